@@ -1,0 +1,63 @@
+# The same commands for users, contributors and CI. Needs only Python 3.11+ and the package registry.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CODE := src tests benchmarks
+
+.PHONY: help all test quality format reference bench clean FORCE
+
+help: ## Show the targets
+	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 26
+
+all: $(VENV)/.run ## Every configured task
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
+
+# Forced: Snakemake, not make, knows whether a result is up to date.
+results/%: $(VENV)/.run FORCE
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $@
+
+test: $(VENV)/.dev ## Set up and run the tests
+	PATH="$(abspath $(BIN)):$$PATH" pytest
+
+quality: $(VENV)/.dev ## Lint and check the layout of code and rules
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/snakefmt --check workflow/Snakefile rules
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --lint
+
+format: $(VENV)/.dev ## Lay out code and rules
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/snakefmt workflow/Snakefile rules
+
+reference: $(VENV)/.dev ## Write docs/configuration.md and the JSON schema
+	$(BIN)/speechprompt write-reference --page docs/configuration.md --schema docs/config.schema.json
+
+bench: $(VENV)/.bench ## Measure speed and memory against peers
+	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks
+
+clean: ## Delete the environment, not the results
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: envs/speechprompt.txt pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV): about 5 GB and a minute or two, once."
+	$(PIP) -r envs/speechprompt.txt
+	$(PIP) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.run
+	$(PIP) -r envs/speechprompt.txt -r envs/dev.txt -r envs/fairseq.txt
+	$(PIP) --no-deps fairseq==0.12.2
+	@touch $@
+
+$(VENV)/.bench: envs/bench.txt $(VENV)/.dev
+	$(PIP) -r envs/speechprompt.txt -r envs/bench.txt
+	@touch $@

@@ -1,0 +1,22 @@
+rule fit_codebook:
+    input:
+        sample=codebook_sample,
+    output:
+        codebook="results/codebooks/{codebook}.safetensors",
+    log:
+        "logs/fit_codebook/{codebook}.log",
+    benchmark:
+        "benchmarks/fit_codebook/{codebook}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        n_units=codebook_units,
+        seed=CONFIG.seed,
+        code=digest("codebook"),
+    shell:
+        "speechprompt fit-codebook --sample {input.sample} --n-units {params.n_units}"
+        " --seed {params.seed} --out {output.codebook} 2> {log}"

@@ -1,0 +1,23 @@
+rule pretrain_unit_lm:
+    input:
+        unpack(lm_inputs),
+    output:
+        lm="results/lm/{lm}/model.safetensors",
+        curve="results/lm/{lm}/curve.parquet",
+    log:
+        "logs/pretrain_unit_lm/{lm}.log",
+    benchmark:
+        "benchmarks/pretrain_unit_lm/{lm}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        options=lm_options,
+        seed=CONFIG.seed,
+        code=digest("lm.pretrain"),
+    shell:
+        "speechprompt pretrain-lm {input.units} --codebook {input.codebook:q} {params.options}"
+        " --seed {params.seed} {COMPUTE} --out {output.lm} --curve {output.curve} 2> {log}"

@@ -1,0 +1,73 @@
+rule quantize_units:
+    input:
+        features=codebook_features,
+        manifest="results/manifests/{corpus}/{split}.parquet",
+        codebook="results/codebooks/{codebook}.safetensors",
+    output:
+        units=f"{UNITS}/{PART}",
+    log:
+        "logs/quantize_units/{codebook}-{corpus}-{split}-{part}-of-{parts}.log",
+    benchmark:
+        "benchmarks/quantize_units/{codebook}-{corpus}-{split}-{part}-of-{parts}.tsv"
+    wildcard_constraints:
+        corpus=of_audio(),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        deduplicate=deduplicate,
+        code=digest("units"),
+    shell:
+        "speechprompt quantize-units --features {input.features} --manifest {input.manifest}"
+        " --codebook {input.codebook} --deduplicate {params.deduplicate}"
+        " --out {output.units} {COMPUTE} 2> {log}"
+
+
+rule prepare_units:
+    input:
+        unpack(units_files),
+    output:
+        units=f"{UNITS}/part-00000-of-00001.parquet",
+    log:
+        "logs/prepare_units/{codebook}-{corpus}-{split}.log",
+    benchmark:
+        "benchmarks/prepare_units/{codebook}-{corpus}-{split}.tsv"
+    wildcard_constraints:
+        corpus=of_kind("units"),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=corpus_options,
+        code=digest("corpora.units"),
+    shell:
+        "speechprompt prepare-units {params.options} --split {wildcards.split}"
+        " --dictionary {input.dictionary:q} --out {output.units} 2> {log}"
+
+
+rule gather_units:
+    input:
+        parts=split_parts,
+    output:
+        index=f"{UNITS}/index.json",
+    log:
+        "logs/gather_units/{codebook}-{corpus}-{split}.log",
+    benchmark:
+        "benchmarks/gather_units/{codebook}-{corpus}-{split}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=digest("units"),
+    shell:
+        "speechprompt gather-units {input.parts} --corpus {wildcards.corpus}"
+        " --split {wildcards.split} --out {output.index} 2> {log}"

@@ -1,0 +1,155 @@
+"""Audio files in any format, rate and channel count, as 16 kHz mono float32."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import soundfile
+
+from speechprompt.errors import CorpusError
+
+if TYPE_CHECKING:
+    from torchaudio.transforms import Resample
+
+__all__ = ["SAMPLE_RATE", "AudioError", "probe_audio", "read_audio", "resample"]
+
+SAMPLE_RATE = 16_000
+BLOCK_SAMPLES = 65_536
+# What programs that write to a pipe put for "length unknown" is this or more.
+UNKNOWN_CHUNK_SIZE = 0x7FFF_0000
+
+
+class AudioError(CorpusError):
+    """A file that cannot be used as audio.
+
+    Attributes:
+        reason: One clause saying why, without the path.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Read a whole file; channels are averaged.
+
+    Args:
+        path: Any file libsndfile decodes.
+        sample_rate: Rate of the result, in Hz.
+
+    Returns:
+        float32 ``[n_samples]``, full scale 1.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated, not audio, or has samples that are not
+            finite.
+    """
+    blocks, file_rate = [], sample_rate
+    for block, file_rate in _decode(path):  # noqa: B007
+        blocks.append(block.mean(axis=1, dtype=np.float32))
+    return resample(np.concatenate(blocks), file_rate, sample_rate)
+
+
+def probe_audio(path: str | Path) -> tuple[int, int]:
+    """Decode a whole file in constant memory, so that a damaged one is found now and not later.
+
+    Returns:
+        Samples per channel and the sample rate in Hz, both the file's own.
+
+    Raises:
+        AudioError: as :func:`read_audio`.
+    """
+    n_samples, sample_rate = 0, 0
+    for block, sample_rate in _decode(path):  # noqa: B007
+        n_samples += len(block)
+    return n_samples, sample_rate
+
+
+def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
+    """Resample by windowed-sinc interpolation (``torchaudio.functional.resample``).
+
+    Args:
+        waveform: float32 ``[n_samples]``.
+        source_rate: Its rate, in Hz.
+        target_rate: The rate wanted, in Hz.
+
+    Returns:
+        float32 ``[ceil(n_samples * target_rate / source_rate)]``.
+    """
+    if source_rate == target_rate:
+        return waveform
+    import torch
+
+    with torch.inference_mode():
+        return _resampler(source_rate, target_rate)(torch.from_numpy(waveform)).numpy()
+
+
+@lru_cache(maxsize=8)
+def _resampler(source_rate: int, target_rate: int) -> Resample:
+    """The same computation as the functional form, which rebuilds its filter on every call."""
+    from torchaudio.transforms import Resample
+
+    return Resample(source_rate, target_rate)
+
+
+def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield blocks ``[n, channels]`` and the sample rate; at least one block, all of it checked."""
+    path = Path(path)
+    _check_file(path)
+    decoded = 0
+    try:
+        with soundfile.SoundFile(path) as stream:
+            while len(block := stream.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                if not np.isfinite(block).all():
+                    raise AudioError(path, "has samples that are not finite (NaN or infinity)")
+                decoded += len(block)
+                yield block, stream.samplerate
+            promised = stream.frames
+    except soundfile.LibsndfileError as error:
+        what = "damaged or truncated" if decoded else "not audio that libsndfile reads"
+        raise AudioError(path, f"{what} ({error.error_string.rstrip('. ')})") from error
+    if decoded == 0:
+        raise AudioError(path, "empty: no samples")
+    if decoded < promised < 2**48:
+        raise AudioError(path, f"truncated: {decoded} of {promised} samples")
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what libsndfile would report badly, or read without complaint."""
+    if not path.exists():
+        raise AudioError(path, "file not found")
+    if not path.is_file():
+        raise AudioError(path, "not a file")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise AudioError(path, "empty: 0 bytes")
+        with path.open("rb") as stream:
+            missing = _missing_wav_bytes(stream, size)
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened ({error.strerror})") from error
+    if missing:
+        raise AudioError(path, f"truncated: {missing} bytes of samples are missing")
+
+
+def _missing_wav_bytes(stream: BinaryIO, size: int) -> int:
+    """Bytes that a WAV header promises beyond the end of the file, which libsndfile passes over."""
+    header = stream.read(12)
+    if header[:4] not in (b"RIFF", b"RIFX") or header[8:] != b"WAVE":
+        return 0
+    order = "<" if header[:4] == b"RIFF" else ">"
+    position = 12
+    while len(chunk := stream.read(8)) == 8:
+        name, length = struct.unpack(f"{order}4sI", chunk)
+        position += 8
+        if name == b"data":
+            return max(0, position + length - size) if length < UNKNOWN_CHUNK_SIZE else 0
+        position += length + length % 2
+        stream.seek(position)
+    return 0

@@ -1,0 +1,46 @@
+"""The command line: one verb per stage. Options are read here; the stages get plain values."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from speechprompt import __version__
+from speechprompt.cli import configuration, data, models  # noqa: F401  (they declare the verbs)
+from speechprompt.cli.verb import VERBS
+from speechprompt.errors import SpeechPromptError
+
+__all__ = ["build_parser", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status: 0 done, 1 a wrong input, 2 a wrong command line."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        VERBS[parsed.verb].run(parsed)
+    except SpeechPromptError as error:
+        print(f"speechprompt {parsed.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"speechprompt {parsed.verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs, in the order data flows."""
+    parser = argparse.ArgumentParser(
+        prog="speechprompt",
+        description="Prompt tuning of a frozen generative spoken language model. Snakemake calls "
+        "these verbs in order; each works by hand too: speechprompt VERB --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"speechprompt {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in VERBS.values():
+        summary = verb.summary.splitlines()[0]
+        subparser = verbs.add_parser(
+            verb.name, help=summary, description=verb.summary, allow_abbrev=False
+        )
+        verb.configure(subparser)
+    return parser

@@ -1,0 +1,99 @@
+"""How a verb is declared: a function, its files, switches, and perhaps a configuration block."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from speechprompt.options import add_options, block_from_options
+
+__all__ = ["VERBS", "Verb", "boolean", "verb"]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command; ``run`` gets the parsed options and, if declared, the block built from them."""
+
+    name: str
+    summary: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+VERBS: dict[str, Verb] = {}
+
+
+def verb(
+    *,
+    files: dict[str, str],
+    many: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    options: dict[str, dict[str, Any]] | None = None,
+    block: type[BaseModel] | None = None,
+    seed: bool = False,
+    compute: bool = False,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Declare a verb; its name and help come from the function.
+
+    Args:
+        files: path options and their help; a name without ``--`` is positional.
+        many: names in ``files`` that take one or more paths.
+        optional: names in ``files`` that may be left out.
+        options: further options, with argparse's settings.
+        block: configuration block whose fields become options.
+        seed: whether there is a ``--seed``.
+        compute: whether there are ``--compute-threads`` and ``--device``.
+    """
+
+    def configure(parser: argparse.ArgumentParser) -> None:
+        for name, text in files.items():
+            settings: dict[str, Any] = {"type": Path, "metavar": "PATH", "help": text}
+            if name in many:
+                settings["nargs"] = "+"
+            if name.startswith("-"):
+                settings["required"] = name not in optional
+            parser.add_argument(name, **settings)
+        for name, settings in (options or {}).items():
+            parser.add_argument(name, **settings)
+        if block is not None:
+            group = parser.add_argument_group("settings, as in the configuration")
+            add_options(group, block)
+        if seed:
+            parser.add_argument("--seed", type=int, default=1, help="default: 1")
+        if compute:
+            parser.add_argument(
+                "--compute-threads", type=int, default=2, help="of numeric libraries (default: 2)"
+            )
+            parser.add_argument(
+                "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+            )
+
+    def declare(function: Callable[..., None]) -> Callable[..., None]:
+        def run(arguments: argparse.Namespace) -> None:
+            if compute:
+                from speechprompt.compute import resolve_device, set_compute_threads
+
+                set_compute_threads(arguments.compute_threads)
+                arguments.device = resolve_device(arguments.device)
+            if block is None:
+                function(arguments)
+            else:
+                function(arguments, block_from_options(arguments, block))
+
+        name = function.__name__.replace("_", "-")
+        VERBS[name] = Verb(name, (function.__doc__ or "").strip(), configure, run)
+        return function
+
+    return declare
+
+
+def boolean(text: str) -> bool:
+    """Parse ``true`` or ``false``, in any case."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, found {text!r}")
+    return text.lower() == "true"

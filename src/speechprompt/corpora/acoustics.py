@@ -1,0 +1,70 @@
+"""The room around synthetic speech: noise of several colours, colouring, levels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["NOISE_COLOURS", "add_noise", "colour_spectrum", "make_noise", "scale_to"]
+
+# Slope of the power spectrum, in powers of 1/f: hiss, rustle, room, traffic.
+NOISE_COLOURS = {"blue": -1.0, "white": 0.0, "pink": 1.0, "brown": 2.0}
+LOWEST_HZ = 40.0
+PIVOT_HZ = 1000.0
+
+
+def make_noise(
+    generator: np.random.Generator, n_samples: int, colour: str, sample_rate: int
+) -> np.ndarray:
+    """Gaussian noise with a slow swell.
+
+    Args:
+        generator: Source of randomness.
+        n_samples: Length.
+        colour: A key of :data:`NOISE_COLOURS`.
+        sample_rate: In Hz.
+
+    Returns:
+        float32 ``[n_samples]`` with root mean square 1.
+    """
+    bins = np.fft.rfftfreq(n_samples, 1 / sample_rate)
+    gain = np.maximum(bins, LOWEST_HZ) ** (-NOISE_COLOURS[colour] / 2)
+    gain[0] = 0
+    noise = np.fft.irfft(np.fft.rfft(generator.standard_normal(n_samples)) * gain, n_samples)
+    time = np.linspace(0, 2 * np.pi, n_samples, endpoint=False)
+    depth, turns = generator.uniform(0, 0.5), generator.uniform(0.3, 3)
+    noise *= 1 + depth * np.sin(turns * time + generator.uniform(0, 2 * np.pi))
+    return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
+
+
+def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, active: slice) -> np.ndarray:
+    """Add noise at a signal-to-noise ratio that is measured where the speech is.
+
+    Args:
+        speech: float32 ``[n_samples]``, silent outside ``active``.
+        noise: float32 ``[n_samples]`` with root mean square 1.
+        snr_db: Power of the speech over that of the noise, in dB.
+        active: Where the speech is.
+    """
+    level = np.sqrt(np.mean(speech[active] ** 2)) * 10 ** (-snr_db / 20)
+    return speech + noise * np.float32(level)
+
+
+def colour_spectrum(waveform: np.ndarray, tilt_db: float, sample_rate: int) -> np.ndarray:
+    """Tilt the spectrum about 1 kHz, as microphones and distances do.
+
+    Args:
+        waveform: float32 ``[n_samples]``.
+        tilt_db: Gain per octave, in dB.
+        sample_rate: In Hz.
+    """
+    bins = np.fft.rfftfreq(len(waveform), 1 / sample_rate)
+    gain = (np.maximum(bins, LOWEST_HZ) / PIVOT_HZ) ** (tilt_db / (20 * np.log10(2)))
+    return np.fft.irfft(np.fft.rfft(waveform) * gain, len(waveform)).astype(np.float32)
+
+
+def scale_to(waveform: np.ndarray, level_db: float) -> np.ndarray:
+    """Scale to a root mean square in dB below full scale, but less where peaks would be cut off."""
+    rms = np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))
+    peak = np.abs(waveform).max()
+    gain = min(10 ** (level_db / 20) / rms, 0.99 / peak)
+    return (waveform * gain).astype(np.float32)

@@ -1,0 +1,286 @@
+"""Speech from eSpeak NG: the library that ``espeakng_loader`` carries, called through ctypes.
+
+The library keeps state between utterances that its interface cannot reset (flutter, gain control,
+wave phase), so that a sentence would sound a little different after another one. Every utterance
+therefore gets a freshly loaded copy of the library: about two milliseconds.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import espeakng_loader
+import numpy as np
+
+from speechprompt.errors import SpeechPromptError
+
+__all__ = ["SAMPLE_RATE", "Event", "Speaker", "SpeechError", "accents", "variants"]
+
+SAMPLE_RATE = 22_050
+
+# Constants of speak_lib.h.
+RETRIEVAL_MODE = 2
+INITIALIZE_PHONEME_EVENTS = 0x0001
+INITIALIZE_DONT_EXIT = 0x8000
+PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
+CHARACTERS_UTF8 = 1
+POSITION_CHARACTER = 1
+EVENT_LIST_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
+SILENT_PHONEMES = ("", "_", "_:", "_!", "_|", "_^_")
+
+
+class SpeechError(SpeechPromptError):
+    """eSpeak NG refused a voice, a text or its own installation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Where a word or phoneme starts in an utterance.
+
+    Attributes:
+        kind: ``word`` or ``phoneme``.
+        sample: First sample, at :data:`SAMPLE_RATE`.
+        text: The word as written, or the phoneme's mnemonic.
+    """
+
+    kind: str
+    sample: int
+    text: str
+
+
+class _Identity(ctypes.Union):
+    _fields_ = (
+        ("number", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("string", ctypes.c_char * 8),
+    )
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Identity),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+class Speaker:
+    """Speaks texts with any accent and voice variant; a context manager, for one thread.
+
+    An utterance depends on the arguments alone, not on what was spoken before.
+    """
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+        self._library = Path(espeakng_loader.get_library_path())
+        self._data = _data_folder()
+        self._blocks: list[np.ndarray] = []
+        self._events: list[tuple[int, int, int, int, bytes]] = []
+        # The library calls it for as long as it is loaded, so a reference has to stay.
+        self._callback = _Callback(self._receive)
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.mkdtemp(prefix="speechprompt-")
+        # A copy is loaded and unloaded independently of anyone else's use of the library.
+        self._library = Path(shutil.copy2(self._library, self._folder))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def synthesise(
+        self,
+        text: str,
+        accent: str = "en-us",
+        variant: str | None = None,
+        *,
+        rate: int = 175,
+        pitch: int = 50,
+        pitch_range: int = 50,
+    ) -> np.ndarray:
+        """Speak a text.
+
+        Args:
+            text: Plain text.
+            accent: One of :func:`accents`.
+            variant: One of :func:`variants`, or None for the accent's own voice.
+            rate: Words per minute, 80 to 450.
+            pitch: 0 to 99.
+            pitch_range: 0 (monotone) to 99.
+
+        Returns:
+            float32 ``[n_samples]`` at :data:`SAMPLE_RATE`, full scale 1.
+
+        Raises:
+            SpeechError: the accent or variant is not known, or nothing was spoken.
+        """
+        return self.synthesise_aligned(
+            text, accent, variant, rate=rate, pitch=pitch, pitch_range=pitch_range
+        )[0]
+
+    def synthesise_aligned(
+        self,
+        text: str,
+        accent: str = "en-us",
+        variant: str | None = None,
+        *,
+        rate: int = 175,
+        pitch: int = 50,
+        pitch_range: int = 50,
+    ) -> tuple[np.ndarray, list[Event]]:
+        """Speak a text as :meth:`synthesise` does, and say where its words and phonemes start."""
+        voice = _voice_name(accent, variant)
+        self._blocks, self._events = [], []
+        with self._loaded() as library:
+            if library.espeak_SetVoiceByName(voice.encode()) != 0:
+                raise SpeechError(f"eSpeak NG refused the voice {voice!r}")
+            settings = (
+                (PARAMETER_RATE, rate),
+                (PARAMETER_PITCH, pitch),
+                (PARAMETER_RANGE, pitch_range),
+            )
+            for parameter, value in settings:
+                library.espeak_SetParameter(parameter, value, 0)
+            encoded = text.encode()
+            failed = library.espeak_Synth(
+                ctypes.c_char_p(encoded),
+                ctypes.c_size_t(len(encoded) + 1),
+                ctypes.c_uint(0),
+                POSITION_CHARACTER,
+                ctypes.c_uint(0),
+                ctypes.c_uint(CHARACTERS_UTF8),
+                None,
+                None,
+            )
+            if failed or library.espeak_Synchronize():
+                raise SpeechError(f"eSpeak NG failed to speak {text!r} with voice {voice!r}")
+        if not self._blocks:
+            raise SpeechError(f"eSpeak NG is silent on {text!r} with voice {voice!r}")
+        samples = np.concatenate(self._blocks).astype(np.float32) / 32768
+        return samples, [event for raw in self._events if (event := _to_event(text, *raw))]
+
+    @contextmanager
+    def _loaded(self) -> Iterator[ctypes.CDLL]:
+        if self._folder is None:
+            raise RuntimeError("Speaker is a context manager: use it in a with statement")
+        library = ctypes.CDLL(str(self._library))
+        try:
+            options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_DONT_EXIT
+            data = str(self._data).encode()
+            found = library.espeak_Initialize(RETRIEVAL_MODE, 0, data, options)
+            if found != SAMPLE_RATE:
+                raise SpeechError(f"{self._data}: eSpeak NG cannot start from this folder")
+            library.espeak_SetSynthCallback(self._callback)
+            _seed(library)
+            yield library
+            library.espeak_Terminate()
+        finally:
+            _unload(library, self._library)
+
+    def _receive(self, samples, count, events) -> int:  # noqa: ANN001
+        """Collect what the library has spoken; returning 0 lets it go on."""
+        if samples and count > 0:
+            self._blocks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+        index = 0
+        while (event := events[index]).type != EVENT_LIST_END:
+            raw = (event.type, event.sample, event.text_position, event.length, event.id.string)
+            self._events.append(raw)
+            index += 1
+        return 0
+
+
+def accents() -> list[str]:
+    """Codes of the English accents at hand, such as ``en-gb`` and ``en-us``."""
+    return sorted(_accent_files())
+
+
+def variants() -> list[str]:
+    """Names of the voice variants at hand, such as ``f2`` and ``Michael``."""
+    return sorted(_variant_files())
+
+
+def _data_folder() -> Path:
+    return Path(espeakng_loader.get_data_path())
+
+
+@cache
+def _variant_files() -> frozenset[str]:
+    return frozenset(path.name for path in (_data_folder() / "voices" / "!v").iterdir())
+
+
+@cache
+def _accent_files() -> dict[str, str]:
+    """Accent code -> name of its voice file below ``lang``."""
+    lang = _data_folder() / "lang"
+    result = {}
+    for path in sorted(lang.rglob("en*")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        # The first language line is the accent's own; Shavian is a script, not an accent.
+        code = next(line.split()[1] for line in lines if line.startswith("language"))
+        if code != "en-shaw":
+            result[code] = path.relative_to(lang).as_posix()
+    return result
+
+
+def _voice_name(accent: str, variant: str | None) -> str:
+    files = _accent_files()
+    if accent not in files:
+        raise SpeechError(f"expected an accent of {', '.join(sorted(files))}, found {accent!r}")
+    if variant is None:
+        return files[accent]
+    if variant not in _variant_files():
+        raise SpeechError(f"expected a variant of {', '.join(variants())}, found {variant!r}")
+    return f"{files[accent]}+{variant}"
+
+
+def _seed(library: ctypes.CDLL) -> None:
+    """Fix both random number generators: eSpeak's own, and C's, which the Klatt voices use."""
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+    ctypes.CDLL(None).srand(ctypes.c_uint(1))
+
+
+def _unload(library: ctypes.CDLL, path: Path) -> None:
+    _ctypes.dlclose(library._handle)
+    try:
+        ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD)
+    except OSError:
+        return
+    raise SpeechError(f"{path}: this system keeps the library loaded, so its state cannot be reset")
+
+
+def _to_event(
+    text: str, kind: int, sample: int, position: int, length: int, name: bytes
+) -> Event | None:
+    if kind == EVENT_WORD:
+        return Event("word", sample, text[position - 1 : position - 1 + length])
+    if kind == EVENT_PHONEME and (mnemonic := name.decode()) not in SILENT_PHONEMES:
+        return Event("phoneme", sample, mnemonic)
+    return None

@@ -1,0 +1,149 @@
+"""The user's own corpus: a CSV of paths, splits and labels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Recording, write_manifests
+from speechprompt.errors import CorpusError
+
+__all__ = ["prepare_table", "read_recordings"]
+
+
+def prepare_table(
+    table: str | Path,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    valid_fraction: float = 0.1,
+    label_columns: Sequence[str] | None = None,
+    max_rejected: float = 0.01,
+    threads: int = 1,
+) -> dict[str, int]:
+    """Turn a table into manifests; its folder is the corpus root.
+
+    Args:
+        table: CSV with the columns ``path``, ``split``, optionally ``speaker``, then labels.
+            A ``.tsv`` is split at tabs; a CSV at commas or, if its header has none, semicolons.
+        out_dir: Folder of the manifests.
+        seed: See :func:`~speechprompt.corpora.manifest.write_manifests`, as for the following.
+        valid_fraction: Share of train taken as valid where the table has no valid rows.
+        label_columns: Columns to keep as labels; by default all.
+        max_rejected: Largest share of unusable recordings that is passed over.
+        threads: Recordings decoded at a time.
+
+    Returns:
+        Utterances per split.
+
+    Raises:
+        CorpusError: the table is not as described, or as for ``write_manifests``.
+    """
+    recordings, labels = read_recordings(table, label_columns)
+    return write_manifests(
+        recordings,
+        Path(table).parent,
+        out_dir,
+        label_columns=labels,
+        seed=seed,
+        valid_fraction=valid_fraction,
+        max_rejected=max_rejected,
+        threads=threads,
+    )
+
+
+def read_recordings(
+    table: str | Path, label_columns: Sequence[str] | None = None
+) -> tuple[list[Recording], list[str]]:
+    """Read a table's recordings and the names of its labels.
+
+    Raises:
+        CorpusError: a column is missing, repeated or has a name that a stage writes itself, a
+            split is unknown, a path or label is empty, a path is listed twice, or no rows.
+    """
+    table = Path(table)
+    rows = _read_rows(table)
+    line, header = next(rows, (0, []))
+    header = [name.strip() for name in header]
+    labels = _check_header(table, header, label_columns)
+    recordings: list[Recording] = []
+    lines: dict[str, int] = {}
+    for line, cells in rows:
+        recording = _to_recording(f"{table}, line {line}", header, cells, labels)
+        if recording.path in lines:
+            raise CorpusError(
+                f"{table}, line {line}: {recording.path} is listed before, "
+                f"in line {lines[recording.path]}"
+            )
+        lines[recording.path] = line
+        recordings.append(recording)
+    if not recordings:
+        raise CorpusError(f"{table}: no rows below the header")
+    return recordings, labels
+
+
+def _read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and cells of the rows that are not blank."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            stream.seek(0)
+            reader = csv.reader(stream, delimiter=_delimiter(table, header), strict=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield reader.line_num, cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table}: cannot be read as UTF-8 CSV ({error})") from error
+
+
+def _delimiter(table: Path, header: str) -> str:
+    if table.suffix.lower() in (".tsv", ".tab"):
+        return "\t"
+    candidates = [",", ";", "\t"]
+    return next((mark for mark in candidates if mark in header), ",")
+
+
+def _check_header(
+    table: Path, header: Sequence[str], label_columns: Sequence[str] | None
+) -> list[str]:
+    found = f"found {', '.join(header) or 'an empty file'}"
+    wanted = ["path", "split", *(label_columns or ())]
+    if missing := [name for name in wanted if name not in header]:
+        raise CorpusError(f"{table}: expected the column {missing[0]!r}, {found}")
+    if repeated := [name for name in header if header.count(name) > 1]:
+        raise CorpusError(f"{table}: the column {repeated[0]!r} is there more than once, {found}")
+    if label_columns is None:
+        label_columns = [name for name in header if name not in ("path", "split", "speaker")]
+    if reserved := [name for name in label_columns if name in RESERVED_COLUMNS]:
+        raise CorpusError(
+            f"{table}: a label column cannot be named {reserved[0]!r}; reserved are "
+            + ", ".join(sorted(RESERVED_COLUMNS))
+        )
+    if not label_columns:
+        raise CorpusError(f"{table}: expected a label column beside path and split, {found}")
+    if "" in header:
+        raise CorpusError(f"{table}: a column has no name, {found}")
+    return list(label_columns)
+
+
+def _to_recording(
+    where: str, header: Sequence[str], cells: Sequence[str], labels: Sequence[str]
+) -> Recording:
+    if len(cells) != len(header):
+        raise CorpusError(f"{where}: expected {len(header)} cells, found {len(cells)}")
+    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    if row["split"] not in SPLITS:
+        raise CorpusError(
+            f"{where}: expected split {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, "
+            f"found {row['split']!r}"
+        )
+    for name in ("path", *labels):
+        if not row[name]:
+            raise CorpusError(f"{where}: column {name!r} is empty")
+    return Recording(
+        path=row["path"],
+        split=row["split"],
+        labels={name: row[name] for name in labels},
+        speaker=row.get("speaker") or None,
+    )

@@ -1,0 +1,48 @@
+"""Encoders: 16 kHz audio in, continuous frames out, one module each."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from speechprompt.encoders.base import Encoder
+from speechprompt.errors import ConfigError
+
+__all__ = ["Encoder", "encoder_kinds", "load_encoder"]
+
+# kind, which is also the module's name -> class. A new encoder is a module and a line here.
+_ENCODERS = {
+    "hubert": "HubertEncoder",
+    "mfcc": "MfccEncoder",
+}
+
+
+def encoder_kinds() -> tuple[str, ...]:
+    """The kinds that :func:`load_encoder` accepts."""
+    return tuple(_ENCODERS)
+
+
+def load_encoder(kind: str, *, device: str = "cpu", **settings: Any) -> Encoder:
+    """Build an encoder; only its own module is imported.
+
+    Args:
+        kind: One of :func:`encoder_kinds`.
+        device: Torch device that it computes on.
+        **settings: The encoder's own settings, as its class documents them.
+
+    Raises:
+        ConfigError: unknown kind, or settings that it does not have or lacks.
+        ArtefactError: the encoder's weights are missing, damaged or incomplete.
+    """
+    if kind not in _ENCODERS:
+        raise ConfigError(f"encoder kind: expected one of {', '.join(_ENCODERS)}, found {kind!r}")
+    encoder = getattr(import_module(f"{__name__}.{kind}"), _ENCODERS[kind])
+    try:
+        inspect.signature(encoder).bind(device=device, **settings)
+    except TypeError as error:
+        accepted = [name for name in inspect.signature(encoder).parameters if name != "device"]
+        raise ConfigError(
+            f"encoder {kind!r}: {error}; its settings are {', '.join(accepted)}"
+        ) from None
+    return encoder(device=device, **settings)

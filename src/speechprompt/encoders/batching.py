@@ -1,0 +1,52 @@
+"""Batches of utterances of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from speechprompt.audio import SAMPLE_RATE
+from speechprompt.encoders.base import Encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["batch_by_length", "encode_in_batches"]
+
+
+def batch_by_length(lengths: Sequence[int], max_samples: int) -> list[list[int]]:
+    """Group utterances of similar length.
+
+    Args:
+        lengths: Samples of each utterance.
+        max_samples: Budget of a batch, padding included. A longer utterance is a batch of its own.
+
+    Returns:
+        Indices into ``lengths``, each exactly once, shortest utterances first.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        # Sorted: the newest utterance is the longest, so it sets the padded length.
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= max_samples:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def encode_in_batches(
+    encoder: Encoder, waveforms: Sequence[Tensor], batch_seconds: float
+) -> list[Tensor]:
+    """Encode waveforms ``[n_samples]`` in batches and return their frames in the given order.
+
+    Args:
+        encoder: The encoder.
+        waveforms: 16 kHz mono float32.
+        batch_seconds: Audio in one batch, padding included; 0 encodes one utterance at a time.
+    """
+    lengths = [len(waveform) for waveform in waveforms]
+    frames: dict[int, Tensor] = {}
+    for batch in batch_by_length(lengths, int(batch_seconds * SAMPLE_RATE)):
+        encoded = encoder.encode([waveforms[index] for index in batch])
+        frames.update(zip(batch, encoded, strict=True))
+    return [frames[index] for index in range(len(waveforms))]

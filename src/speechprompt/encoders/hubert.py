@@ -1,0 +1,214 @@
+"""HuBERT (Hsu et al., 2021) in any size: torchaudio's model, weights from a safetensors file.
+
+The file carries its own configuration: the arguments of ``torchaudio.models.wav2vec2_model`` and
+``normalize_waveform``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import remove_parametrizations
+from torchaudio.models import Wav2Vec2Model, wav2vec2_model
+
+from speechprompt.audio import SAMPLE_RATE
+from speechprompt.encoders.base import Encoder
+from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.files import sha256_file, write_tensors
+
+__all__ = ["HubertEncoder", "save_hubert"]
+
+CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
+    "normalize_waveform"
+}
+
+
+class HubertEncoder(Encoder):
+    """The output of one transformer layer; later layers are neither loaded nor run.
+
+    With the published convolutions (window 400, stride 320) an utterance of n samples has
+    ``1 + (max(n, 400) - 400) // 320`` frames.
+
+    Args:
+        weights: File written by :func:`save_hubert`.
+        layer: Transformer layer, counted from 1; the paper reads layer 6 (section 3.2).
+        device: Torch device.
+
+    Raises:
+        ArtefactError: the file is damaged, or has missing, surplus or misshapen weights.
+        ConfigError: the model has no such layer.
+    """
+
+    kind = "hubert"
+
+    def __init__(self, *, weights: str | Path, layer: int = 6, device: str = "cpu"):
+        self.layer = layer
+        self.device = torch.device(device)
+        self.model, config = _load_hubert(weights, layer)
+        self.model.to(self.device)
+        self.normalize_waveform = config["normalize_waveform"]
+        self.dimension = config["encoder_embed_dim"]
+        self.window, shift = _window_and_shift(config["extractor_conv_layer_config"])
+        self.frame_rate = SAMPLE_RATE / shift
+        identity = {"kind": self.kind, "weights": sha256_file(weights), "layer": layer}
+        self.sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Encoder.encode`; the batch is padded, and padding has no influence."""
+        if not waveforms:
+            return []
+        samples = [max(self.window, len(waveform)) for waveform in waveforms]
+        batch = torch.zeros(len(samples), max(samples))  # (B, T)
+        for row, waveform in zip(batch, waveforms, strict=True):
+            if self.normalize_waveform:
+                waveform = nn.functional.layer_norm(waveform, waveform.shape)
+            row[: len(waveform)] = waveform
+        with _full_precision(self.device):
+            features, n_frames = self._convolve(batch.to(self.device), samples)  # (B, F, C)
+            lengths = None if len(set(n_frames)) == 1 else torch.tensor(n_frames).to(self.device)
+            # Given lengths, torchaudio zeroes padded frames before the positional convolution
+            # and hides them from attention.
+            frames = self.model.encoder.extract_features(features, lengths)[-1].cpu()  # (B, F, D)
+        return [frame[:length].clone() for frame, length in zip(frames, n_frames, strict=True)]
+
+    def _convolve(self, batch: Tensor, lengths: list[int]) -> tuple[Tensor, list[int]]:
+        """The convolutions, with GroupNorm statistics over each utterance's own samples.
+
+        Valid outputs of an unpadded convolution see valid inputs only, so that the norm over time
+        (HuBERT base, first layer) is the one place where padding reaches them.
+        """
+        x = batch[:, None]  # (B, 1, T)
+        for block in self.model.feature_extractor.conv_layers:
+            x = block.conv(x)
+            lengths = [(length - block.kernel_size) // block.stride + 1 for length in lengths]
+            if isinstance(block.layer_norm, nn.GroupNorm) and len(set(lengths)) > 1:
+                for row, length in enumerate(lengths):
+                    valid = x[row : row + 1, :, :length]
+                    valid.copy_(block.layer_norm(valid))
+            elif block.layer_norm is not None:
+                x = block.layer_norm(x)
+            x = nn.functional.gelu(x)
+        return x.transpose(1, 2), lengths
+
+
+def save_hubert(
+    path: str | Path, weights: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any]
+) -> None:
+    """Write a model as the file that :class:`HubertEncoder` reads.
+
+    Args:
+        path: The safetensors file.
+        weights: torchaudio's model or its state dict, all layers.
+        config: All arguments of ``torchaudio.models.wav2vec2_model`` but ``aux_num_out``, and
+            ``normalize_waveform``: whether the model wants each waveform at mean 0 and variance 1
+            (fairseq's ``task.normalize``; false for base, true for large).
+
+    Raises:
+        ArtefactError: weights and configuration do not fit each other.
+    """
+    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    config = dict(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    _check_weights(path, expected=_weight_shapes(_build(path, config)), found=shapes)
+    write_tensors(path, tensors, {"kind": HubertEncoder.kind, "config": config})
+
+
+def _load_hubert(path: str | Path, layer: int) -> tuple[Wav2Vec2Model, dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            config = _read_config(path, stream.metadata() or {})
+            found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
+            _check_weights(path, expected=_weight_shapes(_build(path, config)), found=found)
+            n_layers = config["encoder_num_layers"]
+            if not 1 <= layer <= n_layers:
+                raise ConfigError(f"layer: expected 1 to {n_layers} for {path}, found {layer}")
+            model = _build(path, {**config, "encoder_num_layers": layer})
+            tensors = {name: stream.get_tensor(name).float() for name in _weight_shapes(model)}
+    except (OSError, SafetensorError) as error:
+        raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
+    model.load_state_dict(tensors, strict=True, assign=True)
+    remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
+    return model.eval().requires_grad_(False), config
+
+
+def _read_config(path: str | Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        if json.loads(metadata["kind"]) == HubertEncoder.kind:
+            return dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ArtefactError(
+        f"{path}: expected HuBERT weights with their configuration in the metadata, found "
+        f"metadata {sorted(metadata)}; write the file with `save_hubert`"
+    )
+
+
+def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
+    """Build the model without memory for its weights."""
+    if set(config) != CONFIG_KEYS:
+        raise ArtefactError(
+            f"{path}: HuBERT configuration lacks {sorted(CONFIG_KEYS - set(config))} and has "
+            f"unknown {sorted(set(config) - CONFIG_KEYS)}"
+        )
+    arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
+    try:
+        _window_and_shift(config["extractor_conv_layer_config"])
+        with torch.device("meta"):
+            return wav2vec2_model(**arguments, aux_num_out=None)
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"{path}: impossible HuBERT configuration ({error})") from error
+
+
+def _weight_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _check_weights(
+    path: str | Path,
+    *,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+) -> None:
+    wrong = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "surplus": sorted(found.keys() - expected.keys()),
+        "of another shape": [
+            f"{name} {found[name]} instead of {expected[name]}"
+            for name in sorted(expected.keys() & found.keys())
+            if found[name] != expected[name]
+        ],
+    }
+    problems = [f"{problem}: {', '.join(names)}" for problem, names in wrong.items() if names]
+    if problems:
+        raise ArtefactError(f"{path}: weights do not fit the configuration; {'; '.join(problems)}")
+
+
+def _window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Samples that one frame sees, and samples from one frame to the next."""
+    window = 1
+    for _, kernel, stride in reversed(conv_layers):
+        window = (window - 1) * stride + kernel
+    return window, math.prod(stride for _, _, stride in conv_layers)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Keep TF32, which shifts frames across unit boundaries, out of cuDNN's convolutions."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield

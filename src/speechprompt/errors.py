@@ -1,0 +1,19 @@
+"""Errors that a user can act on; the command line prints their message without a traceback."""
+
+__all__ = ["ArtefactError", "ConfigError", "CorpusError", "SpeechPromptError"]
+
+
+class SpeechPromptError(Exception):
+    """Base class: the message names the file or key, what was expected and what was found."""
+
+
+class ConfigError(SpeechPromptError):
+    """A configuration key or command-line option is unknown, mistyped or impossible."""
+
+
+class CorpusError(SpeechPromptError):
+    """A corpus, its table or its recordings are not as described."""
+
+
+class ArtefactError(SpeechPromptError):
+    """A file of an earlier stage is missing, damaged, or does not belong to the others."""

@@ -1,0 +1,134 @@
+"""Files between the stages: written atomically, hashed, byte-reproducible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechprompt.errors import ArtefactError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+__all__ = [
+    "atomic_path",
+    "read_json",
+    "read_tensor_metadata",
+    "read_tensors",
+    "sha256_file",
+    "write_json",
+    "write_parquet",
+    "write_tensors",
+    "write_text",
+]
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``: renamed into place on success, deleted on failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, keys in the order given, indented."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtefactError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def write_parquet(path: str | Path, table: pa.Table) -> None:
+    """Write an Arrow table atomically as zstd-compressed Parquet."""
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write a safetensors file atomically; equal content gives equal bytes.
+
+    ``metadata`` values are stored as JSON text. The library orders metadata by a random hash, so
+    the header is rewritten with sorted keys.
+    """
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    data = save(contiguous, metadata=text)
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"))
+    encoded = header.encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        stream.write(struct.pack("<Q", len(encoded)))
+        stream.write(encoded)
+        stream.write(memoryview(data)[8 + length :])
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a safetensors file written by :func:`write_tensors`: tensors and metadata.
+
+    Raises:
+        ArtefactError: the file is missing or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
+            return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
+    """Read only the metadata of a file written by :func:`write_tensors`, without torch.
+
+    Raises:
+        ArtefactError: the file is missing or not safetensors.
+    """
+    try:
+        with open(path, "rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+    except (OSError, ValueError, struct.error) as error:
+        raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
+    return {key: json.loads(value) for key, value in header.get("__metadata__", {}).items()}

@@ -1,0 +1,180 @@
+"""Parquet files of frames: how the features of a shard and a sample of frames are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speechprompt.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from speechprompt.encoders.base import Encoder
+
+__all__ = [
+    "FeatureMetadata",
+    "features_schema",
+    "features_table",
+    "frames_writer",
+    "iter_features",
+    "open_parquet",
+    "read_feature_metadata",
+    "read_group",
+    "sample_schema",
+    "sample_table",
+    "schema_metadata",
+]
+
+
+@dataclass(frozen=True)
+class FeatureMetadata:
+    """What a features file, a sample of frames and a codebook say about their encoder."""
+
+    encoder: str
+    encoder_sha256: str
+    layer: int | None
+    frame_rate: float
+    dimension: int
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> FeatureMetadata:
+        """The metadata of an encoder's output."""
+        return cls(
+            encoder=encoder.kind,
+            encoder_sha256=encoder.sha256,
+            layer=encoder.layer,
+            frame_rate=encoder.frame_rate,
+            dimension=encoder.dimension,
+        )
+
+
+def schema_metadata(values: Mapping[str, Any]) -> dict[str, str]:
+    """Parquet schema metadata: strings as they are, other values as JSON, None left out."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def features_schema(metadata: FeatureMetadata) -> pa.Schema:
+    """``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``."""
+    frames = pa.list_(pa.list_(pa.float16(), metadata.dimension))
+    return pa.schema(
+        {"utt_id": pa.string(), "n_frames": pa.int32(), "frames": frames},
+        metadata=schema_metadata(asdict(metadata)),
+    )
+
+
+def features_table(
+    utt_ids: Sequence[str], frames: Sequence[np.ndarray], schema: pa.Schema
+) -> pa.Table:
+    """Rows of :func:`features_schema` from float arrays ``[n_frames, D]``.
+
+    Raises:
+        ArtefactError: a number is not finite or too large for 16 bits.
+    """
+    with np.errstate(over="ignore"):
+        values = np.concatenate(frames).astype(np.float16)  # (all frames, D)
+    lengths = np.array([len(frame) for frame in frames], dtype=np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    if not (finite := np.isfinite(values).all(axis=1)).all():
+        culprit = np.searchsorted(offsets, np.argmin(finite), side="right") - 1
+        raise ArtefactError(f"frames of utterance {utt_ids[culprit]!r} are not finite in 16 bits")
+    nested = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    columns = [pa.array(utt_ids), pa.array(lengths), pa.ListArray.from_arrays(offsets, nested)]
+    return _typed_table(columns, schema)
+
+
+def sample_schema(metadata: FeatureMetadata) -> pa.Schema:
+    """``frames`` fp16 ``[D]``, a frame a row."""
+    frames = pa.list_(pa.float16(), metadata.dimension)
+    return pa.schema({"frames": frames}, metadata=schema_metadata(asdict(metadata)))
+
+
+def sample_table(frames: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Rows of :func:`sample_schema` from float16 ``[n, D]``."""
+    values = pa.array(np.ascontiguousarray(frames).reshape(-1))
+    return _typed_table([pa.FixedSizeListArray.from_arrays(values, frames.shape[1])], schema)
+
+
+def frames_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A Parquet writer for either schema, to be used as a context manager."""
+    # Frames hardly repeat: a dictionary costs time and saves nothing.
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False)
+
+
+def read_feature_metadata(path: str | Path) -> FeatureMetadata:
+    """Read what a features file or a sample of frames says about its encoder.
+
+    Raises:
+        ArtefactError: the file cannot be read, or is neither of both.
+    """
+    with open_parquet(path) as file:
+        found = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
+    try:
+        return FeatureMetadata(
+            encoder=found["encoder"],
+            encoder_sha256=found["encoder_sha256"],
+            layer=json.loads(found.get("layer", "null")),
+            frame_rate=json.loads(found["frame_rate"]),
+            dimension=json.loads(found["dimension"]),
+        )
+    except KeyError as error:
+        raise ArtefactError(f"{path}: expected frames, but its metadata lack {error}") from error
+
+
+def iter_features(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield ``utt_id`` and its frames, float16 ``[n_frames, D]``, in the file's order.
+
+    Raises:
+        ArtefactError: the file cannot be read or holds no features.
+    """
+    dimension = read_feature_metadata(path).dimension
+    with open_parquet(path) as file:
+        for group in range(file.num_row_groups):
+            utt_ids, offsets, frames = read_group(file, group, dimension)
+            for utt_id, start, stop in zip(utt_ids, offsets[:-1], offsets[1:], strict=True):
+                yield utt_id, frames[start:stop]
+
+
+def read_group(
+    file: pq.ParquetFile, group: int, dimension: int
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """One row group of features.
+
+    Returns:
+        utterances; offsets ``[n_utterances + 1]``, where each starts; frames of all, ``[n, D]``.
+    """
+    table = file.read_row_group(group, columns=["utt_id", "frames"])
+    column = table["frames"].combine_chunks()
+    values = column.flatten().flatten().to_numpy(zero_copy_only=False)
+    offsets = column.offsets.to_numpy()
+    return table["utt_id"].to_pylist(), offsets - offsets[0], values.reshape(-1, dimension)
+
+
+@contextmanager
+def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file for reading.
+
+    Raises:
+        ArtefactError: it is missing or damaged, also if that shows while it is being read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def _typed_table(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:
+    """Arrow names nested fields in its own way; the cast gives them the schema's."""
+    arrays = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)

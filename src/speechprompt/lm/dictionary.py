@@ -1,0 +1,101 @@
+"""The unit LM's dictionary: four special symbols, then the units in the order of ``dict.txt``.
+
+Everything outside :mod:`speechprompt.lm` counts units 0..K-1; only this package knows ids. The
+order of the lines matters: the published CPC dictionary is sorted by frequency, not by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from speechprompt.errors import ArtefactError
+from speechprompt.files import write_text
+
+__all__ = ["END", "N_SPECIALS", "PAD", "SEPARATOR", "Dictionary"]
+
+SEPARATOR = 0
+"""``<s>``, which the method uses as the separator between units and labels."""
+PAD = 1
+END = 2
+"""``</s>``: begins and ends every sequence."""
+UNKNOWN = 3
+N_SPECIALS = 4
+
+
+class Dictionary:
+    """Maps units 0..K-1 to ids and back.
+
+    Args:
+        units: the unit of every dictionary line, in id order; a permutation of 0..K-1.
+
+    Raises:
+        ArtefactError: ``units`` is no permutation of 0..K-1.
+    """
+
+    def __init__(self, units: Iterable[int]) -> None:
+        self.units = [int(unit) for unit in units]
+        if sorted(self.units) != list(range(len(self.units))):
+            raise ArtefactError(
+                f"unit dictionary: expected each of the units 0..{len(self.units) - 1} once, "
+                f"found {len(set(self.units))} distinct units in {len(self.units)} lines"
+            )
+        self._ids = np.empty(len(self.units), np.int64)
+        self._ids[self.units] = np.arange(len(self.units)) + N_SPECIALS
+
+    @property
+    def n_units(self) -> int:
+        """K, the number of units."""
+        return len(self.units)
+
+    @property
+    def n_symbols(self) -> int:
+        """Rows of the embedding: specials and units."""
+        return N_SPECIALS + len(self.units)
+
+    def ids(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Dictionary ids (int64) of units 0..K-1.
+
+        Raises:
+            ArtefactError: a unit outside the dictionary.
+        """
+        units = np.asarray(units, np.int64)
+        if units.size and (units.min() < 0 or units.max() >= self.n_units):
+            wrong = units.min() if units.min() < 0 else units.max()
+            raise ArtefactError(
+                f"unit {wrong} is outside the unit LM's dictionary (expected 0..{self.n_units - 1})"
+            )
+        return self._ids[units]
+
+    def source(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
+        """A task's source ``</s> u1 … un <s>`` as ids."""
+        return np.concatenate(([END], self.ids(units), [SEPARATOR]))
+
+    def sentence(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
+        """A pre-training sequence ``</s> u1 … un </s>`` as ids."""
+        return np.concatenate(([END], self.ids(units), [END]))
+
+    def unit(self, id_: int) -> int:
+        """The unit of an id; -1 for a special symbol."""
+        return self.units[id_ - N_SPECIALS] if id_ >= N_SPECIALS else -1
+
+    @classmethod
+    def read(cls, path: str | Path) -> Dictionary:
+        """Read fairseq's ``dict.txt``: one ``symbol count`` a line.
+
+        Raises:
+            ArtefactError: the file is missing or a symbol is no unit number.
+        """
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            return cls(int(line.split()[0]) for line in lines if line.strip())
+        except (OSError, ValueError) as error:
+            raise ArtefactError(
+                f"{path}: expected lines of `unit count`, unit a number ({error})"
+            ) from error
+
+    def write(self, path: str | Path) -> None:
+        """Write ``dict.txt``; the counts are 1."""
+        write_text(path, "".join(f"{unit} 1\n" for unit in self.units))

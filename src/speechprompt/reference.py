@@ -1,0 +1,94 @@
+"""The configuration's JSON schema and reference page, generated from the model that checks it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from speechprompt import config
+
+__all__ = ["render_page", "render_schema"]
+
+INTRODUCTION = """# Configuration
+
+Generated from the model that checks it: `speechprompt write-reference`. A file given with
+`--configfile` is a complete set-up of its own; `--config key=value` overrides single keys, nested
+ones as `--config 'tasks={ks: {prompt: {length: 10}}}'`. An unknown key, a wrong type or an
+impossible combination stops the run before any job starts.
+"""
+
+BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("Top level", config.Config),
+    ("`corpora.<name>`, kind `synthetic`", config.SyntheticCorpus),
+    ("`corpora.<name>`, kind `csv`", config.CsvCorpus),
+    ("`corpora.<name>`, kind `fsdd`", config.FsddCorpus),
+    ("`corpora.<name>`, kind `units`", config.UnitsCorpus),
+    ("`encoders.<name>`, kind `mfcc`", config.MfccEncoder),
+    ("`encoders.<name>`, kind `hubert`", config.HubertEncoder),
+    ("`codebooks.<name>`, kind `kmeans`", config.KmeansCodebook),
+    ("`codebooks.<name>`, kind `external`", config.ExternalCodebook),
+    ("`lm.<name>`", config.UnitLmSettings),
+    ("`tasks.<name>`", config.Task),
+    ("`tasks.<name>.prompt`", config.PromptSettings),
+    ("`tasks.<name>.training`", config.TrainingSettings),
+)
+
+
+def render_schema() -> str:
+    """The JSON schema, for editors that complete and check YAML."""
+    return json.dumps(config.Config.model_json_schema(), indent=2) + "\n"
+
+
+def render_page() -> str:
+    """The reference page: per block a table of keys, accepted values, defaults and meaning."""
+    sections = [INTRODUCTION]
+    for title, block in BLOCKS:
+        rows = ["| key | accepts | default | meaning |", "|---|---|---|---|"]
+        schema = block.model_json_schema()
+        rows += [
+            f"| `{name}` | {_accepts(schema['properties'][name], schema)} "
+            f"| {_default(field)} | {field.description or ''} |"
+            for name, field in block.model_fields.items()
+        ]
+        doc = (block.__doc__ or "").strip().splitlines()[0]
+        sections.append(f"## {title}\n\n{doc}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(sections)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "see below"
+    return f"`{json.dumps(value)}`"
+
+
+def _accepts(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_accepts(option, root) for option in schema["anyOf"])
+    if "$ref" in schema:
+        return "a block"
+    kind = schema.get("type", "")
+    if kind == "array":
+        return f"list of {_accepts(schema['items'], root)}"
+    if kind == "object":
+        return "blocks by name"
+    bounds = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if key in schema
+    ]
+    return " ".join([kind, *bounds])

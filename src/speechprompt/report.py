@@ -1,0 +1,102 @@
+"""Pictures of a training: learning curve and confusion matrix, in one readable style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from speechprompt.files import atomic_path
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+__all__ = ["plot_confusion_matrix", "plot_learning_curve"]
+
+# Okabe and Ito's palette: distinguishable with colour-blind eyes.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+STYLE = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "figure.dpi": 120,
+    "savefig.bbox": "tight",
+}
+NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
+
+
+def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
+    """Draw loss (nats per label token) and accuracy against epochs from a learning-curve table."""
+    table = pq.read_table(curve).to_pandas()
+    with _figure(out, figsize=(8, 3.6), ncols=2) as (figure, (left, right)):
+        for split, colour in (("train", BLUE), ("valid", ORANGE)):
+            rows = table[table["split"] == split]
+            left.plot(rows["epoch"], rows["loss"], color=colour, marker=".", label=split)
+            if rows["accuracy"].notna().any():
+                right.plot(
+                    rows["epoch"], 100 * rows["accuracy"], color=colour, marker=".", label=split
+                )
+        left.set(xlabel="epoch", ylabel="loss (nats per label token)")
+        right.set(xlabel="epoch", ylabel="accuracy (%)")
+        best = table[table["split"] == "valid"]
+        if len(best):
+            epoch = best.loc[best["loss"].idxmin(), "epoch"]
+            left.axvline(epoch, color=GREEN, linestyle="--", label="kept")
+        left.legend(frameon=False)
+        right.legend(frameon=False)
+        figure.suptitle(title)
+
+
+def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) -> None:
+    """Draw answers against references of the last split, each row in percent of its class."""
+    table = pq.read_table(predictions)
+    split = table["split"][-1].as_py()
+    table = table.filter(pc.equal(table["split"], split))
+    references, answers = table["reference"].to_pylist(), table["prediction"].to_pylist()
+    names = sorted({*references, *answers})
+    index = {name: i for i, name in enumerate(names)}
+    matrix = np.zeros((len(names), len(names)))
+    for reference, answer in zip(references, answers, strict=True):
+        matrix[index[reference], index[answer]] += 1
+    share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    size = min(4 + 0.38 * len(names), 24)
+    with _figure(out, figsize=(size, size * 0.88)) as (figure, axes):
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        axes.grid(False)
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="prediction", ylabel="reference", title=f"{title}, {split} split")
+        if len(names) <= NAMED_CELLS:
+            for row, column in zip(*np.nonzero(matrix), strict=True):
+                axes.text(
+                    column,
+                    row,
+                    f"{share[row, column]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if share[row, column] > 55 else "black",
+                )
+        figure.colorbar(image, label="share of the reference class (%)", fraction=0.045)
+
+
+@contextmanager
+def _figure(
+    out: str | Path, figsize: tuple[float, float], ncols: int = 1
+) -> Iterator[tuple[plt.Figure, plt.Axes]]:
+    """A figure in the house style, saved atomically as PNG and closed."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(ncols=ncols, figsize=figsize, layout="constrained")
+        try:
+            yield figure, axes
+            with atomic_path(out) as temporary:
+                figure.savefig(temporary, format="png")
+        finally:
+            plt.close(figure)

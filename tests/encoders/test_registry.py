@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+from speechprompt.encoders import Encoder, encoder_kinds, load_encoder
+from speechprompt.errors import ConfigError
+
+
+def test_mfcc_is_registered():
+    encoder = load_encoder("mfcc")
+    assert isinstance(encoder, Encoder)
+    assert (encoder.kind, encoder.dimension, encoder.frame_rate) == ("mfcc", 39, 50.0)
+
+
+def test_unknown_kind_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"hubert, mfcc.*'mffc'"):
+        load_encoder("mffc")
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("mfcc", {"layer": 6}), ("hubert", {"layer": 6})])
+def test_wrong_settings_name_the_accepted_ones(kind, settings):
+    with pytest.raises(ConfigError, match="its settings are"):
+        load_encoder(kind, **settings)
+
+
+def test_only_the_chosen_module_is_imported():
+    code = (
+        "import sys; from speechprompt.encoders import load_encoder; load_encoder('mfcc');"
+        "sys.exit('speechprompt.encoders.hubert' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_kind_is_its_modules_name():
+    for kind in encoder_kinds():
+        __import__(f"speechprompt.encoders.{kind}")

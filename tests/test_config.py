@@ -1,0 +1,112 @@
+import pytest
+import yaml
+
+from speechprompt.config import load_config, parse_config, read_config
+from speechprompt.errors import ConfigError
+
+BASE = {
+    "corpora": {
+        "words": {"kind": "synthetic"},
+        "ready": {"kind": "units", "codebook": "other", "train": "a", "valid": "b"},
+    },
+    "encoders": {"mfcc": {"kind": "mfcc", "sample_corpora": ["words"]}},
+    "codebooks": {"k100": {"encoder": "mfcc"}, "other": {"kind": "external", "dictionary": "d"}},
+    "lm": {"small": {"codebook": "k100", "corpora": ["words"]}},
+    "tasks": {"ks": {"corpus": "words", "lm": "small"}},
+}
+
+
+def changed(path, value):
+    """A copy of BASE with one value set, by its path of keys."""
+    result = yaml.safe_load(yaml.safe_dump(BASE))
+    node = result
+    *parents, last = path.split(".")
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return result
+
+
+def test_base_is_accepted_with_defaults():
+    config = parse_config(BASE)
+    assert config.tasks["ks"].prompt.length == 5
+    assert config.codebooks["k100"].n_units == 100
+    assert config.corpora["words"].splits == ["train", "valid", "test"]
+    assert config.corpora["ready"].splits == ["train", "dev", "valid"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("sed", 1, ["sed: unknown key", "seeds"]),
+        ("tasks.ks.prompt.lenght", 3, ["tasks.ks.prompt.lenght: unknown key", "length"]),
+        ("corpora.words.n_tran", 3, ["corpora.words.n_tran: unknown key", "n_train"]),
+        ("corpora.words.n_train", "many", ["corpora.words.n_train", "integer", "'many'"]),
+        ("corpora.words.kind", "tape", ["corpora.words", "'tape'", "'csv'"]),
+        ("device", "gpu", ["device", "'cuda'", "'gpu'"]),
+        ("max_rejected", 2, ["max_rejected", "less than 1"]),
+        ("tasks.units", {"corpus": "words", "lm": "small"}, ["tasks.units", "results/units"]),
+        ("tasks.a/b", {"corpus": "words", "lm": "small"}, ["letters, digits"]),
+        ("tasks.ks.corpus", "word", ["tasks.ks.corpus", "'word'", "words"]),
+        ("tasks.ks.lm", "big", ["tasks.ks.lm", "'big'", "small"]),
+        ("tasks.ks.corpus", "ready", ["tasks.ks.corpus", "'other'", "'k100'"]),
+        ("tasks.ks.labels", ["a", "a"], ["tasks.ks.labels", "twice"]),
+        ("encoders.mfcc.sample_corpora", ["ready"], ["sample_corpora", "units, not audio"]),
+        ("codebooks.k100.encoder", "hubert", ["codebooks.k100.encoder", "mfcc"]),
+        ("lm.small.heads", 3, ["lm.small.d_model", "heads"]),
+        ("seeds", [1, 1], ["seeds", "twice"]),
+        ("seeds", [], ["seeds"]),
+        ("lm.small.codebook", "other", ["lm.small.corpora", "external"]),
+    ],
+)
+def test_wrong_value_is_refused_with_its_path(path, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(changed(path, value))
+    for text in expected:
+        assert text in str(caught.value)
+
+
+def test_learnable_verbalizer_needs_one_column():
+    values = changed("tasks.ks.verbalizer", "learnable")
+    parse_config(values)
+    values["tasks"]["ks"]["labels"] = ["action", "object"]
+    with pytest.raises(ConfigError, match="one label column"):
+        parse_config(values)
+
+
+def test_overrides_are_laid_over_the_default(tmp_path):
+    default = tmp_path / "config.yaml"
+    values = {key: value for key, value in BASE.items() if key != "corpora"}
+    default.write_text(
+        yaml.safe_dump(
+            {
+                **values,
+                "corpora": {"words": {"kind": "synthetic"}},
+                "codebooks": {"k100": {"encoder": "mfcc"}},
+            }
+        )
+    )
+    override = {"tasks": {"ks": {"prompt": {"length": "9"}}}}
+    config = load_config(override, default=default, complete=False)
+    assert config.tasks["ks"].prompt.length == 9
+    assert config.tasks["ks"].corpus == "words"
+
+
+def test_a_complete_setup_takes_nothing_from_the_default(tmp_path):
+    default = tmp_path / "config.yaml"
+    default.write_text(yaml.safe_dump(BASE))
+    assert not load_config({"seed": 2}, default=default, complete=True).tasks
+
+
+def test_missing_file_of_a_corpus_is_named(tmp_path):
+    values = {"corpora": {"mine": {"kind": "csv", "table": str(tmp_path / "no.csv")}}}
+    with pytest.raises(ConfigError, match=r"corpora\.mine\.table: no such file"):
+        load_config(values, default="unused", complete=True)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_unreadable_yaml_is_named(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        read_config(path)
