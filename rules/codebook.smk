@@ -18,5 +18,5 @@ rule fit_codebook:
         seed=CONFIG.seed,
         code=digest("codebook"),
     shell:
-        "speechprompt fit-codebook --sample {input.sample} --n-units {params.n_units}"
-        " --seed {params.seed} --out {output.codebook} 2> {log}"
+        "speechprompt --log {log} fit-codebook --sample {input.sample} --n-units {params.n_units}"
+        " --seed {params.seed} --out {output.codebook}"

@@ -1,5 +1,7 @@
 # Paths, option strings and the configuration they come from; nothing else.
 
+import json
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,9 +20,16 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# What runs a job but changes no result: not in params, so that another machine re-runs nothing.
-COMPUTE = f"--compute-threads {CONFIG.compute_threads} --device {CONFIG.device}"
 THREADS = CONFIG.compute_threads
+
+# What runs a job but changes no result goes by the environment, not by params, so that another
+# machine re-runs nothing. Last on the path: where no environment is activated, the command line
+# of the package is found beside Snakemake.
+shell.prefix(
+    f"export SPEECHPROMPT_COMPUTE_THREADS={CONFIG.compute_threads}"
+    f" SPEECHPROMPT_DEVICE={CONFIG.device}"
+    f' PATH="$PATH:{Path(sys.executable).parent}"; '
+)
 
 UNITS = "results/units/{codebook}/{corpus}/{split}"
 FEATURES = "results/features/{encoder}/{corpus}/{split}"
@@ -99,9 +108,10 @@ def sampled_features(wildcards):
     return [path for corpus, folder in folders.items() for path in part_files(folder, corpus)]
 
 
-def encoder_options(wildcards):
-    encoder = CONFIG.encoders[wildcards.encoder]
-    return options_from_block(encoder, exclude=frozenset({"sample_corpora", "sample_frames"}))
+def encoder_settings(wildcards):
+    return CONFIG.encoders[wildcards.encoder].model_dump_json(
+        exclude={"sample_corpora", "sample_frames"}
+    )
 
 
 def encoder_weights(wildcards):
@@ -138,6 +148,17 @@ def split_parts(wildcards):
     return part_files(UNITS.format(**wildcards), wildcards.corpus)
 
 
+def split_manifest(wildcards):
+    """The manifest of a split; ready units have none."""
+    if CONFIG.corpora[wildcards.corpus].kind == "units":
+        return []
+    return f"results/manifests/{wildcards.corpus}/{wildcards.split}.parquet"
+
+
+def manifest_option(wildcards, input):
+    return f"--manifest {input.manifest}" if input.manifest else ""
+
+
 def codebook_source(codebook):
     """What the codebook is hashed from."""
     book = CONFIG.codebooks[codebook]
@@ -159,7 +180,7 @@ def lm_inputs(wildcards):
 
 
 def lm_options(wildcards):
-    return options_from_block(CONFIG.lm[wildcards.lm], exclude=frozenset({"codebook", "corpora"}))
+    return options_from_block(CONFIG.lm[wildcards.lm])
 
 
 def task_index(wildcards, split):
@@ -195,7 +216,7 @@ def floor_inputs(wildcards):
 
 
 def task_labels(wildcards):
-    return CONFIG.tasks[wildcards.task].labels
+    return json.dumps(CONFIG.tasks[wildcards.task].labels)
 
 
 def task_balance(wildcards):

@@ -24,8 +24,8 @@ rule synthesise_corpus:
         seed=CONFIG.seed,
         code=digest("corpora.synthetic"),
     shell:
-        "speechprompt synthesise-corpus {params.options} --seed {params.seed}"
-        " --out $(dirname {output.table}) 2> {log}"
+        "speechprompt --log {log} synthesise-corpus {params.options} --seed {params.seed}"
+        " --out $(dirname {output.table})"
 
 
 rule prepare_synthetic:
@@ -46,10 +46,12 @@ rule prepare_synthetic:
         mem_mb=2000,
         runtime=60,
     params:
-        code=digest("corpora.synthetic"),
+        seed=CONFIG.seed,
+        max_rejected=CONFIG.max_rejected,
+        code=digest("corpora.table"),
     shell:
-        "speechprompt prepare-corpus --kind synthetic --root $(dirname {input.table})"
-        " --out $(dirname {output.train}) 2> {log}"
+        "speechprompt --log {log} prepare-synthetic $(dirname {input.table}) --seed {params.seed}"
+        " --max-rejected {params.max_rejected} --out $(dirname {output.train})"
 
 
 rule prepare_csv:
@@ -75,8 +77,8 @@ rule prepare_csv:
         max_rejected=CONFIG.max_rejected,
         code=digest("corpora.table"),
     shell:
-        "speechprompt prepare-corpus {params.options} --seed {params.seed}"
-        " --max-rejected {params.max_rejected} --out $(dirname {output.train}) 2> {log}"
+        "speechprompt --log {log} prepare-csv {params.options} --seed {params.seed}"
+        " --max-rejected {params.max_rejected} --out $(dirname {output.train})"
 
 
 rule download_fsdd:
@@ -98,7 +100,7 @@ rule download_fsdd:
     params:
         code=digest("corpora.fsdd"),
     shell:
-        "speechprompt download-corpus fsdd --out $(dirname {output.recordings}) 2> {log}"
+        "speechprompt --log {log} download-fsdd --out $(dirname {output.recordings})"
 
 
 rule prepare_fsdd:
@@ -124,6 +126,5 @@ rule prepare_fsdd:
         max_rejected=CONFIG.max_rejected,
         code=digest("corpora.fsdd"),
     shell:
-        "speechprompt prepare-corpus {params.options} --root {input.recordings:q}"
-        " --seed {params.seed} --max-rejected {params.max_rejected}"
-        " --out $(dirname {output.train}) 2> {log}"
+        "speechprompt --log {log} prepare-fsdd {input.recordings:q} {params.options} --seed {params.seed}"
+        " --max-rejected {params.max_rejected} --out $(dirname {output.train})"

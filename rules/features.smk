@@ -16,12 +16,12 @@ rule extract_features:
         runtime=240,
     params:
         root=corpus_root,
-        options=encoder_options,
+        encoder=encoder_settings,
         code=encoder_digest,
     shell:
-        "speechprompt extract-features --manifest {input.manifest} --root {params.root:q}"
-        " --shard {wildcards.part}/{wildcards.parts} {params.options} {COMPUTE}"
-        " --out {output.features} 2> {log}"
+        "speechprompt --log {log} extract-features --manifest {input.manifest} --root {params.root:q}"
+        " --encoder {params.encoder:q} --shard {wildcards.part}/{wildcards.parts}"
+        " --out {output.features}"
 
 
 rule sample_frames:
@@ -44,5 +44,5 @@ rule sample_frames:
         seed=CONFIG.seed,
         code=digest("features"),
     shell:
-        "speechprompt sample-frames {input.features} --frames {params.n_frames}"
-        " --seed {params.seed} --out {output.sample} 2> {log}"
+        "speechprompt --log {log} sample-frames {input.features} --frames {params.n_frames}"
+        " --seed {params.seed} --out {output.sample}"

@@ -19,5 +19,5 @@ rule pretrain_unit_lm:
         seed=CONFIG.seed,
         code=digest("lm.pretrain"),
     shell:
-        "speechprompt pretrain-lm {input.units} --codebook {input.codebook:q} {params.options}"
-        " --seed {params.seed} {COMPUTE} --out {output.lm} --curve {output.curve} 2> {log}"
+        "speechprompt --log {log} pretrain-lm {input.units} {params.options}"
+        " --seed {params.seed} --out {output.lm} --curve {output.curve}"

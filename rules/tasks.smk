@@ -18,9 +18,9 @@ rule train_prompt:
         options=task_options,
         code=digest("train", "tasks.labels"),
     shell:
-        "speechprompt train-prompt --train {input.train} --dev {input.dev} --lm {input.lm}"
-        " --name {wildcards.task} {params.options} --seed {wildcards.seed} {COMPUTE}"
-        " --out {output.prompt} --curve {output.curve} 2> {log}"
+        "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
+        " --name {wildcards.task} {params.options} --seed {wildcards.seed}"
+        " --out {output.prompt} --curve {output.curve}"
 
 
 rule fit_floor:
@@ -44,9 +44,9 @@ rule fit_floor:
         balance=task_balance,
         code=digest("floor", "evaluate", "tasks.labels"),
     shell:
-        "speechprompt fit-floor --train {input.train} --dev {input.dev} --scored {input.scored}"
+        "speechprompt --log {log} fit-floor --train {input.train} --dev {input.dev} --scored {input.scored}"
         " --name {wildcards.task} --labels {params.labels:q} --balance {params.balance}"
-        " --predictions {output.predictions} --metrics {output.metrics} 2> {log}"
+        " --predictions {output.predictions} --metrics {output.metrics}"
 
 
 rule score_prompt:
@@ -71,9 +71,9 @@ rule score_prompt:
     params:
         code=digest("decode", "evaluate", "tasks.labels"),
     shell:
-        "speechprompt score-prompt {input.prompt} --lm {input.lm} --scored {input.scored}"
-        " --name {wildcards.task} --method {wildcards.method} --floor {input.floor}"
-        " --predictions {output.predictions} --metrics {output.metrics} {COMPUTE} 2> {log}"
+        "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
+        " --name {wildcards.task} --floor {input.floor}"
+        " --predictions {output.predictions} --metrics {output.metrics}"
 
 
 rule plot_training:
@@ -106,9 +106,9 @@ rule plot_training:
     params:
         code=digest("report"),
     shell:
-        "speechprompt plot-training --curve {input.curve} --predictions {input.predictions}"
+        "speechprompt --log {log} plot-training --curve {input.curve} --predictions {input.predictions}"
         " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
-        " --out-curve {output.curve} --out-matrix {output.matrix} 2> {log}"
+        " --out-curve {output.curve} --out-matrix {output.matrix}"
 
 
 rule publish_task:
@@ -133,4 +133,4 @@ rule publish_task:
         folders=published_folders,
         code=digest("evaluate"),
     shell:
-        "speechprompt publish-task {params.folders} --out $(dirname {output.score}) 2> {log}"
+        "speechprompt --log {log} publish-task {params.folders} --out $(dirname {output.score})"

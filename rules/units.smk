@@ -21,9 +21,9 @@ rule quantize_units:
         deduplicate=deduplicate,
         code=digest("units"),
     shell:
-        "speechprompt quantize-units --features {input.features} --manifest {input.manifest}"
+        "speechprompt --log {log} quantize-units --features {input.features} --manifest {input.manifest}"
         " --codebook {input.codebook} --deduplicate {params.deduplicate}"
-        " --out {output.units} {COMPUTE} 2> {log}"
+        " --out {output.units}"
 
 
 rule prepare_units:
@@ -47,13 +47,14 @@ rule prepare_units:
         options=corpus_options,
         code=digest("corpora.units"),
     shell:
-        "speechprompt prepare-units {params.options} --split {wildcards.split}"
-        " --dictionary {input.dictionary:q} --out {output.units} 2> {log}"
+        "speechprompt --log {log} prepare-units {params.options} --split {wildcards.split}"
+        " --dictionary {input.dictionary:q} --out {output.units}"
 
 
 rule gather_units:
     input:
         parts=split_parts,
+        manifest=split_manifest,
     output:
         index=f"{UNITS}/index.json",
     log:
@@ -67,7 +68,8 @@ rule gather_units:
         mem_mb=2000,
         runtime=30,
     params:
+        manifest=manifest_option,
         code=digest("units"),
     shell:
-        "speechprompt gather-units {input.parts} --corpus {wildcards.corpus}"
-        " --split {wildcards.split} --out {output.index} 2> {log}"
+        "speechprompt --log {log} gather-units {input.parts} --corpus {wildcards.corpus}"
+        " --split {wildcards.split} {params.manifest} --out {output.index}"

@@ -58,10 +58,10 @@ def test_bootstrap_interval_matches_the_normal_approximation():
 
 
 def test_publish_means_over_seeds(tmp_path):
-    folders = {}
+    folders = []
     for seed, answers in ((1, ["a", "a", "a", "b"]), (2, ["a", "a", "b", "b"])):
-        folder = folders[seed] = tmp_path / f"seed-{seed}"
-        folder.mkdir()
+        folder = tmp_path / f"seed-{seed}"
+        folders.append(folder)
         data = rows(["a"] * 4, answers)
         write_predictions(folder / "predictions.parquet", {"test": data}, ["label"])
         write_metrics(
@@ -72,7 +72,9 @@ def test_publish_means_over_seeds(tmp_path):
             seeds=[seed],
             hashes={"prompt": f"hash{seed}", "lm": "x"},
         )
-    publish(folders, tmp_path / "metrics.json", tmp_path / "acc.txt")
+        (folder / "prompt.safetensors").write_bytes(b"prompt %d" % seed)
+    publish(folders, tmp_path)
+    assert (tmp_path / "prompt.safetensors").read_bytes() == b"prompt 1"
     assert (tmp_path / "acc.txt").read_text() == "62.50\n"
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["main"] == {"name": "acc", "value": 0.625, "higher_is_better": True}

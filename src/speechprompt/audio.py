@@ -92,7 +92,7 @@ def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.nda
 
 @lru_cache(maxsize=8)
 def _resampler(source_rate: int, target_rate: int) -> Resample:
-    """The same computation as the functional form, which rebuilds its filter on every call."""
+    """The transform of the same name: the function would rebuild its filter on every call."""
     from torchaudio.transforms import Resample
 
     return Resample(source_rate, target_rate)
@@ -102,9 +102,10 @@ def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks ``[n, channels]`` and the sample rate; at least one block, all of it checked."""
     path = Path(path)
     _check_file(path)
-    decoded = 0
+    opened, decoded = False, 0
     try:
         with soundfile.SoundFile(path) as stream:
+            opened = True
             while len(block := stream.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                 if not np.isfinite(block).all():
                     raise AudioError(path, "has samples that are not finite (NaN or infinity)")
@@ -112,8 +113,8 @@ def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
                 yield block, stream.samplerate
             promised = stream.frames
     except soundfile.LibsndfileError as error:
-        what = "damaged or truncated" if decoded else "not audio that libsndfile reads"
-        raise AudioError(path, f"{what} ({error.error_string.rstrip('. ')})") from error
+        what = "damaged or truncated" if opened else "not audio that libsndfile reads"
+        raise AudioError(path, f"{what} ({error.error_string.strip('. ')})") from error
     if decoded == 0:
         raise AudioError(path, "empty: no samples")
     if decoded < promised < 2**48:

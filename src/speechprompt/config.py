@@ -24,6 +24,7 @@ NAME = r"^[A-Za-z0-9_-]+$"
 Name = Annotated[str, Field(pattern=NAME)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Block(BaseModel):
@@ -54,7 +55,7 @@ class Corpus(Block):
 class SyntheticCorpus(Corpus):
     """Keyword spotting in the twelve Speech Commands classes, spoken by eSpeak NG."""
 
-    kind: Literal["synthetic"]
+    kind: Literal["synthetic"] = "synthetic"
     task: Literal["keyword_spotting"] = Field("keyword_spotting", description="what is spoken")
     n_train: Count = Field(3600, description="training utterances")
     n_valid: Count = Field(600, description="validation utterances, voices of their own")
@@ -64,7 +65,7 @@ class SyntheticCorpus(Corpus):
 class CsvCorpus(Corpus):
     """Own recordings: a table with the columns path, split, optionally speaker, then labels."""
 
-    kind: Literal["csv"]
+    kind: Literal["csv"] = "csv"
     table: str = Field(description="CSV or TSV file; its paths are relative to its folder")
     valid_fraction: Share = Field(
         0.1, description="share of train taken as valid where the table has no valid rows"
@@ -74,7 +75,7 @@ class CsvCorpus(Corpus):
 class FsddCorpus(Corpus):
     """The Free Spoken Digit Dataset: digits by several speakers, label column `digit`."""
 
-    kind: Literal["fsdd"]
+    kind: Literal["fsdd"] = "fsdd"
     root: str | None = Field(None, description="folder with the recordings; null downloads them")
     test_speaker: str | None = Field(
         None, description="speaker left out for test; null takes the official split"
@@ -85,7 +86,7 @@ class FsddCorpus(Corpus):
 class UnitsCorpus(Corpus):
     """Already quantised text: `units <s> labels` or `file|units|labels` lines."""
 
-    kind: Literal["units"]
+    kind: Literal["units"] = "units"
     codebook: Name = Field(description="the external codebook the units belong to")
     train: str = Field(description="file of training lines")
     valid: str = Field(description="file of validation lines, scored once at the end")
@@ -127,14 +128,14 @@ class Encoder(Block):
 class MfccEncoder(Encoder):
     """MFCC with deltas: 39 dimensions, 50 frames/s; needs no weights."""
 
-    kind: Literal["mfcc"]
+    kind: Literal["mfcc"] = "mfcc"
     cmvn: bool = Field(True, description="normalise mean and variance over each utterance")
 
 
 class HubertEncoder(Encoder):
     """HuBERT of any size: the output of one transformer layer, 50 frames/s."""
 
-    kind: Literal["hubert"]
+    kind: Literal["hubert"] = "hubert"
     weights: str = Field(description="safetensors file with weights and architecture")
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
@@ -155,7 +156,7 @@ class KmeansCodebook(Block):
 class ExternalCodebook(Block):
     """The codebook behind already quantised units: known only by its dictionary."""
 
-    kind: Literal["external"]
+    kind: Literal["external"] = "external"
     dictionary: str = Field(description="the unit LM's dict.txt that lists the units")
 
 
@@ -180,8 +181,8 @@ class UnitLmSettings(Block):
     max_positions: Count = Field(3072, description="longest sequence")
     dropout: Share = Field(0.1, description="dropout while pre-training")
     epochs: Count = Field(20, description="most passes over the train units")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    batch_tokens: Count = Field(4096, description="tokens in one batch")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    batch_tokens: Count = Field(2048, description="tokens in one batch")
 
 
 class PromptSettings(Block):
@@ -228,8 +229,8 @@ class Task(Block):
 class Config(Block):
     """A complete set-up."""
 
-    seed: int = Field(1, description="fixes corpora, samples, codebooks and unit LMs")
-    seeds: list[int] = Field([1], min_length=1, description="prompt trainings, one per seed")
+    seed: Seed = Field(1, description="fixes corpora, samples, codebooks and unit LMs")
+    seeds: list[Seed] = Field([1], min_length=1, description="prompt trainings, one per seed")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if any")
     compute_threads: Count = Field(2, description="threads of one job's numeric libraries")
     shards: Count = Field(2, description="shards per split for features and units")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,14 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from speechprompt.errors import ArtefactError
-from speechprompt.files import read_json, sha256_file, write_json, write_parquet, write_text
+from speechprompt.files import (
+    atomic_path,
+    read_json,
+    sha256_file,
+    write_json,
+    write_parquet,
+    write_text,
+)
 
 __all__ = [
     "Metrics",
@@ -22,6 +30,7 @@ __all__ = [
     "classification_scores",
     "mark_repeats",
     "pool_predictions",
+    "prompt_hashes",
     "publish",
     "write_metrics",
     "write_predictions",
@@ -84,12 +93,12 @@ def bootstrap(errors: np.ndarray, seed: int = 0) -> Score:
     return Score(value=float(right.mean()), interval=(float(low), float(high)), n=n)
 
 
-def mark_repeats(units: pa.ChunkedArray, references: Sequence[str]) -> list[bool]:
+def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list[bool]:
     """True where the same units with the same reference stood in an earlier row."""
     seen: set[tuple[bytes, str]] = set()
     repeats = []
-    for row, reference in zip(units.to_pylist(), references, strict=True):
-        key = (np.asarray(row, dtype=np.int16).tobytes(), reference)
+    for row, reference in zip(units, references, strict=True):
+        key = (np.asarray(row, dtype=np.int64).tobytes(), reference)
         repeats.append(key in seen)
         seen.add(key)
     return repeats
@@ -194,32 +203,36 @@ def write_metrics(
     return metrics
 
 
-def publish(seed_folders: Mapping[int, str | Path], metrics_path: Path, score_path: Path) -> None:
-    """Write a task's metrics.json over its seeds and the one-line score in percent.
+def publish(folders: Sequence[str | Path], out: str | Path) -> None:
+    """Publish a task: first seed's prompt and predictions, metrics over seeds, one-line score.
 
     The value is the mean over seeds; the interval is a bootstrap over utterances of the mean over
-    seeds per utterance.
+    seeds per utterance. The score is in percent with two decimals.
     """
-    folders = {seed: Path(folder) for seed, folder in seed_folders.items()}
+    folders, out = [Path(folder) for folder in folders], Path(out)
+    for name in ("prompt.safetensors", "predictions.parquet"):
+        with atomic_path(out / name) as temporary:
+            shutil.copyfile(folders[0] / name, temporary)
     scores = classification_scores(
-        [pq.read_table(folder / "predictions.parquet") for folder in folders.values()]
+        [pq.read_table(folder / "predictions.parquet") for folder in folders]
     )
-    each = {seed: read_json(folder / "metrics.json") for seed, folder in folders.items()}
-    first = next(iter(each.values()))
+    each = [read_json(folder / "metrics.json") for folder in folders]
+    seeds = [seed for entry in each for seed in entry["seeds"]]
+    shared = {key: value for key, value in each[0]["hashes"].items() if key != "prompt"}
     metrics = Metrics.model_validate(
-        first
+        each[0]
         | {
-            "main": first["main"] | {"value": _main_value(scores)},
+            "main": each[0]["main"] | {"value": _main_value(scores)},
             "splits": scores,
-            "seeds": list(folders),
-            "per_seed": {str(seed): entry["main"]["value"] for seed, entry in each.items()},
+            "seeds": seeds,
+            "per_seed": {s: e["main"]["value"] for s, e in zip(map(str, seeds), each, strict=True)},
             "details": {},
-            "hashes": {k: v for k, v in first["hashes"].items() if k != "prompt"}
-            | {f"prompt_seed_{seed}": entry["hashes"]["prompt"] for seed, entry in each.items()},
+            "hashes": shared
+            | {f"prompt_seed_{s}": e["hashes"]["prompt"] for s, e in zip(seeds, each, strict=True)},
         }
     )
-    write_json(metrics_path, metrics.model_dump(mode="json"))
-    write_text(score_path, f"{100 * metrics.main.value:.2f}\n")
+    write_json(out / "metrics.json", metrics.model_dump(mode="json"))
+    write_text(out / "acc.txt", f"{100 * metrics.main.value:.2f}\n")
 
 
 def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:

@@ -72,7 +72,9 @@ def extract_features(
         out: The features file.
         shard: Number of this shard, from 0.
         n_shards: Number of shards.
-        batch_seconds: Audio in one batch, padding included; 0 encodes one utterance at a time.
+        batch_seconds: Audio in one batch, padding included, if the encoder prefers batches to
+            single utterances (on an accelerator). Frames then agree with those of an utterance
+            alone within float32 rounding; without batches they are the same bits.
         description: Text before the progress bar.
 
     Returns:
@@ -88,9 +90,10 @@ def extract_features(
     rows = shard_rows(len(manifest), shard, n_shards)
     manifest = manifest.slice(rows.start, len(rows))
     schema = features_schema(FeatureMetadata.of(encoder))
+    seconds = batch_seconds if encoder.prefers_batches else 0.0
     with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
         for utt_ids, waveforms in _read_windows(manifest, Path(corpus_root), description):
-            encoded = encode_in_batches(encoder, waveforms, batch_seconds)
+            encoded = encode_in_batches(encoder, waveforms, seconds)
             frames = [frame.numpy() for frame in encoded]
             writer.write_table(features_table(utt_ids, frames, schema))
     return len(manifest)

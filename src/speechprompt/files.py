@@ -126,9 +126,12 @@ def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
         ArtefactError: the file is missing or not safetensors.
     """
     try:
+        size = Path(path).stat().st_size
         with open(path, "rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
+            if length > size:
+                raise ValueError(f"its header would have {length} bytes, the file has {size}")
             header = json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error) as error:
+        return {key: json.loads(value) for key, value in header.get("__metadata__", {}).items()}
+    except (OSError, ValueError, AttributeError, struct.error) as error:
         raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
-    return {key: json.loads(value) for key, value in header.get("__metadata__", {}).items()}

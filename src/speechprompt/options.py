@@ -17,8 +17,13 @@ Block = TypeVar("Block", bound=BaseModel)
 
 
 def add_options(parser: argparse.ArgumentParser, block: type[BaseModel], prefix: str = "") -> None:
-    """Add one option per field; nested blocks give ``--outer-inner``; help comes from the model."""
+    """Add one option per field; nested blocks give ``--outer-inner``; help comes from the model.
+
+    A block's ``kind`` is no option: the block itself says it.
+    """
     for name, field in block.model_fields.items():
+        if name == "kind":
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             add_options(parser, field.annotation, f"{prefix}{name}-")
             continue
@@ -59,6 +64,8 @@ def options_from_block(block: BaseModel, exclude: frozenset[str] = frozenset()) 
 
 def _flatten(block: BaseModel, prefix: str, exclude: frozenset[str], words: list[str]) -> None:
     for name in type(block).model_fields:
+        if name == "kind":
+            continue
         value = getattr(block, name)
         if isinstance(value, BaseModel):
             _flatten(value, f"{prefix}{name}-", exclude, words)

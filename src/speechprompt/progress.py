@@ -1,26 +1,63 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log, silence otherwise."""
+"""Progress of long work: a bar on a terminal, a line now and then in the log, silence otherwise."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import time
+from collections.abc import Iterable, Iterator, Sized
+from pathlib import Path
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["log", "progress"]
+__all__ = ["log", "log_to", "progress"]
 
 T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 30
+_log_file: TextIO | None = None
+
+
+def log_to(path: str | Path) -> None:
+    """Write what :func:`log` and :func:`progress` report into a file too."""
+    global _log_file
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _log_file = path.open("w", encoding="utf-8", buffering=1)
+
+
+def log(message: str) -> None:
+    """Report one line: on standard error, above a running bar, and in the log file."""
+    tqdm.write(message, file=sys.stderr)
+    _write_line(message)
 
 
 def progress(
     items: Iterable[T], description: str, total: int | None = None, unit: str = "utt"
 ) -> Iterator[T]:
-    """Iterate under a progress bar with rate and remaining time; quiet off a terminal."""
-    quiet = not sys.stderr.isatty()
-    return iter(tqdm(items, desc=description, total=total, unit=unit, disable=quiet))
+    """Iterate under a bar with rate and remaining time; off a terminal there is no bar."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    started = due = time.monotonic()
+    with tqdm(
+        desc=description,
+        total=total,
+        unit=unit,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+        dynamic_ncols=True,
+    ) as bar:
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.update()
+            if (now := time.monotonic()) >= due + SECONDS_BETWEEN_LINES:
+                due = now
+                rate = done / (now - started)
+                left = f", {(total - done) / rate:.0f} s left" if total else ""
+                of = f" of {total}" if total else ""
+                _write_line(f"{description}: {done}{of} {unit}, {rate:.1f} {unit}/s{left}")
 
 
-def log(message: str) -> None:
-    """Print one line to standard error, above a running progress bar."""
-    tqdm.write(message, file=sys.stderr)
+def _write_line(message: str) -> None:
+    if _log_file is not None:
+        _log_file.write(message + "\n")

@@ -27,7 +27,7 @@ ROWS = 4096
 
 
 def deduplicate(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Collapse runs of a unit (paper, section 3.2).
+    """Collapse runs of a unit.
 
     Args:
         units: int16 ``[n_frames]``.

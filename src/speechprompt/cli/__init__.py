@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from speechprompt import __version__
 from speechprompt.cli import configuration, data, models  # noqa: F401  (they declare the verbs)
 from speechprompt.cli.verb import VERBS
 from speechprompt.errors import SpeechPromptError
+from speechprompt.progress import log, log_to
 
 __all__ = ["build_parser", "main"]
 
@@ -17,14 +19,19 @@ __all__ = ["build_parser", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status: 0 done, 1 a wrong input, 2 a wrong command line."""
     parsed = build_parser().parse_args(arguments)
+    if parsed.log:
+        log_to(parsed.log)
     try:
         VERBS[parsed.verb].run(parsed)
     except SpeechPromptError as error:
-        print(f"speechprompt {parsed.verb}: {error}", file=sys.stderr)
+        log(f"speechprompt {parsed.verb}: {error}")
         return 1
     except KeyboardInterrupt:
-        print(f"speechprompt {parsed.verb}: interrupted", file=sys.stderr)
+        log(f"speechprompt {parsed.verb}: interrupted")
         return 130
+    except Exception:
+        log(traceback.format_exc())
+        return 1
     return 0
 
 
@@ -36,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         "these verbs in order; each works by hand too: speechprompt VERB --help.",
     )
     parser.add_argument("--version", action="version", version=f"speechprompt {__version__}")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write messages to a file too")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS.values():
         summary = verb.summary.splitlines()[0]

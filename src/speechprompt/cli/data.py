@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+
+from speechprompt import config
+from speechprompt.cli.verb import boolean, verb
+from speechprompt.progress import log
+
 REJECTED = {
     "--max-rejected": {
         "type": float,
@@ -10,3 +17,226 @@ REJECTED = {
         "help": "share of unreadable recordings tolerated (default: 0.01)",
     }
 }
+
+
+@verb(files={"--out": "folder for audio/ and corpus.csv"}, block=config.SyntheticCorpus, seed=True)
+def synthesise_corpus(a: argparse.Namespace, corpus: config.SyntheticCorpus) -> None:
+    """Speak a synthetic keyword-spotting corpus with eSpeak NG."""
+    from speechprompt.corpora.synthetic import synthesise_keywords
+
+    synthesise_keywords(
+        a.out,
+        seed=a.seed,
+        n_train=corpus.n_train,
+        n_valid=corpus.n_valid,
+        n_test=corpus.n_test,
+    )
+
+
+@verb(
+    files={"folder": "folder of the synthetic corpus", "--out": "folder for the manifests"},
+    options=REJECTED,
+    threads=True,
+    seed=True,
+)
+def prepare_synthetic(a: argparse.Namespace) -> None:
+    """Write the manifests of a synthetic corpus."""
+    from speechprompt.corpora.synthetic import prepare_synthetic
+
+    counts = prepare_synthetic(
+        a.folder, a.out, seed=a.seed, max_rejected=a.max_rejected, threads=a.compute_threads
+    )
+    _report(counts)
+
+
+@verb(
+    files={"--out": "folder for the manifests"},
+    options=REJECTED,
+    threads=True,
+    block=config.CsvCorpus,
+    seed=True,
+)
+def prepare_csv(a: argparse.Namespace, corpus: config.CsvCorpus) -> None:
+    """Check the recordings of a table and write their manifests."""
+    from speechprompt.corpora.table import prepare_table
+
+    counts = prepare_table(
+        corpus.table,
+        a.out,
+        seed=a.seed,
+        valid_fraction=corpus.valid_fraction,
+        max_rejected=a.max_rejected,
+        threads=a.compute_threads,
+    )
+    _report(counts)
+
+
+@verb(files={"--out": "folder for recordings/"})
+def download_fsdd(a: argparse.Namespace) -> None:
+    """Download the Free Spoken Digit Dataset and check its hash."""
+    from speechprompt.corpora.fsdd import download_fsdd
+
+    download_fsdd(a.out)
+
+
+@verb(
+    files={"recordings": "folder with the recordings", "--out": "folder for the manifests"},
+    options=REJECTED,
+    threads=True,
+    block=config.FsddCorpus,
+    seed=True,
+)
+def prepare_fsdd(a: argparse.Namespace, corpus: config.FsddCorpus) -> None:
+    """Split the Free Spoken Digit Dataset and write its manifests."""
+    from speechprompt.corpora.fsdd import prepare_fsdd
+
+    counts = prepare_fsdd(
+        a.recordings,
+        a.out,
+        seed=a.seed,
+        test_speaker=corpus.test_speaker,
+        valid_fraction=corpus.valid_fraction,
+        max_rejected=a.max_rejected,
+        threads=a.compute_threads,
+    )
+    _report(counts)
+
+
+@verb(
+    files={
+        "--dictionary": "dict.txt that lists the units",
+        "--out": "units file of the split to write",
+    },
+    options={"--split": {"required": True, "choices": ("train", "dev", "valid", "test")}},
+    block=config.UnitsCorpus,
+)
+def prepare_units(a: argparse.Namespace, corpus: config.UnitsCorpus) -> None:
+    """Turn lines of ready units and labels into a units file."""
+    from speechprompt.corpora.units import prepare_units
+
+    prepare_units(
+        a.split,
+        a.out,
+        train=corpus.train,
+        valid=corpus.valid,
+        test=corpus.test,
+        dictionary=a.dictionary,
+        codebook=corpus.codebook,
+        columns=corpus.columns,
+        label_names=corpus.label_names,
+        deduplicate=corpus.deduplicate,
+        dev_fraction=corpus.dev_fraction,
+    )
+
+
+@verb(files={"manifests": "folder of manifests", "--root": "folder that their paths start from"})
+def validate_corpus(a: argparse.Namespace) -> None:
+    """Check manifests against their recordings: schema, ids, splits, files."""
+    from speechprompt.corpora.validate import validate
+
+    _report(validate(a.manifests, a.root))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    shard, _, n_shards = text.partition("/")
+    if not (shard.isdigit() and n_shards.isdigit() and int(shard) < int(n_shards)):
+        raise argparse.ArgumentTypeError(f"expected SHARD/SHARDS such as 0/4, found {text!r}")
+    return int(shard), int(n_shards)
+
+
+@verb(
+    files={
+        "--manifest": "manifest of the split",
+        "--root": "folder that its paths start from",
+        "--out": "features file to write",
+    },
+    options={
+        "--encoder": {
+            "required": True,
+            "metavar": "JSON",
+            "type": json.loads,
+            "help": 'the encoder\'s settings, such as {"kind": "mfcc", "cmvn": true}',
+        },
+        "--shard": {
+            "type": _shard,
+            "default": (0, 1),
+            "help": "which part of how many, from 0 (default: 0/1)",
+        },
+    },
+    compute=True,
+)
+def extract_features(a: argparse.Namespace) -> None:
+    """Encode one shard of a manifest."""
+    from speechprompt.encoders import load_encoder
+    from speechprompt.features import extract_features
+
+    settings = dict(a.encoder)
+    batch = {"batch_seconds": settings.pop("batch_seconds")} if "batch_seconds" in settings else {}
+    encoder = load_encoder(**settings, device=a.device)
+    shard, n_shards = a.shard
+    extract_features(a.manifest, a.root, encoder, a.out, shard=shard, n_shards=n_shards, **batch)
+
+
+@verb(
+    files={"features": "features files, in order", "--out": "sample to write"},
+    many=("features",),
+    options={"--frames": {"type": int, "required": True, "help": "size of the sample"}},
+    seed=True,
+)
+def sample_frames(a: argparse.Namespace) -> None:
+    """Draw frames, evenly over all, for fitting codebooks."""
+    from speechprompt.features import sample_frames
+
+    sample_frames(a.features, a.out, n_frames=a.frames, seed=a.seed)
+
+
+@verb(
+    files={"--sample": "frames to fit on", "--out": "codebook to write"},
+    options={"--n-units": {"type": int, "required": True, "help": "number of centroids"}},
+    seed=True,
+)
+def fit_codebook(a: argparse.Namespace) -> None:
+    """Fit a k-means codebook."""
+    from speechprompt.codebook import fit_codebook
+
+    fit_codebook(a.sample, a.out, n_units=a.n_units, seed=a.seed)
+
+
+@verb(
+    files={
+        "--features": "features file",
+        "--manifest": "manifest of the split",
+        "--codebook": "codebook",
+        "--out": "units file to write",
+    },
+    options={"--deduplicate": {"type": boolean, "default": True, "help": "default: true"}},
+)
+def quantize_units(a: argparse.Namespace) -> None:
+    """Assign every frame to its nearest centroid and collapse repeats."""
+    from speechprompt.quantize import quantize_units
+
+    quantize_units(a.features, a.manifest, a.codebook, a.out, dedup=a.deduplicate)
+
+
+@verb(
+    files={
+        "parts": "units files of the split, in order",
+        "--manifest": "manifest of the split, to check that none is missing",
+        "--out": "index.json to write",
+    },
+    many=("parts",),
+    optional=("--manifest",),
+    options={
+        "--corpus": {"required": True, "help": "name of the corpus"},
+        "--split": {"required": True, "help": "name of the split"},
+    },
+)
+def gather_units(a: argparse.Namespace) -> None:
+    """Check the parts of a split and list them in its index."""
+    from speechprompt.units import write_index
+
+    write_index(a.parts, a.out, corpus=a.corpus, split=a.split, manifest_path=a.manifest)
+
+
+def _report(counts: dict[str, int]) -> None:
+    log(", ".join(f"{name}: {count}" for name, count in counts.items()))

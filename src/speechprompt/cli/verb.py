@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ def verb(
     options: dict[str, dict[str, Any]] | None = None,
     block: type[BaseModel] | None = None,
     seed: bool = False,
+    threads: bool = False,
     compute: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Declare a verb; its name and help come from the function.
@@ -47,6 +49,7 @@ def verb(
         options: further options, with argparse's settings.
         block: configuration block whose fields become options.
         seed: whether there is a ``--seed``.
+        threads: whether there is a ``--compute-threads``.
         compute: whether there are ``--compute-threads`` and ``--device``.
     """
 
@@ -65,12 +68,14 @@ def verb(
             add_options(group, block)
         if seed:
             parser.add_argument("--seed", type=int, default=1, help="default: 1")
+        if threads or compute:
+            add_compute_threads(parser)
         if compute:
             parser.add_argument(
-                "--compute-threads", type=int, default=2, help="of numeric libraries (default: 2)"
-            )
-            parser.add_argument(
-                "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+                "--device",
+                choices=("auto", "cpu", "cuda"),
+                default=os.environ.get("SPEECHPROMPT_DEVICE", "auto"),
+                help="default: $SPEECHPROMPT_DEVICE, else auto",
             )
 
     def declare(function: Callable[..., None]) -> Callable[..., None]:
@@ -90,6 +95,17 @@ def verb(
         return function
 
     return declare
+
+
+def add_compute_threads(parser: argparse.ArgumentParser) -> None:
+    """Add ``--compute-threads``; the pipeline sets it by the environment."""
+    parser.add_argument(
+        "--compute-threads",
+        type=int,
+        metavar="N",
+        default=os.environ.get("SPEECHPROMPT_COMPUTE_THREADS", "2"),
+        help="threads of numeric work; default: $SPEECHPROMPT_COMPUTE_THREADS, else 2",
+    )
 
 
 def boolean(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 __all__ = ["NOISE_COLOURS", "add_noise", "colour_spectrum", "make_noise", "scale_to"]
@@ -26,9 +28,7 @@ def make_noise(
     Returns:
         float32 ``[n_samples]`` with root mean square 1.
     """
-    bins = np.fft.rfftfreq(n_samples, 1 / sample_rate)
-    gain = np.maximum(bins, LOWEST_HZ) ** (-NOISE_COLOURS[colour] / 2)
-    gain[0] = 0
+    gain = _colour_gain(n_samples, colour, sample_rate)
     noise = np.fft.irfft(np.fft.rfft(generator.standard_normal(n_samples)) * gain, n_samples)
     time = np.linspace(0, 2 * np.pi, n_samples, endpoint=False)
     depth, turns = generator.uniform(0, 0.5), generator.uniform(0.3, 3)
@@ -68,3 +68,11 @@ def scale_to(waveform: np.ndarray, level_db: float) -> np.ndarray:
     peak = np.abs(waveform).max()
     gain = min(10 ** (level_db / 20) / rms, 0.99 / peak)
     return (waveform * gain).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _colour_gain(n_samples: int, colour: str, sample_rate: int) -> np.ndarray:
+    bins = np.fft.rfftfreq(n_samples, 1 / sample_rate)
+    gain = np.maximum(bins, LOWEST_HZ) ** (-NOISE_COLOURS[colour] / 2)
+    gain[0] = 0
+    return gain

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import espeakng_loader
 import numpy as np
@@ -182,7 +182,7 @@ class Speaker:
             )
             if failed or library.espeak_Synchronize():
                 raise SpeechError(f"eSpeak NG failed to speak {text!r} with voice {voice!r}")
-        if not self._blocks:
+        if not any(block.any() for block in self._blocks):
             raise SpeechError(f"eSpeak NG is silent on {text!r} with voice {voice!r}")
         samples = np.concatenate(self._blocks).astype(np.float32) / 32768
         return samples, [event for raw in self._events if (event := _to_event(text, *raw))]
@@ -200,12 +200,14 @@ class Speaker:
                 raise SpeechError(f"{self._data}: eSpeak NG cannot start from this folder")
             library.espeak_SetSynthCallback(self._callback)
             _seed(library)
-            yield library
-            library.espeak_Terminate()
+            try:
+                yield library
+            finally:
+                library.espeak_Terminate()
         finally:
             _unload(library, self._library)
 
-    def _receive(self, samples, count, events) -> int:  # noqa: ANN001
+    def _receive(self, samples: Any, count: int, events: Any) -> int:
         """Collect what the library has spoken; returning 0 lets it go on."""
         if samples and count > 0:
             self._blocks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
@@ -264,7 +266,12 @@ def _voice_name(accent: str, variant: str | None) -> str:
 def _seed(library: ctypes.CDLL) -> None:
     """Fix both random number generators: eSpeak's own, and C's, which the Klatt voices use."""
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-    ctypes.CDLL(None).srand(ctypes.c_uint(1))
+    _c_library().srand(ctypes.c_uint(1))
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def _unload(library: ctypes.CDLL, path: Path) -> None:

@@ -33,8 +33,10 @@ REJECTS_SCHEMA = pa.schema({"path": pa.string(), "split": pa.string(), "reason":
 FAILED_REJECTS = "rejects.failed.csv"
 # Columns that some stage writes itself, so that no label may have their names.
 RESERVED_COLUMNS = frozenset(
-    ("utt_id", "path", "split", "n_samples", "sample_rate", "speaker", "frames", "n_frames")
-    + ("units", "durations", "reference", "prediction", "score", "reason")
+    [
+        *("utt_id", "path", "split", "n_samples", "sample_rate", "speaker", "frames", "n_frames"),
+        *("units", "durations", "reference", "prediction", "score", "reason"),
+    ]
 )
 FIXED_FIELDS = (
     pa.field("utt_id", pa.string(), nullable=False),

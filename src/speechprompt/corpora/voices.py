@@ -25,7 +25,7 @@ ACCENTS = (
 # one of those that differ from each other only in loudness or hardly at all.
 LOW_VARIANTS = (
     *("Alex", "Andy", "Denis", "Diogo", "Gene", "Jacky", "Lee", "Mario", "Michael", "Mike"),
-    *("Mr serious", "Nguyen", "Reed", "RicishayMax", "RicishayMax2", "adam", "benjamin", "boris"),
+    *("Mr serious", "Nguyen", "Reed", "adam", "benjamin", "boris"),
     *("ed", "edward", "gustave", "ian", "iven", "iven3", "john", "kaukovalta", "klatt4"),
     *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "max", "michel", "mike2", "norbert"),
     *("pablo", "paul", "pedro", "quincy", "robert", "sandro", "travis", "victor"),

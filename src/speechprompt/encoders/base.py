@@ -21,6 +21,7 @@ class Encoder(ABC):
         frame_rate: Frames per second.
         layer: Layer that the frames are taken from, counted from 1; None where there are none.
         sha256: Hash of all that decides the output: weights and settings.
+        prefers_batches: Whether a batch is faster than its utterances one by one.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Encoder(ABC):
     frame_rate: float
     layer: int | None
     sha256: str
+    prefers_batches: bool = False
 
     @abstractmethod
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """MFCC with deltas and delta-deltas: the features of HuBERT's own first clustering.
 
-HuBERT (Hsu et al., 2021, section IV.B) clusters 13 coefficients and their first and second
+HuBERT (Hsu et al., 2021) clusters 13 coefficients and their first and second
 derivatives. Here a frame comes every 20 ms instead of 10 ms, the rate of HuBERT's output.
 """
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from speechprompt.errors import ConfigError
 from speechprompt.lm.dictionary import PAD, SEPARATOR
-from speechprompt.lm.packing import Memory, Pack
+from speechprompt.lm.packing import Pack
 
 __all__ = ["Cache", "LMConfig", "PromptTensors", "UnitLM"]
 
@@ -77,17 +77,28 @@ class Cache:
     """Keys and values of the sequences so far.
 
     Attributes:
-        keys, values: per layer (B, H, S, D/H).
-        mask: per layer (B, 1, 1, S), added to the scores: -inf where a slot is empty.
+        room: free slots to keep for tokens to come.
+        keys, values: per layer (B, H, S + room, D/H).
+        mask: per layer (B, 1, 1, S + room), added to the scores: -inf where a slot is empty.
         slots: per layer (B,) the next free slot.
         positions: (B,) position of the next token.
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
-    mask: list[Tensor]
-    slots: list[Tensor]
-    positions: Tensor
+    room: int
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    mask: list[Tensor] = field(default_factory=list)
+    slots: list[Tensor] = field(default_factory=list)
+    positions: Tensor | None = None
+
+    def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
+        """Append a layer: keys and values (B, H, S, D/H) of which (B,) slots are in use."""
+        self.keys.append(F.pad(keys, (0, 0, 0, self.room)))
+        self.values.append(F.pad(values, (0, 0, 0, self.room)))
+        slot = torch.arange(keys.shape[2] + self.room, device=keys.device)
+        mask = torch.zeros(len(keys), 1, 1, len(slot), dtype=keys.dtype, device=keys.device)
+        self.mask.append(mask.masked_fill_(slot >= lengths[:, None, None, None], float("-inf")))
+        self.slots.append(lengths.clone())
 
     def select(self, index: Tensor) -> Cache:
         """The cache of some of the sequences, in the order of ``index``."""
@@ -95,7 +106,7 @@ class Cache:
             [tensor.index_select(0, index) for tensor in tensors]
             for tensors in (self.keys, self.values, self.mask, self.slots)
         )
-        return Cache(*per_layer, self.positions.index_select(0, index))
+        return Cache(self.room, *per_layer, self.positions.index_select(0, index))
 
 
 class Layer(nn.Module):
@@ -128,24 +139,39 @@ class Layer(nn.Module):
         ]
         return torch.cat(projected, dim=1)
 
+    def project(self, x: Tensor, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Queries of the wanted rows (M, D), keys beside values (N, 2D) of residual rows (N, D)."""
+        d = x.shape[1]
+        h = _norm(self.attention_norm, x)
+        if wanted is None or len(wanted) == len(x):
+            return _linear(self.qkv, h).split((d, 2 * d), dim=1)
+        weight, bias = _cast(self.qkv, h.dtype)
+        queries = F.linear(h.index_select(0, wanted), weight[:d], bias[:d])
+        return queries, F.linear(h, weight[d:], bias[d:])
+
     def attend(
         self,
         queries: Tensor,  # (N, D)
-        memory: Tensor,  # (R, 2D) keys and values of prompt rows and packed rows
+        keys: Tensor,  # (B, H, S, D/H)
+        values: Tensor,  # (B, H, S, D/H)
         query_index: Tensor,  # (B, T) into the queries
-        memory_index: Tensor,  # (B, S) into the memory
         mask: Tensor,  # (B or 1, 1, T, S)
         owner: Tensor,  # (N,) flat query slots
         dropout: float = 0.0,
     ) -> Tensor:
         """Attention of packed rows: (N, D)."""
-        b, t = query_index.shape
-        d = queries.shape[1]
-        q = F.embedding(query_index, queries).view(b, t, self.heads, -1).transpose(1, 2)
-        kv = F.embedding(memory_index, memory).view(b, -1, 2, self.heads, d // self.heads)
-        k, v = kv.permute(2, 0, 3, 1, 4)  # 2 x (B, H, S, D/H)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        return mixed.transpose(1, 2).reshape(b * t, d).index_select(0, owner)
+        q = self.split_heads(F.embedding(query_index, queries))
+        mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, dropout_p=dropout)
+        return mixed.transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, owner)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, T, D) as (B, H, T, D/H)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def gather(self, memory: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, each (B, H, S, D/H), from rows (R, 2D) by index (B, S)."""
+        k, v = F.embedding(index, memory).chunk(2, dim=-1)
+        return self.split_heads(k), self.split_heads(v)
 
     def finish(self, x: Tensor, mixed: Tensor, dropout: float = 0.0) -> Tensor:
         """Output projection and feed-forward network on the residual stream: (N, D)."""
@@ -172,99 +198,115 @@ class UnitLM(nn.Module):
             self.embed[PAD].zero_()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.register_buffer("sinusoids", _sinusoids(config), persistent=False)
+        self.reset_positions()
 
     @property
     def scale(self) -> float:
         """Factor on every token embedding."""
         return math.sqrt(self.config.dim)
 
+    def reset_positions(self) -> None:
+        """Compute the positions, (max_positions, D), which are no weights."""
+        self.register_buffer("sinusoids", _sinusoids(self.config), persistent=False)
+
     def freeze(self, dtype: torch.dtype = torch.float32) -> UnitLM:
-        """Make every weight constant and store it in ``dtype``; logits stay float32."""
-        self.requires_grad_(False).eval().to(dtype)
+        """Make every weight constant and store it in ``dtype``; embeddings stay float32."""
+        self.requires_grad_(False).eval()
+        for parameter in (*self.layers.parameters(), *self.norm.parameters()):
+            parameter.data = parameter.data.to(dtype)
         return self
 
-    def forward(self, pack: Pack, prompt: PromptTensors | None = None) -> Tensor:
-        """Hidden states after the final norm of the wanted rows: (M, D), float32."""
+    def forward(
+        self, pack: Pack, prompt: PromptTensors | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Hidden states after the final norm of the wanted rows: (M, D), float32.
+
+        Args:
+            pack: the batch; the type of its masks is that of the activations.
+            prompt: the prompt, or None for the LM as it is.
+            cache: an empty one is filled with what :meth:`step` needs to go on.
+        """
         prompt = prompt or PromptTensors()
-        dtype = pack.plain.mask.dtype
         p = self.dropout if self.training else 0.0
-        frozen = not self.embed.requires_grad
-        x, free = self._embed(pack, prompt, dtype)
+        x, free = self._embed(pack, prompt)
         x = F.dropout(x, p)
-        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            if i == 0 and frozen and torch.is_grad_enabled():
-                # Only the free rows can receive a gradient: project the others as constants.
-                with torch.no_grad():
-                    qkv = _linear(layer.qkv, _norm(layer.attention_norm, x))
-                if len(free):
-                    own = _linear(layer.qkv, _norm(layer.attention_norm, x.index_select(0, free)))
-                    qkv = qkv.index_copy(0, free, own)
-                q, kv = qkv.split((qkv.shape[1] // 3, 2 * qkv.shape[1] // 3), dim=1)
+            last = i == len(self.layers) - 1
+            wanted = pack.wanted if last else None
+            if i == 0 and not self.embed.requires_grad and torch.is_grad_enabled():
+                q, kv = _constant_but(free, layer, x, wanted)
             else:
-                h = _norm(layer.attention_norm, x)
-                if i == last:
-                    q, kv = self._last_projections(layer, h, pack)
-                else:
-                    q, kv = _linear(layer.qkv, h).split((h.shape[1], 2 * h.shape[1]), dim=1)
-            memory, kv = self._memory(i, pack, prompt, kv)
-            if i == last:
-                if len(q) != len(pack.wanted):
-                    q = q.index_select(0, pack.wanted)
-                index, mask, owner = pack.wanted_query, memory.wanted_mask, pack.wanted_owner
+                q, kv = layer.project(x, wanted)
+            if last:
                 x = x.index_select(0, pack.wanted)
+            memory = pack.deep if i in prompt.keys else pack.plain
+            if i in prompt.keys:
+                rows = layer.memory_rows(prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype))
+                kv = torch.cat((rows, kv))
+            k, v = layer.gather(kv, memory.index)
+            if cache is not None:
+                cache.add(k, v, memory.lengths)
+            if last:
+                index, mask, owner = pack.wanted_query, memory.wanted_mask, pack.wanted_owner
             else:
                 index, mask, owner = pack.query, memory.mask, pack.owner
-            x = layer.finish(x, layer.attend(q, kv, index, memory.index, mask, owner, p), p)
+            x = layer.finish(x, layer.attend(q, k, v, index, mask, owner, p), p)
+        if cache is not None:
+            cache.positions = pack.next_position.clone()
+        return _norm(self.norm, x).float()
+
+    def step(self, tokens: Tensor, cache: Cache, prompt: PromptTensors | None = None) -> Tensor:
+        """Hidden states (B, D), float32, of one more token (B,) of every cached sequence."""
+        x = self.embed[tokens].float()
+        if prompt is not None and prompt.separator is not None:
+            x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
+        x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.keys[0].dtype)
+        line = torch.arange(len(tokens), device=tokens.device)
+        for i, layer in enumerate(self.layers):
+            q, kv = layer.project(x)
+            k, v = (layer.split_heads(part[:, None]) for part in kv.chunk(2, dim=-1))
+            slot = cache.slots[i]
+            cache.keys[i][line, :, slot], cache.values[i][line, :, slot] = k[:, :, 0], v[:, :, 0]
+            cache.mask[i][line, 0, 0, slot] = 0
+            cache.slots[i] = slot + 1
+            x = layer.finish(
+                x,
+                layer.attend(q, cache.keys[i], cache.values[i], line[:, None], cache.mask[i], line),
+            )
+        cache.positions = cache.positions + 1
         return _norm(self.norm, x).float()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every symbol, float32: (M, n_symbols)."""
         return F.linear(hidden, self.embed.float())
 
-    def _embed(
-        self, pack: Pack, prompt: PromptTensors, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
+    def _embed(self, pack: Pack, prompt: PromptTensors) -> tuple[Tensor, Tensor]:
         """Input rows (N, D) and the indices of those that come from the prompt."""
-        tokens, positions = pack.tokens, self.sinusoids[pack.positions.clamp(min=0)]
-        x = F.embedding(tokens.clamp(min=0), self.embed).float() * self.scale + positions
-        is_row = tokens < 0
-        free = is_row if prompt.rows is not None else torch.zeros_like(is_row)
+        tokens = pack.tokens
+        x = F.embedding(tokens.clamp(min=0), self.embed) * self.scale
+        x = x.float() + self.sinusoids[pack.positions.clamp(min=0)]
+        free = [tokens.new_empty(0)]
         if prompt.separator is not None:
-            separators = tokens == SEPARATOR
-            free = free | separators
-        free = free.nonzero()[:, 0]
-        if len(free):
-            parts = []
-            if prompt.separator is not None:
-                index = separators.nonzero()[:, 0]
-                own = prompt.separator.float() * self.scale + positions.index_select(0, index)
-                parts.append((index, own))
-            if prompt.rows is not None:
-                index = is_row.nonzero()[:, 0]
-                parts.append((index, F.embedding(-1 - tokens[index], prompt.rows.float())))
-            for index, own in parts:
-                x = x.index_copy(0, index, own)
-        return x.to(dtype), free
+            index = (tokens == SEPARATOR).nonzero()[:, 0]
+            own = prompt.separator * self.scale + self.sinusoids[pack.positions[index]]
+            x = x.index_copy(0, index, own)
+            free.append(index)
+        if prompt.rows is not None:
+            index = (tokens < 0).nonzero()[:, 0]
+            x = x.index_copy(0, index, F.embedding(-1 - tokens[index], prompt.rows))
+            free.append(index)
+        return x.to(pack.dtype), torch.cat(free)
 
-    def _last_projections(self, layer: Layer, h: Tensor, pack: Pack) -> tuple[Tensor, Tensor]:
-        """Queries of the wanted rows only, keys and values of all."""
-        d = h.shape[1]
-        weight, bias = _cast(layer.qkv, h.dtype)
-        wanted = h if len(pack.wanted) == len(h) else h.index_select(0, pack.wanted)
-        return F.linear(wanted, weight[:d], bias[:d]), F.linear(h, weight[d:], bias[d:])
 
-    def _memory(
-        self, layer: int, pack: Pack, prompt: PromptTensors, kv: Tensor
-    ) -> tuple[Memory, Tensor]:
-        if layer not in prompt.keys:
-            return pack.plain, kv
-        dtype = kv.dtype
-        rows = self.layers[layer].memory_rows(
-            prompt.keys[layer].to(dtype), prompt.values[layer].to(dtype)
-        )
-        return pack.deep, torch.cat((rows, kv))
+def _constant_but(
+    free: Tensor, layer: Layer, x: Tensor, wanted: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The first layer's projections, where only the free rows can receive a gradient."""
+    with torch.no_grad():
+        q, kv = layer.project(x)
+    own_q, own_kv = layer.project(x.index_select(0, free))
+    q, kv = q.index_copy(0, free, own_q), kv.index_copy(0, free, own_kv)
+    return (q if wanted is None else q.index_select(0, wanted)), kv
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:

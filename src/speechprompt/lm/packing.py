@@ -29,11 +29,13 @@ class Memory:
         index: (B, S) rows of keys and values, deep prompt rows first, then the packed rows.
         mask: (1, 1, T, S) added to the scores of the query slots.
         wanted_mask: (B, 1, W, S) the same for the wanted slots.
+        lengths: (B,) slots in use.
     """
 
     index: Tensor
     mask: Tensor
     wanted_mask: Tensor
+    lengths: Tensor
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Pack:
         wanted_query: (B, W) index into ``wanted``; right-padded with 0.
         wanted_owner: (M,) the flat wanted slot (of B*W) a wanted row takes its result from.
         wanted_slot: (B, W) true where ``wanted_query`` is no padding.
+        next_position: (B,) position of a token that would follow.
     """
 
     tokens: Tensor
@@ -63,6 +66,12 @@ class Pack:
     wanted_query: Tensor
     wanted_owner: Tensor
     wanted_slot: Tensor
+    next_position: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the activations: that of the masks."""
+        return self.plain.mask.dtype
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Pack:
         """Indices on a device, masks in the activations' type too."""
@@ -118,11 +127,11 @@ def pack(
     prompt = valid & (slots < 0)
     length = int(prompt[0].sum())
 
-    node, parent = _prefix_tree(slots, valid)
+    node, n_nodes = _prefix_tree(slots, valid)
     hidden = valid if rows else valid & ~prompt
     names, first = np.unique(np.where(hidden, node, -1).ravel(), return_index=True)
     first = first[names >= 0]
-    row_of_node = np.zeros(int(parent) + 1, np.int64)
+    row_of_node = np.zeros(n_nodes, np.int64)
     row_of_node[names[names >= 0]] = np.arange(len(first))
     row = np.where(hidden, row_of_node[node], 0)
     position = np.cumsum(~prompt, axis=1) - 1
@@ -146,23 +155,28 @@ def pack(
     wanted_index = np.maximum(wanted_index.reshape(n, wanted_width) - padded, 0)
     seen = slot[None, None, :] > wanted_slot[:, :, None]
 
-    deep_index = np.where(prompt, -1 - slots, row + length)
-    plain_from = start
     return Pack(
         tokens=torch.from_numpy(slots.ravel()[first]),
         positions=torch.from_numpy(position.ravel()[first]),
         query=torch.from_numpy(row[:, start:].copy()),
         owner=torch.from_numpy(first - start * (first // width + 1)),
         plain=Memory(
-            torch.from_numpy(row[:, plain_from:].copy()),
-            causal[:, plain_from:][None, None].contiguous(),
-            _blocked(seen[:, :, plain_from:])[:, None],
+            torch.from_numpy(row[:, start:].copy()),
+            causal[None, None, :, start:].contiguous(),
+            _blocked(seen[:, None, :, start:]),
+            torch.from_numpy(lengths - start),
         ),
-        deep=Memory(torch.from_numpy(deep_index), causal[None, None], _blocked(seen)[:, None]),
+        deep=Memory(
+            torch.from_numpy(np.where(prompt, -1 - slots, row + length)),
+            causal[None, None],
+            _blocked(seen[:, None]),
+            torch.from_numpy(lengths),
+        ),
         wanted=torch.from_numpy(wanted[padded:]),
         wanted_query=torch.from_numpy(wanted_index),
         wanted_owner=torch.from_numpy(wanted_first[padded:]),
         wanted_slot=torch.from_numpy(wanted_valid),
+        next_position=torch.from_numpy(lengths - length),
     )
 
 
@@ -172,7 +186,7 @@ def _blocked(where: np.ndarray) -> Tensor:
 
 
 def _prefix_tree(slots: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the distinct prefixes: (B, T) node of each slot, and the largest number."""
+    """Number the distinct prefixes: (B, T) node of each slot, and how many there are."""
     node = np.zeros(slots.shape, np.int64)
     before = np.zeros(len(slots), np.int64)
     base = 0

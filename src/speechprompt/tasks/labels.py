@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from speechprompt.errors import CorpusError
+from speechprompt.tasks.examples import Examples
+from speechprompt.units import read_units
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["LabelSpace"]
+__all__ = ["LabelSpace", "read_examples", "read_label_space"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,7 @@ class LabelSpace:
         """
         values = []
         for column in columns:
-            if column not in table.column_names:
-                known = ", ".join(table.column_names)
-                raise CorpusError(f"{origin}: no label column {column!r}; columns: {known}")
+            _require_column(table, column, origin)
             found = dict.fromkeys(table[column].to_pylist())
             if None in found or "" in found:
                 raise CorpusError(f"{origin}: label column {column!r} has an empty value")
@@ -68,6 +68,7 @@ class LabelSpace:
         """
         encoded = []
         for column, indices, values in zip(self.columns, self.allowed, self.values, strict=True):
+            _require_column(table, column, origin)
             index = dict(zip(values, indices, strict=True))
             rows = table[column].to_pylist()
             unknown = next((i for i, value in enumerate(rows) if value not in index), None)
@@ -83,3 +84,28 @@ class LabelSpace:
         """The label values behind an answer's indices, one per column."""
         pairs = zip(indices, self.allowed, self.values, strict=True)
         return [values[index - allowed[0]] for index, allowed, values in pairs]
+
+
+def _require_column(table: pa.Table, column: str, origin: str) -> None:
+    if column not in table.column_names:
+        known = ", ".join(table.column_names)
+        raise CorpusError(f"{origin}: no label column {column!r}; columns: {known}")
+
+
+def read_label_space(index: str | Path, columns: Sequence[str]) -> LabelSpace:
+    """The label space that a train split defines."""
+    return LabelSpace.from_train(read_units(index), columns, str(index))
+
+
+def read_examples(index: str | Path, space: LabelSpace) -> Examples:
+    """Read a split's units and label indices.
+
+    Raises:
+        CorpusError: a label column is missing, or has a value that train never had.
+    """
+    table = read_units(index)
+    return Examples(
+        utt_ids=table["utt_id"].to_pylist(),
+        units=[np.asarray(row, dtype=np.int64) for row in table["units"].to_pylist()],
+        labels=space.encode(table, str(index)),
+    )

@@ -1,0 +1,89 @@
+"""Unit LM files: weights under fairseq's names, and what they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechprompt.errors import ArtefactError
+from speechprompt.files import read_tensors, sha256_file, write_tensors
+from speechprompt.lm.dictionary import Dictionary
+from speechprompt.lm.fairseq import load_weights, weights
+from speechprompt.lm.model import LMConfig, UnitLM
+
+__all__ = ["LoadedLM", "load_lm", "save_lm"]
+
+
+@dataclass(frozen=True)
+class LoadedLM:
+    """A frozen unit LM with its dictionary.
+
+    Attributes:
+        model: the LM.
+        dictionary: between units and its ids.
+        sha256: of the file.
+        codebook_sha256: of the codebook whose units it was trained on.
+        metadata: all that the file says about itself.
+    """
+
+    model: UnitLM
+    dictionary: Dictionary
+    sha256: str
+    codebook_sha256: str
+    metadata: dict[str, Any]
+
+
+def save_lm(
+    path: str | Path,
+    model: UnitLM,
+    dictionary: Dictionary,
+    codebook_sha256: str,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a unit LM; ``metadata`` adds entries, such as the training shards' hashes."""
+    own = {
+        "format": "speechprompt unit LM 1",
+        "architecture": model.config.to_dict(),
+        "dictionary": dictionary.units,
+        "codebook_sha256": codebook_sha256,
+    }
+    write_tensors(path, weights(model), {**(metadata or {}), **own})
+
+
+def load_lm(
+    path: str | Path,
+    codebook_sha256: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> LoadedLM:
+    """Read a unit LM, frozen.
+
+    Args:
+        path: a file that :func:`save_lm` wrote.
+        codebook_sha256: of the codebook in use; None skips the comparison.
+        dtype: of weights and activations.
+        device: where it goes.
+
+    Raises:
+        ArtefactError: no unit LM, missing or surplus weights, or another codebook.
+    """
+    tensors, metadata = read_tensors(path)
+    if metadata.get("format") != "speechprompt unit LM 1":
+        raise ArtefactError(f"{path}: no unit LM of this package (its metadata has no `format`)")
+    if codebook_sha256 is not None and metadata["codebook_sha256"] != codebook_sha256:
+        raise ArtefactError(
+            f"{path}: trained on units of codebook {metadata['codebook_sha256']}, but the codebook "
+            f"in use is {codebook_sha256}; train the unit LM again or use its own codebook"
+        )
+    with torch.device("meta"):
+        model = UnitLM(LMConfig(**metadata["architecture"]))
+    model = model.to_empty(device="cpu")
+    model.reset_positions()
+    load_weights(model, tensors, str(path))
+    model.freeze(dtype).to(device)
+    dictionary = Dictionary(metadata["dictionary"])
+    return LoadedLM(model, dictionary, sha256_file(path), metadata["codebook_sha256"], metadata)

@@ -1,0 +1,40 @@
+"""Which number type to compute in."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from speechprompt.errors import ConfigError
+
+__all__ = ["Precision", "resolve_precision"]
+
+Precision = Literal["fp32", "bf16", "auto"]
+
+
+def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
+    """The type behind a name; ``auto`` is bf16 where the processor multiplies in it, else fp32.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision: expected one of {get_args(Precision)}, found {precision!r}")
+    if precision == "auto":
+        if device == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            capability = torch.backends.cpu.get_cpu_capability()
+            fast = capability.startswith("AVX512") and _has_bf16_flag()
+        precision = "bf16" if fast else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _has_bf16_flag() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            flags = next(line for line in stream if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return False
+    return "avx512_bf16" in flags.split() or "amx_bf16" in flags.split()

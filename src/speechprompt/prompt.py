@@ -1,0 +1,117 @@
+"""The prompt: what is trained, where it stands, and what is saved of it.
+
+Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix``):
+
+- ``deep``: key and value rows in some or all layers, 2 x layers x L x d numbers.
+- ``input``: L rows in front of the embedded sequence, L x d.
+- ``both``: both of them; with deep rows in every layer the input rows are without effect.
+- ``infix``: as ``both``, standing at the separator instead of in front.
+
+The separator's embedding, d numbers, is always trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechprompt.errors import ConfigError
+from speechprompt.lm.model import LMConfig, PromptTensors
+
+__all__ = ["Mode", "Prompt"]
+
+Mode = Literal["deep", "input", "both", "infix"]
+
+
+class Prompt(nn.Module):
+    """Trainable rows and separator for one task.
+
+    Parameters, all float32: ``separator`` (D,); with input rows ``rows`` (L, D); with deep rows
+    ``keys`` and ``values`` (layers, L, D).
+
+    Args:
+        config: shape of the unit LM.
+        length: L, rows per layer.
+        mode: where they stand.
+        layers: the layers with deep rows, all by default; ``infix`` may have none.
+        dropout: share of prompt numbers set to zero in training.
+        generator: of the initial values, normal with standard deviation d^-1/2 as published.
+
+    Raises:
+        ConfigError: an unknown mode, no rows, or a layer the LM does not have.
+    """
+
+    def __init__(
+        self,
+        config: LMConfig,
+        *,
+        length: int,
+        mode: Mode = "deep",
+        layers: Sequence[int] | None = None,
+        dropout: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if mode not in get_args(Mode):
+            raise ConfigError(f"prompt.mode: expected {', '.join(get_args(Mode))}, found {mode!r}")
+        if length < 1:
+            raise ConfigError(f"prompt.length: expected at least 1, found {length}")
+        self.length, self.mode, self.dropout = length, mode, dropout
+        every = range(config.layers)
+        self.layers = [] if mode == "input" else sorted(every if layers is None else set(layers))
+        if unknown := [layer for layer in self.layers if layer not in every]:
+            raise ConfigError(
+                f"prompt.layers: the unit LM has layers 0..{config.layers - 1}, found {unknown[0]}"
+            )
+        if mode in ("deep", "both") and not self.layers:
+            raise ConfigError(f"prompt.layers: mode {mode!r} needs at least one layer, found none")
+        self.n_lm_layers = config.layers
+
+        def normal(*shape: int) -> nn.Parameter:
+            values = torch.randn(*shape, config.dim, generator=generator)
+            return nn.Parameter(values * config.dim**-0.5)
+
+        self.separator = normal()
+        if mode != "deep":
+            self.rows = normal(length)
+        if self.layers:
+            self.keys = normal(len(self.layers), length)
+            self.values = normal(len(self.layers), length)
+
+    @property
+    def has_live_rows(self) -> bool:
+        """Whether the input rows reach the output: some layer must see them."""
+        return self.mode != "deep" and len(self.layers) < self.n_lm_layers
+
+    def slots(self, source: np.ndarray, answer: Sequence[int] | np.ndarray = ()) -> np.ndarray:
+        """Place the prompt in ``</s> u1 … un <s>`` and append an answer; all are dictionary ids."""
+        rows = -1 - np.arange(self.length)
+        before, after = (source[:-1], source[-1:]) if self.mode == "infix" else (source[:0], source)
+        return np.concatenate((before, rows, after, np.asarray(answer, np.int64)))
+
+    def separator_slot(self, source: np.ndarray) -> int:
+        """Index of the separator in :meth:`slots`."""
+        return self.length + len(source) - 1
+
+    def tensors(self, seed: int | None = None) -> PromptTensors:
+        """The prompt as the LM takes it; ``seed`` draws a dropout mask, None drops nothing."""
+        generator = None
+        if seed is not None and self.dropout:
+            generator = torch.Generator().manual_seed(seed)
+
+        def drop(values: Tensor) -> Tensor:
+            if generator is None:
+                return values
+            kept = torch.rand(values.shape, generator=generator) >= self.dropout
+            return values * kept.to(values) / (1 - self.dropout)
+
+        keys, values = {}, {}
+        if self.layers:
+            keys = dict(zip(self.layers, drop(self.keys).unbind(), strict=True))
+            values = dict(zip(self.layers, drop(self.values).unbind(), strict=True))
+        rows = drop(self.rows) if self.has_live_rows else None
+        return PromptTensors(self.separator, rows, keys, values)

@@ -1,0 +1,131 @@
+"""Verbalizers: which unit stands for which label.
+
+``frequency`` is the paper's (arXiv 2203.16773, section 3.2): the i-th most frequent label is
+written as the i-th most frequent unit of the training data. ``random`` and ``learnable`` are
+SpeechPrompt v2's (arXiv 2303.00733): a seeded draw, and a bias-free linear layer from the scores
+of all units to the scores of the labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechprompt.errors import ConfigError
+
+__all__ = ["Verbalizer", "VerbalizerKind", "build_verbalizer", "frequency_units", "random_units"]
+
+VerbalizerKind = Literal["frequency", "random", "learnable"]
+
+
+class Verbalizer(nn.Module):
+    """The units of the labels, and for ``learnable`` the trained layer on top.
+
+    Args:
+        kind: frequency, random or learnable.
+        units: unit 0..K-1 of every label index; for ``learnable`` those the layer starts from.
+        n_units: K.
+    """
+
+    def __init__(self, kind: VerbalizerKind, units: Sequence[int], n_units: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.units = [int(unit) for unit in units]
+        if kind == "learnable":
+            start = torch.zeros(len(self.units), n_units)
+            start[torch.arange(len(self.units)), torch.tensor(self.units)] = 1.0
+            self.weight = nn.Parameter(start)
+
+    def label_scores(self, unit_scores: Tensor) -> Tensor:
+        """Scores (N, n_labels) of the labels from the scores (N, K) of the units 0..K-1."""
+        if self.kind == "learnable":
+            return unit_scores @ self.weight.T
+        return unit_scores[:, self.units]
+
+
+def build_verbalizer(
+    kind: VerbalizerKind,
+    labels: Sequence[Sequence[int]],
+    units: Iterable[np.ndarray],
+    *,
+    n_labels: int,
+    n_units: int,
+    n_columns: int | None,
+    seed: int,
+) -> Verbalizer:
+    """The verbalizer of a task from its training data.
+
+    Args:
+        kind: frequency, random or learnable.
+        labels: label indices of every training utterance.
+        units: units of every training utterance.
+        n_labels: number of label indices.
+        n_units: K, size of the codebook.
+        n_columns: label columns of a classification; None for generation.
+        seed: of ``random``.
+
+    Raises:
+        ConfigError: unknown kind, more labels than units, or ``learnable`` for more than one label.
+    """
+    if kind not in get_args(VerbalizerKind):
+        known = ", ".join(get_args(VerbalizerKind))
+        raise ConfigError(f"prompt.verbalizer: expected one of {known}, found {kind!r}")
+    if kind == "learnable" and n_columns != 1:
+        found = "generation" if n_columns is None else f"{n_columns} label columns"
+        raise ConfigError(
+            "prompt.verbalizer: learnable needs a classification with one label column, found "
+            f"{found}; use frequency or random"
+        )
+    if kind == "learnable" and n_labels > n_units:
+        start = [i % n_units for i in range(n_labels)]
+        return Verbalizer(kind, start, n_units)
+    if kind == "random":
+        return Verbalizer(kind, random_units(n_labels, n_units, seed), n_units)
+    return Verbalizer(kind, frequency_units(labels, units, n_labels, n_units), n_units)
+
+
+def frequency_units(
+    labels: Iterable[Sequence[int]], units: Iterable[np.ndarray], n_labels: int, n_units: int
+) -> list[int]:
+    """The unit of every label: ranks of frequency matched, ties by first occurrence.
+
+    Units and labels are counted as they occur, utterance by utterance. Labels that never occur come
+    last in the order of their index, then units likewise.
+
+    Raises:
+        ConfigError: more labels than units.
+    """
+    _check_room(n_labels, n_units)
+    unit_ranks = _ranked((unit for row in units for unit in np.asarray(row).tolist()), n_units)
+    label_ranks = _ranked((label for row in labels for label in row), n_labels)
+    mapping = dict(zip(label_ranks, unit_ranks, strict=False))
+    return [mapping[label] for label in range(n_labels)]
+
+
+def random_units(n_labels: int, n_units: int, seed: int) -> list[int]:
+    """Distinct units for the labels, drawn with a seed.
+
+    Raises:
+        ConfigError: more labels than units.
+    """
+    _check_room(n_labels, n_units)
+    return np.random.default_rng(seed).permutation(n_units)[:n_labels].tolist()
+
+
+def _ranked(occurrences: Iterable[int], size: int) -> list[int]:
+    found = [value for value, _ in Counter(occurrences).most_common()]
+    return found + [value for value in range(size) if value not in set(found)]
+
+
+def _check_room(n_labels: int, n_units: int) -> None:
+    if n_labels > n_units:
+        raise ConfigError(
+            f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
+            f"{n_units}; use a larger codebook, fewer or merged labels, or, with one label column, "
+            "`verbalizer: learnable`"
+        )

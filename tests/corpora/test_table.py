@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+import pytest
+
+from speechprompt.corpora.table import prepare_table, read_recordings
+from speechprompt.errors import CorpusError
+
+PATHS = ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav")
+ROWS = (
+    "path,split,speaker,emotion,topic\n"
+    "a/1.wav,train,ann,calm,news\n"
+    'a/2.wav,train,,angry,"news, local"\n'
+    "b/3.wav,valid,bob,calm,news\n"
+    "b/4.wav,test,bob,angry,sport\n"
+)
+
+
+def put(folder, text, name="table.csv", encoding="utf-8"):
+    path = folder / name
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_labels_are_all_columns_but_the_fixed_ones(tmp_path, record):
+    record(tmp_path, *PATHS)
+    table = put(tmp_path, ROWS)
+    assert prepare_table(table, tmp_path / "m", seed=0) == {"train": 2, "valid": 1, "test": 1}
+    rows = pq.read_table(tmp_path / "m" / "train.parquet").to_pylist()
+    assert [row["speaker"] for row in rows] == ["ann", None]
+    assert rows[1]["emotion"] == "angry"
+    assert rows[1]["topic"] == "news, local"
+    assert rows[1]["utt_id"] == "a/2"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "mark"),
+    [
+        ("t.csv", "utf-8-sig", ","),
+        ("t.csv", "utf-8", ";"),
+        ("t.tsv", "utf-8", "\t"),
+        ("t.csv", "utf-8-sig", ";"),
+    ],
+)
+def test_spreadsheet_dialects(tmp_path, name, encoding, mark):
+    text = "path,split,mood\r\nä 1.wav,train,fröhlich\r\n\r\nb.wav,test,ernst\r\n"
+    recordings, labels = read_recordings(put(tmp_path, text.replace(",", mark), name, encoding))
+    assert labels == ["mood"]
+    assert [(item.path, item.split, item.labels["mood"]) for item in recordings] == [
+        ("ä 1.wav", "train", "fröhlich"),
+        ("b.wav", "test", "ernst"),
+    ]
+
+
+def test_absolute_paths_and_any_format(tmp_path, record):
+    record(tmp_path / "elsewhere", "1.wav", "2.flac", "3.ogg")
+    rows = [
+        f"{tmp_path / 'elsewhere' / name},{split},x"
+        for name, split in (("1.wav", "train"), ("2.flac", "valid"), ("3.ogg", "test"))
+    ]
+    table = put(tmp_path, "path,split,label\n" + "\n".join(rows))
+    assert prepare_table(table, tmp_path / "m", seed=0) == {"train": 1, "valid": 1, "test": 1}
+    test = pq.read_table(tmp_path / "m" / "test.parquet").to_pylist()
+    assert test[0]["path"] == str(tmp_path / "elsewhere" / "3.ogg")
+
+
+def test_chosen_labels_let_other_columns_be_empty(tmp_path, record):
+    record(tmp_path, *PATHS)
+    table = put(tmp_path, ROWS.replace("sport", ""))
+    prepare_table(table, tmp_path / "m", seed=0, label_columns=["emotion"])
+    assert pq.read_schema(tmp_path / "m" / "test.parquet").names[-2:] == ["speaker", "emotion"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected the column 'path', found an empty file"),
+        ("path,split,label\n", "no rows"),
+        ("file,split,label\nx.wav,train,a\n", "expected the column 'path', found file, split"),
+        ("path,label\nx.wav,a\n", "expected the column 'split', found path, label"),
+        ("path,split\nx.wav,train\n", "expected a label column"),
+        ("path,split,a,a\nx.wav,train,1,2\n", "'a' is there more than once"),
+        ("path,split,units\nx.wav,train,1\n", "cannot be named 'units'"),
+        ("path,split,label,\nx.wav,train,1,\n", "a column has no name"),
+        (
+            "path,split,label\nx.wav,train,a\ny.wav,dev,a\n",
+            "line 3: expected split train, valid or test, found 'dev'",
+        ),
+        ("path,split,label\nx.wav,train,\n", "line 2: column 'label' is empty"),
+        ("path,split,label\n,train,a\n", "line 2: column 'path' is empty"),
+        ("path,split,label\nx.wav,train\n", "line 2: expected 3 cells, found 2"),
+        (
+            "path,split,label\nx.wav,train,a\ny.wav,train,a\nx.wav,test,a\n",
+            r"line 4: x\.wav is listed before, in line 2",
+        ),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    with pytest.raises(CorpusError, match=message) as caught:
+        read_recordings(put(tmp_path, text))
+    assert "table.csv" in str(caught.value)
+
+
+def test_missing_label_column_of_a_task(tmp_path):
+    with pytest.raises(CorpusError, match="expected the column 'intent', found path, split, sp"):
+        read_recordings(put(tmp_path, ROWS), ["intent"])
+
+
+def test_unreadable_tables(tmp_path):
+    with pytest.raises(CorpusError, match=r"nowhere\.csv: cannot be read"):
+        read_recordings(tmp_path / "nowhere.csv")
+    with pytest.raises(CorpusError, match="cannot be read as UTF-8"):
+        read_recordings(put(tmp_path, "path,split,läbel\n", encoding="latin-1"))

@@ -1,0 +1,87 @@
+"""The published computation, written out slowly: the oracle of the fast one.
+
+One utterance at a time. Prompt rows stand in the sequence as positions of their own, pass through
+all layers, and where a layer has deep rows its inputs to the key and value projections are
+overwritten there. Weights come as a dictionary of fairseq's names, computed in float64.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None):
+    """Final hidden states of one sequence, prompt positions included.
+
+    Args:
+        weights: fairseq names -> float64 tensors.
+        tokens: list of dictionary ids.
+        prompt: None, or (rows (L, D) or None, {layer: keys (L, D)}, {layer: values (L, D)}).
+        place: number of tokens before the prompt.
+        separator: (D,) replaces the embedding of token 0.
+    """
+    d = weights["embed_tokens.weight"].shape[1]
+    embedded = []
+    for position, token in enumerate(tokens):
+        row = weights["embed_tokens.weight"][token]
+        if token == 0 and separator is not None:
+            row = separator
+        embedded.append(math.sqrt(d) * row + sinusoid(position + 2, d))
+    x = torch.stack(embedded)
+    length = 0
+    keys, values = {}, {}
+    if prompt is not None:
+        rows, keys, values = prompt
+        length = len(next(iter(keys.values()))) if keys else len(rows)
+        if rows is None:
+            rows = torch.zeros(length, d, dtype=x.dtype)
+        x = torch.cat((x[:place], rows, x[place:]))
+    n = len(x)
+    mask = torch.triu(torch.full((n, n), float("-inf"), dtype=x.dtype), 1)
+    layer = 0
+    while f"layers.{layer}.fc1.weight" in weights:
+        w = {
+            name.removeprefix(f"layers.{layer}."): tensor
+            for name, tensor in weights.items()
+            if name.startswith(f"layers.{layer}.")
+        }
+        h = norm(x, w, "self_attn_layer_norm")
+        key_input, value_input = h, h
+        hidden_mask = mask
+        if layer in keys:
+            key_input = torch.cat((h[:place], keys[layer], h[place + length :]))
+            value_input = torch.cat((h[:place], values[layer], h[place + length :]))
+        elif prompt is not None and prompt[0] is None:
+            # A layer without deep rows, and no input rows to see: the positions are not there.
+            hidden_mask = mask.clone()
+            hidden_mask[:, place : place + length] = float("-inf")
+            hidden_mask.fill_diagonal_(0.0)
+        q = linear(h, w, "self_attn.q_proj").view(n, heads, -1) * (d // heads) ** -0.5
+        k = linear(key_input, w, "self_attn.k_proj").view(n, heads, -1)
+        v = linear(value_input, w, "self_attn.v_proj").view(n, heads, -1)
+        scores = torch.einsum("qhc,khc->hqk", q, k) + hidden_mask
+        mixed = torch.einsum("hqk,khc->qhc", scores.softmax(-1), v).reshape(n, d)
+        x = x + linear(mixed, w, "self_attn.out_proj")
+        h = norm(x, w, "final_layer_norm")
+        x = x + linear(F.relu(linear(h, w, "fc1")), w, "fc2")
+        layer += 1
+    return norm(x, weights, "layer_norm")
+
+
+def linear(x, weights, name):
+    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+
+def norm(x, weights, name):
+    return F.layer_norm(
+        x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], eps=1e-5
+    )
+
+
+def sinusoid(number, d):
+    half = d // 2
+    angles = [number * math.exp(-i * math.log(10000) / (half - 1)) for i in range(half)]
+    return torch.tensor(
+        [math.sin(a) for a in angles] + [math.cos(a) for a in angles], dtype=torch.float64
+    )

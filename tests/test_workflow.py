@@ -1,0 +1,224 @@
+"""The pipeline as users run it: Snakemake on the small set-up of configs/ci.yaml."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[1]
+RESULT_PATTERNS = (
+    "results/manifests/**/*.parquet",
+    "results/codebooks/*.safetensors",
+    "results/units/**/*.parquet",
+    "results/lm/*/model.safetensors",
+    "results/ks/prompt.safetensors",
+    "results/ks/predictions.parquet",
+    "results/ks/metrics.json",
+    "results/ks/acc.txt",
+)
+
+
+def command(directory, *arguments, configfile="configs/ci.yaml", workflow=REPOSITORY):
+    configured = ["--configfile", str(REPOSITORY / configfile)] if configfile else []
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(workflow / "workflow/Snakefile")),
+        *("--directory", str(directory), *configured, *arguments),
+    ]
+
+
+def snakemake(directory, *arguments, check=True, **settings):
+    done = subprocess.run(
+        command(directory, *arguments, **settings),
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        timeout=900,
+    )
+    if check and done.returncode:
+        logs = "\n".join(path.read_text() for path in Path(directory).glob("logs/**/*.log"))
+        pytest.fail(f"{done.stdout}\n{done.stderr}\n{logs}")
+    return done
+
+
+def hashes(directory):
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in RESULT_PATTERNS
+        for path in sorted(Path(directory).glob(pattern))
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run on two cores."""
+    directory = tmp_path_factory.mktemp("run")
+    snakemake(directory, "--cores", "2", "results/ks/acc.txt")
+    return directory
+
+
+def planned(directory, *arguments, **settings):
+    """Rule names of the jobs that a dry run plans."""
+    done = snakemake(directory, "-n", "--quiet", "rules", *arguments, **settings)
+    if "Nothing to be done" in done.stdout + done.stderr:
+        return set()
+    full = snakemake(directory, "-n", *arguments, **settings)
+    lines = (full.stdout + full.stderr).splitlines()
+    return {
+        line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))
+    }
+
+
+def test_every_artefact_is_there_and_readable(finished):
+    assert 0 <= float((finished / "results/ks/acc.txt").read_text()) <= 100
+    metrics = json.loads((finished / "results/ks/metrics.json").read_text())
+    assert metrics["main"]["name"] == "acc"
+    assert set(metrics["per_seed"]) == {"1", "2"}
+    assert metrics["floors"]["ngram_logistic_regression"]["test"]["acc"]["n"] == 120
+    predictions = pd.read_parquet(finished / "results/ks/predictions.parquet")
+    assert {"utt_id", "reference", "prediction", "score", "errors"} <= set(predictions.columns)
+    units = pd.read_parquet(
+        finished / "results/units/mfcc50/keywords/train/part-00000-of-00002.parquet"
+    )
+    assert (units["durations"].map(sum) == units["n_frames"]).all()
+    assert not any(hash_ for hash_ in (finished / "results/features").rglob("part-*.parquet"))
+    for name in ("learning_curve.png", "confusion_matrix.png"):
+        assert (finished / "results/ks/prompt/seed-1" / name).stat().st_size > 10_000
+    for rule in ("extract_features", "train_prompt", "publish_task"):
+        assert any((finished / "logs" / rule).iterdir())
+        assert any((finished / "benchmarks" / rule).iterdir())
+
+
+def test_nothing_is_left_to_do(finished):
+    assert planned(finished, "results/ks/acc.txt") == set()
+
+
+def test_machine_and_cores_rerun_nothing(finished):
+    overrides = ["--config", "device=cpu", "compute_threads=1"]
+    assert planned(finished, "results/ks/acc.txt", "--cores", "1", *overrides) == set()
+
+
+def test_one_core_gives_the_same_bytes(finished, tmp_path):
+    snakemake(tmp_path, "--cores", "1", "results/ks/acc.txt")
+    assert hashes(tmp_path) == hashes(finished)
+
+
+def test_other_shards_give_the_same_units(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    before = units_of(finished)
+    snakemake(
+        tmp_path / "run",
+        *("--cores", "2", "--config", "shards=3", "--"),
+        "results/units/mfcc50/keywords/train/index.json",
+    )
+    assert units_of(tmp_path / "run") == before
+
+
+def units_of(directory):
+    """Units by utterance, read by the index as the next stage does."""
+    from speechprompt.units import read_units
+
+    table = read_units(directory / "results/units/mfcc50/keywords/train/index.json")
+    rows = dict(zip(table["utt_id"].to_pylist(), table["units"].to_pylist(), strict=True))
+    assert len(rows) == table.num_rows
+    return rows
+
+
+def test_edits_rerun_what_they_touch(finished, tmp_path):
+    """Same results folder, seen by a copy of the package with edits."""
+    copy = tmp_path / "checkout"
+    for name in ("src", "workflow", "rules", "configs", "envs"):
+        shutil.copytree(REPOSITORY / name, copy / name)
+
+    def plan():
+        done = subprocess.run(
+            command(finished, "-n", "results/ks/acc.txt", workflow=copy),
+            capture_output=True,
+            text=True,
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": str(copy / "src")},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = (done.stdout + done.stderr).splitlines()
+        return {line.split()[1].rstrip(":") for line in lines if line.startswith("rule ")}
+
+    encoder = copy / "src/speechprompt/encoders/mfcc.py"
+    text = encoder.read_text()
+    encoder.write_text(text.replace('"""', '"""Reworded. ', 1) + "\n# a comment\n")
+    assert plan() == set()
+    encoder.write_text(text + "\nEDITED = 1\n")
+    rerun = plan()
+    assert {"extract_features", "fit_codebook", "train_prompt", "publish_task"} <= rerun
+    assert not {"synthesise_corpus", "prepare_synthetic"} & rerun
+    encoder.write_text(text)
+    report = copy / "src/speechprompt/report.py"
+    report.write_text(report.read_text() + "\nEDITED = 1\n")
+    assert plan() == {"plot_training", "publish_task"}
+
+
+def test_a_killed_run_continues_to_the_same_result(finished, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, "--cores", "2", "results/ks/acc.txt"),
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("results/units/mfcc50/keywords/*/part-*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    snakemake(tmp_path, "--unlock")
+    snakemake(tmp_path, "--cores", "2", "results/ks/acc.txt")
+    assert hashes(tmp_path) == hashes(finished)
+
+
+def test_a_configfile_is_a_complete_setup(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text((REPOSITORY / "configs/ci.yaml").read_text().replace("ks:", "mine:"))
+    done = snakemake(tmp_path, "-n", "all", configfile=own)
+    plan = done.stdout + done.stderr
+    assert "results/mine/acc.txt" in plan
+    assert "results/ks" not in plan
+    assert "mfcc100" not in plan
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("sed=1", "sed: unknown key"),
+        ("shards=many", "shards: Input should be a valid integer"),
+        ("tasks={units: {corpus: keywords, lm: tiny}}", "results/units is taken"),
+    ],
+)
+def test_a_wrong_configuration_starts_no_job(tmp_path, override, expected):
+    done = snakemake(tmp_path, "-n", "all", "--config", override, check=False)
+    assert done.returncode
+    assert expected in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_missing_label_column_is_named(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    task = "tasks={ks: {labels: [keyword]}}"
+    done = snakemake(
+        tmp_path / "run", "--cores", "2", "results/ks/acc.txt", "--config", task, check=False
+    )
+    assert done.returncode
+    log = (tmp_path / "run/logs/train_prompt/ks-prompt-1.log").read_text()
+    assert "no label column 'keyword'" in log
+    assert "Traceback" not in log
