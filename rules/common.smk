@@ -62,7 +62,7 @@ wildcard_constraints:
     part=r"\d{5}",
     parts=r"\d{5}",
     seed=r"\d+",
-    method="prompt",
+    method="prompt|finetune",
 
 
 def corpus_options(wildcards):
@@ -70,11 +70,13 @@ def corpus_options(wildcards):
 
 
 def corpus_root(wildcards):
-    """The folder that a corpus's paths are relative to."""
+    """The folder that the paths of a corpus's manifests start from."""
     corpus = CONFIG.corpora[wildcards.corpus]
     if corpus.kind == "csv":
         return str(Path(corpus.table).parent)
-    return getattr(corpus, "root", None) or f"resources/corpora/{wildcards.corpus}"
+    if corpus.kind == "fsdd":
+        return fsdd_recordings(wildcards)
+    return f"resources/corpora/{wildcards.corpus}"
 
 
 def corpus_table(wildcards):

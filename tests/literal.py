@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 
-def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None):
+def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None, trace=None):
     """Final hidden states of one sequence, prompt positions included.
 
     Args:
@@ -20,6 +20,7 @@ def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None)
         prompt: None, or (rows (L, D) or None, {layer: keys (L, D)}, {layer: values (L, D)}).
         place: number of tokens before the prompt.
         separator: (D,) replaces the embedding of token 0.
+        trace: a list that takes the embedded input and every layer's normed input.
     """
     d = weights["embed_tokens.weight"].shape[1]
     embedded = []
@@ -38,6 +39,8 @@ def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None)
             rows = torch.zeros(length, d, dtype=x.dtype)
         x = torch.cat((x[:place], rows, x[place:]))
     n = len(x)
+    trace = [] if trace is None else trace
+    trace.append(x)
     mask = torch.triu(torch.full((n, n), float("-inf"), dtype=x.dtype), 1)
     layer = 0
     while f"layers.{layer}.fc1.weight" in weights:
@@ -47,6 +50,7 @@ def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None)
             if name.startswith(f"layers.{layer}.")
         }
         h = norm(x, w, "self_attn_layer_norm")
+        trace.append(h)
         key_input, value_input = h, h
         hidden_mask = mask
         if layer in keys:

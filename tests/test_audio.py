@@ -72,6 +72,23 @@ def test_resample_is_torchaudios(tone):
     np.testing.assert_allclose(resample(tone, 22_050, 16_000), expected, atol=1e-5)
 
 
+def test_resample_does_not_depend_on_threads():
+    import torch
+
+    noise = np.random.default_rng(0).normal(0, 0.1, (20, 11_000)).astype(np.float32)
+    before = torch.get_num_threads()
+    try:
+        results = {}
+        for threads in (1, 2, 4, 7):
+            torch.set_num_threads(threads)
+            results[threads] = np.stack([resample(row, 22_050, 16_000) for row in noise])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for result in results.values():
+        np.testing.assert_array_equal(result, results[1])
+
+
 def test_blocks_join_without_a_seam(tmp_path):
     samples = np.random.default_rng(0).integers(-20_000, 20_000, 200_001).astype(np.int16)
     soundfile.write(tmp_path / "a.flac", samples, 16_000)

@@ -53,7 +53,7 @@ def test_base_is_accepted_with_defaults():
         ("tasks.ks.labels", ["a", "a"], ["tasks.ks.labels", "twice"]),
         ("encoders.mfcc.sample_corpora", ["ready"], ["sample_corpora", "units, not audio"]),
         ("codebooks.k100.encoder", "hubert", ["codebooks.k100.encoder", "mfcc"]),
-        ("lm.small.heads", 3, ["lm.small.d_model", "heads"]),
+        ("lm.small.heads", 3, ["lm.small.dim", "heads"]),
         ("seeds", [1, 1], ["seeds", "twice"]),
         ("seeds", [], ["seeds"]),
         ("lm.small.codebook", "other", ["lm.small.corpora", "external"]),

@@ -1,5 +1,6 @@
 """Prompts: the documented tensors, and parity with the literal computation in every mode."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from literal import literal_hidden
 from speechprompt.errors import ConfigError
 from speechprompt.lm import Dictionary, LMConfig, LoadedLM
 from speechprompt.lm.fairseq import weights
+from speechprompt.lm.packing import pack
 from speechprompt.prompt import Prompt
 from speechprompt.task_model import TaskModel
 from speechprompt.tasks.verbalizer import Verbalizer
@@ -148,6 +150,30 @@ def test_initial_rows_follow_the_generator():
 
     assert torch.equal(rows(1), rows(1))
     assert not torch.equal(rows(1), rows(2))
+
+
+def test_layer_inputs_are_those_of_the_literal_computation():
+    model = random_lm().freeze()
+    named = {name: tensor.double() for name, tensor in weights(model).items()}
+    sequences = [np.array([2, 5, 9, 4]), np.array([2, 7])]
+    batch = pack(sequences)
+    inputs = model.layer_inputs(batch)
+    assert inputs.shape == (4, len(batch.tokens), 32)
+    found = inputs[:, batch.spread.index.view(2, -1)[0]].double()
+    trace = []
+    literal_hidden(named, model.config.heads, [2, 5, 9, 4], trace=trace)
+    for ours, expected in zip(found, trace, strict=True):
+        assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_a_prompt_can_start_as_hidden_rows():
+    prompt = Prompt(LMConfig(24, 3, 2, 32, 64), length=5, mode="both", layers=[0, 2])
+    inputs = torch.arange(4.0)[:, None, None] * 100 + torch.arange(7.0)[:, None].expand(7, 32)
+    prompt.start_from(inputs, torch.Generator().manual_seed(0))
+    chosen = prompt.rows[:, 0].detach()
+    assert set(chosen.tolist()) <= set(range(7))
+    assert torch.equal(prompt.keys[:, :, 0].detach(), torch.stack((chosen + 100, chosen + 300)))
+    assert torch.equal(prompt.keys, prompt.values)
 
 
 @pytest.mark.parametrize(

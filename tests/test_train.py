@@ -54,7 +54,7 @@ def run(lm, folder, data=None, valid=None, name="prompt", **options):
     [
         {},
         {"mode": "both", "layers": [1]},
-        {"mode": "infix"},
+        {"mode": "infix", "init": "hidden"},
         {"verbalizer": "learnable", "mode": "both", "layers": [1, 2]},
         {"method": "finetune", "lr": 1e-2},
         {"precision": "bf16"},
@@ -228,6 +228,8 @@ def test_bad_input_is_refused(lm, tmp_path):
         run(lm, tmp_path, data=long)
     with pytest.raises(ConfigError, match="21 labels"):
         run(lm, tmp_path, n_labels=21, allowed=[list(range(21))])
+    with pytest.raises(ConfigError, match=r"prompt\.init: expected one of normal, hidden"):
+        run(lm, tmp_path, init="zeros")
     with pytest.raises(ConfigError, match="method"):
         run(lm, tmp_path, method="downstream")
     assert not (tmp_path / "prompt.safetensors").exists()

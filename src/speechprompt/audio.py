@@ -74,6 +74,8 @@ def probe_audio(path: str | Path) -> tuple[int, int]:
 def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
     """Resample by windowed-sinc interpolation (``torchaudio.functional.resample``).
 
+    The result does not depend on how many threads torch is allowed.
+
     Args:
         waveform: float32 ``[n_samples]``.
         source_rate: Its rate, in Hz.
@@ -86,8 +88,14 @@ def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.nda
         return waveform
     import torch
 
-    with torch.inference_mode():
-        return _resampler(source_rate, target_rate)(torch.from_numpy(waveform)).numpy()
+    threads = torch.get_num_threads()
+    # The convolution picks its algorithm, and with it the last bits, by the number of threads.
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            return _resampler(source_rate, target_rate)(torch.from_numpy(waveform)).numpy()
+    finally:
+        torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=8)

@@ -21,6 +21,10 @@ __all__ = ["Config", "load_config", "merge", "parse_config", "read_config"]
 RESERVED_TASK_NAMES = ("manifests", "features", "codebooks", "units", "lm", "table")
 NAME = r"^[A-Za-z0-9_-]+$"
 
+Precision = Literal["fp32", "bf16", "auto"]
+Schedule = Literal["constant", "inverse_sqrt", "cosine"]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=NAME)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -176,33 +180,51 @@ class UnitLmSettings(Block):
     corpora: list[Name] = Field(min_length=1, description="corpora whose train units it reads")
     layers: Count = Field(4, description="transformer layers")
     heads: Count = Field(4, description="attention heads")
-    d_model: Count = Field(256, description="width")
-    d_ffn: Count = Field(1024, description="width of the feed-forward layers")
-    max_positions: Count = Field(3072, description="longest sequence")
+    dim: Count = Field(256, description="width of the model")
+    ffn: Count = Field(1024, description="width of the feed-forward layers")
+    max_positions: Count = Field(3072, description="longest sequence, in units")
     dropout: Share = Field(0.1, description="dropout while pre-training")
-    epochs: Count = Field(20, description="most passes over the train units")
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
-    batch_tokens: Count = Field(2048, description="tokens in one batch")
+    lr: Positive = Field(2e-3, description="peak learning rate of AdamW")
+    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
+    schedule: Schedule = Field("cosine", description="of the learning rate")
+    warmup: int = Field(100, ge=0, description="updates until the peak learning rate")
+    batch_tokens: Count = Field(2048, description="units in one update")
+    max_epochs: Count = Field(12, description="most passes over the train units")
+    patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
+    precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
 
 
 class PromptSettings(Block):
     """The trained prompt."""
 
-    length: Count = Field(5, description="prompt rows per layer, L")
     mode: Literal["deep", "input", "both", "infix"] = Field(
-        "deep", description="where the rows stand"
+        "deep", description="rows in every layer, at the input, both, or at the separator"
+    )
+    length: Count = Field(5, description="prompt rows, per layer with deep rows")
+    layers: list[int] | None = Field(
+        None, description="layers with deep rows, from 0; null is every layer"
     )
     dropout: Share = Field(0.1, description="dropout on the prompt rows")
 
 
 class TrainingSettings(Block):
-    """Training of the prompt (or of the whole LM with `method: finetune`)."""
+    """Training of the prompt, or of the whole LM with `method: finetune`."""
 
-    learning_rate: float = Field(5e-3, gt=0, description="Adam's peak learning rate")
-    batch_size: Count = Field(32, description="utterances in one step")
+    lr: Positive = Field(5e-3, description="peak learning rate of Adam")
+    weight_decay: NotNegative = Field(0.0, description="weight decay; above 0 it is AdamW")
+    clip: NotNegative = Field(1.0, description="largest norm of the gradient; 0 is no limit")
+    schedule: Schedule = Field("constant", description="of the learning rate")
+    warmup: int = Field(0, ge=0, description="updates until the peak learning rate")
+    batch_size: Count = Field(32, description="utterances in one update")
+    micro_tokens: Count = Field(
+        2048, description="units computed at once: less takes less memory, more accumulation"
+    )
+    epoch_size: Count | None = Field(
+        None, description="utterances drawn per epoch; null is as many as there are"
+    )
     max_epochs: Count = Field(100, description="most passes over train")
-    patience: Count = Field(8, description="epochs without a better valid loss before stopping")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen LM's products")
+    patience: Count = Field(8, description="epochs without a better dev loss before stopping")
+    precision: Precision = Field("auto", description="of the LM; prompt and loss are fp32")
 
 
 class Task(Block):
@@ -212,7 +234,9 @@ class Task(Block):
     lm: Name = Field(description="name under `lm`")
     type: Literal["classification"] = Field("classification", description="form of the answer")
     labels: list[str] = Field(["label"], min_length=1, description="label columns, in order")
-    method: Literal["prompt"] = Field("prompt", description="what is trained")
+    method: Literal["prompt", "finetune"] = Field(
+        "prompt", description="train a prompt, or the whole LM without one (FT-LM)"
+    )
     balance: bool = Field(False, description="sample the classes of train equally often")
     verbalizer: Literal["frequency", "random", "learnable"] = Field(
         "frequency", description="how labels get their units"
@@ -268,10 +292,10 @@ class Config(Block):
             _require(f"lm.{name}.codebook", lm.codebook, self.codebooks)
             for corpus in lm.corpora:
                 self._require_units(f"lm.{name}.corpora", corpus, lm.codebook)
-            if lm.d_model % lm.heads or lm.d_model % 2:
+            if lm.dim % (2 * lm.heads):
                 raise ValueError(
-                    f"lm.{name}.d_model: must be even and a multiple of heads ({lm.heads}), "
-                    f"found {lm.d_model}"
+                    f"lm.{name}.dim: must be a multiple of 2 x heads ({2 * lm.heads}), "
+                    f"found {lm.dim}"
                 )
         for name, task in self.tasks.items():
             if name in RESERVED_TASK_NAMES:

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from speechprompt.errors import ConfigError
 from speechprompt.lm.model import LMConfig, PromptTensors
 
-__all__ = ["Mode", "Prompt"]
+__all__ = ["Initialisation", "Mode", "Prompt"]
 
 Mode = Literal["deep", "input", "both", "infix"]
+Initialisation = Literal["normal", "hidden"]
 
 
 class Prompt(nn.Module):
@@ -81,6 +82,22 @@ class Prompt(nn.Module):
         if self.layers:
             self.keys = normal(len(self.layers), length)
             self.values = normal(len(self.layers), length)
+
+    @torch.no_grad()
+    def start_from(self, inputs: Tensor, generator: torch.Generator) -> None:
+        """Set the rows to what the frozen LM has in their places for real units.
+
+        Args:
+            inputs: (layers + 1, N, D) of :meth:`UnitLM.layer_inputs`.
+            generator: draws which of the N positions each prompt row copies.
+        """
+        chosen = torch.randint(inputs.shape[1], (self.length,), generator=generator)
+        if self.mode != "deep":
+            self.rows.copy_(inputs[0, chosen])
+        if self.layers:
+            rows = inputs[1:][self.layers][:, chosen]
+            self.keys.copy_(rows)
+            self.values.copy_(rows)
 
     @property
     def has_live_rows(self) -> bool:

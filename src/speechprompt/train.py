@@ -19,10 +19,10 @@ from speechprompt.compute import resolve_device, set_compute_threads
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.files import write_parquet
 from speechprompt.fitting import Sums, curve_table, digest, fit
-from speechprompt.lm.artefact import load_lm
-from speechprompt.lm.packing import micro_batches
+from speechprompt.lm.artefact import LoadedLM, load_lm
+from speechprompt.lm.packing import micro_batches, pack
 from speechprompt.lm.precision import Precision, resolve_precision
-from speechprompt.prompt import Mode, Prompt
+from speechprompt.prompt import Initialisation, Mode, Prompt
 from speechprompt.schedule import Schedule
 from speechprompt.task_model import TaskModel
 from speechprompt.tasks.examples import Examples
@@ -73,6 +73,7 @@ def train_prompt(
     length: int = 5,
     layers: Sequence[int] | None = None,
     dropout: float = 0.1,
+    init: Initialisation = "normal",
     verbalizer: VerbalizerKind = "frequency",
     end_loss: bool = True,
     lr: float = 5e-3,
@@ -110,6 +111,8 @@ def train_prompt(
         method: ``prompt``, or ``finetune`` for the whole LM without one.
         mode, length, layers: see :class:`~speechprompt.prompt.Prompt`.
         dropout: on the prompt; with ``finetune`` inside the LM.
+        init: ``normal`` as published, or ``hidden``: the prompt starts as the LM's own hidden rows
+            on randomly drawn training utterances.
         verbalizer: frequency, random or learnable.
         end_loss: whether ``</s>`` after a classification's answer is predicted too, as published.
         lr, betas, weight_decay: of Adam; a weight decay makes it AdamW.
@@ -158,6 +161,7 @@ def train_prompt(
             dropout=dropout,
             generator=generator,
         )
+        _initialise(prompt, init, lm, train, generator)
     else:
         prompt = None
         lm.model.requires_grad_(True)
@@ -220,6 +224,20 @@ def train_prompt(
     if checkpoint_path is not None:
         Path(checkpoint_path).unlink(missing_ok=True)
     return summary
+
+
+def _initialise(
+    prompt: Prompt, init: Initialisation, lm: LoadedLM, train: Examples, generator: torch.Generator
+) -> None:
+    if init not in get_args(Initialisation):
+        known = ", ".join(get_args(Initialisation))
+        raise ConfigError(f"prompt.init: expected one of {known}, found {init!r}")
+    if init == "hidden":
+        drawn = torch.randint(len(train), (64,), generator=generator).tolist()
+        sentences = [lm.dictionary.sentence(train.units[i])[:-1] for i in drawn]
+        weights = lm.model.layers[0].out.weight
+        packed = pack(sentences).to(weights.device, weights.dtype)
+        prompt.start_from(lm.model.layer_inputs(packed).cpu(), generator)
 
 
 @torch.no_grad()

@@ -43,11 +43,10 @@ def test_shared_prefixes_are_one_row():
     batch = pack(sequences)
     prefixes = {tuple(s[: i + 1]) for s in sequences for i in range(len(s))}
     assert len(batch.tokens) == len(prefixes)
+    query = batch.spread.index.view(len(sequences), -1)
     for i, sequence in enumerate(sequences):
-        assert batch.tokens[batch.query[i, : len(sequence)]].tolist() == sequence.tolist()
-        assert batch.positions[batch.query[i, : len(sequence)]].tolist() == list(
-            range(len(sequence))
-        )
+        assert batch.tokens[query[i, : len(sequence)]].tolist() == sequence.tolist()
+        assert batch.positions[query[i, : len(sequence)]].tolist() == list(range(len(sequence)))
 
 
 def test_wanted_rows_start_where_asked():

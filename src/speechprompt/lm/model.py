@@ -78,8 +78,8 @@ class Cache:
 
     Attributes:
         room: free slots to keep for tokens to come.
-        keys, values: per layer (B, H, S + room, D/H).
-        mask: per layer (B, 1, 1, S + room), added to the scores: -inf where a slot is empty.
+        keys, values: per layer (B, S + room, D).
+        mask: per layer (B, 1, S + room), added to the scores: -inf where a slot is empty.
         slots: per layer (B,) the next free slot.
         positions: (B,) position of the next token.
     """
@@ -92,12 +92,12 @@ class Cache:
     positions: Tensor | None = None
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
-        """Append a layer: keys and values (B, H, S, D/H) of which (B,) slots are in use."""
+        """Append a layer: keys and values (B, S, D) of which (B,) slots are in use."""
         self.keys.append(F.pad(keys, (0, 0, 0, self.room)))
         self.values.append(F.pad(values, (0, 0, 0, self.room)))
-        slot = torch.arange(keys.shape[2] + self.room, device=keys.device)
-        mask = torch.zeros(len(keys), 1, 1, len(slot), dtype=keys.dtype, device=keys.device)
-        self.mask.append(mask.masked_fill_(slot >= lengths[:, None, None, None], float("-inf")))
+        slot = torch.arange(keys.shape[1] + self.room, device=keys.device)
+        mask = torch.zeros(len(keys), 1, len(slot), dtype=keys.dtype, device=keys.device)
+        self.mask.append(mask.masked_fill_(slot >= lengths[:, None, None], float("-inf")))
         self.slots.append(lengths.clone())
 
     def select(self, index: Tensor) -> Cache:
@@ -149,29 +149,17 @@ class Layer(nn.Module):
         queries = F.linear(h.index_select(0, wanted), weight[:d], bias[:d])
         return queries, F.linear(h, weight[d:], bias[d:])
 
-    def attend(
-        self,
-        queries: Tensor,  # (N, D)
-        keys: Tensor,  # (B, H, S, D/H)
-        values: Tensor,  # (B, H, S, D/H)
-        query_index: Tensor,  # (B, T) into the queries
-        mask: Tensor,  # (B or 1, 1, T, S)
-        owner: Tensor,  # (N,) flat query slots
-        dropout: float = 0.0,
-    ) -> Tensor:
-        """Attention of packed rows: (N, D)."""
-        q = self.split_heads(F.embedding(query_index, queries))
-        mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, dropout_p=dropout)
-        return mixed.transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, owner)
-
-    def split_heads(self, x: Tensor) -> Tensor:
-        """(B, T, D) as (B, H, T, D/H)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def gather(self, memory: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values, each (B, H, S, D/H), from rows (R, 2D) by index (B, S)."""
-        k, v = F.embedding(index, memory).chunk(2, dim=-1)
-        return self.split_heads(k), self.split_heads(v)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Attention of (B, T, D) to keys and values (B, S, D), mask (B or 1, T, S): (B, T, D)."""
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        mask = mask[:, None]
+        if q.dtype == torch.bfloat16 and q.device.type == "cpu":
+            # On short sequences torch's fused kernel is several times slower in bf16.
+            scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask
+            mixed = scores.softmax(-1) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return mixed.transpose(1, 2).flatten(2)
 
     def finish(self, x: Tensor, mixed: Tensor, dropout: float = 0.0) -> Tensor:
         """Output projection and feed-forward network on the residual stream: (N, D)."""
@@ -185,7 +173,7 @@ class UnitLM(nn.Module):
 
     Args:
         config: its shape.
-        dropout: of attention weights and residual branches, in training mode only.
+        dropout: of embeddings and residual branches, in training mode only.
     """
 
     def __init__(self, config: LMConfig, dropout: float = 0.0) -> None:
@@ -237,23 +225,39 @@ class UnitLM(nn.Module):
                 q, kv = _constant_but(free, layer, x, wanted)
             else:
                 q, kv = layer.project(x, wanted)
-            if last:
-                x = x.index_select(0, pack.wanted)
             memory = pack.deep if i in prompt.keys else pack.plain
             if i in prompt.keys:
                 rows = layer.memory_rows(prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype))
                 kv = torch.cat((rows, kv))
-            k, v = layer.gather(kv, memory.index)
+            k, v = memory.gather(kv).unflatten(0, (len(memory.lengths), -1)).chunk(2, dim=-1)
             if cache is not None:
                 cache.add(k, v, memory.lengths)
+            spread, collect, mask = pack.spread, pack.collect, memory.mask
             if last:
-                index, mask, owner = pack.wanted_query, memory.wanted_mask, pack.wanted_owner
-            else:
-                index, mask, owner = pack.query, memory.mask, pack.owner
-            x = layer.finish(x, layer.attend(q, k, v, index, mask, owner, p), p)
+                spread, collect, mask = pack.wanted_spread, pack.wanted_collect, memory.wanted_mask
+                x = x.index_select(0, pack.wanted)
+            q = spread(q).unflatten(0, (len(k), -1))
+            x = layer.finish(x, collect(layer.attend(q, k, v, mask).flatten(0, 1)), p)
         if cache is not None:
             cache.positions = pack.next_position.clone()
         return _norm(self.norm, x).float()
+
+    @torch.no_grad()
+    def layer_inputs(self, pack: Pack) -> Tensor:
+        """What deep prompt rows stand in place of: (layers + 1, N, D), float32.
+
+        Entry 0 is the embedded input, entry 1 + i the normed input of layer i's projections.
+        """
+        x, _ = self._embed(pack, PromptTensors())
+        found = [x]
+        for layer in self.layers:
+            found.append(_norm(layer.attention_norm, x))
+            q, kv = layer.project(x)
+            lines = (len(pack.plain.lengths), -1)
+            k, v = pack.plain.gather(kv).unflatten(0, lines).chunk(2, dim=-1)
+            mixed = layer.attend(pack.spread(q).unflatten(0, lines), k, v, pack.plain.mask)
+            x = layer.finish(x, pack.collect(mixed.flatten(0, 1)))
+        return torch.stack(found).float()
 
     def step(self, tokens: Tensor, cache: Cache, prompt: PromptTensors | None = None) -> Tensor:
         """Hidden states (B, D), float32, of one more token (B,) of every cached sequence."""
@@ -264,15 +268,13 @@ class UnitLM(nn.Module):
         line = torch.arange(len(tokens), device=tokens.device)
         for i, layer in enumerate(self.layers):
             q, kv = layer.project(x)
-            k, v = (layer.split_heads(part[:, None]) for part in kv.chunk(2, dim=-1))
+            k, v = kv.chunk(2, dim=-1)
             slot = cache.slots[i]
-            cache.keys[i][line, :, slot], cache.values[i][line, :, slot] = k[:, :, 0], v[:, :, 0]
-            cache.mask[i][line, 0, 0, slot] = 0
+            cache.keys[i][line, slot], cache.values[i][line, slot] = k, v
+            cache.mask[i][line, 0, slot] = 0
             cache.slots[i] = slot + 1
-            x = layer.finish(
-                x,
-                layer.attend(q, cache.keys[i], cache.values[i], line[:, None], cache.mask[i], line),
-            )
+            mixed = layer.attend(q[:, None], cache.keys[i], cache.values[i], cache.mask[i])
+            x = layer.finish(x, mixed[:, 0])
         cache.positions = cache.positions + 1
         return _norm(self.norm, x).float()
 

@@ -13,12 +13,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Memory", "Pack", "micro_batches", "pack"]
+__all__ = ["Gather", "Memory", "Pack", "micro_batches", "pack"]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A table that copies rows to places, and its transpose for the gradient.
+
+    Attributes:
+        index: (K,) the source row of every place.
+        places: (E,) places whose gradient counts, sorted by their row.
+        starts: (R,) where in ``places`` those of each row begin.
+    """
+
+    index: Tensor
+    places: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, index: np.ndarray, n_rows: int, counts: np.ndarray) -> Gather:
+        """Build from row numbers of any shape and, in the same shape, which places count."""
+        index, counts = index.ravel(), counts.ravel()
+        places = np.flatnonzero(counts)
+        places = places[np.argsort(index[places], kind="stable")]
+        starts = np.searchsorted(index[places], np.arange(n_rows))
+        return cls(*map(torch.from_numpy, (index, places, starts)))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(R, D) to (K, D)."""
+        return _GatherRows.apply(rows, self.index, self.places, self.starts)
+
+
+class _GatherRows(torch.autograd.Function):
+    """index_select whose backward is one pass over the gradient, not a slow scattered addition."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, index: Tensor, places: Tensor, starts: Tensor) -> Tensor:
+        ctx.save_for_backward(places, starts)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        places, starts = ctx.saved_tensors
+        return F.embedding_bag(places, gradient, starts, mode="sum"), None, None, None
 
 
 @dataclass(frozen=True)
@@ -26,13 +70,13 @@ class Memory:
     """What the attention of one kind of layer reads.
 
     Attributes:
-        index: (B, S) rows of keys and values, deep prompt rows first, then the packed rows.
-        mask: (1, 1, T, S) added to the scores of the query slots.
-        wanted_mask: (B, 1, W, S) the same for the wanted slots.
+        gather: from deep prompt rows, then packed rows, to (B*S) keys and values.
+        mask: (1, T, S) added to the scores of the query slots.
+        wanted_mask: (B, W, S) the same for the wanted slots.
         lengths: (B,) slots in use.
     """
 
-    index: Tensor
+    gather: Gather
     mask: Tensor
     wanted_mask: Tensor
     lengths: Tensor
@@ -40,31 +84,31 @@ class Memory:
 
 @dataclass(frozen=True)
 class Pack:
-    """A batch as prefix tree rows and attention tables.
+    """A batch of B sequences as N prefix tree rows, with the tables of its attention.
 
     Attributes:
         tokens: (N,) dictionary id, or -1 - i for row i of an input prompt.
         positions: (N,) index of the token in its sequence, not counting prompt rows.
-        query: (B, T) row at each query slot; right-padded with any row.
-        owner: (N,) the flat query slot (of B*T) whose attention result a row takes.
+        spread: from rows to (B*T) query slots.
+        collect: from query slots back to rows.
         plain: memory of the layers without deep rows.
         deep: memory of the layers with deep rows.
         wanted: (M,) rows whose hidden state is asked for.
-        wanted_query: (B, W) index into ``wanted``; right-padded with 0.
-        wanted_owner: (M,) the flat wanted slot (of B*W) a wanted row takes its result from.
-        wanted_slot: (B, W) true where ``wanted_query`` is no padding.
+        wanted_spread: from wanted rows to (B*W) wanted slots.
+        wanted_collect: from wanted slots back to wanted rows.
+        wanted_slot: (B, W) true where a wanted slot is no padding.
         next_position: (B,) position of a token that would follow.
     """
 
     tokens: Tensor
     positions: Tensor
-    query: Tensor
-    owner: Tensor
+    spread: Gather
+    collect: Gather
     plain: Memory
     deep: Memory
     wanted: Tensor
-    wanted_query: Tensor
-    wanted_owner: Tensor
+    wanted_spread: Gather
+    wanted_collect: Gather
     wanted_slot: Tensor
     next_position: Tensor
 
@@ -73,15 +117,21 @@ class Pack:
         """Type of the activations: that of the masks."""
         return self.plain.mask.dtype
 
+    @property
+    def wanted_query(self) -> Tensor:
+        """(B, W) index into the wanted rows, any where padded."""
+        return self.wanted_spread.index.view(self.wanted_slot.shape)
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Pack:
         """Indices on a device, masks in the activations' type too."""
+        return _moved(self, device, dtype)
 
-        def move(value: Tensor | Memory) -> Tensor | Memory:
-            if isinstance(value, Memory):
-                return Memory(*(move(getattr(value, field.name)) for field in fields(value)))
-            return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
-        return Pack(*(move(getattr(self, field.name)) for field in fields(self)))
+def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+    parts = (_moved(getattr(value, field.name), device, dtype) for field in fields(value))
+    return type(value)(*parts)
 
 
 def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
@@ -131,53 +181,62 @@ def pack(
     hidden = valid if rows else valid & ~prompt
     names, first = np.unique(np.where(hidden, node, -1).ravel(), return_index=True)
     first = first[names >= 0]
+    n_rows = len(first)
     row_of_node = np.zeros(n_nodes, np.int64)
-    row_of_node[names[names >= 0]] = np.arange(len(first))
+    row_of_node[names[names >= 0]] = np.arange(n_rows)
     row = np.where(hidden, row_of_node[node], 0)
-    position = np.cumsum(~prompt, axis=1) - 1
+    owns = np.zeros(slots.shape, bool)
+    owns.flat[first] = True
 
     # Prompt slots in front need no queries of their own when they are no hidden rows.
     prefix = not rows and length > 0 and bool(prompt[:, :length].all())
     start = length if prefix else 0
     slot = np.arange(width)
-    causal = _blocked(slot[None, :] > slot[start:, None])
+    later = slot > slot[start:, None]
     if wanted_from is None:
         wanted_from = np.full(n, start)
-    wanted_width = int((lengths - wanted_from).max())
-    wanted_slot = np.asarray(wanted_from)[:, None] + np.arange(wanted_width)
+    wanted_slot = np.asarray(wanted_from)[:, None] + np.arange(max(lengths - wanted_from))
     wanted_valid = wanted_slot < lengths[:, None]
     wanted_slot = np.where(wanted_valid, wanted_slot, width - 1)
-    wanted_row = np.take_along_axis(row, wanted_slot, axis=1)
-    wanted, wanted_first, wanted_index = np.unique(
-        np.where(wanted_valid, wanted_row, -1), return_index=True, return_inverse=True
-    )
+    later_than_wanted = slot > wanted_slot[:, :, None]
+    wanted_row = np.where(wanted_valid, np.take_along_axis(row, wanted_slot, axis=1), -1)
+    wanted, wanted_first, index = np.unique(wanted_row, return_index=True, return_inverse=True)
     padded = int(wanted[0] < 0)
-    wanted_index = np.maximum(wanted_index.reshape(n, wanted_width) - padded, 0)
-    seen = slot[None, None, :] > wanted_slot[:, :, None]
+    wanted, wanted_first = wanted[padded:], wanted_first[padded:]
+    wanted_index = np.maximum(index.reshape(wanted_row.shape) - padded, 0)
+    wanted_owns = np.zeros(wanted_row.shape, bool)
+    wanted_owns.flat[wanted_first] = True
 
+    def memory(index: np.ndarray, used: np.ndarray, n: int, skip: int) -> Memory:
+        return Memory(
+            Gather.of(index[:, skip:], n, used[:, skip:]),
+            _blocked(later[None, :, skip:]),
+            _blocked(later_than_wanted[:, :, skip:]),
+            torch.from_numpy(lengths - skip),
+        )
+
+    deep = np.where(prompt, -1 - slots, row + length)
     return Pack(
         tokens=torch.from_numpy(slots.ravel()[first]),
-        positions=torch.from_numpy(position.ravel()[first]),
-        query=torch.from_numpy(row[:, start:].copy()),
-        owner=torch.from_numpy(first - start * (first // width + 1)),
-        plain=Memory(
-            torch.from_numpy(row[:, start:].copy()),
-            causal[None, None, :, start:].contiguous(),
-            _blocked(seen[:, None, :, start:]),
-            torch.from_numpy(lengths - start),
-        ),
-        deep=Memory(
-            torch.from_numpy(np.where(prompt, -1 - slots, row + length)),
-            causal[None, None],
-            _blocked(seen[:, None]),
-            torch.from_numpy(lengths),
-        ),
-        wanted=torch.from_numpy(wanted[padded:]),
-        wanted_query=torch.from_numpy(wanted_index),
-        wanted_owner=torch.from_numpy(wanted_first[padded:]),
+        positions=torch.from_numpy((np.cumsum(~prompt, axis=1) - 1).ravel()[first]),
+        spread=Gather.of(row[:, start:], n_rows, owns[:, start:]),
+        collect=_collect(owns[:, start:], row[:, start:]),
+        plain=memory(row, hidden, n_rows, start),
+        deep=memory(deep, valid, length + n_rows, 0),
+        wanted=torch.from_numpy(wanted),
+        wanted_spread=Gather.of(wanted_index, len(wanted), wanted_owns),
+        wanted_collect=_collect(wanted_owns, wanted_index),
         wanted_slot=torch.from_numpy(wanted_valid),
         next_position=torch.from_numpy(lengths - length),
     )
+
+
+def _collect(owns: np.ndarray, row: np.ndarray) -> Gather:
+    """From slots to rows: each row takes the slot that owns it."""
+    places = np.flatnonzero(owns)
+    owner = np.empty(len(places), np.int64)
+    owner[row.ravel()[places]] = places
+    return Gather.of(owner, owns.size, np.ones(len(owner), bool))
 
 
 def _blocked(where: np.ndarray) -> Tensor:

@@ -72,7 +72,7 @@ def pretrain_unit_lm(
         seed: of weights, order and dropout.
         dictionary: units in id order; 0..K-1 by default.
         layers, heads, dim, ffn, max_positions: see :class:`~speechprompt.lm.model.LMConfig`.
-        dropout: of attention weights and residual branches.
+        dropout: of embeddings and residual branches.
         lr, betas, weight_decay: of AdamW.
         clip: largest norm of the gradient; 0 for none.
         schedule, warmup: see :func:`~speechprompt.schedule.learning_rate`; in updates.
