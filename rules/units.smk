@@ -45,7 +45,7 @@ rule prepare_units:
         runtime=60,
     params:
         options=corpus_options,
-        code=digest("corpora.units"),
+        code=digest("ready_units"),
     shell:
         "speechprompt --log {log} prepare-units {params.options} --split {wildcards.split}"
         " --dictionary {input.dictionary:q} --out {output.units}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechprompt.corpora import KINDS, load_acquire, load_prepare, synthesis
+from speechprompt.corpora import synthesis
 from speechprompt.corpora.acoustics import (
     NOISE_COLOURS,
     add_noise,
@@ -26,7 +26,7 @@ from speechprompt.corpora.synthetic import (
     synthesise_keywords,
 )
 from speechprompt.corpora.validate import validate
-from speechprompt.errors import ConfigError, CorpusError
+from speechprompt.errors import CorpusError
 
 SIZES = {"n_train": 48, "n_valid": 12, "n_test": 24}
 
@@ -188,17 +188,6 @@ def test_tilt_is_in_decibels_per_octave():
         tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)
         tilted = colour_spectrum(tone, 3.0, 16_000)
         assert 20 * np.log10(np.std(tilted) / np.std(tone)) == pytest.approx(gain, abs=0.01)
-
-
-def test_registry():
-    for kind, entry in KINDS.items():
-        assert callable(load_prepare(kind))
-        if entry.acquire:
-            assert callable(load_acquire(kind))
-    with pytest.raises(ConfigError, match="expected one of synthetic, csv, fsdd, units"):
-        load_prepare("tape")
-    with pytest.raises(ConfigError, match="given, not made"):
-        load_acquire("csv")
 
 
 def test_the_registry_imports_nothing_heavy():

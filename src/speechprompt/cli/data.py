@@ -112,7 +112,7 @@ def prepare_fsdd(a: argparse.Namespace, corpus: config.FsddCorpus) -> None:
 )
 def prepare_units(a: argparse.Namespace, corpus: config.UnitsCorpus) -> None:
     """Turn lines of ready units and labels into a units file."""
-    from speechprompt.corpora.units import prepare_units
+    from speechprompt.ready_units import prepare_units
 
     prepare_units(
         a.split,

@@ -5,8 +5,8 @@ import hashlib
 import pyarrow.parquet as pq
 import pytest
 
-from speechprompt.corpora.units import prepare_units, read_vocabulary
 from speechprompt.errors import CorpusError
+from speechprompt.ready_units import prepare_units, read_vocabulary
 
 KS_CLASSES = [
     "yes",
