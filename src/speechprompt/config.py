@@ -28,7 +28,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=NAME)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Block(BaseModel):

@@ -82,7 +82,7 @@ def _accepts(schema: dict[str, Any], root: dict[str, Any]) -> str:
     if kind == "object":
         return "blocks by name"
     bounds = [
-        f"{sign} {schema[key]:g}"
+        f"{sign} {schema[key]}"
         for key, sign in (
             ("minimum", "≥"),
             ("exclusiveMinimum", ">"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, get_args
 
 import torch
@@ -28,7 +29,13 @@ def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
             capability = torch.backends.cpu.get_cpu_capability()
             fast = capability.startswith("AVX512") and _has_bf16_flag()
         precision = "bf16" if fast else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    if precision == "fp32":
+        return torch.float32
+    # torch keeps a compiled bf16 kernel for every matrix shape it meets, a thousand by default, and
+    # batches of utterances have ever new shapes: gigabytes. A batch needs a few dozen at a time.
+    for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, "64")
+    return torch.bfloat16
 
 
 def _has_bf16_flag() -> bool:
