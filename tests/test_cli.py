@@ -14,10 +14,8 @@ def test_every_verb_has_help(name, capsys):
 
 def test_an_error_is_one_line_and_in_the_log(tmp_path, capsys):
     log = tmp_path / "logs" / "a.log"
-    status = main(
-        ["--log", str(log), "gather-units", str(tmp_path / "no.parquet"), "--corpus"]
-        + ["c", "--split", "train", "--out", str(tmp_path / "index.json")]
-    )
+    files = ["gather-units", str(tmp_path / "no.parquet"), "--out", str(tmp_path / "index.json")]
+    status = main(["--log", str(log), *files, "--corpus", "c", "--split", "train"])
     assert status == 1
     message = log.read_text()
     assert "no.parquet" in message
@@ -26,9 +24,8 @@ def test_an_error_is_one_line_and_in_the_log(tmp_path, capsys):
 
 
 def test_a_wrong_setting_names_its_option(tmp_path, capsys):
-    status = main(
-        ["prepare-csv", "--table", "t.csv", "--valid-fraction", "2"] + ["--out", str(tmp_path)]
-    )
+    out = ["--out", str(tmp_path)]
+    status = main(["prepare-csv", "--table", "t.csv", "--valid-fraction", "2", *out])
     assert status == 1
     assert "--valid-fraction" in capsys.readouterr().err
 
