@@ -12,8 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -222,3 +225,64 @@ def test_a_missing_label_column_is_named(finished, tmp_path):
     log = (tmp_path / "run/logs/train_prompt/ks-prompt-1.log").read_text()
     assert "no label column 'keyword'" in log
     assert "Traceback" not in log
+
+
+@pytest.fixture
+def recordings(finished, tmp_path):
+    """A user's folder: FLAC and WAV, stereo, 44.1 kHz, and files that cannot be read."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    source = pd.read_csv(finished / "resources/corpora/keywords/corpus.csv")
+    rows = []
+    for number, row in enumerate(source.groupby("split").head(48).itertuples()):
+        audio, rate = soundfile.read(finished / "resources/corpora/keywords" / row.path)
+        name = f"{number}.flac" if number % 2 else f"{number}.wav"
+        if number % 3 == 0:
+            audio, rate = np.stack([audio, audio], axis=1), 44100
+        soundfile.write(folder / name, audio, rate)
+        rows.append({"path": name, "split": row.split, "spoken": row.label, "loud": number % 2})
+    (folder / "0.wav").write_bytes(b"")
+    (folder / "1.flac").write_text("not audio at all")
+    whole = (folder / "2.wav").read_bytes()
+    (folder / "2.wav").write_bytes(whole[: len(whole) // 2])
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    return folder
+
+
+def own_setup(recordings, **changes):
+    values = yaml.safe_load((REPOSITORY / "configs/ci.yaml").read_text())
+    values["corpora"] = {"mine": {"kind": "csv", "table": str(recordings / "table.csv")}}
+    values["encoders"]["mfcc"]["sample_corpora"] = ["mine"]
+    values["lm"]["tiny"]["corpora"] = ["mine"]
+    values["tasks"] = {"words": values["tasks"]["ks"] | {"corpus": "mine", "labels": ["spoken"]}}
+    path = recordings.parent / "mine.yaml"
+    path.write_text(yaml.safe_dump(values | {"seeds": [1]} | changes))
+    return path
+
+
+def test_own_recordings_with_bad_files_among_them(recordings, tmp_path):
+    setup = own_setup(recordings, max_rejected=0.05)
+    snakemake(tmp_path, "--cores", "2", "results/words/acc.txt", configfile=setup)
+    rejects = pd.read_parquet(tmp_path / "results/manifests/mine/rejects.parquet")
+    assert set(rejects["path"]) == {"0.wav", "1.flac", "2.wav"}
+    assert rejects["reason"].str.len().min() > 5
+    assert float((tmp_path / "results/words/acc.txt").read_text()) >= 0
+
+
+def test_too_many_bad_files_stop_the_run(recordings, tmp_path):
+    setup = own_setup(recordings)
+    done = snakemake(tmp_path, "--cores", "2", "all", configfile=setup, check=False)
+    assert done.returncode
+    log = (tmp_path / "logs/prepare_csv/mine.log").read_text()
+    assert "0.wav" in log
+    assert not list(tmp_path.glob("results/manifests/mine/*.parquet"))
+
+
+def test_a_label_that_train_never_had_is_named(recordings, tmp_path):
+    table = pd.read_csv(recordings / "table.csv")
+    table.loc[table["split"] == "test", "spoken"] = "surprise"
+    table[3:].to_csv(recordings / "table.csv", index=False)
+    setup = own_setup(recordings)
+    done = snakemake(tmp_path, "--cores", "2", "all", configfile=setup, check=False)
+    assert done.returncode
+    assert "'surprise'" in (tmp_path / "logs/fit_floor/words.log").read_text()

@@ -28,6 +28,7 @@ __all__ = [
     "Metrics",
     "Score",
     "classification_scores",
+    "describe",
     "mark_repeats",
     "pool_predictions",
     "prompt_hashes",
@@ -203,7 +204,7 @@ def write_metrics(
     return metrics
 
 
-def publish(folders: Sequence[str | Path], out: str | Path) -> None:
+def publish(folders: Sequence[str | Path], out: str | Path) -> Metrics:
     """Publish a task: first seed's prompt and predictions, metrics over seeds, one-line score.
 
     The value is the mean over seeds; the interval is a bootstrap over utterances of the mean over
@@ -233,6 +234,21 @@ def publish(folders: Sequence[str | Path], out: str | Path) -> None:
     )
     write_json(out / "metrics.json", metrics.model_dump(mode="json"))
     write_text(out / "acc.txt", f"{100 * metrics.main.value:.2f}\n")
+    return metrics
+
+
+def describe(metrics: Metrics) -> str:
+    """The main metric in one line: interval, count, and the floors beside it."""
+    split, scores = list(metrics.splits.items())[-1]
+    score = scores[metrics.main.name]
+    low, high = (100 * bound for bound in score.interval)
+    text = (
+        f"{metrics.task}: {metrics.main.name} {100 * score.value:.2f} % [{low:.2f}, {high:.2f}], "
+        f"{split} split, {score.n} utterances, {len(metrics.seeds)} seed(s)"
+    )
+    for name, floor in metrics.floors.items():
+        text += f"; {name.replace('_', ' ')} {100 * floor[split][metrics.main.name].value:.2f} %"
+    return text
 
 
 def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:

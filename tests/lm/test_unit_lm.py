@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from heart import CODEBOOK, random_lm, random_units, write_lm
 from literal import literal_hidden
@@ -10,7 +11,7 @@ from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import read_tensors, write_tensors
 from speechprompt.lm import Dictionary, LMConfig, load_lm
 from speechprompt.lm.fairseq import weights
-from speechprompt.lm.model import Cache
+from speechprompt.lm.model import Cache, _attend_in_blocks
 from speechprompt.lm.packing import micro_batches, pack
 from speechprompt.lm.precision import resolve_precision
 
@@ -155,6 +156,22 @@ def test_bf16_is_close_to_fp32(tmp_path):
     assert rough.dtype == torch.float32
     assert 0 < (exact - rough).abs().max() < 0.2
     assert (exact - rough).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(("lines", "offset"), [(1, 0), (1, 3), (2, 3)])
+def test_attention_in_blocks_equals_the_fused_one(lines, offset):
+    generator = torch.Generator().manual_seed(0)
+    t, s = 11, 11 + offset
+    q = torch.randn(2, 3, t, 8, generator=generator)
+    k, v = torch.randn(2, 2, 3, s, 8, generator=generator)
+    # One causal mask for all lines, or one per line where any key may be visible.
+    later = torch.arange(s) > torch.arange(t)[:, None] + offset
+    mask = torch.zeros(lines, 1, t, s).masked_fill_(later, float("-inf"))
+    if lines > 1:
+        mask[1] = 0.0
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    for block in (4, 128):
+        assert torch.allclose(_attend_in_blocks(q, k, v, mask, block), expected, atol=1e-5)
 
 
 def test_precision_names():

@@ -148,7 +148,12 @@ def fit_floor(a: argparse.Namespace) -> None:
 def score_prompt(a: argparse.Namespace) -> None:
     """Answer the scored splits with a trained prompt and measure."""
     from speechprompt.decode import predict
-    from speechprompt.evaluate import prompt_hashes, write_metrics, write_predictions
+    from speechprompt.evaluate import (
+        describe,
+        prompt_hashes,
+        write_metrics,
+        write_predictions,
+    )
     from speechprompt.files import read_json, read_tensor_metadata
     from speechprompt.task_model import load_task_model
     from speechprompt.tasks.labels import LabelSpace, read_examples
@@ -174,7 +179,7 @@ def score_prompt(a: argparse.Namespace) -> None:
         details={"training": described["training"]},
         hashes=prompt_hashes(a.prompt, described),
     )
-    log(f"{a.name}: {metrics.main.name} {100 * metrics.main.value:.2f} %")
+    log(describe(metrics))
 
 
 @verb(
@@ -200,9 +205,9 @@ def plot_training(a: argparse.Namespace) -> None:
 )
 def publish_task(a: argparse.Namespace) -> None:
     """Publish a method's first prompt, its scores over the seeds, and the one-line score."""
-    from speechprompt.evaluate import publish
+    from speechprompt.evaluate import describe, publish
 
-    publish(a.seeds, a.out)
+    log(describe(publish(a.seeds, a.out)))
 
 
 @verb(files={"predictions": "predictions files of disjoint utterances"}, many=("predictions",))

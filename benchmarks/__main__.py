@@ -1,0 +1,138 @@
+"""Measure this package against its peers: ``python -m benchmarks`` (``make bench``)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import MODELS, Case, Effort, list_cases
+from benchmarks.machine import describe_machine, has_bf16
+from benchmarks.table import compare, markdown
+from speechprompt.files import write_json, write_text
+
+_FULL = Effort(seconds=5.0, repetitions=2, passes=10)
+_QUICK = Effort(seconds=1.5, repetitions=1, passes=4)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write ``bench.json`` and ``bench.md``; 1 if something failed."""
+    options = _parser().parse_args(arguments)
+    machine = describe_machine(options.threads)
+    precisions = ["fp32", "bf16"] if has_bf16(machine) else ["fp32"]
+    if len(precisions) == 1:
+        _log("bf16 is left out: this processor has no bf16 instructions")
+    cases = [c for c in list_cases(options.quick, precisions) if options.only in c.name]
+    if not cases:
+        _log(f"--only {options.only}: no such measurement; names are such as")
+        _log("\n".join(case.name for case in list_cases(options.quick, precisions)))
+        return 2
+    effort = _QUICK if options.quick else _FULL
+    begin = time.monotonic()
+    used = sorted({case.precision for case in cases}, key=precisions.index)
+    peaks = {precision: _peak(precision, options) for precision in used}
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="speechprompt-bench-") as folder:
+        paths = _write_models({case.model for case in cases}, Path(folder))
+        for number, case in enumerate(cases, 1):
+            rows.append(_measured(case, effort, paths[case.model], options))
+            _log(f"{number}/{len(cases)} {case.name}: {_told(rows[-1])}")
+    # The machine may have been faster or slower meanwhile; the better figure is the stricter one.
+    for precision in used:
+        peaks[precision] = max(peaks[precision], _peak(precision, options), key=_gflops)
+    rows = compare(rows, machine, peaks)
+    report = markdown(rows, machine, peaks)
+    units = Path(options.units).name if options.units else "synthetic"
+    out = Path(options.out)
+    write_json(
+        out / "bench.json",
+        {
+            "machine": machine,
+            "matrix_peak": peaks,
+            "units": units,
+            "quick": options.quick,
+            "effort": asdict(effort),
+            "seconds": round(time.monotonic() - begin, 1),
+            "measurements": rows,
+        },
+    )
+    write_text(out / "bench.md", report)
+    print(report)
+    _log(f"{time.monotonic() - begin:.0f} s; written to {out}/bench.json and {out}/bench.md")
+    return int(any("error" in row for row in rows))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer cases and repetitions")
+    parser.add_argument("--threads", type=int, default=2, help="numeric threads (default 2)")
+    parser.add_argument("--only", default="", metavar="NAME", help="cases whose name has this part")
+    parser.add_argument("--units", metavar="FILE", help="real lines `u1 … un <s> label`")
+    parser.add_argument("--out", default="runs/bench", metavar="FOLDER", help="of the results")
+    return parser
+
+
+def _write_models(names: set[str], folder: Path) -> dict[str, str]:
+    """Unit LM files of random weights, as the pipeline writes them."""
+    import torch
+
+    from speechprompt.lm import Dictionary, UnitLM, save_lm
+
+    paths = {}
+    for name in sorted(names):
+        torch.manual_seed(1)
+        config = MODELS[name]
+        paths[name] = str(folder / f"{name}.safetensors")
+        save_lm(paths[name], UnitLM(config), Dictionary(range(config.n_symbols - 4)), "none")
+    return paths
+
+
+def _measured(case: Case, effort: Effort, path: str, options: argparse.Namespace) -> dict[str, Any]:
+    units = str(Path(options.units).resolve()) if options.units else None
+    job = {"case": asdict(case), "effort": asdict(effort), "lm_path": path, "units_file": units}
+    try:
+        return _in_process(job | {"threads": options.threads})
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+        return {**asdict(case), "error": lines[-1]}
+
+
+def _peak(precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    seconds = 0.2 if options.quick else 0.6
+    return _in_process({"peak": precision, "seconds": seconds, "threads": options.threads})
+
+
+def _gflops(peak: dict[str, Any]) -> float:
+    return peak["gflops"]
+
+
+def _in_process(job: dict[str, Any]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.measure", json.dumps(job)],
+        cwd=Path(__file__).parents[1],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _told(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"failed, {row['error']}"
+    return f"{row['utterances_per_second']:.4g} utt/s, {row['peak_bytes'] / 1e6:.0f} MB"
+
+
+def _log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What is measured: every way of computing on every model, length, precision and phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from benchmarks.data import LENGTHS, N_UNITS
+from speechprompt.lm import LMConfig
+
+__all__ = ["MODELS", "OURS", "PEFT", "PUBLISHED", "Case", "Effort", "list_cases"]
+
+OURS, PUBLISHED, PEFT = "ours", "published", "peft"
+MODELS = {
+    "nano": LMConfig(N_UNITS + 4, layers=4, heads=4, dim=256, ffn=1024),
+    "151M": LMConfig(N_UNITS + 4),
+}
+# Utterances per update or per call. 32 is the paper's for both phases; at ASR lengths the published
+# way needs gigabytes for a few utterances, and an update may be the sum of such pieces.
+_TRAINING_BATCH = {"ks": 32, "asr": 4}
+_LARGE_TRAINING_BATCH = 128
+_INFERENCE_BATCH = {"ks": 128, "asr": 8}
+_PUBLISHED_INFERENCE_BATCH = {"ks": 32, "asr": 4}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        seconds: to repeat a measurement for.
+        repetitions: at least so many.
+        passes: of a published generation.
+    """
+
+    seconds: float
+    repetitions: int
+    passes: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement, which gets a process of its own."""
+
+    contender: str
+    model: str
+    lengths: str
+    precision: str
+    phase: str
+    batch: int
+
+    @property
+    def name(self) -> str:
+        """Such as ``ours/151M/ks/bf16/train/32``."""
+        parts = (self.contender, self.model, self.lengths, self.precision, self.phase, self.batch)
+        return "/".join(map(str, parts))
+
+
+def list_cases(quick: bool, precisions: list[str]) -> Iterator[Case]:
+    """All cases; ``quick`` leaves out the 151M model at ASR lengths and the large batches."""
+    for model, lengths, phase in product(MODELS, LENGTHS, ("train", "infer")):
+        if quick and (model, lengths) == ("151M", "asr"):
+            continue
+        training = phase == "train"
+        published = (_TRAINING_BATCH if training else _PUBLISHED_INFERENCE_BATCH)[lengths]
+        batch = (_TRAINING_BATCH if training else _INFERENCE_BATCH)[lengths]
+        yield Case(PUBLISHED, model, lengths, "fp32", phase, published)
+        for contender, precision in product((PEFT, OURS), precisions):
+            yield Case(contender, model, lengths, precision, phase, batch)
+        if training and lengths == "ks" and not quick:
+            for precision in precisions:
+                yield Case(OURS, model, lengths, precision, phase, _LARGE_TRAINING_BATCH)

@@ -1,0 +1,53 @@
+"""What every way of computing offers to the measurement, and the update that all share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.data import Workload
+from speechprompt.tasks.examples import Examples
+
+__all__ = ["DROPOUT", "Contender", "Update"]
+
+DROPOUT = 0.1
+"""Of the prompt in training, as published."""
+
+
+class Contender(Protocol):
+    """One way to tune a prompt and to use it."""
+
+    def training_batches(self, workload: Workload, size: int) -> list[Examples]:
+        """Batches as its users make them."""
+
+    def inference_batches(self, workload: Workload, size: int) -> list[Examples]:
+        """The same for inference."""
+
+    def update(self, batch: Examples) -> float:
+        """One update of the prompt; the loss per predicted token before it."""
+
+    def infer(self, batch: Examples, answer: int) -> float:
+        """Generate ``answer`` labels per utterance; the share of the work that was really done."""
+
+
+class Update:
+    """Adam with the published settings and gradient clipping, for any set of trained tensors."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.adam = torch.optim.Adam(self.parameters, lr=5e-3, betas=(0.9, 0.98), fused=True)
+
+    def start(self) -> None:
+        """Forget the gradients of the last update."""
+        self.adam.zero_grad(set_to_none=True)
+
+    def finish(self, n_tokens: int) -> None:
+        """Step by the gradient of the mean over ``n_tokens`` of a summed loss."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad /= n_tokens
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.adam.step()

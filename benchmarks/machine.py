@@ -1,0 +1,101 @@
+"""The machine: what it is, how fast it multiplies matrices, how much memory a process used."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_machine", "has_bf16", "has_bf16_matrix_units", "matrix_peak", "peak_memory"]
+
+_PACKAGES = ("torch", "fairseq", "transformers", "peft", "speechprompt")
+_MATRIX_UNITS = ("amx_bf16",)
+_BF16_FLAGS = ("avx512_bf16", *_MATRIX_UNITS)
+
+
+def describe_machine(threads: int) -> dict[str, Any]:
+    """Processor, memory and versions, for the report."""
+    info = _cpu_info()
+    return {
+        "processor": info.get("model name", platform.processor() or platform.machine()),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "bf16_flags": [flag for flag in _BF16_FLAGS if flag in info.get("flags", "").split()],
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def has_bf16(machine: dict[str, Any]) -> bool:
+    """Whether the processor multiplies in bf16 at all."""
+    return bool(machine["bf16_flags"])
+
+
+def has_bf16_matrix_units(machine: dict[str, Any]) -> bool:
+    """Whether it has units that multiply whole tiles of bf16 numbers."""
+    return any(flag in machine["bf16_flags"] for flag in _MATRIX_UNITS)
+
+
+def matrix_peak(precision: str, seconds: float = 0.6) -> dict[str, Any]:
+    """The best rate of big products as the 151M model has them: ``x @ weight.T + bias``.
+
+    Args:
+        precision: fp32 or bf16.
+        seconds: to spend on each shape.
+
+    Returns:
+        ``gflops`` and the ``shape`` (rows, in, out) that reached it.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    best = {"gflops": 0.0, "shape": None}
+    for rows in (1024, 2048, 4096):
+        for inner, outer in ((1024, 4096), (4096, 1024)):
+            x = torch.randn(rows, inner).to(dtype)
+            weight, bias = torch.randn(outer, inner).to(dtype), torch.randn(outer).to(dtype)
+            F.linear(x, weight, bias)
+            fastest, end = float("inf"), time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                start = time.perf_counter()
+                F.linear(x, weight, bias)
+                fastest = min(fastest, time.perf_counter() - start)
+            gflops = 2e-9 * rows * inner * outer / fastest
+            if gflops > best["gflops"]:
+                best = {"gflops": round(gflops, 1), "shape": [rows, inner, outer]}
+    return best
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    # On Linux ru_maxrss starts at what the parent used; the high-water mark is the process's own.
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _cpu_info() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,104 @@
+"""One measurement in a process of its own: ``python -m benchmarks.measure JSON`` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import MODELS, OURS, PUBLISHED, Case, Effort
+from benchmarks.contender import Contender
+from benchmarks.data import Workload, make_workload
+from benchmarks.machine import matrix_peak, peak_memory
+from speechprompt.compute import set_compute_threads
+
+__all__ = ["measure"]
+
+# Batches of which each repetition takes another one.
+_UTTERANCES = {"ks": 512, "asr": 32}
+
+
+def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) -> dict[str, Any]:
+    """Time one case.
+
+    Returns:
+        ``utterances_per_second`` over all repetitions, ``spread`` (relative standard deviation of
+        the repetitions), ``repetitions``, ``peak_bytes`` and, for this package, ``gflops`` needed
+        per second.
+    """
+    workload = make_workload(case.lengths, _UTTERANCES[case.lengths], units_file)
+    contender = _contender(case, effort, lm_path, workload)
+    training = case.phase == "train"
+    make = contender.training_batches if training else contender.inference_batches
+    batches = make(workload, case.batch)
+
+    def run(batch) -> float:
+        if training:
+            contender.update(batch)
+            return 1.0
+        return contender.infer(batch, workload.answer)
+
+    if training or workload.answer == 1:
+        run(batches[0])
+    else:
+        contender.infer(batches[0], 2)
+    seconds, used = [], []
+    begin = time.perf_counter()
+    for batch in islice(cycle(batches), 1, None):
+        start = time.perf_counter()
+        share = run(batch)
+        seconds.append((time.perf_counter() - start) / share)
+        used.append(batch)
+        if len(used) >= effort.repetitions and time.perf_counter() - begin >= effort.seconds:
+            break
+    result = {
+        **asdict(case),
+        "utterances_per_second": sum(map(len, used)) / sum(seconds),
+        "spread": float(np.std(seconds) / np.mean(seconds)),
+        "repetitions": len(used),
+        "peak_bytes": peak_memory(),
+    }
+    if case.contender == OURS:
+        needed = [
+            contender.update_operations(batch)
+            if training
+            else contender.inference_operations(batch, workload.answer)
+            for batch in used
+        ]
+        result["gflops"] = 1e-9 * sum(needed) / sum(seconds)
+    return result
+
+
+def _contender(case: Case, effort: Effort, lm_path: str, workload: Workload) -> Contender:
+    if case.contender == OURS:
+        from benchmarks.ours import Ours
+
+        return Ours(lm_path, workload, case.precision)
+    if case.contender == PUBLISHED:
+        from benchmarks.published import Published
+
+        return Published.load(lm_path, workload, effort.passes)
+    from benchmarks.prefix_tuning import PrefixTuning
+
+    return PrefixTuning(MODELS[case.model], workload, case.precision)
+
+
+def main(job: dict[str, Any]) -> None:
+    """Run a job: ``peak`` (a precision) or ``case`` with what :func:`measure` takes."""
+    set_compute_threads(job["threads"])
+    if "peak" in job:
+        result = matrix_peak(job["peak"], job["seconds"])
+    else:
+        result = measure(
+            Case(**job["case"]), Effort(**job["effort"]), job["lm_path"], job["units_file"]
+        )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

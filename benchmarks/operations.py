@@ -1,0 +1,121 @@
+"""Floating-point operations that prompt tuning and inference need, whatever the implementation.
+
+A multiplication with its addition counts as two; only matrix products count (projections, feed-
+forward network, attention scores and mixtures, logits). Counted are, for one piece of a batch:
+
+- the forward pass of every *distinct prefix* of the utterances, no padding: utterances that begin
+  alike share the hidden states of a causal model (the implementation shares them too);
+- in the last layer keys and values of all rows, but queries, output projection and feed-forward
+  network only of the rows whose prediction is wanted (labels and end in training, the next label in
+  inference), and logits only there;
+- deep prompt rows as keys and values: two projections per layer, never queries;
+- in training the gradient of every activation that a trained number depends on: once more every
+  product with a weight, twice the products of the attention. The weights are frozen, so no product
+  for their gradients. In the first layer only prompt rows and separators can be trained: gradients
+  stop at their keys, values and queries.
+
+Norms, activations, softmax, dropout and the optimiser count nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechprompt.lm.dictionary import SEPARATOR
+from speechprompt.lm.model import LMConfig
+
+__all__ = ["Tree", "decoding_operations", "forward_operations", "training_operations"]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Counts over the distinct prefixes (rows) of some sequences; every row attends to its path.
+
+    Attributes:
+        rows: distinct prefixes.
+        pairs: attended (row, row) pairs, prompt rows not included.
+        wanted: rows whose prediction is wanted.
+        wanted_pairs: pairs of those.
+        separators: rows that are a separator.
+        to_separators, from_separators: pairs that attend to one, and pairs of one.
+    """
+
+    rows: int = 0
+    pairs: int = 0
+    wanted: int = 0
+    wanted_pairs: int = 0
+    separators: int = 0
+    to_separators: int = 0
+    from_separators: int = 0
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], wanted_from: Sequence[int]) -> Tree:
+        """Count over sequences of ids, wanted from the given index on."""
+        seen: set[tuple[int, ...]] = set()
+        wanted: set[tuple[int, ...]] = set()
+        rows = {"pairs": 0, "to_separators": 0, "separators": 0, "from_separators": 0}
+        for sequence, start in zip(sequences, wanted_from, strict=True):
+            ids = tuple(int(id_) for id_ in sequence)
+            n_separators = 0
+            for depth in range(1, len(ids) + 1):
+                prefix = ids[:depth]
+                is_separator = prefix[-1] == SEPARATOR
+                n_separators += is_separator
+                if depth > start:
+                    wanted.add(prefix)
+                if prefix not in seen:
+                    seen.add(prefix)
+                    rows["pairs"] += depth
+                    rows["to_separators"] += n_separators
+                    rows["separators"] += is_separator
+                    rows["from_separators"] += depth * is_separator
+        return cls(len(seen), wanted=len(wanted), wanted_pairs=sum(map(len, wanted)), **rows)
+
+
+def forward_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int:
+    """Of one pass with ``prompt_length`` deep prompt rows in every layer."""
+    d = config.dim
+    prompt = 4 * d * d * prompt_length
+    full = _layer(config, tree.rows, tree.rows, tree.pairs + tree.rows * prompt_length)
+    last = _layer(config, tree.rows, tree.wanted, tree.wanted_pairs + tree.wanted * prompt_length)
+    logits = 2 * d * config.n_symbols * tree.wanted
+    return (config.layers - 1) * full + last + config.layers * prompt + logits
+
+
+def training_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int:
+    """Of one pass forward and back; the model has two layers or more."""
+    d, rows, length = config.dim, tree.rows, prompt_length
+    pairs = tree.pairs + rows * length
+    wanted_pairs = tree.wanted_pairs + tree.wanted * length
+    full = _layer(config, rows, rows, pairs, attention=2)
+    last = _layer(config, rows, tree.wanted, wanted_pairs, attention=2)
+    # First layer: trained keys and values want the gradients of scores and mixtures of the pairs
+    # that attend to them, trained queries those of their own pairs.
+    trained = rows * length + tree.to_separators
+    own = tree.from_separators + tree.separators * length
+    both = tree.separators * (length + 1)
+    attention = 2 * d * ((trained + own - both) + 2 * trained + own)
+    first = rows * (2 * d * d + 4 * d * config.ffn) + 6 * d * d * tree.separators + attention
+    prompt = config.layers * 4 * d * d * length
+    logits = 2 * d * config.n_symbols * tree.wanted
+    backward = first + (config.layers - 2) * full + last + prompt + logits
+    return forward_operations(config, prompt_length, tree) + backward
+
+
+def decoding_operations(
+    config: LMConfig, prompt_length: int, lengths: Sequence[int], steps: int
+) -> int:
+    """Of ``steps`` more tokens per sequence through a key/value cache of so many tokens each."""
+    contexts = prompt_length + np.asarray(lengths)[:, None] + np.arange(1, steps + 1)
+    per_layer = _layer(config, contexts.size, contexts.size, int(contexts.sum()))
+    return config.layers * per_layer + 2 * config.dim * config.n_symbols * contexts.size
+
+
+def _layer(config: LMConfig, rows: int, queries: int, pairs: int, attention: int = 1) -> int:
+    """Keys and values of all rows, the rest of the queries; ``attention`` weighs its products."""
+    d = config.dim
+    projections = 4 * d * d * rows + (4 * d * d + 4 * d * config.ffn) * queries
+    return projections + attention * 4 * d * pairs

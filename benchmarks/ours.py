@@ -1,0 +1,118 @@
+"""This package: task model, training losses and decoding as the pipeline calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.contender import DROPOUT, Update
+from benchmarks.data import Workload
+from benchmarks.operations import (
+    Tree,
+    decoding_operations,
+    forward_operations,
+    training_operations,
+)
+from speechprompt.decode import predict
+from speechprompt.lm import load_lm
+from speechprompt.lm.packing import micro_batches
+from speechprompt.lm.precision import resolve_precision
+from speechprompt.prompt import Prompt
+from speechprompt.task_model import TaskModel
+from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.verbalizer import Verbalizer
+
+__all__ = ["Ours"]
+
+_TRAINING_TOKENS = 2048
+_INFERENCE_TOKENS = 4096
+
+
+class Ours:
+    """Deep prompt rows in every layer, the frequency verbalizer, the defaults of training.
+
+    Args:
+        lm_path: unit LM file.
+        workload: fixes labels and prompt length.
+        precision: fp32 or bf16.
+    """
+
+    def __init__(self, lm_path: str | Path, workload: Workload, precision: str) -> None:
+        dtype = resolve_precision(precision)
+        lm = load_lm(lm_path, dtype=dtype)
+        prompt = Prompt(
+            lm.model.config,
+            length=workload.prompt_length,
+            dropout=DROPOUT,
+            generator=torch.Generator().manual_seed(1),
+        )
+        verbalizer = Verbalizer("frequency", range(workload.n_labels), lm.dictionary.n_units)
+        self.config = lm.model.config
+        self.task = TaskModel(lm, prompt, verbalizer, [range(workload.n_labels)], dtype=dtype)
+        self.optimiser = Update(list(self.task.named_parameters().values()))
+        self.updates = 0
+
+    def training_batches(self, workload: Workload, size: int) -> list[Examples]:
+        return workload.batches(size)
+
+    def inference_batches(self, workload: Workload, size: int) -> list[Examples]:
+        return workload.batches(size)
+
+    def update(self, batch: Examples) -> float:
+        self.optimiser.start()
+        total, n_tokens = 0.0, 0
+        for piece in self._pieces(batch, _TRAINING_TOKENS):
+            losses = self.task.losses(
+                [batch.units[i] for i in piece],
+                [batch.labels[i] for i in piece],
+                self.task.prompt_tensors(self.updates),
+            )
+            losses.total.backward()
+            total += losses.total.item()
+            n_tokens += losses.n_tokens
+        self.optimiser.finish(n_tokens)
+        self.updates += 1
+        return total / n_tokens
+
+    def infer(self, batch: Examples, answer: int) -> float:
+        predict(self._answering(answer), batch.units, micro_tokens=_INFERENCE_TOKENS)
+        return 1.0
+
+    def update_operations(self, batch: Examples) -> int:
+        """Operations that :meth:`update` needs."""
+        length = self.task.prompt.length
+        needed = 0
+        for piece in self._pieces(batch, _TRAINING_TOKENS):
+            sources = [self.task.dictionary.source(batch.units[i]) for i in piece]
+            answers = [self.task.label_ids[batch.labels[i]] for i in piece]
+            sequences = [np.append(*pair) for pair in zip(sources, answers, strict=True)]
+            tree = Tree.of(sequences, [len(source) - 1 for source in sources])
+            needed += training_operations(self.config, length, tree)
+        return needed
+
+    def inference_operations(self, batch: Examples, answer: int) -> int:
+        """Operations that :meth:`infer` needs."""
+        length = self.task.prompt.length
+        needed = 0
+        for piece in self._pieces(batch, _INFERENCE_TOKENS, with_labels=False):
+            sources = [self.task.dictionary.source(batch.units[i]) for i in piece]
+            lengths = [len(source) for source in sources]
+            tree = Tree.of(sequences=sources, wanted_from=[n - 1 for n in lengths])
+            needed += forward_operations(self.config, length, tree)
+            needed += decoding_operations(self.config, length, lengths, answer - 1)
+        return needed
+
+    def _pieces(self, batch: Examples, budget: int, with_labels: bool = True) -> list[list[int]]:
+        labels: Sequence[Sequence[int]] = batch.labels if with_labels else [()] * len(batch)
+        pairs = zip(batch.units, labels, strict=True)
+        lengths = [self.task.length(units, row) for units, row in pairs]
+        return micro_batches(lengths, range(len(batch)), budget)
+
+    def _answering(self, answer: int) -> TaskModel:
+        """The task with so many label columns: answers of a fixed length."""
+        task = self.task
+        columns = [range(len(task.label_ids))] * answer
+        return TaskModel(task.lm, task.prompt, task.verbalizer, columns, dtype=task.dtype)

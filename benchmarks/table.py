@@ -1,0 +1,140 @@
+"""The report: ratios between measurements of one run, and which of the project's levels hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.cases import OURS, PEFT, PUBLISHED
+from benchmarks.machine import has_bf16_matrix_units
+
+__all__ = ["compare", "markdown"]
+
+Row = dict[str, Any]
+
+_NAMES = {OURS: "this package", PUBLISHED: "(a) published", PEFT: "(b) peft"}
+_LARGEST = 3e9
+_COLUMNS = (
+    "model",
+    "lengths",
+    "phase",
+    "precision",
+    "computed by",
+    "batch",
+    "utt/s",
+    "x (a)",
+    "x (b)",
+    "of matrix peak",
+    "peak MB",
+    "level",
+)
+
+
+def compare(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> list[Row]:
+    """Add to our rows their ratios to the peers, the share of the peak and the levels."""
+    compared = []
+    for row in rows:
+        row = dict(row)
+        if row["contender"] == OURS and "error" not in row:
+            row["over_published"] = _ratio(row, rows, PUBLISHED, "fp32")
+            row["over_peft"] = _ratio(row, rows, PEFT, row["precision"])
+            row["share_of_peak"] = row["gflops"] / peaks[row["precision"]]["gflops"]
+            row["levels"] = _levels(row, machine)
+        compared.append(row)
+    return compared
+
+
+def markdown(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> str:
+    """The report as Markdown that reads as plain text too."""
+    flags = ", ".join(machine["bf16_flags"]) or "none"
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores ({machine['threads']} used), "
+        f"{machine['memory_gb']} GB, bf16 instructions: {flags}; Python {machine['python']}, "
+        f"{versions}.",
+        "",
+        "Matrix-product peak of this run: "
+        + "; ".join(
+            f"{precision} {peak['gflops']:,.0f} GFLOP/s at {' x '.join(map(str, peak['shape']))}"
+            for precision, peak in peaks.items()
+        )
+        + ".",
+        "",
+    ]
+    cells = [_COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(_COLUMNS))]
+    for number, row in enumerate(cells):
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("| " + " | ".join(padded) + " |")
+        if number == 0:
+            lines.append("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    lines += [
+        "",
+        "x (a): over the published way of computing (fairseq layers, fp32, no cache); x (b): over "
+        "peft prefix tuning on an OPT of the same size and precision. The share of the peak counts "
+        "only operations that are needed (benchmarks/operations.py).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(row: Row, rows: Sequence[Row], contender: str, precision: str) -> float | None:
+    same = {"contender": contender, "precision": precision}
+    same |= {key: row[key] for key in ("model", "lengths", "phase")}
+    for other in rows:
+        if "error" not in other and all(other[key] == value for key, value in same.items()):
+            return row["utterances_per_second"] / other["utterances_per_second"]
+    return None
+
+
+def _levels(row: Row, machine: Row) -> list[Row]:
+    """The levels that a row of the 151M model is held to: what, and whether it holds."""
+    if row["model"] != "151M":
+        return []
+    levels = []
+
+    def ask(text: str, value: float | None, least: float, asked: bool = True) -> None:
+        if value is not None:
+            levels.append({"level": text, "holds": value >= least, "asked": asked})
+
+    keywords, training, bf16 = (
+        row["lengths"] == "ks",
+        row["phase"] == "train",
+        row["precision"] == "bf16",
+    )
+    if training and keywords:
+        if bf16:
+            ask(">= 5x (a)", row["over_published"], 5, has_bf16_matrix_units(machine))
+        else:
+            ask(">= 80 % of peak", row["share_of_peak"], 0.8)
+        ask("<= 3 GB", -row["peak_bytes"], -_LARGEST)
+    if not training:
+        ask(">= 20x (a)", row["over_published"], 20)
+        if keywords and bf16:
+            ask(">= 70 % of peak", row["share_of_peak"], 0.7)
+    return levels
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    first = (row["model"], row["lengths"], row["phase"], row["precision"])
+    first += (_NAMES[row["contender"]], str(row["batch"]))
+    if "error" in row:
+        return (*first, "failed", "", "", "", "", row["error"])
+    rate = row["utterances_per_second"]
+    levels = "; ".join(
+        f"{level['level']} {'holds' if level['holds'] else 'missed'}"
+        + ("" if level["asked"] else " (asked with bf16 matrix units only)")
+        for level in row.get("levels", ())
+    )
+    return (
+        *first,
+        f"{rate:,.3g}" if rate < 100 else f"{rate:,.0f}",
+        _number(row.get("over_published"), "{:.1f}"),
+        _number(row.get("over_peft"), "{:.1f}"),
+        _number(row.get("share_of_peak"), "{:.0%}"),
+        f"{row['peak_bytes'] / 1e6:,.0f}",
+        levels,
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
