@@ -18,7 +18,7 @@ from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
 from speechprompt.files import write_json, write_text
 
-_FULL = Effort(seconds=5.0, repetitions=2, passes=10)
+_FULL = Effort(seconds=3.0, repetitions=2, passes=10)
 _QUICK = Effort(seconds=1.5, repetitions=1, passes=4)
 
 
@@ -100,8 +100,10 @@ def _measured(case: Case, effort: Effort, path: str, options: argparse.Namespace
     try:
         return _in_process(job | {"threads": options.threads})
     except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-        return {**asdict(case), "error": lines[-1]}
+        lines = error.stderr.strip().splitlines()
+        killed = error.returncode < 0 or not lines
+        told = f"exit status {error.returncode}" if killed else lines[-1]
+        return {**asdict(case), "error": told}
 
 
 def _peak(precision: str, options: argparse.Namespace) -> dict[str, Any]:

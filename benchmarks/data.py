@@ -51,23 +51,24 @@ class Workload:
     answer: int
 
     def batches(self, size: int) -> list[Examples]:
-        """Full batches in the order drawn."""
-        return self._cut(range(len(self.examples)), size)
+        """Batches with all lengths in each, like random ones but none longer by chance."""
+        order = self._by_length()
+        n = len(order) // size
+        return [_subset(self.examples, order[i : n * size : n]) for i in range(n)]
 
     def sorted_batches(self, size: int) -> list[Examples]:
-        """Full batches of similar lengths as fairseq makes them, middle lengths first.
+        """Batches of similar lengths as fairseq makes them, middle lengths first.
 
         However many are timed, their lengths are about the mean.
         """
-        units, labels = self.examples.units, self.examples.labels
-        order = sorted(range(len(units)), key=lambda i: len(units[i]) + len(labels[i]))
-        batches = self._cut(order, size)
-        middle = (len(batches) - 1) / 2
-        return [batches[i] for i in sorted(range(len(batches)), key=lambda i: abs(i - middle))]
+        order = self._by_length()
+        n = len(order) // size
+        ranks = sorted(range(n), key=lambda i: abs(i - (n - 1) / 2))
+        return [_subset(self.examples, order[i * size : (i + 1) * size]) for i in ranks]
 
-    def _cut(self, order: range | list[int], size: int) -> list[Examples]:
-        starts = range(0, len(order) - size + 1, size)
-        return [_subset(self.examples, order[start : start + size]) for start in starts]
+    def _by_length(self) -> list[int]:
+        units, labels = self.examples.units, self.examples.labels
+        return sorted(range(len(units)), key=lambda i: len(units[i]) + len(labels[i]))
 
 
 def make_workload(lengths: str, n: int, units_file: str | None = None, seed: int = 1) -> Workload:
@@ -155,6 +156,6 @@ def _examples(units: list[np.ndarray], labels: list[list[int]]) -> Examples:
     return Examples([f"utt-{i}" for i in range(len(units))], units, labels)
 
 
-def _subset(examples: Examples, indices: range | list[int]) -> Examples:
+def _subset(examples: Examples, indices: list[int]) -> Examples:
     fields = (examples.utt_ids, examples.units, examples.labels)
     return Examples(*([values[i] for i in indices] for values in fields))

@@ -16,6 +16,7 @@ from benchmarks.contender import Contender
 from benchmarks.data import Workload, make_workload
 from benchmarks.machine import matrix_peak, peak_memory
 from speechprompt.compute import set_compute_threads
+from speechprompt.tasks.examples import Examples
 
 __all__ = ["measure"]
 
@@ -37,7 +38,7 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
     make = contender.training_batches if training else contender.inference_batches
     batches = make(workload, case.batch)
 
-    def run(batch) -> float:
+    def run(batch: Examples) -> float:
         if training:
             contender.update(batch)
             return 1.0
@@ -46,7 +47,8 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
     if training or workload.answer == 1:
         run(batches[0])
     else:
-        contender.infer(batches[0], 2)
+        first = batches[0]
+        contender.infer(Examples(first.utt_ids[:1], first.units[:1], first.labels[:1]), 2)
     seconds, used = [], []
     begin = time.perf_counter()
     for batch in islice(cycle(batches), 1, None):
@@ -54,7 +56,9 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
         share = run(batch)
         seconds.append((time.perf_counter() - start) / share)
         used.append(batch)
-        if len(used) >= effort.repetitions and time.perf_counter() - begin >= effort.seconds:
+        passed = time.perf_counter() - begin
+        enough = len(used) >= effort.repetitions or passed >= 3 * effort.seconds
+        if enough and passed >= effort.seconds:
             break
     result = {
         **asdict(case),
