@@ -18,8 +18,8 @@ from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
 from speechprompt.files import write_json, write_text
 
-_FULL = Effort(seconds=3.0, repetitions=2, passes=10)
-_QUICK = Effort(seconds=1.5, repetitions=1, passes=4)
+_FULL = Effort(seconds=3.0, repetitions=2, passes=6)
+_QUICK = Effort(seconds=1.5, repetitions=1, passes=3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,9 +73,6 @@ def finished(tmp_path_factory):
 
 def planned(directory, *arguments, **settings):
     """Rule names of the jobs that a dry run plans."""
-    done = snakemake(directory, "-n", "--quiet", "rules", *arguments, **settings)
-    if "Nothing to be done" in done.stdout + done.stderr:
-        return set()
     full = snakemake(directory, "-n", *arguments, **settings)
     lines = (full.stdout + full.stderr).splitlines()
     return {
@@ -192,7 +189,8 @@ def test_a_killed_run_continues_to_the_same_result(finished, tmp_path):
 
 def test_a_configfile_is_a_complete_setup(tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text((REPOSITORY / "configs/ci.yaml").read_text().replace("ks:", "mine:"))
+    values = yaml.safe_load((REPOSITORY / "configs/ci.yaml").read_text())
+    own.write_text(yaml.safe_dump(values | {"tasks": {"mine": values["tasks"]["ks"]}}))
     done = snakemake(tmp_path, "-n", "all", configfile=own)
     plan = done.stdout + done.stderr
     assert "results/mine/acc.txt" in plan

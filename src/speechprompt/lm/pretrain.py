@@ -202,7 +202,9 @@ def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> tor
     scores = model.logits(model(packed))
     rows = packed.wanted_query[packed.wanted_slot]
     target = torch.from_numpy(np.concatenate([sequence[1:] for sequence in sequences]))
-    return F.cross_entropy(scores[rows], target.to(scores.device), reduction="sum")
+    # Not scores[rows]: with several threads its backward adds up in no fixed order.
+    chosen = scores.index_select(0, rows)
+    return F.cross_entropy(chosen, target.to(scores.device), reduction="sum")
 
 
 def _sums(
