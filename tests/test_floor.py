@@ -1,7 +1,9 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.floor import fit_floor
+from speechprompt.ready_units import prepare_units
 
 
 def sequences(rng, n):
@@ -37,19 +39,20 @@ def test_class_weights_lift_the_rare_class():
     ("corpus", "balance", "least"),
     [("speech_commands", True, 0.943), ("fluent_commands", False, 0.870)],
 )
-def test_floor_on_the_papers_units(shared_data, corpus, balance, least):
-    folder = shared_data / "units" / corpus
-    lines = dict.fromkeys((folder / "train.txt").read_text().splitlines())
-    pairs = [line.split(" <s> ") for line in lines]
-    rows = [([int(unit) for unit in units.split()], label) for units, label in pairs]
-    train = [row for i, row in enumerate(rows) if i % 10]
-    dev = rows[::10]
-    scored = [line.split("|")[1:] for line in (folder / "valid.txt").read_text().splitlines()]
-    floor = fit_floor(
-        tuple(zip(*train, strict=True)),
-        tuple(zip(*dev, strict=True)),
-        {"valid": [[int(unit) for unit in units.split()] for units, _ in scored]},
-        balance,
-    )
-    truth = np.array([label for _, label in scored])
-    assert np.mean(floor.answers["valid"] == truth) >= least
+def test_floor_on_the_papers_units(shared_data, tmp_path, corpus, balance, least):
+    folder = shared_data / "units"
+    files = {name: folder / corpus / f"{name}.txt" for name in ("train", "valid")}
+    columns = ["label"] if balance else ["action", "object", "location"]
+    examples = {}
+    for split in ("train", "dev", "valid"):
+        part = tmp_path / f"{split}.parquet"
+        dictionary = folder / "dict.hubert100.txt"
+        prepare_units(
+            split, part, **files, dictionary=dictionary, codebook="hubert100", columns=columns
+        )
+        table = pq.read_table(part)
+        answers = zip(*(table[column].to_pylist() for column in columns), strict=True)
+        examples[split] = table["units"].to_pylist(), [" ".join(answer) for answer in answers]
+    units, truth = examples["valid"]
+    floor = fit_floor(examples["train"], examples["dev"], {"valid": units}, balance)
+    assert np.mean(floor.answers["valid"] == np.array(truth)) >= least

@@ -23,7 +23,7 @@ from speechprompt.progress import progress
 
 __all__ = ["Floor", "fit_floor"]
 
-GRID_C = (0.03, 0.1, 0.3, 1.0)
+GRID_C = (0.1, 0.3, 1.0, 3.0)
 MAX_ITERATIONS = 3000
 
 
@@ -73,7 +73,8 @@ def fit_floor(
             model = _fit(features, train_answers, strength, balance, model)
             guesses = model.predict(_features(dev_counts, binary))
             accuracies.append(float((guesses == dev_answers).mean()))
-        binary, strength = grid[int(np.argmax(accuracies))]
+        chosen = _choose(grid, accuracies, len(dev_answers))
+        binary, strength = grid[chosen]
         features = _features(sparse.vstack([counts, dev_counts]), binary)
         answers = np.concatenate([train_answers, dev_answers])
         final = _fit(features, answers, strength, balance, None)
@@ -83,11 +84,23 @@ def fit_floor(
         }
     return Floor(
         setting={"features": "binary" if binary else "count", "C": strength},
-        dev_accuracy=max(accuracies),
+        dev_accuracy=accuracies[chosen],
         n_features=counts.shape[1],
         answers={s: final.classes_[table.argmax(axis=1)] for s, table in tables.items()},
         scores={split: table.max(axis=1) for split, table in tables.items()},
     )
+
+
+def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_dev: int) -> int:
+    """The one-standard-error rule: the simplest setting that is as good as the best, by noise.
+
+    Simpler is the stronger penalty, then binary features. Hastie, Tibshirani and Friedman, The
+    Elements of Statistical Learning, section 7.10.
+    """
+    best = max(accuracies)
+    enough = best - np.sqrt(best * (1 - best) / n_dev)
+    good = [i for i, accuracy in enumerate(accuracies) if accuracy >= enough]
+    return min(good, key=lambda i: (grid[i][1], not grid[i][0]))
 
 
 def _ngrams(units: Sequence[int]) -> list[str]:
