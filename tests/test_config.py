@@ -29,7 +29,7 @@ def changed(path, value):
 
 def test_base_is_accepted_with_defaults():
     config = parse_config(BASE)
-    assert config.tasks["ks"].prompt.length == 5
+    assert config.tasks["ks"].prompt.length == 20
     assert config.codebooks["k100"].n_units == 100
     assert config.corpora["words"].splits == ["train", "valid", "test"]
     assert config.corpora["ready"].splits == ["train", "dev", "valid"]

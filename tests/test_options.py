@@ -28,7 +28,7 @@ def test_block_survives_the_command_line(block):
 def test_excluded_and_null_fields_are_left_out():
     text = options_from_block(Task(corpus="a", lm="b"), exclude=frozenset({"corpus"}))
     assert "--corpus" not in text
-    assert "--prompt-length 5" in text
+    assert "--prompt-length 20" in text
 
 
 def test_wrong_option_is_named():

@@ -200,7 +200,7 @@ class PromptSettings(Block):
     mode: Literal["deep", "input", "both", "infix"] = Field(
         "deep", description="rows in every layer, at the input, both, or at the separator"
     )
-    length: Count = Field(5, description="prompt rows, per layer with deep rows")
+    length: Count = Field(20, description="prompt rows, per layer with deep rows")
     layers: list[int] | None = Field(
         None, description="layers with deep rows, from 0; null is every layer"
     )
@@ -210,11 +210,11 @@ class PromptSettings(Block):
 class TrainingSettings(Block):
     """Training of the prompt, or of the whole LM with `method: finetune`."""
 
-    lr: Positive = Field(5e-3, description="peak learning rate of Adam")
+    lr: Positive = Field(0.02, description="peak learning rate of Adam; whole LMs want less")
     weight_decay: NotNegative = Field(0.0, description="weight decay; above 0 it is AdamW")
     clip: NotNegative = Field(1.0, description="largest norm of the gradient; 0 is no limit")
-    schedule: Schedule = Field("constant", description="of the learning rate")
-    warmup: int = Field(0, ge=0, description="updates until the peak learning rate")
+    schedule: Schedule = Field("cosine", description="of the learning rate")
+    warmup: int = Field(100, ge=0, description="updates until the peak learning rate")
     batch_size: Count = Field(32, description="utterances in one update")
     micro_tokens: Count = Field(
         2048, description="units computed at once: less takes less memory, more accumulation"
@@ -222,7 +222,7 @@ class TrainingSettings(Block):
     epoch_size: Count | None = Field(
         None, description="utterances drawn per epoch; null is as many as there are"
     )
-    max_epochs: Count = Field(100, description="most passes over train")
+    max_epochs: Count = Field(20, description="most passes over train")
     patience: Count = Field(8, description="epochs without a better dev loss before stopping")
     precision: Precision = Field("auto", description="of the LM; prompt and loss are fp32")
 
