@@ -1,12 +1,15 @@
 # Paths, option strings and the configuration they come from; nothing else.
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from speechprompt.config import ExternalCodebook, load_config
+from speechprompt.config import load_config
+from speechprompt.config.corpora import PublishedCorpus
+from speechprompt.config.models import ExternalCodebook
 from speechprompt.digest import digest
 from speechprompt.errors import ConfigError
 from speechprompt.options import options_from_block
@@ -21,13 +24,14 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 THREADS = CONFIG.compute_threads
+LM_THREADS = CONFIG.lm_threads or THREADS
 
 # What runs a job but changes no result goes by the environment, not by params, so that another
 # machine re-runs nothing. Last on the path: where no environment is activated, the command line
 # of the package is found beside Snakemake.
 shell.prefix(
     f"export SPEECHPROMPT_COMPUTE_THREADS={CONFIG.compute_threads}"
-    f" SPEECHPROMPT_DEVICE={CONFIG.device}"
+    f" SPEECHPROMPT_LM_THREADS={LM_THREADS} SPEECHPROMPT_DEVICE={CONFIG.device}"
     f' PATH="$PATH:{Path(sys.executable).parent}"; '
 )
 
@@ -50,6 +54,18 @@ def of_kind(kind):
 def of_audio():
     """Names of the corpora that hold audio."""
     return one_of(name for name, corpus in CONFIG.corpora.items() if corpus.kind != "units")
+
+
+def of_type(*types):
+    """Names of the tasks of some types."""
+    return one_of(name for name, task in CONFIG.tasks.items() if task.type in types)
+
+
+def of_published():
+    """Names of the corpora that are downloaded, or a copy of what would be."""
+    return one_of(
+        name for name, corpus in CONFIG.corpora.items() if isinstance(corpus, PublishedCorpus)
+    )
 
 
 wildcard_constraints:
@@ -75,7 +91,7 @@ def corpus_root(wildcards):
     if corpus.kind == "csv":
         return str(Path(corpus.table).parent)
     if corpus.kind == "fsdd":
-        return fsdd_recordings(wildcards)
+        return f"resources/corpora/{wildcards.corpus}/recordings"
     return f"resources/corpora/{wildcards.corpus}"
 
 
@@ -83,9 +99,30 @@ def corpus_table(wildcards):
     return CONFIG.corpora[wildcards.corpus].table
 
 
-def fsdd_recordings(wildcards):
-    root = CONFIG.corpora[wildcards.corpus].root
-    return root or f"resources/corpora/{wildcards.corpus}/recordings"
+def download_options(wildcards):
+    corpus = CONFIG.corpora[wildcards.corpus]
+    words = ["--kind", corpus.kind]
+    words += ["--root", corpus.root] if corpus.root else []
+    words += ["--folders", *corpus.folders] if corpus.folders else []
+    return shlex.join(words)
+
+
+def prepare_verb(wildcards):
+    return f"prepare-{CONFIG.corpora[wildcards.corpus].kind}".replace("_", "-")
+
+
+def prepare_options(wildcards):
+    """Where the recordings are is the download's affair."""
+    return options_from_block(CONFIG.corpora[wildcards.corpus], frozenset({"root"}))
+
+
+def prepare_digest(wildcards):
+    return digest(f"corpora.{CONFIG.corpora[wildcards.corpus].kind}")
+
+
+def synthetic_digest(wildcards):
+    task = CONFIG.corpora[wildcards.corpus].task
+    return digest("corpora.synthetic", f"corpora.synthetic.{task}")
 
 
 def units_files(wildcards):
@@ -209,12 +246,21 @@ def task_lm(wildcards):
 
 
 def task_options(wildcards):
-    return options_from_block(CONFIG.tasks[wildcards.task])
+    task = CONFIG.tasks[wildcards.task].trained_by(wildcards.method)
+    return options_from_block(task, exclude={"compare", "published", "finetuning", "decoding"})
+
+
+def decoding_options(wildcards):
+    return options_from_block(CONFIG.tasks[wildcards.task].decoding)
 
 
 def floor_inputs(wildcards):
     named = training_inputs(wildcards)
     return {"train": named["train"], "dev": named["dev"], "scored": scored_indexes(wildcards)}
+
+
+def task_type(wildcards):
+    return CONFIG.tasks[wildcards.task].type
 
 
 def task_labels(wildcards):
@@ -225,21 +271,66 @@ def task_balance(wildcards):
     return CONFIG.tasks[wildcards.task].balance
 
 
-def published_folders(wildcards):
-    """The configured method's folders, one per seed, the first seed first."""
-    method = CONFIG.tasks[wildcards.task].method
-    return [
-        SEED_FOLDER.format(task=wildcards.task, method=method, seed=seed) for seed in CONFIG.seeds
-    ]
+def folders_of(task, method):
+    """A method's folders, one per seed, the first seed first."""
+    return [SEED_FOLDER.format(task=task, method=method, seed=seed) for seed in CONFIG.seeds]
+
+
+def seed_folders(wildcards):
+    return folders_of(wildcards.task, wildcards.method)
+
+
+def method_predictions(wildcards):
+    return [f"{folder}/predictions.parquet" for folder in seed_folders(wildcards)]
+
+
+def method_metrics(wildcards):
+    return [f"{folder}/metrics.json" for folder in seed_folders(wildcards)]
+
+
+def compared_predictions(wildcards):
+    methods = CONFIG.tasks[wildcards.task].methods
+    folders = [folder for method in methods for folder in folders_of(wildcards.task, method)]
+    return [f"{folder}/predictions.parquet" for folder in folders]
+
+
+def published_folder(wildcards):
+    return folders_of(wildcards.task, CONFIG.tasks[wildcards.task].method)[0]
 
 
 def published_files(wildcards):
-    folders = published_folders(wildcards)
-    names = {
-        "prompts": "prompt.safetensors",
-        "predictions": "predictions.parquet",
-        "metrics": "metrics.json",
-        "curves": "learning_curve.png",
-        "matrices": "confusion_matrix.png",
+    """What the configured method publishes, and the pictures that belong to it."""
+    task = CONFIG.tasks[wildcards.task]
+    folders = folders_of(wildcards.task, task.method)
+    pictures = ["learning_curve.png"]
+    if task.type == "classification":
+        pictures.append("confusion_matrix.png")
+    return {
+        "prompt": f"{folders[0]}/prompt.safetensors",
+        "predictions": f"{folders[0]}/predictions.parquet",
+        "summary": f"results/{wildcards.task}/{task.method}/metrics.json",
+        "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],
     }
-    return {key: [f"{folder}/{name}" for folder in folders] for key, name in names.items()}
+
+
+def all_summaries():
+    """metrics.json of every task and method."""
+    return [
+        f"results/{name}/{method}/metrics.json"
+        for name, task in CONFIG.tasks.items()
+        for method in task.methods
+    ]
+
+
+def published_results():
+    return json.dumps({name: task.published for name, task in CONFIG.tasks.items()})
+
+
+def all_targets():
+    """Every configured task's score and pictures, and the table."""
+    generated = (name for name, task in CONFIG.tasks.items() if task.type != "classification")
+    return [
+        *(f"results/{name}/{task.score_file}" for name, task in CONFIG.tasks.items()),
+        *(f"results/{name}/error_by_length.png" for name in generated),
+        *(["results/table.md"] if CONFIG.tasks else []),
+    ]

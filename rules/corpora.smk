@@ -15,14 +15,14 @@ rule synthesise_corpus:
         corpus=of_kind("synthetic"),
     conda:
         "../envs/speechprompt.yaml"
-    threads: 1
+    threads: THREADS
     resources:
-        mem_mb=2000,
+        mem_mb=1000 + 500 * THREADS,
         runtime=120,
     params:
         options=corpus_options,
         seed=CONFIG.seed,
-        code=digest("corpora.synthetic"),
+        code=synthetic_digest,
     shell:
         "speechprompt --log {log} synthesise-corpus {params.options} --seed {params.seed}"
         " --out $(dirname {output.table})"
@@ -81,50 +81,53 @@ rule prepare_csv:
         " --max-rejected {params.max_rejected} --out $(dirname {output.train})"
 
 
-rule download_fsdd:
+rule download_corpus:
     output:
-        recordings=directory("resources/corpora/{corpus}/recordings"),
+        record="resources/corpora/{corpus}/corpus.json",
     log:
-        "logs/download_fsdd/{corpus}.log",
+        "logs/download_corpus/{corpus}.log",
     benchmark:
-        "benchmarks/download_fsdd/{corpus}.tsv"
+        "benchmarks/download_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=of_kind("fsdd"),
+        corpus=of_published(),
     retries: 2
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=60,
+        runtime=1440,
     params:
-        code=digest("corpora.fsdd"),
+        source=download_options,
+        code=digest("corpora.collect"),
     shell:
-        "speechprompt --log {log} download-fsdd --out $(dirname {output.recordings})"
+        "speechprompt --log {log} download-corpus {params.source} --out $(dirname {output.record})"
 
 
-rule prepare_fsdd:
+rule prepare_corpus:
     input:
-        recordings=fsdd_recordings,
+        record="resources/corpora/{corpus}/corpus.json",
     output:
         **MANIFESTS,
     log:
-        "logs/prepare_fsdd/{corpus}.log",
+        "logs/prepare_corpus/{corpus}.log",
     benchmark:
-        "benchmarks/prepare_fsdd/{corpus}.tsv"
+        "benchmarks/prepare_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=of_kind("fsdd"),
+        corpus=of_published(),
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=2000,
+        runtime=240,
     params:
-        options=corpus_options,
+        verb=prepare_verb,
+        root=corpus_root,
+        options=prepare_options,
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
-        code=digest("corpora.fsdd"),
+        code=prepare_digest,
     shell:
-        "speechprompt --log {log} prepare-fsdd {input.recordings:q} {params.options} --seed {params.seed}"
+        "speechprompt --log {log} {params.verb} {params.root:q} {params.options} --seed {params.seed}"
         " --max-rejected {params.max_rejected} --out $(dirname {output.train})"

@@ -10,7 +10,7 @@ rule pretrain_unit_lm:
         "benchmarks/pretrain_unit_lm/{lm}.tsv"
     conda:
         "../envs/speechprompt.yaml"
-    threads: THREADS
+    threads: LM_THREADS
     resources:
         mem_mb=8000,
         runtime=1440,
@@ -19,5 +19,6 @@ rule pretrain_unit_lm:
         seed=CONFIG.seed,
         code=digest("lm.pretrain"),
     shell:
-        "speechprompt --log {log} pretrain-lm {input.units} {params.options}"
+        "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
+        " speechprompt --log {log} pretrain-lm {input.units} {params.options}"
         " --seed {params.seed} --out {output.lm} --curve {output.curve}"

@@ -33,6 +33,8 @@ rule fit_floor:
         "logs/fit_floor/{task}.log",
     benchmark:
         "benchmarks/fit_floor/{task}.tsv"
+    wildcard_constraints:
+        task=of_type("classification"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -40,12 +42,41 @@ rule fit_floor:
         mem_mb=6000,
         runtime=120,
     params:
+        type=task_type,
         labels=task_labels,
         balance=task_balance,
         code=digest("floor", "evaluate", "tasks.labels"),
     shell:
         "speechprompt --log {log} fit-floor --train {input.train} --dev {input.dev} --scored {input.scored}"
-        " --name {wildcards.task} --labels {params.labels:q} --balance {params.balance}"
+        " --name {wildcards.task} --type {params.type} --labels {params.labels:q} --balance {params.balance}"
+        " --predictions {output.predictions} --metrics {output.metrics}"
+
+
+rule score_constant:
+    input:
+        unpack(floor_inputs),
+    output:
+        predictions="results/{task}/floor/predictions.parquet",
+        metrics="results/{task}/floor/metrics.json",
+    log:
+        "logs/score_constant/{task}.log",
+    benchmark:
+        "benchmarks/score_constant/{task}.tsv"
+    wildcard_constraints:
+        task=of_type("transcription", "slot_filling"),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        type=task_type,
+        labels=task_labels,
+        code=digest("constant", "evaluate", "tasks.labels"),
+    shell:
+        "speechprompt --log {log} score-constant --train {input.train} --dev {input.dev}"
+        " --scored {input.scored} --name {wildcards.task} --type {params.type} --labels {params.labels:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"
 
 
@@ -54,7 +85,7 @@ rule score_prompt:
         prompt=f"{SEED_FOLDER}/prompt.safetensors",
         lm=task_lm,
         scored=scored_indexes,
-        floor="results/{task}/floor/metrics.json",
+        floor="results/{task}/floor/predictions.parquet",
     output:
         predictions=f"{SEED_FOLDER}/predictions.parquet",
         metrics=f"{SEED_FOLDER}/metrics.json",
@@ -69,68 +100,9 @@ rule score_prompt:
         mem_mb=4000,
         runtime=240,
     params:
+        decoding=decoding_options,
         code=digest("decode", "evaluate", "tasks.labels"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {wildcards.task} --floor {input.floor}"
+        " --name {wildcards.task} --floor {input.floor} {params.decoding}"
         " --predictions {output.predictions} --metrics {output.metrics}"
-
-
-rule plot_training:
-    input:
-        curve=f"{SEED_FOLDER}/curve.parquet",
-        predictions=f"{SEED_FOLDER}/predictions.parquet",
-    output:
-        curve=report(
-            f"{SEED_FOLDER}/learning_curve.png",
-            caption="../workflow/report/learning_curve.rst",
-            category="{task}",
-            labels={"method": "{method}", "seed": "{seed}", "picture": "learning curve"},
-        ),
-        matrix=report(
-            f"{SEED_FOLDER}/confusion_matrix.png",
-            caption="../workflow/report/confusion_matrix.rst",
-            category="{task}",
-            labels={"method": "{method}", "seed": "{seed}", "picture": "confusion matrix"},
-        ),
-    log:
-        "logs/plot_training/{task}-{method}-{seed}.log",
-    benchmark:
-        "benchmarks/plot_training/{task}-{method}-{seed}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        code=digest("report"),
-    shell:
-        "speechprompt --log {log} plot-training --curve {input.curve} --predictions {input.predictions}"
-        " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
-        " --out-curve {output.curve} --out-matrix {output.matrix}"
-
-
-rule publish_task:
-    input:
-        unpack(published_files),
-    output:
-        prompt="results/{task}/prompt.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/acc.txt",
-    log:
-        "logs/publish_task/{task}.log",
-    benchmark:
-        "benchmarks/publish_task/{task}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        folders=published_folders,
-        code=digest("evaluate"),
-    shell:
-        "speechprompt --log {log} publish-task {params.folders} --out $(dirname {output.score})"

@@ -8,7 +8,7 @@ import torch
 
 from heart import CODEBOOK, random_lm, random_units
 from speechprompt.decode import predict
-from speechprompt.errors import ConfigError
+from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.prompt import Prompt
 from speechprompt.task_model import TaskModel
@@ -98,7 +98,7 @@ def test_beam_one_equals_greedy(allowed):
         for search in (_greedy, lambda *args: _beam(*args, 1, 1.0)):
             cache = Cache(room=steps)
             hidden = task.model(batch, task.prompt_tensors(), cache)[batch.wanted_query[:, 0]]
-            answers.append(search(task, hidden, cache, steps))
+            answers.append(search(task, hidden, cache, [steps] * len(UNITS)))
     assert answers[0][0] == answers[1][0]
     assert np.allclose(answers[0][1], answers[1][1], atol=1e-4)
 
@@ -149,6 +149,25 @@ def test_generation_stops_at_its_longest_answer_not_counting_the_source():
     assert max(lengths) == 4
     long = predict(task, [np.arange(20)] * 2, max_length=4).labels
     assert all(len(answer) <= 4 for answer in long)
+
+
+@pytest.mark.parametrize(("beam", "free"), [(1, False), (3, False), (1, True)])
+def test_an_answer_ends_where_the_positions_do(beam, free):
+    task = task_model(None, seed=2)
+    longest = task.model.config.max_positions  # 128
+    rng = np.random.default_rng(5)
+    units = [rng.integers(0, 20, n) for n in (longest - 2, longest - 4, longest - 7, 3)]
+    with_room = predict(task, units, beam=beam, free=free, max_length=9)
+    for row, answer in zip(units, with_room.labels, strict=True):
+        assert len(answer) <= min(9, longest - 1 - len(row))
+        # Its own room counts, not that of the others in the batch.
+        alone = predict(task, [row], beam=beam, free=free, max_length=9)
+        assert alone.labels == [answer]
+    assert len(with_room.labels[0]) == 1 or not with_room.labels[0]
+    with pytest.raises(CorpusError, match="'long': its 127 units leave no room"):
+        predict(task, [np.zeros(127, int)], beam=beam, free=free, utt_ids=["long"])
+    with pytest.raises(CorpusError, match="no room"):
+        predict(task_model(THREE), [np.zeros(126, int)])
 
 
 def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():

@@ -3,7 +3,8 @@ import shlex
 
 import pytest
 
-from speechprompt.config import CsvCorpus, Task
+from speechprompt.config.corpora import CsvCorpus
+from speechprompt.config.tasks import Task
 from speechprompt.errors import ConfigError
 from speechprompt.options import add_options, block_from_options, options_from_block
 

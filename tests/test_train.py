@@ -8,8 +8,10 @@ import torch
 from heart import CODEBOOK, examples, learnable_examples, write_lm
 from killing import killed_in_the_middle
 from speechprompt import train as train_module
+from speechprompt.decode import predict
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.files import read_tensors, write_tensors
+from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.schedule import learning_rate
 from speechprompt.task_model import load_task_model
 from speechprompt.tasks.examples import Examples
@@ -233,6 +235,24 @@ def test_bad_input_is_refused(lm, tmp_path):
     with pytest.raises(ConfigError, match="method"):
         run(lm, tmp_path, method="downstream")
     assert not (tmp_path / "prompt.safetensors").exists()
+
+
+@pytest.mark.parametrize("mode", ["deep", "both"])
+def test_asr_lengths_train_and_decode(tmp_path, mode):
+    """175 prompt rows, utterances up to the last of 3,072 positions, answers of 173 labels."""
+    model = UnitLM(LMConfig(24, layers=1, heads=2, dim=16, ffn=16))
+    lm = tmp_path / "long.safetensors"
+    save_lm(lm, model, Dictionary(range(20)), CODEBOOK)
+    rng = np.random.default_rng(0)
+    lengths = [3072 - 2 - 173, 2000, 800]
+    units = [rng.integers(0, 20, n) for n in lengths]
+    labels = [rng.integers(0, 3, 173).tolist() for _ in lengths]
+    data = Examples(["a", "b", "c"], units, labels)
+    options = {"length": 175, "mode": mode, "allowed": None, "micro_tokens": 4096}
+    result, path = run(lm, tmp_path, data=data, valid=data, max_epochs=2, **options)
+    assert np.isfinite(result.valid_loss)
+    answers = predict(load_task_model(path, lm), units, max_length=173).labels
+    assert max(map(len, answers)) <= 173
 
 
 def test_a_prompt_refuses_another_lm(lm, tmp_path):

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,9 +17,10 @@ import pytest
 import soundfile
 import yaml
 
+from workflow import REPOSITORY, command, planned, snakemake
+
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[1]
 RESULT_PATTERNS = (
     "results/manifests/**/*.parquet",
     "results/codebooks/*.safetensors",
@@ -31,28 +31,6 @@ RESULT_PATTERNS = (
     "results/ks/metrics.json",
     "results/ks/acc.txt",
 )
-
-
-def command(directory, *arguments, configfile="configs/ci.yaml", workflow=REPOSITORY):
-    configured = ["--configfile", str(REPOSITORY / configfile)] if configfile else []
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(workflow / "workflow/Snakefile")),
-        *("--directory", str(directory), *configured, *arguments),
-    ]
-
-
-def snakemake(directory, *arguments, check=True, **settings):
-    done = subprocess.run(
-        command(directory, *arguments, **settings),
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        timeout=900,
-    )
-    if check and done.returncode:
-        logs = "\n".join(path.read_text() for path in Path(directory).glob("logs/**/*.log"))
-        pytest.fail(f"{done.stdout}\n{done.stderr}\n{logs}")
-    return done
 
 
 def hashes(directory):
@@ -69,15 +47,6 @@ def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     snakemake(directory, "--cores", "2", "results/ks/acc.txt")
     return directory
-
-
-def planned(directory, *arguments, **settings):
-    """Rule names of the jobs that a dry run plans."""
-    full = snakemake(directory, "-n", *arguments, **settings)
-    lines = (full.stdout + full.stderr).splitlines()
-    return {
-        line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))
-    }
 
 
 def test_every_artefact_is_there_and_readable(finished):
@@ -159,12 +128,12 @@ def test_edits_rerun_what_they_touch(finished, tmp_path):
     assert plan() == set()
     encoder.write_text(text + "\nEDITED = 1\n")
     rerun = plan()
-    assert {"extract_features", "fit_codebook", "train_prompt", "publish_task"} <= rerun
+    assert {"extract_features", "fit_codebook", "train_prompt", "publish_classification"} <= rerun
     assert not {"synthesise_corpus", "prepare_synthetic"} & rerun
     encoder.write_text(text)
     report = copy / "src/speechprompt/report.py"
     report.write_text(report.read_text() + "\nEDITED = 1\n")
-    assert plan() == {"plot_training", "publish_task"}
+    assert plan() == {"plot_curve", "plot_confusion", "publish_classification"}
 
 
 def test_a_killed_run_continues_to_the_same_result(finished, tmp_path):
@@ -265,6 +234,22 @@ def test_own_recordings_with_bad_files_among_them(recordings, tmp_path):
     assert set(rejects["path"]) == {"0.wav", "1.flac", "2.wav"}
     assert rejects["reason"].str.len().min() > 5
     assert float((tmp_path / "results/words/acc.txt").read_text()) >= 0
+
+
+def test_two_label_columns_are_four_lines_of_configuration(recordings, tmp_path):
+    task = yaml.safe_load("""
+      both:
+        corpus: mine
+        lm: tiny
+        labels: [spoken, loud]
+    """)
+    setup = own_setup(recordings, max_rejected=0.05, tasks=task)
+    snakemake(tmp_path, "--cores", "2", "results/both/acc.txt", configfile=setup)
+    scores = json.loads((tmp_path / "results/both/metrics.json").read_text())["splits"]["test"]
+    assert set(scores) == {"acc", "acc_spoken", "acc_loud", "invalid"}
+    assert scores["acc"]["value"] <= min(scores["acc_spoken"]["value"], scores["acc_loud"]["value"])
+    answers = pd.read_parquet(tmp_path / "results/both/predictions.parquet")
+    assert answers["prediction"].str.contains(" | ", regex=False).all()
 
 
 def test_too_many_bad_files_stop_the_run(recordings, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechprompt.errors import ConfigError
+from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.dictionary import END
 from speechprompt.lm.model import Cache, PromptTensors
 from speechprompt.lm.packing import micro_batches
@@ -50,6 +50,7 @@ def predict(
     max_length: int = 400,
     length_penalty: float = 1.0,
     micro_tokens: int = 4096,
+    utt_ids: Sequence[str] | None = None,
 ) -> Predictions:
     """Decode utterances.
 
@@ -58,19 +59,27 @@ def predict(
         units: units 0..K-1 of every utterance.
         beam: hypotheses kept; 1 is greedy.
         free: greedy over the whole vocabulary instead of what the task allows.
-        max_length: longest answer of a generation, not counting the source.
+        max_length: longest answer of a generation, not counting the source; an answer also ends
+            where the unit LM has no positions left.
         length_penalty: a finished hypothesis of a generation is ranked by its log-probability over
             (length + 1) to this power.
         micro_tokens: padded tokens computed at once.
+        utt_ids: names of the utterances, for messages; their numbers by default.
 
     Raises:
         ConfigError: ``free`` with a learnable verbalizer, whose labels are no units, or with beams.
+        CorpusError: an utterance leaves no room for an answer.
     """
     if free and (task.verbalizer.kind == "learnable" or beam > 1):
         raise ConfigError("decoding: free is greedy and over units; it has no beam or learnable")
     task.model.eval()
     lengths = [task.length(row) for row in units]
     columns = None if task.allowed is None else len(task.allowed)
+    names = range(len(units)) if utt_ids is None else utt_ids
+    limits = [
+        _limit(task, row, columns or max_length, name)
+        for row, name in zip(units, names, strict=True)
+    ]
     labels: list[list[int]] = [[] for _ in units]
     scores = np.zeros(len(units))
     single = columns == 1 and not free
@@ -78,8 +87,8 @@ def predict(
     prompt = task.prompt_tensors()
     for piece in micro_batches(lengths, range(len(units)), max(1, micro_tokens // beam)):
         packed = task.pack([units[i] for i in piece])
-        steps = columns or max_length
-        cache = None if steps == 1 else Cache(room=steps)
+        steps = [limits[i] for i in piece]
+        cache = None if max(steps) == 1 else Cache(room=max(steps))
         hidden = task.model(packed, prompt, cache)[packed.wanted_query[:, 0]]
         if single:
             table = task.answer_scores(hidden, torch.zeros_like(packed.wanted_query[:, 0]))
@@ -98,23 +107,36 @@ def predict(
     return Predictions(labels, scores, valid, label_scores)
 
 
+def _limit(task: TaskModel, units: np.ndarray, wanted: int, name: str | int) -> int:
+    """Longest answer to an utterance: the last label needs no position of its own."""
+    room = task.model.config.max_positions - len(units) - 1
+    if room < (wanted if task.allowed is not None else 1):
+        raise CorpusError(
+            f"utterance {name!r}: its {len(units)} units leave no room for an answer in the "
+            f"{task.model.config.max_positions} positions of the unit LM; leave it out or use a "
+            "unit LM with more positions"
+        )
+    return min(wanted, room)
+
+
 def _greedy(
-    task: TaskModel, hidden: Tensor, cache: Cache, steps: int
+    task: TaskModel, hidden: Tensor, cache: Cache, steps: list[int]
 ) -> tuple[list[list[int]], list[float]]:
     """The best allowed label at every position, until the end where answers may end."""
+    limit = torch.tensor(steps, device=hidden.device)
     n, end = len(hidden), len(task.label_ids)
     ids = torch.from_numpy(task.label_ids).to(hidden.device)
     line = torch.arange(n, device=hidden.device)  # utterances that go on
     answers: list[list[int]] = [[] for _ in range(n)]
     scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
-    for step in range(steps):
+    for step in range(max(steps)):
         best = task.answer_scores(hidden, torch.full_like(line, step)).max(1)
         scores[line] += best.values
         for i, label in zip(line.tolist(), best.indices.tolist(), strict=True):
             if label != end:
                 answers[i].append(label)
-        going = (best.indices != end).nonzero()[:, 0]
-        if step + 1 == steps or not len(going):
+        going = ((best.indices != end) & (limit[line] > step + 1)).nonzero()[:, 0]
+        if not len(going):
             break
         if len(going) < len(line):
             line, cache = line[going], cache.select(going)
@@ -123,22 +145,23 @@ def _greedy(
 
 
 def _free(
-    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: int, prompt: PromptTensors
+    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int], prompt: PromptTensors
 ) -> tuple[list[list[int]], list[float]]:
     """Greedy over the whole vocabulary until ``</s>`` or as many symbols as an answer has."""
+    limit = torch.tensor(steps, device=hidden.device)
     label_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
     n = len(hidden)
     line = torch.arange(n, device=hidden.device)
     answers: list[list[int]] = [[] for _ in range(n)]
     scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
-    for step in range(steps):
+    for step in range(max(steps)):
         best = task.model.logits(hidden).log_softmax(1).max(1)
         scores[line] += best.values
         for i, id_ in zip(line.tolist(), best.indices.tolist(), strict=True):
             if id_ != END:
                 answers[i].append(label_of.get(id_, -1))
-        going = (best.indices != END).nonzero()[:, 0]
-        if step + 1 == steps or not len(going):
+        going = ((best.indices != END) & (limit[line] > step + 1)).nonzero()[:, 0]
+        if not len(going):
             break
         if len(going) < len(line):
             line, cache = line[going], cache.select(going)
@@ -148,7 +171,12 @@ def _free(
 
 
 def _beam(
-    task: TaskModel, hidden: Tensor, cache: Cache, steps: int, beam: int, length_penalty: float
+    task: TaskModel,
+    hidden: Tensor,
+    cache: Cache,
+    steps: list[int],
+    beam: int,
+    length_penalty: float,
 ) -> tuple[list[list[int]], list[float]]:
     """Beam search; hypotheses of one utterance share its finished list."""
     device = hidden.device
@@ -159,7 +187,7 @@ def _beam(
     prefixes: list[list[int]] = [[] for _ in range(n)]
     scores = torch.zeros(n, dtype=torch.float64, device=device)
     finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(n)]
-    for step in range(steps):
+    for step in range(max(steps)):
         table = scores[:, None] + task.answer_scores(hidden, torch.full_like(utterance, step))
         parents, chosen, kept = [], [], []
         for i in utterance.unique().tolist():
@@ -174,7 +202,7 @@ def _beam(
                     break
                 label = flat % (end + 1)
                 answer = prefixes[parent] + ([] if label == end else [label])
-                if label == end or step + 1 == steps:
+                if label == end or step + 1 == steps[i]:
                     if rank < beam:
                         share = 1 if fixed else (step + 1) ** length_penalty
                         finished[i].append((score / share, score, answer))

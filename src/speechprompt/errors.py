@@ -1,6 +1,6 @@
 """Errors that a user can act on; the command line prints their message without a traceback."""
 
-__all__ = ["ArtefactError", "ConfigError", "CorpusError", "SpeechPromptError"]
+__all__ = ["ArtefactError", "AssetError", "ConfigError", "CorpusError", "SpeechPromptError"]
 
 
 class SpeechPromptError(Exception):
@@ -17,3 +17,7 @@ class CorpusError(SpeechPromptError):
 
 class ArtefactError(SpeechPromptError):
     """A file of an earlier stage is missing, damaged, or does not belong to the others."""
+
+
+class AssetError(SpeechPromptError):
+    """A published file cannot be downloaded or unpacked, or is not the one expected."""

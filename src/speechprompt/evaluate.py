@@ -1,7 +1,8 @@
-"""Scores: predictions per utterance, metrics with intervals, their summary over seeds."""
+"""Scores: predictions per utterance, metrics beside their baselines, summaries over seeds."""
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
@@ -23,36 +25,35 @@ from speechprompt.files import (
     write_parquet,
     write_text,
 )
+from speechprompt.metrics import (
+    MAIN_METRIC,
+    Score,
+    count_errors,
+    metrics_of,
+    score,
+    score_gain,
+)
 
 __all__ = [
     "Metrics",
-    "Score",
-    "classification_scores",
+    "about_predictions",
+    "counts",
     "describe",
     "mark_repeats",
     "pool_predictions",
     "prompt_hashes",
     "publish",
+    "read_predictions",
     "write_metrics",
     "write_predictions",
+    "write_summary",
 ]
 
-RESAMPLES = 2000
-SEPARATOR = " | "
-
-
-class Score(BaseModel):
-    """A metric as a fraction, its 95 % bootstrap interval over utterances, and their number."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    value: float
-    interval: tuple[float, float]
-    n: int
+Scores = dict[str, dict[str, Score]]  # split -> metric -> score
 
 
 class MainMetric(BaseModel):
-    """The metric a task is known by."""
+    """The metric a task is known by, on the last scored split."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,36 +63,27 @@ class MainMetric(BaseModel):
 
 
 class Metrics(BaseModel):
-    """The content of metrics.json; fractions, never percentages; no times, no host names."""
+    """The content of metrics.json; fractions, never percentages; no times, no host names.
+
+    ``floors`` are the scores of baselines on the same utterances, ``gains`` how much better than
+    each the result is: above 0 is better, whichever way the metric points.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     task: str
+    type: str
     method: str
     main: MainMetric
-    splits: dict[str, dict[str, Score]]
-    floors: dict[str, dict[str, dict[str, Score]]] = {}
+    splits: Scores
+    floors: dict[str, Scores] = {}
+    gains: dict[str, Scores] = {}
     trainable_parameters: int | None = None
     seeds: list[int] = []
     per_seed: dict[str, float] = {}
     details: dict[str, Any] = {}
     versions: dict[str, str] = {}
     hashes: dict[str, str] = {}
-
-
-def bootstrap(errors: np.ndarray, seed: int = 0) -> Score:
-    """Accuracy from errors per utterance, with a percentile bootstrap interval over utterances.
-
-    Args:
-        errors: [n] or [seeds, n], 0 for right and 1 for wrong; seeds are averaged per utterance.
-        seed: of the resampling.
-    """
-    right = 1.0 - np.atleast_2d(errors).mean(axis=0)
-    n = right.size
-    rng = np.random.default_rng(seed)
-    means = np.array([right[rng.integers(0, n, n)].mean() for _ in range(RESAMPLES)])
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Score(value=float(right.mean()), interval=(float(low), float(high)), n=n)
 
 
 def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list[bool]:
@@ -108,95 +100,91 @@ def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list
 def write_predictions(
     path: str | Path,
     splits: Mapping[str, Mapping[str, Sequence[Any]]],
+    *,
+    task_type: str,
     columns: Sequence[str],
+    method: str,
 ) -> None:
-    """Write predictions of a classification task, one row per utterance of every scored split.
+    """Write predictions, one row per utterance of every scored split, with what metrics need.
 
     Args:
         path: Parquet file to write.
-        splits: per split ``utt_id``, ``reference`` and ``prediction`` (lists of one value per label
-            column), ``score`` (log-probability of the answer) and ``is_repeat``.
+        splits: per split ``utt_id``, ``reference`` and ``prediction`` (answers written down),
+            ``score`` (log-probability of the answer), ``is_repeat``, and ``invalid`` where free
+            decoding was tried.
+        task_type: classification, transcription or slot_filling.
         columns: the label columns.
+        method: what made the predictions.
     """
-    rows: list[dict[str, Any]] = []
+    tables = []
     for split, data in splits.items():
-        keys = ("utt_id", "reference", "prediction", "score", "is_repeat")
-        for utt_id, truth, guess, score, repeat in zip(*(data[k] for k in keys), strict=True):
-            row = {
-                "utt_id": utt_id,
-                "split": split,
-                "reference": SEPARATOR.join(truth),
-                "prediction": SEPARATOR.join(guess),
-                "score": float(score),
-                "errors": int(list(truth) != list(guess)),
-                "is_repeat": bool(repeat),
-            }
-            if len(columns) > 1:
-                pairs = zip(columns, truth, guess, strict=True)
-                row |= {f"errors_{column}": int(a != b) for column, a, b in pairs}
-            rows.append(row)
-    write_parquet(path, pa.Table.from_pylist(rows))
-
-
-def classification_scores(tables: Sequence[pa.Table], seed: int = 0) -> dict[str, dict[str, Score]]:
-    """Accuracies per split of one or several seeds' predictions.
-
-    ``acc`` counts an utterance as right when every column is (SUPERB's intent accuracy), by row;
-    ``acc_{column}`` counts one column; ``acc_distinct`` leaves out repeated utterances, where a
-    split has any.
-
-    Raises:
-        ArtefactError: the tables do not hold the same utterances.
-    """
-    first = tables[0]
-    for table in tables[1:]:
-        if table["utt_id"] != first["utt_id"] or table["split"] != first["split"]:
-            raise ArtefactError("predictions of different seeds hold different utterances")
-    names = [name for name in first.column_names if name.startswith("errors")]
-    errors = {name: np.stack([table[name].to_numpy() for table in tables]) for name in names}
-    distinct = ~first["is_repeat"].to_numpy(zero_copy_only=False)
-    split_of = np.array(first["split"].to_pylist())
-    result: dict[str, dict[str, Score]] = {}
-    for split in dict.fromkeys(split_of.tolist()):
-        rows = split_of == split
-        scores = {
-            name.replace("errors", "acc", 1): bootstrap(errors[name][:, rows], seed)
-            for name in names
+        given = {
+            "utt_id": pa.array(data["utt_id"], pa.string()),
+            "split": pa.array([split] * len(data["utt_id"]), pa.string()),
+            "reference": pa.array(data["reference"], pa.string()),
+            "prediction": pa.array(data["prediction"], pa.string()),
+            "score": pa.array(np.asarray(data["score"], np.float64)),
+            "is_repeat": pa.array(data["is_repeat"], pa.bool_()),
         }
-        if not distinct[rows].all():
-            scores["acc_distinct"] = bootstrap(errors["errors"][:, rows & distinct], seed)
-        result[split] = scores
-    return result
+        if "invalid" in data:
+            given["invalid"] = pa.array(np.asarray(data["invalid"]).astype(np.int64))
+        counted = count_errors(task_type, columns, data["reference"], data["prediction"])
+        tables.append(pa.table({**given, **counted}))
+    about = {"type": task_type, "columns": list(columns), "method": method}
+    table = pa.concat_tables(tables)
+    write_parquet(path, table.replace_schema_metadata({"speechprompt": json.dumps(about)}))
 
 
 def write_metrics(
     path: str | Path,
-    predictions: str | Path,
+    predictions: Sequence[str | Path],
     *,
     task: str,
     method: str,
-    floors: Mapping[str, str | Path] | None = None,
+    baselines: Sequence[str | Path] = (),
     **facts: Any,
 ) -> Metrics:
-    """Score one predictions file and write its metrics.json; the main metric is the last split's.
+    """Score the predictions of one or several seeds and write metrics.json.
+
+    Values are means over the seeds; intervals come from a bootstrap over utterances of the mean
+    over seeds per utterance. The main metric is the last split's. Beside other baselines, generated
+    answers are compared with themselves shuffled over the utterances: what the prompt says whatever
+    it hears.
 
     Args:
         path: JSON file to write.
-        predictions: Parquet file of :func:`write_predictions`.
+        predictions: files of :func:`write_predictions`, one per seed.
         task: the task's name.
         method: what was trained.
-        floors: metrics.json files of baselines by name, quoted beside the result.
+        baselines: predictions files of baselines for the same utterances.
         facts: further fields of :class:`Metrics`.
+
+    Raises:
+        ArtefactError: the files do not hold the same utterances.
     """
-    scores = classification_scores([pq.read_table(predictions)])
-    main = MainMetric(name="acc", value=_main_value(scores), higher_is_better=True)
-    quoted = {name: _read_scores(file) for name, file in (floors or {}).items()}
+    tables = [pq.read_table(file) for file in predictions]
+    about = about_predictions(tables[0])
+    compared = {
+        about_predictions(table)["method"]: [table] for table in map(pq.read_table, baselines)
+    }
+    if baselines and about["type"] != "classification":
+        compared["shuffled"] = [_shuffled(table, about) for table in tables]
+    for other in (*tables, *(table for group in compared.values() for table in group)):
+        _check_same_utterances(tables[0], other)
+    scores = _scores(tables)
+    name = MAIN_METRIC[about["type"]]
     metrics = Metrics(
         task=task,
+        type=about["type"],
         method=method,
-        main=main,
+        main=MainMetric(
+            name=name,
+            value=list(scores.values())[-1][name].value,
+            higher_is_better=metrics_of(tables[0].column_names)[name].higher_is_better,
+        ),
         splits=scores,
-        floors=quoted,
+        floors={key: _scores(group) for key, group in compared.items()},
+        gains={key: _gains(tables, group) for key, group in compared.items()},
         versions=_versions(),
         **facts,
     )
@@ -204,47 +192,53 @@ def write_metrics(
     return metrics
 
 
-def publish(folders: Sequence[str | Path], out: str | Path) -> Metrics:
-    """Publish a task: first seed's prompt and predictions, metrics over seeds, one-line score.
+def write_summary(
+    path: str | Path, folders: Sequence[str | Path], baselines: Sequence[str | Path] = ()
+) -> Metrics:
+    """Summarise a method's seeds, each a folder with predictions.parquet and metrics.json."""
+    folders = [Path(folder) for folder in folders]
+    each = [Metrics.model_validate(read_json(folder / "metrics.json")) for folder in folders]
+    seeds = [seed for entry in each for seed in entry.seeds]
+    shared = {key: value for key, value in each[0].hashes.items() if key != "prompt"}
+    prompts = {f"prompt_seed_{s}": e.hashes["prompt"] for s, e in zip(seeds, each, strict=True)}
+    return write_metrics(
+        path,
+        [folder / "predictions.parquet" for folder in folders],
+        task=each[0].task,
+        method=each[0].method,
+        baselines=baselines,
+        trainable_parameters=each[0].trainable_parameters,
+        seeds=seeds,
+        per_seed={str(s): e.main.value for s, e in zip(seeds, each, strict=True)},
+        hashes=shared | prompts,
+    )
 
-    The value is the mean over seeds; the interval is a bootstrap over utterances of the mean over
-    seeds per utterance. The score is in percent with two decimals.
+
+def publish(folder: str | Path, summary: str | Path, score_file: str | Path) -> Metrics:
+    """Publish a task: a seed's prompt and predictions, the summary, the one-line score in percent.
+
+    Args:
+        folder: the seed's folder.
+        summary: metrics.json over the seeds, of any folder.
+        score_file: the score, two decimals; the rest goes beside it.
     """
-    folders, out = [Path(folder) for folder in folders], Path(out)
-    for name in ("prompt.safetensors", "predictions.parquet"):
-        with atomic_path(out / name) as temporary:
-            shutil.copyfile(folders[0] / name, temporary)
-    scores = classification_scores(
-        [pq.read_table(folder / "predictions.parquet") for folder in folders]
-    )
-    each = [read_json(folder / "metrics.json") for folder in folders]
-    seeds = [seed for entry in each for seed in entry["seeds"]]
-    shared = {key: value for key, value in each[0]["hashes"].items() if key != "prompt"}
-    metrics = Metrics.model_validate(
-        each[0]
-        | {
-            "main": each[0]["main"] | {"value": _main_value(scores)},
-            "splits": scores,
-            "seeds": seeds,
-            "per_seed": {s: e["main"]["value"] for s, e in zip(map(str, seeds), each, strict=True)},
-            "details": {},
-            "hashes": shared
-            | {f"prompt_seed_{s}": e["hashes"]["prompt"] for s, e in zip(seeds, each, strict=True)},
-        }
-    )
-    write_json(out / "metrics.json", metrics.model_dump(mode="json"))
-    write_text(out / "acc.txt", f"{100 * metrics.main.value:.2f}\n")
+    folder, out = Path(folder), Path(score_file).parent
+    for source in (folder / "prompt.safetensors", folder / "predictions.parquet", Path(summary)):
+        with atomic_path(out / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+    metrics = Metrics.model_validate(read_json(summary))
+    write_text(score_file, f"{100 * metrics.main.value:.2f}\n")
     return metrics
 
 
 def describe(metrics: Metrics) -> str:
-    """The main metric in one line: interval, count, and the floors beside it."""
+    """The main metric in one line: interval, count, and the baselines beside it."""
     split, scores = list(metrics.splits.items())[-1]
-    score = scores[metrics.main.name]
-    low, high = (100 * bound for bound in score.interval)
+    found = scores[metrics.main.name]
+    low, high = (100 * bound for bound in found.interval)
     text = (
-        f"{metrics.task}: {metrics.main.name} {100 * score.value:.2f} % [{low:.2f}, {high:.2f}], "
-        f"{split} split, {score.n} utterances, {len(metrics.seeds)} seed(s)"
+        f"{metrics.task}: {metrics.main.name} {100 * found.value:.2f} % [{low:.2f}, {high:.2f}], "
+        f"{split} split, {found.n} utterances, {len(metrics.seeds)} seed(s)"
     )
     for name, floor in metrics.floors.items():
         text += f"; {name.replace('_', ' ')} {100 * floor[split][metrics.main.name].value:.2f} %"
@@ -252,7 +246,7 @@ def describe(metrics: Metrics) -> str:
 
 
 def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:
-    """Accuracy over the rows of several predictions files together, such as left-out speakers.
+    """The main metric over several predictions files together, such as left-out speakers.
 
     Args:
         paths: predictions files with disjoint utterances.
@@ -261,19 +255,31 @@ def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> S
     Raises:
         ArtefactError: an utterance stands in two files, or a file has no such split.
     """
-    errors, seen = [], set()
+    tables, seen = [], set()
     for path in paths:
-        table = pq.read_table(path)
-        wanted = split or table["split"][-1].as_py()
-        table = table.filter(pa.compute.equal(table["split"], wanted))
-        if not table.num_rows:
-            raise ArtefactError(f"{path}: no rows of split {wanted!r}")
+        table = read_predictions(path, split)
         utterances = set(table["utt_id"].to_pylist())
         if seen & utterances:
             raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")
         seen |= utterances
-        errors.append(table["errors"].to_numpy())
-    return bootstrap(np.concatenate(errors))
+        tables.append(table)
+    name = MAIN_METRIC[about_predictions(tables[0])["type"]]
+    pooled = pa.concat_tables(tables)
+    return score(metrics_of(pooled.column_names)[name], counts([pooled]))
+
+
+def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
+    """The rows of one split of a predictions file, by default the last, which is the main one.
+
+    Raises:
+        ArtefactError: the file has no such split.
+    """
+    table = pq.read_table(path)
+    wanted = split or table["split"][-1].as_py()
+    table = table.filter(pc.equal(table["split"], wanted))
+    if not table.num_rows:
+        raise ArtefactError(f"{path}: no rows of split {wanted!r}")
+    return table
 
 
 def prompt_hashes(prompt: str | Path, metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -284,12 +290,69 @@ def prompt_hashes(prompt: str | Path, metadata: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _main_value(scores: Mapping[str, Mapping[str, Score]]) -> float:
-    return list(scores.values())[-1]["acc"].value
+def _scores(tables: Sequence[pa.Table]) -> Scores:
+    """Metrics per split; ``{main}_distinct`` leaves out repeats, where a split has any."""
+    main = MAIN_METRIC[about_predictions(tables[0])["type"]]
+    metrics = metrics_of(tables[0].column_names)
+    distinct = ~tables[0]["is_repeat"].to_numpy()
+    result: Scores = {}
+    for split, rows in _split_rows(tables[0]).items():
+        found = counts(tables, rows)
+        result[split] = {name: score(metric, found) for name, metric in metrics.items()}
+        if not distinct[rows].all():
+            found = counts(tables, rows & distinct)
+            result[split][f"{main}_distinct"] = score(metrics[main], found)
+    return result
 
 
-def _read_scores(path: str | Path) -> dict[str, dict[str, Score]]:
-    return Metrics.model_validate(read_json(path)).splits
+def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table]) -> Scores:
+    metrics = metrics_of(sorted({*tables[0].column_names} & {*baseline[0].column_names}))
+    result: Scores = {}
+    for split, rows in _split_rows(tables[0]).items():
+        ours, theirs = counts(tables, rows), counts(baseline, rows)
+        result[split] = {name: score_gain(m, ours, theirs) for name, m in metrics.items()}
+    return result
+
+
+def counts(
+    tables: Sequence[pa.Table], rows: np.ndarray | slice = slice(None)
+) -> dict[str, np.ndarray]:
+    """The numeric columns of one or several seeds' predictions, [seeds, n] each."""
+    schema = tables[0].schema
+    names = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+    return {name: np.stack([table[name].to_numpy()[rows] for table in tables]) for name in names}
+
+
+def _split_rows(table: pa.Table) -> dict[str, np.ndarray]:
+    split_of = np.array(table["split"].to_pylist())
+    return {str(split): split_of == split for split in dict.fromkeys(split_of.tolist())}
+
+
+def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
+    """The answers moved to other utterances of the same split: the prompt fed with the wrong ones.
+
+    An utterance is answered alone as in any batch, so feeding others is moving the answers.
+    """
+    source = np.arange(table.num_rows)
+    for rows in _split_rows(table).values():
+        order = np.random.default_rng(0).permutation(np.flatnonzero(rows))
+        source[order] = np.roll(order, 1)  # one cycle: nobody keeps its own
+    references, answers = table["reference"].to_pylist(), table["prediction"].take(source)
+    counted = count_errors(about["type"], about["columns"], references, answers.to_pylist())
+    kept = table.select([name for name in table.column_names if name not in counted])
+    for name, values in counted.items():
+        kept = kept.append_column(name, pa.array(values))
+    return kept
+
+
+def _check_same_utterances(first: pa.Table, other: pa.Table) -> None:
+    if other["utt_id"] != first["utt_id"] or other["split"] != first["split"]:
+        raise ArtefactError("predictions that are compared hold different utterances")
+
+
+def about_predictions(table: pa.Table) -> dict[str, Any]:
+    """Task type, label columns and method of a predictions file."""
+    return json.loads((table.schema.metadata or {})[b"speechprompt"])
 
 
 def _versions() -> dict[str, str]:

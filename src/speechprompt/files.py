@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechprompt.errors import ArtefactError
+from speechprompt.errors import ArtefactError, SpeechPromptError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,6 +53,21 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def text_lines(path: str | Path, error: type[SpeechPromptError]) -> Iterator[tuple[int, str]]:
+    """Numbers, from 1, and stripped text of the lines that are not blank.
+
+    Raises:
+        SpeechPromptError: the given class, where the file cannot be read as UTF-8 text.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                if text := line.strip():
+                    yield number, text
+    except (OSError, UnicodeDecodeError) as reason:
+        raise error(f"{path}: cannot be read as UTF-8 text ({reason})") from reason
 
 
 def write_json(path: str | Path, value: Any) -> None:

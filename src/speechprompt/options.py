@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -55,21 +56,26 @@ def block_from_options(arguments: argparse.Namespace, block: type[Block]) -> Blo
         raise ConfigError("\n".join(lines)) from None
 
 
-def options_from_block(block: BaseModel, exclude: frozenset[str] = frozenset()) -> str:
-    """Shell-quoted options that :func:`block_from_options` reads back; null fields are left out."""
+def options_from_block(block: BaseModel, exclude: Collection[str] = ()) -> str:
+    """Shell-quoted options that :func:`block_from_options` reads back.
+
+    Left out are null fields, and those named in ``exclude`` with all they hold.
+    """
     words: list[str] = []
     _flatten(block, "", exclude, words)
     return shlex.join(words)
 
 
-def _flatten(block: BaseModel, prefix: str, exclude: frozenset[str], words: list[str]) -> None:
+def _flatten(block: BaseModel, prefix: str, exclude: Collection[str], words: list[str]) -> None:
     for name in type(block).model_fields:
         if name == "kind":
             continue
         value = getattr(block, name)
+        if prefix + name in exclude:
+            continue
         if isinstance(value, BaseModel):
             _flatten(value, f"{prefix}{name}-", exclude, words)
-        elif value is not None and prefix + name not in exclude:
+        elif value is not None:
             words += [_flag(prefix + name), _to_text(value)]
 
 

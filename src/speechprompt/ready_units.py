@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, share_of, unique_ids
 from speechprompt.errors import CorpusError
-from speechprompt.files import sha256_file
+from speechprompt.files import sha256_file, text_lines
 from speechprompt.units import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]
@@ -114,7 +114,7 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
         CorpusError: not such a file, or its units are not 0 … K-1.
     """
     units: set[int] = set()
-    for number, line in _text_lines(Path(dictionary)):
+    for number, line in text_lines(dictionary, CorpusError):
         where = f"{dictionary}:{number}"
         fields = line.split(" ")
         if len(fields) < 2 or not fields[1].isdecimal():
@@ -138,7 +138,7 @@ def _read_lines(
     names: Mapping[str, Mapping[str, str]],
 ) -> Iterator[_Line]:
     number = 0
-    for number, text in _text_lines(path):
+    for number, text in text_lines(path, CorpusError):
         where = f"{path}:{number}"
         name, units, labels = _split_line(where, text)
         if not units:
@@ -251,14 +251,3 @@ def _split_off_dev(
 
 def _has_repeats(units: Sequence[int]) -> bool:
     return any(left == right for left, right in pairwise(units))
-
-
-def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbers and text of the lines that are not blank."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if text := line.strip():
-                    yield number, text
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from error

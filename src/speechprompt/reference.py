@@ -8,7 +8,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from speechprompt import config
+from speechprompt.config import Config
+from speechprompt.config.corpora import AnyCorpus
+from speechprompt.config.fields import members
+from speechprompt.config.models import AnyCodebook, AnyEncoder, UnitLmSettings
+from speechprompt.config.tasks import (
+    DecodingSettings,
+    FinetuningSettings,
+    PromptSettings,
+    Task,
+    TrainingSettings,
+)
 
 __all__ = ["render_page", "render_schema"]
 
@@ -21,25 +31,28 @@ impossible combination stops the run before any job starts.
 """
 
 BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
-    ("Top level", config.Config),
-    ("`corpora.<name>`, kind `synthetic`", config.SyntheticCorpus),
-    ("`corpora.<name>`, kind `csv`", config.CsvCorpus),
-    ("`corpora.<name>`, kind `fsdd`", config.FsddCorpus),
-    ("`corpora.<name>`, kind `units`", config.UnitsCorpus),
-    ("`encoders.<name>`, kind `mfcc`", config.MfccEncoder),
-    ("`encoders.<name>`, kind `hubert`", config.HubertEncoder),
-    ("`codebooks.<name>`, kind `kmeans`", config.KmeansCodebook),
-    ("`codebooks.<name>`, kind `external`", config.ExternalCodebook),
-    ("`lm.<name>`", config.UnitLmSettings),
-    ("`tasks.<name>`", config.Task),
-    ("`tasks.<name>.prompt`", config.PromptSettings),
-    ("`tasks.<name>.training`", config.TrainingSettings),
+    ("Top level", Config),
+    *(
+        (f"`{key}.<name>`, kind `{kind}`", block)
+        for key, union in (
+            ("corpora", AnyCorpus),
+            ("encoders", AnyEncoder),
+            ("codebooks", AnyCodebook),
+        )
+        for kind, block in members(union).items()
+    ),
+    ("`lm.<name>`", UnitLmSettings),
+    ("`tasks.<name>`", Task),
+    ("`tasks.<name>.prompt`", PromptSettings),
+    ("`tasks.<name>.training`", TrainingSettings),
+    ("`tasks.<name>.finetuning`", FinetuningSettings),
+    ("`tasks.<name>.decoding`", DecodingSettings),
 )
 
 
 def render_schema() -> str:
     """The JSON schema, for editors that complete and check YAML."""
-    return json.dumps(config.Config.model_json_schema(), indent=2) + "\n"
+    return json.dumps(Config.model_json_schema(), indent=2) + "\n"
 
 
 def render_page() -> str:

@@ -1,4 +1,4 @@
-"""Pictures of a training: learning curve and confusion matrix, in one readable style."""
+"""Pictures of a training and its answers, in one readable style."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -16,10 +17,11 @@ from speechprompt.files import atomic_path
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-__all__ = ["plot_confusion_matrix", "plot_learning_curve"]
+__all__ = ["plot_confusion_matrix", "plot_error_by_length", "plot_learning_curve"]
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
+METHODS = {"prompt": "prompt", "finetune": "whole unit LM (FT-LM)"}
 STYLE = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -85,6 +87,24 @@ def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) 
                     color="white" if share[row, column] > 55 else "black",
                 )
         figure.colorbar(image, label="share of the reference class (%)", fraction=0.045)
+
+
+def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:
+    """Draw :func:`~speechprompt.lengths.error_by_length`: a line per method, 95 % intervals."""
+    rows = table.to_pandas()
+    with _figure(out, figsize=(6.4, 4)) as (_, axes):
+        for (method, group), colour, marker in zip(
+            rows.groupby("method", sort=False), (BLUE, ORANGE, GREEN, BLACK), "os^D", strict=False
+        ):
+            x, y = group["mean_length"], 100 * group["cer"]
+            axes.plot(x, y, color=colour, marker=marker, label=METHODS.get(method, method))
+            axes.fill_between(
+                x, 100 * group["cer_low"], 100 * group["cer_high"], color=colour, alpha=0.18, lw=0
+            )
+        axes.set(xlabel="length of the reference (characters)", ylabel="character error rate (%)")
+        axes.set_ylim(bottom=0)
+        axes.set_title(title)
+        axes.legend(frameon=False)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from synthesised import contents, table
 
 from speechprompt.corpora import synthesis
 from speechprompt.corpora.acoustics import (
@@ -18,37 +18,20 @@ from speechprompt.corpora.acoustics import (
     make_noise,
     scale_to,
 )
-from speechprompt.corpora.synthetic import (
-    CLASSES,
-    KEYWORDS,
-    UNKNOWN_WORDS,
-    prepare_synthetic,
-    synthesise_keywords,
-)
+from speechprompt.corpora.synthetic import prepare_synthetic, synthesise
+from speechprompt.corpora.synthetic.keyword_spotting import CLASSES, KEYWORDS, UNKNOWN_WORDS
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
 
+TASK = "keyword_spotting"
 SIZES = {"n_train": 48, "n_valid": 12, "n_test": 24}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    synthesise_keywords(folder, seed=3, **SIZES)
+    synthesise(TASK, folder, seed=3, **SIZES)
     return folder
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "corpus.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_classes_are_even_and_voices_apart(corpus):
@@ -113,9 +96,9 @@ def test_manifests(corpus, tmp_path):
 
 
 def test_same_seed_same_bytes_other_seed_others(corpus, tmp_path):
-    synthesise_keywords(tmp_path / "same", seed=3, **SIZES)
+    synthesise(TASK, tmp_path / "same", seed=3, **SIZES)
     assert contents(tmp_path / "same") == contents(corpus)
-    synthesise_keywords(tmp_path / "other", seed=4, **SIZES)
+    synthesise(TASK, tmp_path / "other", seed=4, **SIZES)
     same = set(contents(tmp_path / "other").values()) & set(contents(corpus).values())
     assert not same
 
@@ -132,21 +115,21 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, "_write_wav", stop_after_ten)
         with pytest.raises(KeyboardInterrupt):
-            synthesise_keywords(tmp_path, seed=3, **SIZES)
+            synthesise(TASK, tmp_path, seed=3, **SIZES)
     assert not (tmp_path / "corpus.csv").exists()
     kept = {path: path.stat().st_mtime_ns for path in written}
-    synthesise_keywords(tmp_path, seed=3, **SIZES)
+    synthesise(TASK, tmp_path, seed=3, **SIZES)
     assert contents(tmp_path) == contents(corpus)
     assert {path: path.stat().st_mtime_ns for path in written} == kept
 
 
 def test_a_finished_corpus_is_kept_or_made_anew(tmp_path):
     sizes = {"n_train": 12, "n_valid": 2, "n_test": 2}
-    synthesise_keywords(tmp_path, seed=0, **sizes)
+    synthesise(TASK, tmp_path, seed=0, **sizes)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    synthesise_keywords(tmp_path, seed=0, **sizes)
+    synthesise(TASK, tmp_path, seed=0, **sizes)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
-    synthesise_keywords(tmp_path, seed=0, n_train=2, n_valid=2, n_test=2)
+    synthesise(TASK, tmp_path, seed=0, n_train=2, n_valid=2, n_test=2)
     assert len(list(tmp_path.rglob("*.wav"))) == 6
     assert len(table(tmp_path)) == 6
 
@@ -155,7 +138,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "mine.wav").write_bytes(b"precious")
     with pytest.raises(CorpusError, match=r"expected an empty folder .* found train"):
-        synthesise_keywords(tmp_path, seed=0, n_train=1, n_valid=1, n_test=1)
+        synthesise(TASK, tmp_path, seed=0, n_train=1, n_valid=1, n_test=1)
     assert (tmp_path / "train" / "mine.wav").read_bytes() == b"precious"
 
 
@@ -193,7 +176,7 @@ def test_tilt_is_in_decibels_per_octave():
 def test_the_registry_imports_nothing_heavy():
     code = (
         "import sys, speechprompt.corpora\n"
-        "heavy = {'torch', 'numpy', 'pyarrow', 'soundfile', 'espeakng_loader', 'pooch'}\n"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'soundfile', 'espeakng_loader'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechprompt import __version__
-from speechprompt.cli import configuration, data, models  # noqa: F401  (they declare the verbs)
+from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
+    configuration,
+    data,
+    models,
+    published,
+    results,
+)
 from speechprompt.cli.verb import VERBS
 from speechprompt.errors import SpeechPromptError
 from speechprompt.progress import log, log_to

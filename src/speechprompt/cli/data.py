@@ -5,31 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 
-from speechprompt import config
+from speechprompt.cli.preparing import REJECTED, report
 from speechprompt.cli.verb import boolean, verb
-from speechprompt.progress import log
-
-REJECTED = {
-    "--max-rejected": {
-        "type": float,
-        "default": 0.01,
-        "metavar": "SHARE",
-        "help": "share of unreadable recordings tolerated (default: 0.01)",
-    }
-}
+from speechprompt.config.corpora import CsvCorpus, SyntheticCorpus, UnitsCorpus
 
 
-@verb(files={"--out": "folder for audio/ and corpus.csv"}, block=config.SyntheticCorpus, seed=True)
-def synthesise_corpus(a: argparse.Namespace, corpus: config.SyntheticCorpus) -> None:
-    """Speak a synthetic keyword-spotting corpus with eSpeak NG."""
-    from speechprompt.corpora.synthetic import synthesise_keywords
+@verb(
+    files={"--out": "folder for the recordings and corpus.csv"},
+    threads=True,
+    block=SyntheticCorpus,
+    seed=True,
+)
+def synthesise_corpus(a: argparse.Namespace, corpus: SyntheticCorpus) -> None:
+    """Speak a synthetic corpus with eSpeak NG."""
+    from speechprompt.corpora.synthetic import synthesise
 
-    synthesise_keywords(
+    synthesise(
+        corpus.task,
         a.out,
         seed=a.seed,
         n_train=corpus.n_train,
         n_valid=corpus.n_valid,
         n_test=corpus.n_test,
+        processes=a.compute_threads,
     )
 
 
@@ -46,17 +44,17 @@ def prepare_synthetic(a: argparse.Namespace) -> None:
     counts = prepare_synthetic(
         a.folder, a.out, seed=a.seed, max_rejected=a.max_rejected, threads=a.compute_threads
     )
-    _report(counts)
+    report(counts)
 
 
 @verb(
     files={"--out": "folder for the manifests"},
     options=REJECTED,
     threads=True,
-    block=config.CsvCorpus,
+    block=CsvCorpus,
     seed=True,
 )
-def prepare_csv(a: argparse.Namespace, corpus: config.CsvCorpus) -> None:
+def prepare_csv(a: argparse.Namespace, corpus: CsvCorpus) -> None:
     """Check the recordings of a table and write their manifests."""
     from speechprompt.corpora.table import prepare_table
 
@@ -68,38 +66,7 @@ def prepare_csv(a: argparse.Namespace, corpus: config.CsvCorpus) -> None:
         max_rejected=a.max_rejected,
         threads=a.compute_threads,
     )
-    _report(counts)
-
-
-@verb(files={"--out": "folder for recordings/"})
-def download_fsdd(a: argparse.Namespace) -> None:
-    """Download the Free Spoken Digit Dataset and check its hash."""
-    from speechprompt.corpora.fsdd import download_fsdd
-
-    download_fsdd(a.out)
-
-
-@verb(
-    files={"recordings": "folder with the recordings", "--out": "folder for the manifests"},
-    options=REJECTED,
-    threads=True,
-    block=config.FsddCorpus,
-    seed=True,
-)
-def prepare_fsdd(a: argparse.Namespace, corpus: config.FsddCorpus) -> None:
-    """Split the Free Spoken Digit Dataset and write its manifests."""
-    from speechprompt.corpora.fsdd import prepare_fsdd
-
-    counts = prepare_fsdd(
-        a.recordings,
-        a.out,
-        seed=a.seed,
-        test_speaker=corpus.test_speaker,
-        valid_fraction=corpus.valid_fraction,
-        max_rejected=a.max_rejected,
-        threads=a.compute_threads,
-    )
-    _report(counts)
+    report(counts)
 
 
 @verb(
@@ -108,9 +75,9 @@ def prepare_fsdd(a: argparse.Namespace, corpus: config.FsddCorpus) -> None:
         "--out": "units file of the split to write",
     },
     options={"--split": {"required": True, "choices": ("train", "dev", "valid", "test")}},
-    block=config.UnitsCorpus,
+    block=UnitsCorpus,
 )
-def prepare_units(a: argparse.Namespace, corpus: config.UnitsCorpus) -> None:
+def prepare_units(a: argparse.Namespace, corpus: UnitsCorpus) -> None:
     """Turn lines of ready units and labels into a units file."""
     from speechprompt.ready_units import prepare_units
 
@@ -134,7 +101,7 @@ def validate_corpus(a: argparse.Namespace) -> None:
     """Check manifests against their recordings: schema, ids, splits, files."""
     from speechprompt.corpora.validate import validate
 
-    _report(validate(a.manifests, a.root))
+    report(validate(a.manifests, a.root))
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -238,5 +205,15 @@ def gather_units(a: argparse.Namespace) -> None:
     write_index(a.parts, a.out, corpus=a.corpus, split=a.split, manifest_path=a.manifest)
 
 
-def _report(counts: dict[str, int]) -> None:
-    log(", ".join(f"{name}: {count}" for name, count in counts.items()))
+@verb(
+    files={
+        "ours": "index.json, units file (Parquet), or text lines `file|units`",
+        "reference": "likewise",
+    },
+    options={"--shown": {"type": int, "default": 5, "help": "differences to show (default: 5)"}},
+)
+def compare_units(a: argparse.Namespace) -> None:
+    """Compare units with others of the same recordings: agreement, error rate, differences."""
+    from speechprompt.compare import compare_units, describe_comparison
+
+    print(describe_comparison(compare_units(a.ours, a.reference, a.shown)))

@@ -70,7 +70,7 @@ def scale_to(waveform: np.ndarray, level_db: float) -> np.ndarray:
     return (waveform * gain).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _colour_gain(n_samples: int, colour: str, sample_rate: int) -> np.ndarray:
     bins = np.fft.rfftfreq(n_samples, 1 / sample_rate)
     gain = np.maximum(bins, LOWEST_HZ) ** (-NOISE_COLOURS[colour] / 2)

@@ -6,42 +6,18 @@ https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0.
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from speechprompt.corpora.download import fetch_recorded, unpack
 from speechprompt.corpora.manifest import Recording, write_manifests
+from speechprompt.corpora.sources import SOURCES
 from speechprompt.errors import CorpusError
 
-__all__ = ["download_fsdd", "prepare_fsdd"]
+__all__ = ["prepare_fsdd"]
 
-URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
-RECORDINGS = "recordings"
+RECORDINGS = SOURCES["fsdd"][0].folder
 NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>.+)_(?P<index>\d+)\.wav")
 # The data set's own split: recordings 0-4 of every digit and speaker are for testing.
 OFFICIAL_TEST_INDICES = range(5)
-
-
-def download_fsdd(out_dir: str | Path, *, url: str = URL) -> Path:
-    """Download release 1.0.10 and unpack its recordings into ``out_dir/recordings``.
-
-    No hash is published: the first download's goes to ``{out_dir}.sha256`` and is enforced from
-    then on. The archive is kept until it is unpacked, in ``{out_dir}.download``.
-
-    Returns:
-        ``out_dir``.
-
-    Raises:
-        CorpusError: the download fails, differs from the recorded one, or cannot be unpacked.
-    """
-    out_dir = Path(out_dir)
-    downloads = out_dir.with_name(f"{out_dir.name}.download")
-    archive = fetch_recorded(
-        url, downloads / "fsdd.tar.gz", out_dir.with_name(f"{out_dir.name}.sha256")
-    )
-    unpack(archive, out_dir / RECORDINGS, _choose)
-    archive.unlink()
-    downloads.rmdir()
-    return out_dir
 
 
 def prepare_fsdd(
@@ -126,10 +102,3 @@ def _is_test(match: re.Match[str], test_speaker: str | None) -> bool:
 
 def _index(match: re.Match[str]) -> int:
     return int(match["index"])
-
-
-def _choose(member: PurePosixPath) -> PurePosixPath | None:
-    """The recordings of the release, without the folders above them."""
-    if member.parent.name == RECORDINGS and NAME.fullmatch(member.name):
-        return PurePosixPath(member.name)
-    return None

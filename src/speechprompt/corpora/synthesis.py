@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -23,23 +28,28 @@ __all__ = ["TABLE", "Utterance", "synthesise_corpus"]
 
 TABLE = "corpus.csv"
 PARAMETERS = "parameters.json"
+BATCH = 32
+# Starting a process costs about as much as making this many utterances.
+WORTH_A_PROCESS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class Utterance(ABC):
     """One recording to make. Subclasses add what it takes to make it."""
 
     recording: Recording
 
-
-AnyUtterance = TypeVar("AnyUtterance", bound=Utterance)
+    @abstractmethod
+    def render(self, speaker: Speaker) -> np.ndarray:
+        """Make float32 ``[n_samples]`` at 16 kHz, depending on the utterance alone."""
 
 
 def synthesise_corpus(
     out_dir: str | Path,
-    utterances: Sequence[AnyUtterance],
-    render: Callable[[Speaker, AnyUtterance], np.ndarray],
+    utterances: Sequence[Utterance],
     parameters: Mapping[str, Any],
+    *,
+    processes: int = 1,
 ) -> Path:
     """Write every utterance as 16 kHz 16-bit WAV, then the table ``corpus.csv``.
 
@@ -49,8 +59,8 @@ def synthesise_corpus(
     Args:
         out_dir: Folder of the corpus.
         utterances: What to make, rows of the table in this order, all with the same labels.
-        render: Makes float32 ``[n_samples]`` at 16 kHz, depending on its arguments alone.
         parameters: All that the recordings depend on, as JSON.
+        processes: Utterances made at a time; eSpeak NG is one per process.
 
     Returns:
         The table: columns ``path``, ``split``, ``speaker``, then labels.
@@ -60,15 +70,38 @@ def synthesise_corpus(
     """
     out_dir = Path(out_dir)
     _claim_folder(out_dir, dict(parameters))
+    for unfinished in out_dir.rglob(".*.part"):
+        unfinished.unlink()
     todo = [item for item in utterances if not (out_dir / item.recording.path).is_file()]
     table = out_dir / TABLE
     if not todo and table.is_file():
         return table
-    with Speaker() as speaker:
-        for item in progress(todo, "synthesise speech"):
-            _write_wav(out_dir / item.recording.path, render(speaker, item))
+    for _ in progress(_write_all(out_dir, todo, processes), "synthesise speech", len(todo)):
+        pass
     _write_table(table, [item.recording for item in utterances])
     return table
+
+
+def _write_all(out_dir: Path, todo: Sequence[Utterance], processes: int) -> Iterator[Path]:
+    """Write the recordings, in batches that share a speaker, and yield their paths."""
+    batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
+    write = partial(_write_batch, out_dir)
+    processes = min(processes, len(todo) // WORTH_A_PROCESS)
+    if processes <= 1:
+        yield from chain.from_iterable(map(write, batches))
+        return
+    # Spawned, as torch's threads do not survive a fork; only this process answers Ctrl-C.
+    ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)
+    with get_context("spawn").Pool(processes, signal.signal, ignore_interrupt) as pool:
+        yield from chain.from_iterable(pool.imap_unordered(write, batches))
+
+
+def _write_batch(out_dir: Path, batch: Sequence[Utterance]) -> list[Path]:
+    paths = [out_dir / item.recording.path for item in batch]
+    with Speaker() as speaker:
+        for path, item in zip(paths, batch, strict=True):
+            _write_wav(path, item.render(speaker))
+    return paths
 
 
 def _claim_folder(out_dir: Path, parameters: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ class Cache:
 
     Attributes:
         room: free slots to keep for tokens to come.
-        keys, values: per layer (B, S + room, D).
+        keys, values: per layer (B, H, S + room, D / H), so that a step reads memory in order.
         mask: per layer (B, 1, S + room), added to the scores: -inf where a slot is empty.
         slots: per layer (B,) the next free slot.
         positions: (B,) position of the next token.
@@ -92,10 +92,10 @@ class Cache:
     positions: Tensor | None = None
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
-        """Append a layer: keys and values (B, S, D) of which (B,) slots are in use."""
+        """Append a layer: keys and values (B, H, S, D / H) of which (B,) slots are in use."""
         self.keys.append(F.pad(keys, (0, 0, 0, self.room)))
         self.values.append(F.pad(values, (0, 0, 0, self.room)))
-        slot = torch.arange(keys.shape[1] + self.room, device=keys.device)
+        slot = torch.arange(keys.shape[2] + self.room, device=keys.device)
         mask = torch.zeros(len(keys), 1, len(slot), dtype=keys.dtype, device=keys.device)
         self.mask.append(mask.masked_fill_(slot >= lengths[:, None, None], float("-inf")))
         self.slots.append(lengths.clone())
@@ -149,10 +149,13 @@ class Layer(nn.Module):
         queries = F.linear(h.index_select(0, wanted), weight[:d], bias[:d])
         return queries, F.linear(h, weight[d:], bias[d:])
 
+    def split(self, x: Tensor) -> Tensor:
+        """Heads apart: (B, T, D) to (B, H, T, D / H)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Attention of (B, T, D) to keys and values (B, S, D), mask (B or 1, T, S): (B, T, D)."""
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        mask = mask[:, None]
+        """Attention to keys and values (B, H, S, D / H), mask (B or 1, T, S): (B, T, D)."""
+        q, mask = self.split(q), mask[:, None]
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             mixed = _attend_in_blocks(q, k, v, mask)
         else:
@@ -228,6 +231,7 @@ class UnitLM(nn.Module):
                 rows = layer.memory_rows(prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype))
                 kv = torch.cat((rows, kv))
             k, v = memory.gather(kv).unflatten(0, (len(memory.lengths), -1)).chunk(2, dim=-1)
+            k, v = layer.split(k), layer.split(v)
             if cache is not None:
                 cache.add(k, v, memory.lengths)
             spread, collect, mask = pack.spread, pack.collect, memory.mask
@@ -253,7 +257,8 @@ class UnitLM(nn.Module):
             q, kv = layer.project(x)
             lines = (len(pack.plain.lengths), -1)
             k, v = pack.plain.gather(kv).unflatten(0, lines).chunk(2, dim=-1)
-            mixed = layer.attend(pack.spread(q).unflatten(0, lines), k, v, pack.plain.mask)
+            q = pack.spread(q).unflatten(0, lines)
+            mixed = layer.attend(q, layer.split(k), layer.split(v), pack.plain.mask)
             x = layer.finish(x, pack.collect(mixed.flatten(0, 1)))
         return torch.stack(found).float()
 
@@ -266,9 +271,9 @@ class UnitLM(nn.Module):
         line = torch.arange(len(tokens), device=tokens.device)
         for i, layer in enumerate(self.layers):
             q, kv = layer.project(x)
-            k, v = kv.chunk(2, dim=-1)
+            k, v = kv.unflatten(-1, (2, layer.heads, -1)).unbind(1)
             slot = cache.slots[i]
-            cache.keys[i][line, slot], cache.values[i][line, slot] = k, v
+            cache.keys[i][line, :, slot], cache.values[i][line, :, slot] = k, v
             cache.mask[i][line, 0, slot] = 0
             cache.slots[i] = slot + 1
             mixed = layer.attend(q[:, None], cache.keys[i], cache.values[i], cache.mask[i])

@@ -1,0 +1,183 @@
+rule plot_curve:
+    input:
+        curve=f"{SEED_FOLDER}/curve.parquet",
+    output:
+        curve=report(
+            f"{SEED_FOLDER}/learning_curve.png",
+            caption="../workflow/report/learning_curve.rst",
+            category="{task}",
+            labels={"method": "{method}", "seed": "{seed}", "picture": "learning curve"},
+        ),
+    log:
+        "logs/plot_curve/{task}-{method}-{seed}.log",
+    benchmark:
+        "benchmarks/plot_curve/{task}-{method}-{seed}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=digest("report"),
+    shell:
+        "speechprompt --log {log} plot-curve {input.curve} --out {output.curve}"
+        " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
+
+
+rule plot_confusion:
+    input:
+        predictions=f"{SEED_FOLDER}/predictions.parquet",
+    output:
+        matrix=report(
+            f"{SEED_FOLDER}/confusion_matrix.png",
+            caption="../workflow/report/confusion_matrix.rst",
+            category="{task}",
+            labels={"method": "{method}", "seed": "{seed}", "picture": "confusion matrix"},
+        ),
+    log:
+        "logs/plot_confusion/{task}-{method}-{seed}.log",
+    benchmark:
+        "benchmarks/plot_confusion/{task}-{method}-{seed}.tsv"
+    wildcard_constraints:
+        task=of_type("classification"),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=digest("report"),
+    shell:
+        "speechprompt --log {log} plot-confusion {input.predictions} --out {output.matrix}"
+        " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
+
+
+rule plot_error_by_length:
+    input:
+        predictions=compared_predictions,
+    output:
+        picture=report(
+            "results/{task}/error_by_length.png",
+            caption="../workflow/report/error_by_length.rst",
+            category="{task}",
+            labels={"method": "all", "seed": "all", "picture": "error by length"},
+        ),
+        table="results/{task}/error_by_length.parquet",
+    log:
+        "logs/plot_error_by_length/{task}.log",
+    benchmark:
+        "benchmarks/plot_error_by_length/{task}.tsv"
+    wildcard_constraints:
+        task=of_type("transcription", "slot_filling"),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=digest("lengths", "report"),
+    shell:
+        "speechprompt --log {log} plot-error-by-length {input.predictions} --out {output.picture}"
+        " --title {wildcards.task}"
+
+
+rule summarise_seeds:
+    input:
+        metrics=method_metrics,
+        predictions=method_predictions,
+        floor="results/{task}/floor/predictions.parquet",
+    output:
+        metrics="results/{task}/{method}/metrics.json",
+    log:
+        "logs/summarise_seeds/{task}-{method}.log",
+    benchmark:
+        "benchmarks/summarise_seeds/{task}-{method}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folders=seed_folders,
+        code=digest("evaluate"),
+    shell:
+        "speechprompt --log {log} summarise-seeds {params.folders} --floor {input.floor} --out {output.metrics}"
+
+
+rule publish_classification:
+    input:
+        unpack(published_files),
+    output:
+        prompt="results/{task}/prompt.safetensors",
+        predictions="results/{task}/predictions.parquet",
+        metrics="results/{task}/metrics.json",
+        score="results/{task}/acc.txt",
+    log:
+        "logs/publish_task/{task}.log",
+    benchmark:
+        "benchmarks/publish_task/{task}.tsv"
+    wildcard_constraints:
+        task=of_type("classification"),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        folder=published_folder,
+        code=digest("evaluate"),
+    shell:
+        "speechprompt --log {log} publish-task {params.folder} --summary {input.summary} --out {output.score}"
+
+
+use rule publish_classification as publish_transcription with:
+    output:
+        prompt="results/{task}/prompt.safetensors",
+        predictions="results/{task}/predictions.parquet",
+        metrics="results/{task}/metrics.json",
+        score="results/{task}/wer.txt",
+    wildcard_constraints:
+        task=of_type("transcription"),
+
+
+use rule publish_classification as publish_slot_filling with:
+    output:
+        prompt="results/{task}/prompt.safetensors",
+        predictions="results/{task}/predictions.parquet",
+        metrics="results/{task}/metrics.json",
+        score="results/{task}/f1.txt",
+    wildcard_constraints:
+        task=of_type("slot_filling"),
+
+
+rule write_table:
+    input:
+        metrics=all_summaries(),
+    output:
+        markdown=report(
+            "results/table.md",
+            caption="../workflow/report/table.rst",
+            category="results",
+        ),
+        parquet="results/table.parquet",
+    log:
+        "logs/write_table.log",
+    benchmark:
+        "benchmarks/write_table.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        published=published_results(),
+        code=digest("table"),
+    shell:
+        "speechprompt --log {log} write-table {input.metrics} --published {params.published:q}"
+        " --out {output.markdown}"

@@ -1,0 +1,260 @@
+"""Verbs from a trained prompt to scores, tables and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from speechprompt.cli.verb import boolean, verb
+from speechprompt.config.tasks import DecodingSettings
+from speechprompt.progress import log
+
+NAME = {"--name": {"required": True, "help": "name of the task"}}
+ANSWERS = {
+    "--type": {"default": "classification", "help": "form of the answer"},
+    "--labels": {"type": json.loads, "required": True, "help": "JSON list of label columns"},
+}
+SCORED = {
+    "--scored": "index.json of each split to score, the main one last",
+    "--predictions": "predictions to write",
+    "--metrics": "metrics.json to write",
+}
+BASELINE = {
+    "--train": "index.json of the train split",
+    "--dev": "index.json of the split that choices look at",
+    **SCORED,
+}
+
+
+@verb(
+    files=BASELINE,
+    many=("--scored",),
+    options=NAME
+    | ANSWERS
+    | {"--balance": {"type": boolean, "default": False, "help": "weight classes equally"}},
+)
+def fit_floor(a: argparse.Namespace) -> None:
+    """Score the floor of a classification: logistic regression on unit 1-3-grams."""
+    from speechprompt.floor import fit_floor
+    from speechprompt.tasks.labels import read_examples, read_labels
+
+    labels = read_labels(a.train, a.type, a.labels)
+    train, dev = read_examples(a.train, labels), read_examples(a.dev, labels)
+    scored = {_split(path): read_examples(path, labels) for path in a.scored}
+    floor = fit_floor(
+        (train.units, train.references),
+        (dev.units, dev.references),
+        {split: examples.units for split, examples in scored.items()},
+        balance=a.balance,
+    )
+    answers = {split: (floor.answers[split].tolist(), floor.scores[split]) for split in scored}
+    details = {
+        "model": "logistic regression on unit 1-3-grams",
+        **floor.setting,
+        "n_features": floor.n_features,
+        "dev_accuracy": floor.dev_accuracy,
+    }
+    _write_baseline(a, scored, answers, "ngram_logistic_regression", details)
+
+
+@verb(
+    files=BASELINE,
+    many=("--scored",),
+    options=NAME | ANSWERS,
+)
+def score_constant(a: argparse.Namespace) -> None:
+    """Score the audio-free baseline of a generation: the best constant answer."""
+    from speechprompt.constant import choose_constant
+    from speechprompt.tasks.labels import read_examples, read_labels
+
+    labels = read_labels(a.train, a.type, a.labels)
+    train, dev = (read_examples(path, labels, encode=False) for path in (a.train, a.dev))
+    scored = {_split(path): read_examples(path, labels, encode=False) for path in a.scored}
+    answer = choose_constant(a.type, train.references, dev.references)
+    answers = {
+        split: ([answer] * len(examples), [0.0] * len(examples))
+        for split, examples in scored.items()
+    }
+    _write_baseline(a, scored, answers, "constant", {"answer": answer})
+
+
+@verb(
+    files={
+        "prompt": "trained prompt",
+        "--unit-lm": "unit LM",
+        "--floor": "predictions of the floor on the same splits",
+        **SCORED,
+    },
+    many=("--scored",),
+    options=NAME,
+    block=DecodingSettings,
+    compute=True,
+)
+def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
+    """Answer the scored splits with a trained prompt and measure."""
+    from speechprompt.decode import predict
+    from speechprompt.evaluate import describe, prompt_hashes, write_metrics, write_predictions
+    from speechprompt.files import read_json, read_tensor_metadata
+    from speechprompt.task_model import load_task_model
+    from speechprompt.tasks.labels import read_examples, restore_labels
+
+    described = read_tensor_metadata(a.prompt)
+    labels = restore_labels(described["answers"])
+    # One, or the unit LM refuses those that are not its own.
+    codebooks = {read_json(path)["codebook_sha256"] for path in a.scored}
+    for codebook in codebooks:
+        task = load_task_model(a.prompt, a.unit_lm, codebook, device=a.device)
+    splits = {}
+    for path in a.scored:
+        examples = read_examples(path, labels, encode=False)
+        answers = predict(task, examples.units, utt_ids=examples.utt_ids, **decoding.model_dump())
+        rows = _rows(examples, [labels.decode(row) for row in answers.labels], answers.scores)
+        if labels.allowed is not None and task.verbalizer.kind != "learnable":
+            # A learnable verbalizer's labels are no units, so nothing can be decoded freely.
+            free = answers if decoding.free else predict(task, examples.units, free=True)
+            rows["invalid"] = ~free.valid
+        splits[_split(path)] = rows
+    write_predictions(
+        a.predictions,
+        splits,
+        task_type=labels.type,
+        columns=labels.columns,
+        method=described["method"],
+    )
+    metrics = write_metrics(
+        a.metrics,
+        [a.predictions],
+        task=a.name,
+        method=described["method"],
+        baselines=[a.floor],
+        trainable_parameters=described["trainable_parameters"],
+        seeds=[described["seed"]],
+        details={"training": described["training"]},
+        hashes=prompt_hashes(a.prompt, described),
+    )
+    log(describe(metrics))
+
+
+@verb(
+    files={
+        "seeds": "folder of each seed, the published one first",
+        "--floor": "predictions of the floor on the same splits",
+        "--out": "metrics.json to write",
+    },
+    many=("seeds",),
+)
+def summarise_seeds(a: argparse.Namespace) -> None:
+    """Score a method over its seeds."""
+    from speechprompt.evaluate import describe, write_summary
+
+    log(describe(write_summary(a.out, a.seeds, [a.floor])))
+
+
+@verb(
+    files={
+        "seed": "folder of the seed whose prompt is published",
+        "--summary": "metrics.json over the seeds",
+        "--out": "one-line score to write; the rest goes beside it",
+    },
+)
+def publish_task(a: argparse.Namespace) -> None:
+    """Publish a prompt, its predictions, the scores over the seeds, and the one-line score."""
+    from speechprompt.evaluate import describe, publish
+
+    log(describe(publish(a.seed, a.summary, a.out)))
+
+
+@verb(
+    files={"metrics": "metrics.json of every task and method", "--out": "table to write, .md"},
+    many=("metrics",),
+    options={
+        "--published": {
+            "type": json.loads,
+            "default": {},
+            "help": "JSON: published percentages by task and method",
+        }
+    },
+)
+def write_table(a: argparse.Namespace) -> None:
+    """Write the table of results, as Markdown and beside it as Parquet."""
+    from speechprompt.table import write_table
+
+    write_table(a.metrics, a.out, a.out.with_suffix(".parquet"), a.published)
+
+
+@verb(
+    files={"curve": "learning curve", "--out": "picture to write"},
+    options={"--title": {"required": True, "help": "title of the picture"}},
+)
+def plot_curve(a: argparse.Namespace) -> None:
+    """Draw the learning curve of a training."""
+    from speechprompt.report import plot_learning_curve
+
+    plot_learning_curve(a.curve, a.out, a.title)
+
+
+@verb(
+    files={"predictions": "predictions of a classification", "--out": "picture to write"},
+    options={"--title": {"required": True, "help": "title of the picture"}},
+)
+def plot_confusion(a: argparse.Namespace) -> None:
+    """Draw the confusion matrix of a classification."""
+    from speechprompt.report import plot_confusion_matrix
+
+    plot_confusion_matrix(a.predictions, a.out, a.title)
+
+
+@verb(
+    files={
+        "predictions": "predictions files of one task, of any methods and seeds",
+        "--out": "picture to write; the numbers go beside it as Parquet",
+    },
+    many=("predictions",),
+    options={"--title": {"required": True, "help": "title of the picture"}},
+)
+def plot_error_by_length(a: argparse.Namespace) -> None:
+    """Draw the character error rate against the length of the reference, by method."""
+    from speechprompt.files import write_parquet
+    from speechprompt.lengths import error_by_length
+    from speechprompt.report import plot_error_by_length
+
+    table = error_by_length(a.predictions)
+    write_parquet(a.out.with_suffix(".parquet"), table)
+    plot_error_by_length(table, a.out, a.title)
+
+
+@verb(files={"predictions": "predictions files of disjoint utterances"}, many=("predictions",))
+def pool_scores(a: argparse.Namespace) -> None:
+    """Print the main metric over several predictions files together, such as speakers left out."""
+    from speechprompt.evaluate import pool_predictions
+
+    score = pool_predictions(a.predictions)
+    low, high = (100 * bound for bound in score.interval)
+    print(f"{100 * score.value:.2f} % [{low:.2f}, {high:.2f}] of {score.n}")
+
+
+def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details) -> None:
+    from speechprompt.evaluate import write_metrics, write_predictions
+
+    rows = {split: _rows(examples, *answers[split]) for split, examples in scored.items()}
+    write_predictions(a.predictions, rows, task_type=a.type, columns=a.labels, method=method)
+    write_metrics(a.metrics, [a.predictions], task=a.name, method=method, details=details)
+
+
+def _split(index: Path) -> str:
+    from speechprompt.files import read_json
+
+    return read_json(index)["split"]
+
+
+def _rows(examples, answers, scores) -> dict:
+    from speechprompt.evaluate import mark_repeats
+
+    return {
+        "utt_id": examples.utt_ids,
+        "reference": examples.references,
+        "prediction": answers,
+        "score": scores,
+        "is_repeat": mark_repeats(examples.units, examples.references),
+    }

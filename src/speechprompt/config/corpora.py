@@ -1,0 +1,188 @@
+"""Corpora: one block per kind; a kind is added here and to ``AnyCorpus``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from speechprompt.config.fields import Block, Count, Name, Share
+
+__all__ = [
+    "AnyCorpus",
+    "AudioSnipsCorpus",
+    "Corpus",
+    "CsvCorpus",
+    "FluentSpeechCommandsCorpus",
+    "FsddCorpus",
+    "LibriSpeechCorpus",
+    "PublishedCorpus",
+    "SpeechCommandsCorpus",
+    "SyntheticCorpus",
+    "UnitsCorpus",
+]
+
+LibriSpeechSubset = Literal[
+    "train-clean-100",
+    "train-clean-360",
+    "train-other-500",
+    "dev-clean",
+    "dev-other",
+    "test-clean",
+    "test-other",
+]
+
+
+class Corpus(Block):
+    """What all corpora share: the splits that training, selection and scoring use."""
+
+    @property
+    def dev_split(self) -> str:
+        """The split that early stopping and every choice look at."""
+        return "valid"
+
+    @property
+    def scored_splits(self) -> list[str]:
+        """The splits that are scored once at the end; the last one gives the main metric."""
+        return ["test"]
+
+    @property
+    def splits(self) -> list[str]:
+        """All splits, training first."""
+        return ["train", *dict.fromkeys([self.dev_split, *self.scored_splits])]
+
+
+class SyntheticCorpus(Corpus):
+    """Speech for one of the four tasks, spoken by eSpeak NG."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    task: Literal["keyword_spotting", "intent_classification", "transcription", "slot_filling"] = (
+        Field(
+            "keyword_spotting",
+            description="what is spoken; its label columns are, in this order: `label`; `action`, "
+            "`object`, `location`, `text`; `text`; `text`, `tags`, `intent`",
+        )
+    )
+    n_train: Count = Field(3600, description="training utterances")
+    n_valid: Count = Field(600, description="validation utterances, voices of their own")
+    n_test: Count = Field(1200, description="test utterances, voices of their own")
+
+
+class CsvCorpus(Corpus):
+    """Own recordings: a table with the columns path, split, optionally speaker, then labels."""
+
+    kind: Literal["csv"] = "csv"
+    table: str = Field(description="CSV or TSV file; its paths are relative to its folder")
+    valid_fraction: Share = Field(
+        0.1, description="share of train taken as valid where the table has no valid rows"
+    )
+
+
+class PublishedCorpus(Corpus):
+    """A published corpus: downloaded and checked, or a copy that is there already."""
+
+    root: str | None = Field(None, description="folder with a copy; null downloads the corpus")
+
+    @property
+    def folders(self) -> list[str] | None:
+        """The folders that the splits are made of; None is all that the corpus has."""
+        return None
+
+
+class FsddCorpus(PublishedCorpus):
+    """The Free Spoken Digit Dataset: digits by several speakers, label column `digit`."""
+
+    kind: Literal["fsdd"] = "fsdd"
+    test_speaker: str | None = Field(
+        None, description="speaker left out for test; null takes the official split"
+    )
+    valid_fraction: Share = Field(0.1, description="share of train taken as valid")
+
+
+class SpeechCommandsCorpus(PublishedCorpus):
+    """Speech Commands v0.01 and its test archive: twelve classes, label column `label`."""
+
+    kind: Literal["speech_commands"] = "speech_commands"
+    n_silence: Count = Field(
+        5000,
+        description="seeded crops of the noises: some 80 % go to train, 10 % to valid",
+    )
+
+
+class FluentSpeechCommandsCorpus(PublishedCorpus):
+    """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
+
+    kind: Literal["fluent_speech_commands"] = "fluent_speech_commands"
+
+
+class LibriSpeechCorpus(PublishedCorpus):
+    """LibriSpeech: read English, label column `text`."""
+
+    kind: Literal["librispeech"] = "librispeech"
+    train: list[LibriSpeechSubset] = Field(
+        ["train-clean-100"], min_length=1, description="subsets of train"
+    )
+    valid: list[LibriSpeechSubset] = Field(
+        ["dev-clean"], min_length=1, description="subsets of valid"
+    )
+    test: list[LibriSpeechSubset] = Field(
+        ["test-clean"], min_length=1, description="subsets of test"
+    )
+
+    @property
+    def folders(self) -> list[str]:
+        """The subsets of all splits."""
+        return [*self.train, *self.valid, *self.test]
+
+    @model_validator(mode="after")
+    def _check_disjoint(self) -> Self:
+        if repeated := [name for name in self.folders if self.folders.count(name) > 1]:
+            raise ValueError(f"the subset {repeated[0]!r} is named more than once")
+        return self
+
+
+class AudioSnipsCorpus(PublishedCorpus):
+    """Audio SNIPS in SUPERB's form: label columns `text`, `tags` (one per word) and `intent`."""
+
+    kind: Literal["audio_snips"] = "audio_snips"
+
+
+class UnitsCorpus(Corpus):
+    """Already quantised text: `units <s> labels` or `file|units|labels` lines."""
+
+    kind: Literal["units"] = "units"
+    codebook: Name = Field(description="the external codebook the units belong to")
+    train: str = Field(description="file of training lines")
+    valid: str = Field(description="file of validation lines, scored once at the end")
+    test: str | None = Field(None, description="file of test lines, scored once at the end")
+    columns: list[str] = Field(["label"], description="names of the labels in a line, in order")
+    label_names: list[str] | None = Field(
+        None, description="names of the label indices; null keeps the numbers"
+    )
+    deduplicate: bool = Field(True, description="keep repeated training lines once")
+    dev_fraction: Share = Field(
+        0.1, description="share of train, by hash of the unit string, that all choices look at"
+    )
+
+    @property
+    def dev_split(self) -> str:
+        """A slice of train, so that valid stays unseen until it is scored."""
+        return "dev" if self.dev_fraction else "valid"
+
+    @property
+    def scored_splits(self) -> list[str]:
+        """Valid and, where a file is given, test."""
+        return ["valid", "test"] if self.test else ["valid"]
+
+
+AnyCorpus = Annotated[
+    SyntheticCorpus
+    | CsvCorpus
+    | FsddCorpus
+    | SpeechCommandsCorpus
+    | FluentSpeechCommandsCorpus
+    | LibriSpeechCorpus
+    | AudioSnipsCorpus
+    | UnitsCorpus,
+    Field(discriminator="kind"),
+]

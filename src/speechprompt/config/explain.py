@@ -1,0 +1,59 @@
+"""Pydantic's errors in the configuration's own words: the key's path and what is accepted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from speechprompt.config.corpora import AnyCorpus
+from speechprompt.config.fields import members
+from speechprompt.config.models import AnyCodebook, AnyEncoder
+from speechprompt.config.setup import Config
+
+__all__ = ["explain"]
+
+
+def explain(entry: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors."""
+    # Pydantic names the chosen member of a union in the path; it is no key of the file.
+    kinds = members(AnyCorpus) | members(AnyEncoder) | members(AnyCodebook)
+    location = [str(part) for part in entry["loc"]]
+    parts = [p for i, p in enumerate(location) if not (i == 2 and p in kinds)]
+    path = ".".join(part for part in parts if part != "[key]")
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        accepted = ", ".join(_accepted_keys(location))
+        return f"{path}: unknown key; accepted here: {accepted}"
+    if entry["type"] == "string_pattern_mismatch":
+        return f"{path}: a name has only letters, digits, '-' and '_', found {entry['input']!r}"
+    if entry["type"] in ("value_error", "missing", "union_tag_not_found"):
+        # Ours may start with a key inside the block.
+        key = re.split(r"[.:]", message)[0]
+        joint = "." if key in _accepted_keys([*location, key]) else ": "
+        return f"{path}{joint}{message}" if path else message
+    return f"{path}: {message}, found {entry['input']!r}"
+
+
+def _accepted_keys(location: list[str]) -> list[str]:
+    """Keys accepted in the block that holds the last element of ``location``."""
+    schema = Config.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location[:-1]:
+        node = _descend(schema, node, part)
+    return sorted(_resolve(schema, node).get("properties", {}))
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        node = schema["$defs"][re.sub(r"^#/\$defs/", "", node["$ref"])]
+    return node
+
+
+def _descend(schema: dict[str, Any], node: dict[str, Any], part: str) -> dict[str, Any]:
+    node = _resolve(schema, node)
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    if part in mapping:
+        return {"$ref": mapping[part]}
+    by_name = next(iter(node.get("patternProperties", {}).values()), {})
+    return node.get("properties", {}).get(part) or by_name

@@ -1,0 +1,40 @@
+"""What all blocks of the configuration share: strictness and the types of their values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Block",
+    "Count",
+    "Name",
+    "NotNegative",
+    "Positive",
+    "Precision",
+    "Schedule",
+    "Seed",
+    "Share",
+    "members",
+]
+
+Precision = Literal["fp32", "bf16", "auto"]
+Schedule = Literal["constant", "inverse_sqrt", "cosine"]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+class Block(BaseModel):
+    """A block of the configuration: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def members(union: Any) -> dict[str, type[Block]]:
+    """The blocks of a union that ``kind`` tells apart, by kind."""
+    return {block.model_fields["kind"].default: block for block in get_args(get_args(union)[0])}

@@ -1,0 +1,161 @@
+"""Tasks: what to predict, the prompt, its training, and decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from speechprompt.config.fields import (
+    Block,
+    Count,
+    Name,
+    NotNegative,
+    Positive,
+    Precision,
+    Schedule,
+    Share,
+)
+
+__all__ = ["DecodingSettings", "FinetuningSettings", "PromptSettings", "Task", "TrainingSettings"]
+
+Method = Literal["prompt", "finetune"]
+LABEL_COLUMNS = {
+    "classification": ["label"],
+    "transcription": ["text"],
+    "slot_filling": ["text", "tags"],
+}
+SCORE_FILES = {"classification": "acc.txt", "transcription": "wer.txt", "slot_filling": "f1.txt"}
+
+
+class PromptSettings(Block):
+    """The trained prompt."""
+
+    mode: Literal["deep", "input", "both", "infix"] = Field(
+        "deep", description="rows in every layer, at the input, both, or at the separator"
+    )
+    length: Count = Field(20, description="prompt rows, per layer with deep rows")
+    layers: list[int] | None = Field(
+        None, description="layers with deep rows, from 0; null is every layer"
+    )
+    dropout: Share = Field(0.1, description="dropout on the prompt rows")
+    init: Literal["normal", "hidden"] = Field(
+        "normal", description="random as published, or hidden rows of the LM on train utterances"
+    )
+
+
+class TrainingSettings(Block):
+    """Training of the prompt."""
+
+    lr: Positive = Field(0.02, description="peak learning rate of Adam")
+    weight_decay: NotNegative = Field(0.0, description="weight decay; above 0 it is AdamW")
+    clip: NotNegative = Field(1.0, description="largest norm of the gradient; 0 is no limit")
+    schedule: Schedule = Field("cosine", description="of the learning rate")
+    warmup: int = Field(100, ge=0, description="updates until the peak learning rate")
+    batch_size: Count = Field(32, description="utterances in one update")
+    micro_tokens: Count = Field(
+        2048, description="units computed at once: less takes less memory, more accumulation"
+    )
+    epoch_size: Count | None = Field(
+        None, description="utterances drawn per epoch; null is as many as there are"
+    )
+    max_epochs: Count = Field(20, description="most passes over train")
+    patience: Count = Field(8, description="epochs without a better dev loss before stopping")
+    precision: Precision = Field("auto", description="of the LM; prompt and loss are fp32")
+
+
+class FinetuningSettings(TrainingSettings):
+    """Training of the whole LM (FT-LM); its dropout is the prompt's."""
+
+    lr: Positive = Field(5e-4, description="peak learning rate of Adam")
+    schedule: Schedule = Field("inverse_sqrt", description="of the learning rate")
+
+
+class DecodingSettings(Block):
+    """How answers are found."""
+
+    beam: Count = Field(1, description="hypotheses kept; 1 is greedy")
+    free: bool = Field(
+        False, description="greedy over all units as published, not the task's labels only"
+    )
+    max_length: Count = Field(400, description="longest generated answer, in labels")
+    length_penalty: NotNegative = Field(
+        1.0, description="beams are ranked by log-probability over length to this power"
+    )
+
+
+class Task(Block):
+    """A task: a corpus, what to predict, and how."""
+
+    corpus: Name = Field(description="name under `corpora`")
+    lm: Name = Field(description="name under `lm`")
+    type: Literal["classification", "transcription", "slot_filling"] = Field(
+        "classification", description="form of the answer"
+    )
+    labels: list[str] = Field(
+        [],
+        description="label columns, in order; by type: label; text; text and tags",
+    )
+    method: Method = Field(
+        "prompt", description="train a prompt, or the whole LM without one (FT-LM)"
+    )
+    compare: list[Method] = Field(
+        [], description="further methods, trained for the table and the pictures"
+    )
+    published: dict[str, Positive] = Field(
+        {}, description="published results in percent by method, for the table"
+    )
+    balance: bool = Field(False, description="sample the classes of train equally often")
+    verbalizer: Literal["frequency", "random", "learnable"] = Field(
+        "frequency", description="how labels get their units"
+    )
+    prompt: PromptSettings = PromptSettings()
+    training: TrainingSettings = TrainingSettings()
+    finetuning: FinetuningSettings = FinetuningSettings()
+    decoding: DecodingSettings = DecodingSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_labels(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and not value.get("labels"):
+            columns = LABEL_COLUMNS.get(value.get("type", "classification"), [])
+            return {**value, "labels": columns}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        n_expected = len(LABEL_COLUMNS[self.type])
+        if self.type != "classification" and len(self.labels) != n_expected:
+            columns = " and ".join(LABEL_COLUMNS[self.type])
+            raise ValueError(f"labels: {self.type} reads {columns}, found {self.labels}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels: a column is named twice: {self.labels}")
+        if self.verbalizer == "learnable" and (
+            self.type != "classification" or len(self.labels) > 1
+        ):
+            found = self.type if self.type != "classification" else f"{len(self.labels)} columns"
+            raise ValueError(
+                "verbalizer: learnable works for classification with one label column, found "
+                f"{found}; use frequency or random"
+            )
+        if self.balance and self.type != "classification":
+            raise ValueError(f"balance: evens out classes, and {self.type} has none")
+        if self.decoding.free and (self.decoding.beam > 1 or self.verbalizer == "learnable"):
+            raise ValueError("decoding.free: is greedy and over units: no beam, no learnable")
+        return self
+
+    @property
+    def score_file(self) -> str:
+        """Name of the one-line score."""
+        return SCORE_FILES[self.type]
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods to train, the published one first."""
+        return list(dict.fromkeys([self.method, *self.compare]))
+
+    def trained_by(self, method: str) -> Task:
+        """The task as one method trains it: that method, and ``training`` its settings."""
+        settings = self.finetuning if method == "finetune" else self.training
+        return self.model_copy(update={"method": method, "training": settings})

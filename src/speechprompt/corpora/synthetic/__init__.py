@@ -1,0 +1,97 @@
+"""Synthetic corpora, spoken by eSpeak NG: one module per task says what is spoken.
+
+The acoustics are the same in all (``speech``). No voice is heard in two splits, and for one seed
+the voices' split is the same in every task.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from speechprompt.corpora.synthesis import TABLE, synthesise_corpus
+from speechprompt.corpora.table import prepare_table
+from speechprompt.digest import digest
+from speechprompt.errors import ConfigError
+
+__all__ = ["SYNTHETIC_TASKS", "prepare_synthetic", "synthesise"]
+
+# Also the modules' names. A new task is a module with ``plan``, and a name here.
+SYNTHETIC_TASKS = ("keyword_spotting", "intent_classification", "transcription", "slot_filling")
+
+
+def synthesise(
+    task: str,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    n_train: int = 3600,
+    n_valid: int = 600,
+    n_test: int = 1200,
+    processes: int = 1,
+) -> Path:
+    """Make the recordings of a task and their table.
+
+    Args:
+        task: One of :data:`SYNTHETIC_TASKS`.
+        out_dir: Folder of the corpus; a finished or unfinished one is continued or kept where its
+            parameters are the same, and made anew where they are not.
+        seed: Seed of the voices' split, the texts, deliveries and noises.
+        n_train: Utterances of train, the classes evenly; likewise the following.
+        n_valid: Utterances of valid.
+        n_test: Utterances of test.
+        processes: Utterances made at a time; the result does not depend on it.
+
+    Returns:
+        The table, ``out_dir/corpus.csv``: ``path``, ``split``, ``speaker``, then the task's labels:
+        ``label``; ``action``, ``object``, ``location``, ``text``; ``text``; or ``text``, ``tags``,
+        ``intent``.
+
+    Raises:
+        ConfigError: the task is not known.
+        CorpusError: the folder holds something else.
+        SpeechError: eSpeak NG fails.
+    """
+    if task not in SYNTHETIC_TASKS:
+        known = ", ".join(SYNTHETIC_TASKS)
+        raise ConfigError(f"synthetic corpus: expected a task of {known}, found {task!r}")
+    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
+    module = f"corpora.synthetic.{task}"
+    parameters = {
+        "corpus": task,
+        "seed": seed,
+        **{f"n_{split}": size for split, size in sizes.items()},
+        "espeakng-loader": version("espeakng-loader"),
+        "source": digest("corpora.synthesis", module),
+    }
+    utterances = import_module(f"speechprompt.{module}").plan(seed, sizes)
+    return synthesise_corpus(out_dir, utterances, parameters, processes=processes)
+
+
+def prepare_synthetic(
+    root: str | Path,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    max_rejected: float = 0.01,
+    threads: int = 1,
+) -> dict[str, int]:
+    """Turn a synthesised corpus into manifests.
+
+    Args:
+        root: Folder that :func:`synthesise` filled.
+        out_dir: Folder of the manifests.
+        seed: See :func:`~speechprompt.corpora.manifest.write_manifests`, as for the following.
+        max_rejected: Largest share of unusable recordings that is passed over.
+        threads: Recordings decoded at a time.
+
+    Returns:
+        Utterances per split.
+
+    Raises:
+        CorpusError: the folder has no finished corpus, or as for ``write_manifests``.
+    """
+    return prepare_table(
+        Path(root) / TABLE, out_dir, seed=seed, max_rejected=max_rejected, threads=threads
+    )

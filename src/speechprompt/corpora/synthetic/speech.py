@@ -1,0 +1,136 @@
+"""What every synthetic task shares: a voice says something, in noise, at some level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechprompt.audio import SAMPLE_RATE, resample
+from speechprompt.corpora import espeak
+from speechprompt.corpora.acoustics import (
+    NOISE_COLOURS,
+    add_noise,
+    colour_spectrum,
+    make_noise,
+    scale_to,
+)
+from speechprompt.corpora.manifest import SPLITS, Recording
+from speechprompt.corpora.synthesis import Utterance
+from speechprompt.corpora.voices import Delivery, Voice, assign_voices
+
+__all__ = ["Sentence", "background", "plan_sentences", "record", "say", "tilt", "voices_of"]
+
+SNR_DB = (15.0, 40.0)
+LEVEL_DB = (-36.0, -16.0)
+TILT_DB = (-2.5, 2.5)
+# Silence before and after a sentence, in samples.
+MARGIN = (SAMPLE_RATE // 10, 3 * SAMPLE_RATE // 10)
+# Sentences are a multiple of this long, as Fourier transforms of odd lengths are slow.
+FAST_LENGTH = SAMPLE_RATE // 20
+# Noise is made in few lengths, as what colours it is kept for each.
+NOISE_LENGTH = SAMPLE_RATE // 2
+# Quieter than this below the peak counts as silence around speech.
+TRIM_DB = 55.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence(Utterance):
+    """A sentence at its natural length; its label ``text`` is what the voice says.
+
+    ``seed`` draws its delivery and its surroundings.
+    """
+
+    voice: Voice
+    seed: tuple[int, ...]
+
+    def render(self, speaker: espeak.Speaker) -> np.ndarray:
+        """The sentence in noise, a little silence around it, float32 at 16 kHz."""
+        generator = np.random.default_rng(self.seed)
+        text = self.recording.labels["text"].lower()
+        spoken = say(speaker, text, self.voice, generator)
+        before, after = (int(margin) for margin in generator.integers(*MARGIN, size=2))
+        n_samples = _whole(before + len(spoken) + after, FAST_LENGTH)
+        padded = np.pad(spoken, (before, n_samples - before - len(spoken)))
+        active = slice(before, before + len(spoken))
+        noise = background(generator, n_samples)
+        return record(generator, tilt(generator, padded), noise, active)
+
+
+def voices_of(seed: int) -> dict[str, list[Voice]]:
+    """The voices of each split: for one seed the same in every task, so that no voice of any
+    task's test is heard in any task's train.
+    """
+    return assign_voices(np.random.default_rng(seed))
+
+
+def plan_sentences(
+    seed: int, stream: int, labels: Mapping[str, Sequence[Mapping[str, str]]]
+) -> list[Sentence]:
+    """Give every sentence a voice.
+
+    Args:
+        seed: Seed of the corpus.
+        stream: Number of the task, which tells its draws from other tasks'.
+        labels: Split -> the labels of its sentences; ``text`` is what is said.
+    """
+    voices = voices_of(seed)
+    plan = []
+    for number, split in enumerate(SPLITS):
+        for index, row in enumerate(labels[split]):
+            generator = np.random.default_rng((seed, stream, number, index, 0))
+            voice = voices[split][generator.integers(len(voices[split]))]
+            path = f"{split}/{voice.name}-{index:05d}.wav"
+            recording = Recording(path, split, row, voice.name)
+            plan.append(Sentence(recording, voice, (seed, stream, number, index, 1)))
+    return plan
+
+
+def say(
+    speaker: espeak.Speaker, text: str, voice: Voice, generator: np.random.Generator
+) -> np.ndarray:
+    """A text in some delivery, float32 at 16 kHz, without silence around it."""
+    delivery = Delivery.draw(generator)
+    spoken = speaker.synthesise(
+        text,
+        voice.accent,
+        voice.variant,
+        rate=delivery.rate,
+        pitch=delivery.pitch,
+        pitch_range=delivery.pitch_range,
+    )
+    return _trim(resample(spoken, espeak.SAMPLE_RATE, SAMPLE_RATE))
+
+
+def tilt(generator: np.random.Generator, speech: np.ndarray) -> np.ndarray:
+    """Speech through some microphone at some distance."""
+    return colour_spectrum(speech, generator.uniform(*TILT_DB), SAMPLE_RATE)
+
+
+def background(generator: np.random.Generator, n_samples: int) -> np.ndarray:
+    """A mixture of two noises, float32 ``[n_samples]`` with root mean square 1."""
+    n_made = _whole(n_samples, NOISE_LENGTH)
+    colours = generator.choice(list(NOISE_COLOURS), size=2)
+    first, second = (make_noise(generator, n_made, str(c), SAMPLE_RATE) for c in colours)
+    mixed = (first + np.float32(generator.uniform(0, 1)) * second)[:n_samples]
+    return mixed / np.sqrt(np.mean(mixed**2))
+
+
+def record(
+    generator: np.random.Generator, speech: np.ndarray, noise: np.ndarray, active: slice
+) -> np.ndarray:
+    """Speech in noise as long, at some ratio to it where it is active, and at some level."""
+    mixed = add_noise(speech, noise, generator.uniform(*SNR_DB), active)
+    return scale_to(mixed, generator.uniform(*LEVEL_DB))
+
+
+def _whole(n_samples: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-n_samples // step) * step
+
+
+def _trim(waveform: np.ndarray) -> np.ndarray:
+    """Cut off the silence around speech."""
+    loud = np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-TRIM_DB / 20))
+    return waveform[loud[0] : loud[-1] + 1]

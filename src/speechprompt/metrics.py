@@ -1,0 +1,215 @@
+"""Metrics with SUPERB's definitions (Yang et al. 2021, arXiv 2105.01051), and their intervals.
+
+Every metric is a ratio of two sums over utterances, so that it can be computed, compared and
+resampled from two numbers per utterance, which predictions files keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from speechprompt.tasks.classification import SEPARATOR
+from speechprompt.tasks.sequences import parse_slots
+
+__all__ = [
+    "MAIN_METRIC",
+    "Metric",
+    "Score",
+    "count_errors",
+    "metrics_of",
+    "score",
+    "score_gain",
+    "slot_type_f1",
+    "slot_value_errors",
+]
+
+RESAMPLES = 2000
+MAIN_METRIC = {"classification": "acc", "transcription": "wer", "slot_filling": "f1"}
+
+
+class Score(BaseModel):
+    """A metric as a fraction, its 95 % bootstrap interval over utterances, and their number."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: float
+    interval: tuple[float, float]
+    n: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as a ratio of sums over utterances.
+
+    Attributes:
+        counted: column of what is summed.
+        total: column of what it is a share of; None is the number of utterances.
+        complement: whether the metric is one minus that share.
+        higher_is_better: which way is up.
+    """
+
+    counted: str
+    total: str | None = None
+    complement: bool = False
+    higher_is_better: bool = False
+
+    def value(self, counted: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """The metric from sums; where there is nothing to be wrong about, nothing is wrong."""
+        share = np.divide(counted, total, out=np.zeros(np.shape(counted)), where=total > 0)
+        return 1.0 - share if self.complement else share
+
+
+def metrics_of(columns: Sequence[str]) -> dict[str, Metric]:
+    """The metrics that a predictions file's columns give, the main one first.
+
+    ``acc``: the whole answer is right (for several columns SUPERB's intent accuracy), and
+    ``acc_{column}``; ``wer`` and ``cer``: edits over the reference's words and characters; ``f1``:
+    mean over utterances of the F1 of the sets of slot types; ``slot_value_cer``: edits of slot
+    values over their characters; ``invalid``: share whose free decoding is no possible answer.
+    """
+    known = {"f1": Metric("slot_type_f1", higher_is_better=True)}
+    known["acc"] = Metric("errors", complement=True, higher_is_better=True)
+    for name in columns:
+        if name.startswith("errors_"):
+            key = name.replace("errors", "acc", 1)
+            known[key] = Metric(name, complement=True, higher_is_better=True)
+    known["wer"] = Metric("word_errors", "words")
+    known["cer"] = Metric("character_errors", "characters")
+    known["slot_value_cer"] = Metric("slot_value_errors", "slot_value_characters")
+    known["invalid"] = Metric("invalid")
+    return {name: metric for name, metric in known.items() if metric.counted in columns}
+
+
+def count_errors(
+    task_type: str, columns: Sequence[str], references: Sequence[str], answers: Sequence[str]
+) -> dict[str, list[float]]:
+    """What the metrics need of every utterance, by column of the predictions file.
+
+    Args:
+        task_type: classification, transcription or slot_filling.
+        columns: the label columns.
+        references: right answers, written down.
+        answers: given answers, written down.
+    """
+    count: Callable[[str, str], dict[str, float]] = {
+        "classification": lambda truth, guess: _classified(columns, truth, guess),
+        "transcription": _transcribed,
+        "slot_filling": _filled,
+    }[task_type]
+    rows = [count(truth, guess) for truth, guess in zip(references, answers, strict=True)]
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+
+
+def slot_type_f1(reference: str, answer: str) -> float:
+    """F1 of the sets of slot types of two marked texts; 1 where both have none (SUPERB)."""
+    truth, guess = ({kind for kind, _ in parse_slots(text)[1]} for text in (reference, answer))
+    if not truth and not guess:
+        return 1.0
+    return 2 * len(truth & guess) / (len(truth) + len(guess))
+
+
+def slot_value_errors(reference: str, answer: str) -> tuple[int, int]:
+    """Edits and reference characters of the slot values of two marked texts (SUPERB).
+
+    Each reference value is compared with the answer's value of the same type that has the lowest
+    character error rate, or with nothing where the answer has no such slot.
+    """
+    errors = characters = 0
+    guesses = parse_slots(answer)[1]
+    for kind, value in parse_slots(reference)[1]:
+        candidates = [guess for other, guess in guesses if other == kind] or [""]
+        errors += min(_edits(jiwer.process_characters, value, guess) for guess in candidates)
+        characters += len(value)
+    return errors, characters
+
+
+def score(metric: Metric, columns: Mapping[str, np.ndarray], seed: int = 0) -> Score:
+    """A metric with a percentile bootstrap interval over utterances.
+
+    Args:
+        metric: what to compute.
+        columns: [n] or [seeds, n] per column; seeds are averaged per utterance.
+        seed: of the resampling.
+    """
+    counted, total = _sums(metric, columns)
+    draws = _resampled(metric, counted, total, seed)
+    return _scored(metric.value(counted.sum(), total.sum()), draws, counted.size)
+
+
+def score_gain(
+    metric: Metric,
+    columns: Mapping[str, np.ndarray],
+    baseline: Mapping[str, np.ndarray],
+    seed: int = 0,
+) -> Score:
+    """How much better than a baseline on the same utterances: above 0 is better, paired bootstrap.
+
+    Args:
+        metric: what to compare.
+        columns, baseline: see :func:`score`; the same utterances in the same order.
+        seed: of the resampling.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    ours, theirs = _sums(metric, columns), _sums(metric, baseline)
+    value = metric.value(*(x.sum() for x in ours)) - metric.value(*(x.sum() for x in theirs))
+    draws = _resampled(metric, *ours, seed) - _resampled(metric, *theirs, seed)
+    return _scored(sign * value, sign * draws, ours[0].size)
+
+
+def _sums(metric: Metric, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    counted = np.atleast_2d(columns[metric.counted]).astype(float).mean(axis=0)
+    if metric.total is None:
+        return counted, np.ones_like(counted)
+    return counted, np.atleast_2d(columns[metric.total]).astype(float).mean(axis=0)
+
+
+def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int) -> np.ndarray:
+    """The metric of every resample; the same seed and size draw the same utterances."""
+    rng, n = np.random.default_rng(seed), counted.size
+    draws = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    sums = np.array([(counted[rows].sum(), total[rows].sum()) for rows in draws])
+    return metric.value(sums[:, 0], sums[:, 1])
+
+
+def _scored(value: float, draws: np.ndarray, n: int) -> Score:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Score(value=float(value), interval=(float(low), float(high)), n=n)
+
+
+def _classified(columns: Sequence[str], truth: str, guess: str) -> dict[str, float]:
+    row = {"errors": int(truth != guess)}
+    if len(columns) > 1:
+        wanted, found = truth.split(SEPARATOR), guess.split(SEPARATOR)
+        found += [""] * (len(columns) - len(found))
+        triples = zip(columns, wanted, found, strict=True)
+        row |= {f"errors_{column}": int(a != b) for column, a, b in triples}
+    return row
+
+
+def _transcribed(truth: str, guess: str) -> dict[str, float]:
+    return {
+        "word_errors": _edits(jiwer.process_words, truth, guess),
+        "words": len(truth.split()),
+        "character_errors": _edits(jiwer.process_characters, truth, guess),
+        "characters": len(truth),
+    }
+
+
+def _filled(truth: str, guess: str) -> dict[str, float]:
+    errors, characters = slot_value_errors(truth, guess)
+    return {
+        "slot_type_f1": slot_type_f1(truth, guess),
+        "slot_value_errors": errors,
+        "slot_value_characters": characters,
+        **_transcribed(parse_slots(truth)[0], parse_slots(guess)[0]),
+    }
+
+
+def _edits(process: Callable, truth: str, guess: str) -> int:
+    found = process(truth, guess)
+    return found.substitutions + found.deletions + found.insertions

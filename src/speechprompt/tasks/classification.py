@@ -1,0 +1,111 @@
+"""Labels of a classification: one or several columns, every (column, value) one label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from speechprompt.errors import CorpusError
+from speechprompt.tasks.columns import read_column
+
+__all__ = ["SEPARATOR", "Classification"]
+
+SEPARATOR = " | "
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Label values per column; indices run on from column to column (paper, section 3.2).
+
+    Intent classification: action 0-5, object 6-19, location 20-23. Position i of an answer is a
+    label of column i. Written down, an answer is its values in the order of the columns, with
+    ``SEPARATOR`` between them.
+    """
+
+    type: ClassVar[str] = "classification"
+    columns: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def from_train(cls, table: pa.Table, columns: Sequence[str], origin: str) -> Classification:
+        """Collect the values of each column in order of first appearance in train.
+
+        Raises:
+            CorpusError: a column is missing or has a value that is empty or cannot be written
+                down; ``origin`` names the file.
+        """
+        values = []
+        for column in columns:
+            found = dict.fromkeys(read_column(table, column, origin))
+            if None in found or "" in found:
+                raise CorpusError(f"{origin}: label column {column!r} has an empty value")
+            wrong = next((v for v in found if len(columns) > 1 and SEPARATOR in v), None)
+            if wrong is not None:
+                raise CorpusError(f"{origin}: {column} {wrong!r}: a label has no {SEPARATOR!r}")
+            values.append(tuple(found))
+        return cls(tuple(columns), tuple(values))
+
+    @property
+    def names(self) -> list[str]:
+        """One name per label index; with several columns ``column=value``."""
+        if len(self.columns) == 1:
+            return list(self.values[0])
+        pairs = zip(self.columns, self.values, strict=True)
+        return [f"{column}={value}" for column, values in pairs for value in values]
+
+    @property
+    def allowed(self) -> list[list[int]]:
+        """Label indices allowed at each position of the answer."""
+        result, start = [], 0
+        for values in self.values:
+            result.append(list(range(start, start + len(values))))
+            start += len(values)
+        return result
+
+    def references(self, table: pa.Table, origin: str) -> list[str]:
+        """The answer of every row, written down.
+
+        Raises:
+            CorpusError: a row has a label that train never had; ``origin`` names the file.
+        """
+        found = []
+        for column, values in zip(self.columns, self.values, strict=True):
+            rows = read_column(table, column, origin)
+            unknown = next((i for i, value in enumerate(rows) if value not in values), None)
+            if unknown is not None:
+                raise CorpusError(
+                    f"{origin}: utterance {table['utt_id'][unknown].as_py()!r} has {column} "
+                    f"{rows[unknown]!r}, which train never had; train has: {', '.join(values)}"
+                )
+            found.append(rows)
+        return [self._write(row) for row in zip(*found, strict=True)]
+
+    def encode(self, answer: str) -> list[int]:
+        """Label indices of an answer."""
+        parts = [answer] if len(self.columns) == 1 else answer.split(SEPARATOR)
+        triples = zip(parts, self.values, self.allowed, strict=True)
+        return [allowed[values.index(part)] for part, values, allowed in triples]
+
+    def decode(self, indices: Sequence[int]) -> str:
+        """The answer behind label indices; empty where they are no possible answer."""
+        if len(indices) != len(self.columns):
+            return ""
+        triples = list(zip(indices, self.allowed, self.values, strict=True))
+        if any(index not in allowed for index, allowed, _ in triples):
+            return ""
+        return self._write([values[index - allowed[0]] for index, allowed, values in triples])
+
+    def state(self) -> dict[str, Any]:
+        """What :func:`~speechprompt.tasks.labels.restore_labels` needs."""
+        return {"type": self.type, "columns": self.columns, "values": self.values}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Classification:
+        """The labels that :meth:`state` describes."""
+        return cls(tuple(state["columns"]), tuple(map(tuple, state["values"])))
+
+    def _write(self, values: Sequence[str]) -> str:
+        return SEPARATOR.join(values)
