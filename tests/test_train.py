@@ -83,6 +83,25 @@ def test_the_written_prompt_is_the_best_one(lm, tmp_path):
     assert result.epochs in (12, result.best_epoch + 3)
 
 
+def test_units_are_left_out_in_training_only(lm, tmp_path, monkeypatch):
+    seen = {True: [], False: []}
+    original = train_module.TaskModel.losses
+
+    def losses(self, units, labels, prompt):
+        seen[torch.is_grad_enabled()] += [
+            (len(row), label) for row, label in zip(units, labels, strict=True)
+        ]
+        return original(self, units, labels, prompt)
+
+    monkeypatch.setattr(train_module.TaskModel, "losses", losses)
+    data, valid = learnable_examples(400), learnable_examples(40, seed=1)
+    run(lm, tmp_path, data, valid, max_epochs=2, unit_dropout=0.25)
+    whole = 2 * sum(map(len, data.units))
+    assert 0.7 * whole < sum(length for length, _ in seen[True]) < 0.8 * whole
+    assert sorted(label for _, label in seen[True]) == sorted(2 * data.labels)
+    assert sum(length for length, _ in seen[False]) == 2 * sum(map(len, valid.units))
+
+
 def test_patience_stops_and_the_file_says_how_it_ended(lm, tmp_path):
     result, path = run(lm, tmp_path, max_epochs=50, patience=2, lr=1.0)
     assert result.epochs == result.best_epoch + 2 < 50

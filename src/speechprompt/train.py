@@ -88,6 +88,7 @@ def train_prompt(
     epoch_size: int | None = None,
     patience: int = 10,
     balance: bool = False,
+    unit_dropout: float = 0.0,
     precision: Precision = "fp32",
     device: str = "cpu",
     compute_threads: int = 2,
@@ -124,6 +125,7 @@ def train_prompt(
         epoch_size: utterances drawn per epoch; as many as there are by default.
         patience: epochs without a better valid loss before stopping.
         balance: draw utterances with replacement so that every answer is equally likely.
+        unit_dropout: share of an utterance's units left out, drawn anew for every update.
         precision: of the LM's weights and activations; prompt and loss are always float32.
         device: cpu, cuda or auto.
         compute_threads: numeric threads; results may depend on their number in the last bits.
@@ -186,8 +188,9 @@ def train_prompt(
     def backward(batch: Sequence[int], update_seed: int) -> Sums:
         task.model.train(task.prompt is None)
         torch.manual_seed(update_seed)
-        pieces = micro_batches(lengths, batch, micro_tokens)
-        return _sums(task, train, pieces, update_seed)
+        drawn = _leave_out_units(train, batch, unit_dropout, update_seed)
+        pieces = micro_batches([lengths[i] for i in batch], range(len(batch)), micro_tokens)
+        return _sums(task, drawn, pieces, update_seed)
 
     parameters = task.named_parameters()
     data = [row for e in (train, valid) for rows in (e.units, e.labels) for row in rows]
@@ -284,6 +287,15 @@ def _draw(train: Examples, n: int, seed: int, epoch: int, balance: bool) -> np.n
         return generator.choice(len(train), n, p=weight / weight.sum())
     passes = -(-n // len(train))
     return np.concatenate([generator.permutation(len(train)) for _ in range(passes)])[:n]
+
+
+def _leave_out_units(train: Examples, batch: Sequence[int], share: float, seed: int) -> Examples:
+    """The utterances of a batch, each without a random share of its units."""
+    generator = np.random.default_rng(seed)
+    units = [train.units[i] for i in batch]
+    if share:
+        units = [row[generator.random(len(row)) >= share] for row in map(np.asarray, units)]
+    return Examples([train.utt_ids[i] for i in batch], units, [train.labels[i] for i in batch])
 
 
 def _check_lengths(task: TaskModel, splits: dict[str, Examples]) -> None:

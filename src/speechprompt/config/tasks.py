@@ -60,6 +60,9 @@ class TrainingSettings(Block):
     epoch_size: Count | None = Field(
         None, description="utterances drawn per epoch; null is as many as there are"
     )
+    unit_dropout: Share = Field(
+        0.0, description="share of each utterance's units left out at random, against overfitting"
+    )
     max_epochs: Count = Field(20, description="most passes over train")
     patience: Count = Field(8, description="epochs without a better dev loss before stopping")
     precision: Precision = Field("auto", description="of the LM; prompt and loss are fp32")
