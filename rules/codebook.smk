@@ -7,6 +7,8 @@ rule fit_codebook:
         "logs/fit_codebook/{codebook}.log",
     benchmark:
         "benchmarks/fit_codebook/{codebook}.tsv"
+    wildcard_constraints:
+        codebook=of_block("codebooks", KmeansCodebook),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1

@@ -147,17 +147,6 @@ def sampled_features(wildcards):
     return [path for corpus, folder in folders.items() for path in part_files(folder, corpus)]
 
 
-def encoder_settings(wildcards):
-    return CONFIG.encoders[wildcards.encoder].model_dump_json(
-        exclude={"sample_corpora", "sample_frames"}
-    )
-
-
-def encoder_weights(wildcards):
-    weights = getattr(CONFIG.encoders[wildcards.encoder], "weights", None)
-    return [weights] if weights else []
-
-
 def encoder_digest(wildcards):
     return digest("features", f"encoders.{CONFIG.encoders[wildcards.encoder].kind}")
 
@@ -216,6 +205,10 @@ def lm_inputs(wildcards):
         "units": [units_index(lm.codebook, corpus, "train") for corpus in lm.corpora],
         "codebook": codebook_source(lm.codebook),
     }
+
+
+def lm_codebook(wildcards):
+    return codebook_source(CONFIG.lm[wildcards.lm].codebook)
 
 
 def lm_options(wildcards):

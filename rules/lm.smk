@@ -8,6 +8,8 @@ rule pretrain_unit_lm:
         "logs/pretrain_unit_lm/{lm}.log",
     benchmark:
         "benchmarks/pretrain_unit_lm/{lm}.tsv"
+    wildcard_constraints:
+        lm=of_block("lm", UnitLmSettings),
     conda:
         "../envs/speechprompt.yaml"
     threads: LM_THREADS

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
 from speechprompt.config import load_config, parse_config, read_config
 from speechprompt.errors import ConfigError
 
+SET_UPS = sorted(path.name for path in (Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BASE = {
     "corpora": {
         "words": {"kind": "synthetic"},
@@ -57,6 +60,33 @@ def test_base_is_accepted_with_defaults():
         ("seeds", [1, 1], ["seeds", "twice"]),
         ("seeds", [], ["seeds"]),
         ("lm.small.codebook", "other", ["lm.small.corpora", "external"]),
+        ("encoders.mfcc.sample_corpora", [], ["encoders.mfcc.sample_corpora", "'k100'"]),
+        ("encoders.hubert", {"kind": "hubert"}, ["encoders.hubert.weights", "checkpoint"]),
+        (
+            "encoders.hubert",
+            {"kind": "hubert", "checkpoint": "hubert_base.pt"},
+            ["encoders.hubert.checkpoint", "'hubert_base.pt'", "hubert_base_ls960.pt"],
+        ),
+        (
+            "lm.gslm",
+            {"codebook": "k100", "checkpoint": "hubert100_lm.tgz", "trust": True},
+            ["lm.gslm.trust", "of one's own"],
+        ),
+        (
+            "codebooks.km",
+            {"encoder": "mfcc", "checkpoint": "mine/km.bin", "root": "models"},
+            ["codebooks.km.root", "published"],
+        ),
+        (
+            "lm.gslm",
+            {"codebook": "km100", "checkpoint": "hubert100_lm.tgz"},
+            ["lm.gslm.codebook", "'km100'", "k100"],
+        ),
+        (
+            "lm.gslm",
+            {"codebook": "k100", "checkpoint": "a/lm.tgz", "layers": 3},
+            ["lm.gslm.layers: unknown key", "checkpoint"],
+        ),
     ],
 )
 def test_wrong_value_is_refused_with_its_path(path, value, expected):
@@ -64,6 +94,21 @@ def test_wrong_value_is_refused_with_its_path(path, value, expected):
         parse_config(changed(path, value))
     for text in expected:
         assert text in str(caught.value)
+
+
+def test_a_block_with_a_checkpoint_is_imported():
+    values = changed("lm.small", {"codebook": "k100", "checkpoint": "mine/lm.tgz", "trust": True})
+    values["codebooks"]["k100"] = {"encoder": "mfcc", "checkpoint": "hubert_km100.bin"}
+    config = parse_config(values)
+    assert config.lm["small"].kind == config.codebooks["k100"].kind == "imported"
+    assert config.codebooks["k100"].published
+    assert not config.lm["small"].published
+
+
+@pytest.mark.parametrize("name", SET_UPS)
+def test_the_set_ups_that_come_along_are_accepted(name):
+    text = (Path(__file__).parents[1] / "configs" / name).read_text()
+    assert parse_config(yaml.safe_load(text)).tasks
 
 
 def test_learnable_verbalizer_needs_one_column():

@@ -1,8 +1,9 @@
 """Published files that a run may download: where they are, what they hash to, under what licence.
 
 Sums of Speech Commands and LibriSpeech: torchaudio's and TensorFlow Datasets' tables. Audio SNIPS:
-the object id of the file at its host. A file without a published sum is pinned by its first
-download (:func:`speechprompt.download.fetch`).
+the object id of the file at its host. HuBERT, CPC and their k-means models: SpeechPrompt's and
+textless-lib's tables. A file without a published sum is pinned by its first download
+(:func:`speechprompt.download.fetch`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 __all__ = ["ASSETS", "Asset"]
 
 GB = 10**9
+FAIR = "https://dl.fbaipublicfiles.com"
+PYTORCH = "https://download.pytorch.org/torchaudio/models"
+GSLM_LICENCE = "MIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Asset:
         sha256: Hex SHA-256, or None where none is published.
         size: Bytes, or None where not known.
         max_unpacked: Most bytes that an archive may unpack to; 0 for a file that is no archive.
+        is_model: Whether it is a model, not a corpus.
     """
 
     name: str
@@ -33,6 +38,7 @@ class Asset:
     sha256: str | None = None
     size: int | None = None
     max_unpacked: int = 0
+    is_model: bool = False
 
 
 def _librispeech(subset: str, sha256: str, size: int) -> Asset:
@@ -42,7 +48,23 @@ def _librispeech(subset: str, sha256: str, size: int) -> Asset:
     return Asset(name, url, "CC BY 4.0", sha256, size, max_unpacked=2 * size)
 
 
-_TABLE = (
+def _model(
+    name: str, path: str, sha256: str | None = None, licence: str = GSLM_LICENCE, host: str = FAIR
+) -> Asset:
+    return Asset(name, host + path, licence, sha256, is_model=True)
+
+
+def _kmeans(encoder: str, n_units: int, sha256: str) -> Asset:
+    path = f"/textless_nlp/gslm/{encoder}/km{n_units}/km.bin"
+    return _model(f"{encoder}_km{n_units}.bin", path, sha256)
+
+
+def _unit_lm(encoder: str, n_units: int) -> Asset:
+    name = f"{encoder}{n_units}_lm.tgz"
+    return _model(name, f"/textless_nlp/gslm/{encoder}/lm_km{n_units}/{name}")
+
+
+_CORPORA = (
     Asset(
         "fsdd.tar.gz",
         "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz",
@@ -119,4 +141,28 @@ _TABLE = (
     ),
 )
 
-ASSETS: dict[str, Asset] = {asset.name: asset for asset in _TABLE}
+_MODELS = (
+    _model(
+        "hubert_base_ls960.pt",
+        "/hubert/hubert_base_ls960.pt",
+        "1703cf8d2cdc76f8c046f5f6a9bcd224e0e6caf4744cad1a1f4199c32cac8c8d",
+    ),
+    _model("hubert_large_ll60k.pt", "/hubert/hubert_large_ll60k.pt"),
+    # The same models as torchaudio's pipelines publish them.
+    _model("hubert_fairseq_base_ls960.pth", "/hubert_fairseq_base_ls960.pth", host=PYTORCH),
+    _model("hubert_fairseq_large_ll60k.pth", "/hubert_fairseq_large_ll60k.pth", host=PYTORCH),
+    _model(
+        "cpc_big_ll6kh_top_ctc.pt",
+        "/textless_nlp/gslm/cpc/cpc_big_ll6kh_top_ctc.pt",
+        "73155dad5d7c986fe7b7f548050060a8e9cc9a0ffd111a22932f38c3e617c5b8",
+    ),
+    _kmeans("hubert", 50, "d01a7d5bc2c54b7b5f25f321ba525b4d230b06e3927f90bad0394198bc89f494"),
+    _kmeans("hubert", 100, "f14a3104615485381fc489701d6761c9abbdbb0d43607cf55518a1e2891023fe"),
+    _kmeans("hubert", 200, "b3c46c9cdd1707ad852dd53c359aa73942e79d53c432a9a8a419ed046408024b"),
+    _kmeans("cpc", 50, "c48be5717aebc08169aa5165d58267449b8c8568624a346bb9f4b26eac3b0240"),
+    _kmeans("cpc", 100, "077b96e010b1e87be627ef2bef0f5e5cdaa1c01722aa363b2dc0bb6a638e8b26"),
+    _kmeans("cpc", 200, "2d863d1c6f251d19e667998248c87642ecb5e3ffaa410e9ebfa64341db4f6de2"),
+    *(_unit_lm(encoder, k) for encoder in ("hubert", "cpc", "logmel") for k in (50, 100, 200)),
+)
+
+ASSETS: dict[str, Asset] = {asset.name: asset for asset in (*_CORPORA, *_MODELS)}

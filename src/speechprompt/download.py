@@ -19,7 +19,7 @@ from speechprompt.errors import AssetError
 from speechprompt.files import sha256_file, write_text
 from speechprompt.progress import log, progress
 
-__all__ = ["fetch", "recorded_sum"]
+__all__ = ["fetch", "link_copy", "recorded_sum"]
 
 PAUSES_SECONDS = (1, 4, 15, 60)
 ATTEMPTS = len(PAUSES_SECONDS) + 1
@@ -86,6 +86,27 @@ def recorded_sum(out: str | Path) -> str | None:
     if not words or len(words[0]) != 64:
         raise AssetError(f"{record}: expected a line 'SHA-256  name'; remove the file")
     return words[0]
+
+
+def link_copy(asset: Asset, root: str | Path, out: str | Path) -> None:
+    """Put a link to a copy of an asset where :func:`fetch` will check it.
+
+    Args:
+        asset: What it is a copy of.
+        root: Folder that holds it, under the asset's name or the one it is published under.
+        out: The link.
+
+    Raises:
+        AssetError: the folder has no such file.
+    """
+    names = (asset.name, asset.url.rsplit("/", 1)[-1])
+    copy = next((path for name in names if (path := Path(root) / name).is_file()), None)
+    if copy is None:
+        raise AssetError(f"{root}: expected {' or '.join(dict.fromkeys(names))} in this folder")
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    out.symlink_to(copy.resolve())
 
 
 def _record_path(out: Path) -> Path:

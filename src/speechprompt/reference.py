@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import members
-from speechprompt.config.models import AnyCodebook, AnyEncoder, UnitLmSettings
+from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm
 from speechprompt.config.tasks import (
     DecodingSettings,
     FinetuningSettings,
@@ -38,10 +38,10 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
             ("corpora", AnyCorpus),
             ("encoders", AnyEncoder),
             ("codebooks", AnyCodebook),
+            ("lm", AnyUnitLm),
         )
         for kind, block in members(union).items()
     ),
-    ("`lm.<name>`", UnitLmSettings),
     ("`tasks.<name>`", Task),
     ("`tasks.<name>.prompt`", PromptSettings),
     ("`tasks.<name>.training`", TrainingSettings),

@@ -8,7 +8,7 @@ import pytest
 
 from speechprompt import download
 from speechprompt.assets import ASSETS, Asset
-from speechprompt.download import fetch, recorded_sum
+from speechprompt.download import fetch, link_copy, recorded_sum
 from speechprompt.errors import AssetError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -172,3 +172,17 @@ def test_the_table_is_well_formed():
         assert item.url.startswith(("http://", "https://"))
         assert item.size is None or item.size < item.max_unpacked
         assert item.licence
+
+
+@pytest.mark.parametrize("name", ["data.bin", "f"])
+def test_a_copy_is_linked_to_and_checked(host, out, tmp_path, name):
+    own = asset(host.serve("f", CONTENT), sha256=SUM)
+    with pytest.raises(AssetError, match=r"expected data\.bin or f"):
+        link_copy(own, tmp_path, out)
+    (tmp_path / name).write_bytes(CONTENT)
+    link_copy(own, tmp_path, out)
+    assert fetch(own, out).resolve() == tmp_path / name
+    (tmp_path / name).write_bytes(CONTENT[1:])
+    with pytest.raises(AssetError, match="expected the SHA-256"):
+        fetch(own, out)
+    assert not host.requests

@@ -33,7 +33,7 @@ def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
         curve_path=a.curve,
         checkpoint_path=_checkpoint(a.out),
         seed=a.seed,
-        **lm.model_dump(exclude={"codebook", "corpora"}),
+        **lm.model_dump(exclude={"kind", "codebook", "corpora"}),
         device=a.device,
         compute_threads=a.compute_threads,
     )

@@ -1,9 +1,10 @@
-"""Verbs of the published corpora: one that downloads or links, one per corpus that prepares."""
+"""Verbs of what is published: downloads of models and corpora, and one per corpus that prepares."""
 
 from __future__ import annotations
 
 import argparse
 
+from speechprompt.assets import ASSETS
 from speechprompt.cli.preparing import REJECTED, report
 from speechprompt.cli.verb import verb
 from speechprompt.config.corpora import (
@@ -36,6 +37,27 @@ def download_corpus(a: argparse.Namespace) -> None:
     from speechprompt.corpora.collect import collect_corpus
 
     collect_corpus(a.kind, a.out, folders=a.folders, root=a.root)
+
+
+@verb(
+    files={"--out": "file to write", "--root": "folder that has the file already: it is linked to"},
+    optional=("--root",),
+    options={
+        "model": {
+            "choices": tuple(name for name, asset in ASSETS.items() if asset.is_model),
+            "metavar": "NAME",
+            "help": "which file: %(choices)s",
+        }
+    },
+)
+def download_model(a: argparse.Namespace) -> None:
+    """Download and check a published model file, or link to a copy of it."""
+    from speechprompt.download import fetch, link_copy
+
+    asset = ASSETS[a.model]
+    if a.root is not None:
+        link_copy(asset, a.root, a.out)
+    fetch(asset, a.out)
 
 
 @verb(

@@ -8,16 +8,18 @@ from typing import Any
 
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import members
-from speechprompt.config.models import AnyCodebook, AnyEncoder
+from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm
 from speechprompt.config.setup import Config
 
 __all__ = ["explain"]
+
+UNIONS = (AnyCorpus, AnyEncoder, AnyCodebook, AnyUnitLm)
 
 
 def explain(entry: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors."""
     # Pydantic names the chosen member of a union in the path; it is no key of the file.
-    kinds = members(AnyCorpus) | members(AnyEncoder) | members(AnyCodebook)
+    kinds = {kind for union in UNIONS for kind in members(union)}
     location = [str(part) for part in entry["loc"]]
     parts = [p for i, p in enumerate(location) if not (i == 2 and p in kinds)]
     path = ".".join(part for part in parts if part != "[key]")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from speechprompt.assets import ASSETS
 from speechprompt.config.fields import (
     Block,
     Count,
@@ -20,20 +21,58 @@ from speechprompt.config.fields import (
 __all__ = [
     "AnyCodebook",
     "AnyEncoder",
+    "AnyUnitLm",
     "Encoder",
     "ExternalCodebook",
     "HubertEncoder",
+    "Imported",
+    "ImportedCodebook",
+    "ImportedUnitLm",
     "KmeansCodebook",
     "MfccEncoder",
     "UnitLmSettings",
 ]
 
 
+class Imported(Block):
+    """A published model file, downloaded and verified, or a file of one's own."""
+
+    checkpoint: str | None = Field(
+        None, description="published file by its name, or the path of a file of one's own"
+    )
+    root: str | None = Field(
+        None, description="folder that holds the published file; then nothing is downloaded"
+    )
+    trust: bool = Field(
+        False, description="run whatever code a pickle of one's own holds; published ones never do"
+    )
+
+    @property
+    def published(self) -> bool:
+        """Whether the checkpoint is in the table of published files."""
+        return self.checkpoint in ASSETS
+
+    @model_validator(mode="after")
+    def _check_checkpoint(self) -> Self:
+        own = self.checkpoint is not None and not self.published
+        if own and "/" not in self.checkpoint:
+            known = ", ".join(asset.name for asset in ASSETS.values() if asset.is_model)
+            raise ValueError(
+                f"checkpoint: {self.checkpoint!r} is no published file, which are {known}; a file "
+                "of one's own is written with its folder"
+            )
+        if self.root is not None and not self.published:
+            raise ValueError("root: goes with a published checkpoint; others are paths themselves")
+        if self.trust and not own:
+            raise ValueError("trust: goes with a checkpoint of one's own")
+        return self
+
+
 class Encoder(Block):
     """What all encoders share."""
 
     sample_corpora: list[Name] = Field(
-        description="corpora whose train split gives the frames that codebooks are fitted on"
+        [], description="corpora whose train split gives the frames that codebooks are fitted on"
     )
     sample_frames: Count = Field(200_000, description="frames in that sample")
 
@@ -45,11 +84,24 @@ class MfccEncoder(Encoder):
     cmvn: bool = Field(True, description="normalise mean and variance over each utterance")
 
 
-class HubertEncoder(Encoder):
+class PretrainedEncoder(Encoder, Imported):
+    """An encoder with weights: a safetensors file, or a checkpoint that is imported into one."""
+
+    weights: str | None = Field(
+        None, description="safetensors file with weights and architecture, or give `checkpoint`"
+    )
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.weights is None) == (self.checkpoint is None):
+            raise ValueError("weights: give either weights or checkpoint")
+        return self
+
+
+class HubertEncoder(PretrainedEncoder):
     """HuBERT of any size: the output of one transformer layer, 50 frames/s."""
 
     kind: Literal["hubert"] = "hubert"
-    weights: str = Field(description="safetensors file with weights and architecture")
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
 
@@ -66,6 +118,15 @@ class KmeansCodebook(Block):
     deduplicate: bool = Field(True, description="collapse repeated units (the paper does)")
 
 
+class ImportedCodebook(Imported):
+    """A scikit-learn k-means model, as published beside GSLM (km.bin)."""
+
+    kind: Literal["imported"] = "imported"
+    encoder: Name = Field(description="name under `encoders`: the one that it was fitted on")
+    checkpoint: str = Field(description=Imported.model_fields["checkpoint"].description)
+    deduplicate: bool = Field(True, description="collapse repeated units (the paper does)")
+
+
 class ExternalCodebook(Block):
     """The codebook behind already quantised units: known only by its dictionary."""
 
@@ -73,12 +134,15 @@ class ExternalCodebook(Block):
     dictionary: str = Field(description="the unit LM's dict.txt that lists the units")
 
 
-AnyCodebook = Annotated[KmeansCodebook | ExternalCodebook, Field(discriminator="kind")]
+AnyCodebook = Annotated[
+    KmeansCodebook | ImportedCodebook | ExternalCodebook, Field(discriminator="kind")
+]
 
 
 class UnitLmSettings(Block):
     """A unit LM pre-trained on the train units of its corpora: no label, no other split."""
 
+    kind: Literal["pretrained"] = "pretrained"
     codebook: Name = Field(description="name under `codebooks`")
     corpora: list[Name] = Field(min_length=1, description="corpora whose train units it reads")
     layers: Count = Field(4, description="transformer layers")
@@ -95,3 +159,14 @@ class UnitLmSettings(Block):
     max_epochs: Count = Field(12, description="most passes over the train units")
     patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
     precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
+
+
+class ImportedUnitLm(Imported):
+    """A unit LM that fairseq trained: GSLM's archive of checkpoint_best.pt and dict.txt."""
+
+    kind: Literal["imported"] = "imported"
+    codebook: Name = Field(description="name under `codebooks`: whose units it reads")
+    checkpoint: str = Field(description=Imported.model_fields["checkpoint"].description)
+
+
+AnyUnitLm = Annotated[UnitLmSettings | ImportedUnitLm, Field(discriminator="kind")]

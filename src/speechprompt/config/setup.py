@@ -12,6 +12,7 @@ from speechprompt.config.fields import Block, Count, Name, Seed, Share
 from speechprompt.config.models import (
     AnyCodebook,
     AnyEncoder,
+    AnyUnitLm,
     ExternalCodebook,
     KmeansCodebook,
     UnitLmSettings,
@@ -23,10 +24,14 @@ __all__ = ["Config"]
 RESERVED_TASK_NAMES = ("manifests", "features", "codebooks", "units", "lm", "table")
 
 
-def _codebook_kind(value: Any) -> Any:
-    if isinstance(value, Mapping) and "kind" not in value:
-        return {"kind": "kmeans", **value}
-    return value
+# What a block without `kind` is; one with a `checkpoint` is imported.
+DEFAULT_KINDS = {"codebooks": "kmeans", "lm": "pretrained"}
+
+
+def _with_kind(block: Any, default: str) -> Any:
+    if isinstance(block, Mapping) and "kind" not in block:
+        return {"kind": "imported" if "checkpoint" in block else default, **block}
+    return block
 
 
 class Config(Block):
@@ -45,16 +50,20 @@ class Config(Block):
     corpora: dict[Name, AnyCorpus] = Field({}, description="corpora by name")
     encoders: dict[Name, AnyEncoder] = Field({}, description="encoders by name")
     codebooks: dict[Name, AnyCodebook] = Field({}, description="codebooks by name")
-    lm: dict[Name, UnitLmSettings] = Field({}, description="unit LMs by name")
+    lm: dict[Name, AnyUnitLm] = Field({}, description="unit LMs by name")
     tasks: dict[Name, Task] = Field({}, description="tasks by name, which is the results folder")
 
     @model_validator(mode="before")
     @classmethod
-    def _default_codebook_kind(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and isinstance(value.get("codebooks"), Mapping):
-            books = {name: _codebook_kind(book) for name, book in value["codebooks"].items()}
-            return {**value, "codebooks": books}
-        return value
+    def _default_kinds(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        filled = {
+            key: {name: _with_kind(block, default) for name, block in value[key].items()}
+            for key, default in DEFAULT_KINDS.items()
+            if isinstance(value.get(key), Mapping)
+        }
+        return {**value, **filled}
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
@@ -62,8 +71,14 @@ class Config(Block):
             for corpus in encoder.sample_corpora:
                 self._require_audio(f"encoders.{name}.sample_corpora", corpus)
         for name, book in self.codebooks.items():
-            if isinstance(book, KmeansCodebook):
-                _require(f"codebooks.{name}.encoder", book.encoder, self.encoders)
+            if isinstance(book, ExternalCodebook):
+                continue
+            _require(f"codebooks.{name}.encoder", book.encoder, self.encoders)
+            if isinstance(book, KmeansCodebook) and not self.encoders[book.encoder].sample_corpora:
+                raise ValueError(
+                    f"encoders.{book.encoder}.sample_corpora: codebook {name!r} is fitted on the "
+                    "encoder's frames; name the corpora that they come from"
+                )
         for name, corpus in self.corpora.items():
             if isinstance(corpus, UnitsCorpus):
                 key = f"corpora.{name}.codebook"
@@ -72,6 +87,8 @@ class Config(Block):
                     raise ValueError(f"{key}: {corpus.codebook!r} must be of kind external")
         for name, lm in self.lm.items():
             _require(f"lm.{name}.codebook", lm.codebook, self.codebooks)
+            if not isinstance(lm, UnitLmSettings):
+                continue
             for corpus in lm.corpora:
                 self._require_units(f"lm.{name}.corpora", corpus, lm.codebook)
             if lm.dim % (2 * lm.heads):
@@ -97,7 +114,7 @@ class Config(Block):
             raise ValueError(f"{key}: {corpus!r} holds units, not audio")
 
     def _require_units(self, key: str, corpus: str, codebook: str) -> None:
-        """A corpus is read through one codebook: audio through k-means, units through their own."""
+        """A corpus is read through one codebook: audio by centroids, units by their own."""
         _require(key, corpus, self.corpora)
         block = self.corpora[corpus]
         if isinstance(block, UnitsCorpus):

@@ -1,0 +1,106 @@
+# Where models come from: published checkpoints, files of the user's own, or this workflow's training.
+
+from speechprompt.assets import ASSETS
+from speechprompt.config.models import (
+    Imported,
+    ImportedCodebook,
+    ImportedUnitLm,
+    KmeansCodebook,
+    UnitLmSettings,
+)
+
+
+def weights_of(encoder):
+    """The safetensors file of an encoder: given, or imported; None where it has none."""
+    block = CONFIG.encoders[encoder]
+    if not isinstance(block, Imported):
+        return None
+    return block.weights or f"resources/models/{encoder}/model.safetensors"
+
+
+def settings_of(encoder):
+    """An encoder's settings for the command line, as JSON."""
+    left_out = {"sample_corpora", "sample_frames", *Imported.model_fields}
+    settings = CONFIG.encoders[encoder].model_dump(exclude=left_out)
+    weights = weights_of(encoder)
+    return json.dumps(settings | ({"weights": weights} if weights else {}))
+
+
+def encoder_settings(wildcards):
+    return settings_of(wildcards.encoder)
+
+
+def encoder_weights(wildcards):
+    weights = weights_of(wildcards.encoder)
+    return [weights] if weights else []
+
+
+def checkpoint_of(block):
+    """A published file's place after its download, or the user's own file."""
+    return f"resources/models/published/{block.checkpoint}" if block.published else block.checkpoint
+
+
+def imported_checkpoint(section):
+    """The input function of an import: the checkpoint of the block that the wildcard names."""
+
+    def checkpoint(wildcards):
+        (name,) = wildcards
+        return checkpoint_of(getattr(CONFIG, section)[name])
+
+    return checkpoint
+
+
+def import_options(section):
+    """Published files must have their published sum; others may be trusted."""
+
+    def options(wildcards):
+        (name,) = wildcards
+        block = getattr(CONFIG, section)[name]
+        asset = ASSETS.get(block.checkpoint)
+        words = ["--sha256", asset.sha256] if asset and asset.sha256 else []
+        return shlex.join(words + (["--trust"] if block.trust else []))
+
+    return options
+
+
+def model_blocks():
+    """Every block that may name a checkpoint."""
+    blocks = (*CONFIG.encoders.values(), *CONFIG.codebooks.values(), *CONFIG.lm.values())
+    return [block for block in blocks if isinstance(block, Imported) and block.checkpoint]
+
+
+def published_models():
+    return one_of(block.checkpoint for block in model_blocks() if block.published)
+
+
+def model_root(wildcards):
+    """`--root` where the user has the published file already."""
+    roots = {b.root for b in model_blocks() if b.checkpoint == wildcards.asset and b.root}
+    return shlex.join(["--root", min(roots)]) if roots else ""
+
+
+def of_block(section, kind):
+    """Names of the blocks of one class in a section, imported encoders only if from a checkpoint."""
+    blocks = getattr(CONFIG, section).items()
+    return one_of(name for name, b in blocks if isinstance(b, kind) and getattr(b, "checkpoint", 1))
+
+
+def import_encoder_verb(wildcards):
+    return f"import-{CONFIG.encoders[wildcards.encoder].kind}"
+
+
+def import_encoder_digest(wildcards):
+    return digest(f"importing.{CONFIG.encoders[wildcards.encoder].kind}")
+
+
+def codebook_encoder(wildcards):
+    return CONFIG.codebooks[wildcards.codebook].encoder
+
+
+def codebook_encoder_weights(wildcards):
+    weights = weights_of(codebook_encoder(wildcards))
+    return [weights] if weights else []
+
+
+def codebook_encoder_settings(wildcards):
+    return settings_of(codebook_encoder(wildcards))
