@@ -14,7 +14,6 @@ their attention. With torch 2 that attention is torch's own kernel, faster than 
 from __future__ import annotations
 
 import logging
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks.contender import DROPOUT, Update
 from benchmarks.data import Workload
+from speechprompt.importing.fairseq_library import import_fairseq
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, load_lm
 from speechprompt.lm.dictionary import END, PAD, SEPARATOR
 from speechprompt.lm.fairseq import to_fairseq
@@ -192,14 +192,6 @@ def _padded(rows: list[np.ndarray]) -> Tensor:
 
 
 def _import_fairseq() -> tuple[Any, Any]:
-    """fairseq's language model and data modules, which need help to import on Python 3.11."""
-    folder = str(Path(__file__).parents[1] / "tests")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    from fairseq_import import importable_fairseq
-
+    """fairseq's language model and data modules."""
     logging.disable(logging.INFO)
-    with importable_fairseq():
-        import fairseq.data
-        import fairseq.models.transformer_lm
-    return fairseq.models.transformer_lm, fairseq.data
+    return import_fairseq("fairseq.models.transformer_lm"), import_fairseq("fairseq.data")

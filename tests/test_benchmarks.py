@@ -1,7 +1,6 @@
 """The benchmarks measure what they say: counts, data, and peers that compute the same."""
 
 import sys
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from heart import random_lm
 from speechprompt.decode import predict
 from speechprompt.errors import CorpusError
+from speechprompt.importing.fairseq_library import fairseq_installed
 from speechprompt.lm import Dictionary, LMConfig
 from speechprompt.lm.artefact import LoadedLM
 from speechprompt.prompt import Prompt
@@ -111,7 +111,7 @@ def test_a_file_of_lines_is_read_and_checked(tmp_path):
 @pytest.fixture(scope="module")
 def pair():
     """The published way and this package on the same weights and the same prompt."""
-    if find_spec("fairseq") is None:
+    if not fairseq_installed():
         pytest.skip("needs fairseq")
     from benchmarks.published import Published, build_decoder
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import read_tensors, sha256_file, write_tensors
 from speechprompt.frames import FeatureMetadata, open_parquet, read_feature_metadata
 
-__all__ = ["Codebook", "check_codebook", "fit_codebook", "load_codebook"]
+__all__ = ["Codebook", "check_codebook", "fit_codebook", "load_codebook", "write_codebook"]
 
 MAX_UNITS = np.iinfo(np.int16).max
 
@@ -101,7 +103,8 @@ def fit_codebook(
     )
     with threadpool_limits(limits=1):
         kmeans.fit(frames)
-    _write_codebook(out, kmeans.cluster_centers_, metadata, seed=seed, n_frames=len(frames))
+    origin = {"seed": seed, "n_frames": len(frames)}
+    write_codebook(out, kmeans.cluster_centers_, metadata, origin)
     return load_codebook(out)
 
 
@@ -145,6 +148,31 @@ def check_codebook(codebook: Codebook, features: FeatureMetadata, source: str | 
         )
 
 
+def write_codebook(
+    out: str | Path, centroids: np.ndarray, features: FeatureMetadata, origin: Mapping[str, Any]
+) -> None:
+    """Write a codebook.
+
+    Args:
+        out: The safetensors file.
+        centroids: ``[K, D]``, stored as float32.
+        features: The encoder that they belong to.
+        origin: Further metadata: how they came about.
+    """
+    import torch
+
+    metadata = {
+        "encoder": features.encoder,
+        "encoder_sha256": features.encoder_sha256,
+        "layer": features.layer,
+        "frame_rate": features.frame_rate,
+        "n_units": len(centroids),
+        **origin,
+    }
+    tensor = torch.from_numpy(np.ascontiguousarray(centroids, dtype=np.float32))
+    write_tensors(out, {"centroids": tensor}, metadata)
+
+
 def _read_sample(path: str | Path) -> tuple[FeatureMetadata, np.ndarray]:
     """The sample's metadata and its frames, float32 ``[n_frames, D]``."""
     metadata = read_feature_metadata(path)
@@ -162,21 +190,3 @@ def _read_sample(path: str | Path) -> tuple[FeatureMetadata, np.ndarray]:
                 frames[start : start + len(chunk)] = values.reshape(-1, metadata.dimension)
                 start += len(chunk)
     return metadata, frames
-
-
-def _write_codebook(
-    out: str | Path, centroids: np.ndarray, features: FeatureMetadata, *, seed: int, n_frames: int
-) -> None:
-    import torch
-
-    metadata = {
-        "encoder": features.encoder,
-        "encoder_sha256": features.encoder_sha256,
-        "layer": features.layer,
-        "frame_rate": features.frame_rate,
-        "n_units": len(centroids),
-        "seed": seed,
-        "n_frames": n_frames,
-    }
-    tensor = torch.from_numpy(np.ascontiguousarray(centroids, dtype=np.float32))
-    write_tensors(out, {"centroids": tensor}, metadata)

@@ -5,9 +5,9 @@ from argparse import Namespace
 import pytest
 import torch
 
-from fairseq_import import importable_fairseq
 from heart import random_lm
 from speechprompt.errors import ArtefactError
+from speechprompt.importing.fairseq_library import fairseq_installed, import_fairseq
 from speechprompt.lm import LMConfig, UnitLM
 from speechprompt.lm.fairseq import config_from_weights, load_weights, to_fairseq, weights
 from speechprompt.lm.model import Cache
@@ -16,10 +16,10 @@ from speechprompt.lm.packing import pack
 
 @pytest.fixture(scope="module")
 def build():
-    pytest.importorskip("omegaconf")
-    with importable_fairseq():
-        lm = pytest.importorskip("fairseq.models.transformer_lm")
-        data = pytest.importorskip("fairseq.data")
+    if not fairseq_installed():
+        pytest.skip("needs fairseq")
+    lm = import_fairseq("fairseq.models.transformer_lm")
+    data = import_fairseq("fairseq.data")
 
     def build(config: LMConfig):
         dictionary = data.Dictionary()

@@ -26,7 +26,7 @@ from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import sha256_file, write_tensors
 
-__all__ = ["HubertEncoder", "save_hubert"]
+__all__ = ["HubertEncoder", "save_hubert", "weight_shapes"]
 
 CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
     "normalize_waveform"
@@ -105,7 +105,10 @@ class HubertEncoder(Encoder):
 
 
 def save_hubert(
-    path: str | Path, weights: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any]
+    path: str | Path,
+    weights: nn.Module | Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model as the file that :class:`HubertEncoder` reads.
 
@@ -115,6 +118,7 @@ def save_hubert(
         config: All arguments of ``torchaudio.models.wav2vec2_model`` but ``aux_num_out``, and
             ``normalize_waveform``: whether the model wants each waveform at mean 0 and variance 1
             (fairseq's ``task.normalize``; false for base, true for large).
+        metadata: Further entries, such as where the weights are from.
 
     Raises:
         ArtefactError: weights and configuration do not fit each other.
@@ -122,8 +126,18 @@ def save_hubert(
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
     config = dict(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _check_weights(path, expected=_weight_shapes(_build(path, config)), found=shapes)
-    write_tensors(path, tensors, {"kind": HubertEncoder.kind, "config": config})
+    _check_weights(path, expected=weight_shapes(path, config), found=shapes)
+    own = {"kind": HubertEncoder.kind, "config": config}
+    write_tensors(path, tensors, {**(metadata or {}), **own})
+
+
+def weight_shapes(path: str | Path, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight that a configuration asks for.
+
+    Raises:
+        ArtefactError: no configuration of :func:`save_hubert`; ``path`` names the file.
+    """
+    return _shapes(_build(path, config))
 
 
 def _load_hubert(path: str | Path, layer: int) -> tuple[Wav2Vec2Model, dict[str, Any]]:
@@ -131,12 +145,12 @@ def _load_hubert(path: str | Path, layer: int) -> tuple[Wav2Vec2Model, dict[str,
         with safe_open(path, framework="pt") as stream:
             config = _read_config(path, stream.metadata() or {})
             found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-            _check_weights(path, expected=_weight_shapes(_build(path, config)), found=found)
+            _check_weights(path, expected=weight_shapes(path, config), found=found)
             n_layers = config["encoder_num_layers"]
             if not 1 <= layer <= n_layers:
                 raise ConfigError(f"layer: expected 1 to {n_layers} for {path}, found {layer}")
             model = _build(path, {**config, "encoder_num_layers": layer})
-            tensors = {name: stream.get_tensor(name).float() for name in _weight_shapes(model)}
+            tensors = {name: stream.get_tensor(name).float() for name in _shapes(model)}
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
     model.load_state_dict(tensors, strict=True, assign=True)
@@ -172,7 +186,7 @@ def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
         raise ArtefactError(f"{path}: impossible HuBERT configuration ({error})") from error
 
 
-def _weight_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 

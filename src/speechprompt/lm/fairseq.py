@@ -29,8 +29,8 @@ _LAYER = (
     ("final_layer_norm", "ffn_norm", None),
 )
 # What fairseq stores besides weights; it carries no information.
-_CONSTANTS = ("version", "embed_positions._float_tensor")
-_TIED = "output_projection.weight"
+CONSTANTS = ("version", "embed_positions._float_tensor")
+TIED = "output_projection.weight"
 
 
 def weights(model: UnitLM) -> dict[str, Tensor]:
@@ -46,8 +46,8 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
             not the embedding; ``origin`` names the file.
     """
     given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    tied = given.pop(_TIED, None)
-    for name in _CONSTANTS:
+    tied = given.pop(TIED, None)
+    for name in CONSTANTS:
         given.pop(name, None)
     expected = weights(model)
     missing = sorted(expected.keys() - given.keys())
@@ -65,7 +65,7 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
             )
     if tied is not None and not torch.equal(tied, given["embed_tokens.weight"]):
         raise ArtefactError(
-            f"{origin}: {_TIED} differs from embed_tokens.weight; expected tied embeddings"
+            f"{origin}: {TIED} differs from embed_tokens.weight; expected tied embeddings"
         )
     with torch.no_grad():
         for name, target in expected.items():
@@ -75,7 +75,7 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
 def to_fairseq(model: UnitLM) -> dict[str, Tensor]:
     """The state dict that fairseq's ``TransformerLanguageModel`` loads with ``strict=True``."""
     state = {PREFIX + name: tensor.detach().clone() for name, tensor in _named(model)}
-    state[PREFIX + _TIED] = state[PREFIX + "embed_tokens.weight"].clone()
+    state[PREFIX + TIED] = state[PREFIX + "embed_tokens.weight"].clone()
     state[PREFIX + "version"] = torch.tensor([3.0])
     state[PREFIX + "embed_positions._float_tensor"] = torch.zeros(1)
     return state
