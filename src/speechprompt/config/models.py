@@ -20,10 +20,12 @@ from speechprompt.config.fields import (
 __all__ = [
     "AnyCodebook",
     "AnyEncoder",
+    "CpcEncoder",
     "Encoder",
     "ExternalCodebook",
     "HubertEncoder",
     "KmeansCodebook",
+    "LogMelEncoder",
     "MfccEncoder",
     "UnitLmSettings",
 ]
@@ -54,7 +56,24 @@ class HubertEncoder(Encoder):
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
 
 
-AnyEncoder = Annotated[MfccEncoder | HubertEncoder, Field(discriminator="kind")]
+class CpcEncoder(Encoder):
+    """GSLM's CPC: the output of one LSTM layer, 100 frames/s."""
+
+    kind: Literal["cpc"] = "cpc"
+    weights: str = Field(description="safetensors file with weights and architecture")
+    layer: Count = Field(2, description="LSTM layer whose output is taken, from 1")
+    batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
+
+
+class LogMelEncoder(Encoder):
+    """GSLM's log-mel filterbank: 80 bands, 100 frames/s; needs no weights."""
+
+    kind: Literal["logmel"] = "logmel"
+
+
+AnyEncoder = Annotated[
+    MfccEncoder | HubertEncoder | CpcEncoder | LogMelEncoder, Field(discriminator="kind")
+]
 
 
 class KmeansCodebook(Block):
