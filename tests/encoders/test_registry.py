@@ -1,8 +1,10 @@
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
+from speechprompt.config.models import AnyEncoder
 from speechprompt.encoders import Encoder, encoder_kinds, load_encoder
 from speechprompt.errors import ConfigError
 
@@ -14,11 +16,14 @@ def test_mfcc_is_registered():
 
 
 def test_unknown_kind_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"hubert, mfcc.*'mffc'"):
+    with pytest.raises(ConfigError, match=r"cpc, hubert, logmel, mfcc.*'mffc'"):
         load_encoder("mffc")
 
 
-@pytest.mark.parametrize(("kind", "settings"), [("mfcc", {"layer": 6}), ("hubert", {"layer": 6})])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("mfcc", {"layer": 6}), ("hubert", {"layer": 6}), ("cpc", {}), ("logmel", {"cmvn": True})],
+)
 def test_wrong_settings_name_the_accepted_ones(kind, settings):
     with pytest.raises(ConfigError, match="its settings are"):
         load_encoder(kind, **settings)
@@ -35,3 +40,8 @@ def test_only_the_chosen_module_is_imported():
 def test_every_kind_is_its_modules_name():
     for kind in encoder_kinds():
         __import__(f"speechprompt.encoders.{kind}")
+
+
+def test_every_kind_can_be_configured():
+    blocks = get_args(get_args(AnyEncoder)[0])
+    assert sorted(block.model_fields["kind"].default for block in blocks) == sorted(encoder_kinds())

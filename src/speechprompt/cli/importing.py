@@ -34,6 +34,20 @@ def import_hubert(a: argparse.Namespace) -> None:
 
 @verb(
     files={
+        "checkpoint": "CPC checkpoint of GSLM (cpc_big_ll6kh_top_ctc.pt)",
+        "--out": "safetensors file to write, for `weights` of an encoder of kind cpc",
+    },
+    options=CHECKS,
+)
+def import_cpc(a: argparse.Namespace) -> None:
+    """Import a published CPC encoder."""
+    from speechprompt.importing.cpc import import_cpc
+
+    import_cpc(a.checkpoint, a.out, sha256=a.sha256, trust=a.trust)
+
+
+@verb(
+    files={
         "source": "archive with checkpoint_best.pt and dict.txt (hubert100_lm.tgz), or a "
         "checkpoint, given its --dictionary",
         "--dictionary": "dict.txt of a checkpoint that is in no archive",

@@ -22,6 +22,7 @@ __all__ = [
     "AnyCodebook",
     "AnyEncoder",
     "AnyUnitLm",
+    "CpcEncoder",
     "Encoder",
     "ExternalCodebook",
     "HubertEncoder",
@@ -29,6 +30,7 @@ __all__ = [
     "ImportedCodebook",
     "ImportedUnitLm",
     "KmeansCodebook",
+    "LogMelEncoder",
     "MfccEncoder",
     "UnitLmSettings",
 ]
@@ -106,7 +108,23 @@ class HubertEncoder(PretrainedEncoder):
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
 
 
-AnyEncoder = Annotated[MfccEncoder | HubertEncoder, Field(discriminator="kind")]
+class CpcEncoder(PretrainedEncoder):
+    """GSLM's CPC: the output of one LSTM layer, 100 frames/s."""
+
+    kind: Literal["cpc"] = "cpc"
+    layer: Count = Field(2, description="LSTM layer whose output is taken, from 1")
+    batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
+
+
+class LogMelEncoder(Encoder):
+    """GSLM's log-mel filterbank: 80 bands, 100 frames/s; needs no weights."""
+
+    kind: Literal["logmel"] = "logmel"
+
+
+AnyEncoder = Annotated[
+    MfccEncoder | HubertEncoder | CpcEncoder | LogMelEncoder, Field(discriminator="kind")
+]
 
 
 class KmeansCodebook(Block):

@@ -13,7 +13,9 @@ __all__ = ["Encoder", "encoder_kinds", "load_encoder"]
 
 # kind, which is also the module's name -> class. A new encoder is a module and a line here.
 _ENCODERS = {
+    "cpc": "CpcEncoder",
     "hubert": "HubertEncoder",
+    "logmel": "LogMelEncoder",
     "mfcc": "MfccEncoder",
 }
 

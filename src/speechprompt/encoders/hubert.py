@@ -10,8 +10,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from speechprompt.audio import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
+from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import sha256_file, write_tensors
 
@@ -76,7 +76,7 @@ class HubertEncoder(Encoder):
             if self.normalize_waveform:
                 waveform = nn.functional.layer_norm(waveform, waveform.shape)
             row[: len(waveform)] = waveform
-        with _full_precision(self.device):
+        with full_precision(self.device):
             features, n_frames = self._convolve(batch.to(self.device), samples)  # (B, F, C)
             lengths = None if len(set(n_frames)) == 1 else torch.tensor(n_frames).to(self.device)
             # Given lengths, torchaudio zeroes padded frames before the positional convolution
@@ -126,7 +126,7 @@ def save_hubert(
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
     config = dict(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _check_weights(path, expected=weight_shapes(path, config), found=shapes)
+    check_weights(path, expected=weight_shapes(path, config), found=shapes)
     own = {"kind": HubertEncoder.kind, "config": config}
     write_tensors(path, tensors, {**(metadata or {}), **own})
 
@@ -143,9 +143,9 @@ def weight_shapes(path: str | Path, config: Mapping[str, Any]) -> dict[str, tupl
 def _load_hubert(path: str | Path, layer: int) -> tuple[Wav2Vec2Model, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stream:
-            config = _read_config(path, stream.metadata() or {})
+            config = read_config(path, stream.metadata() or {}, kind=HubertEncoder.kind)
             found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-            _check_weights(path, expected=weight_shapes(path, config), found=found)
+            check_weights(path, expected=weight_shapes(path, config), found=found)
             n_layers = config["encoder_num_layers"]
             if not 1 <= layer <= n_layers:
                 raise ConfigError(f"layer: expected 1 to {n_layers} for {path}, found {layer}")
@@ -156,18 +156,6 @@ def _load_hubert(path: str | Path, layer: int) -> tuple[Wav2Vec2Model, dict[str,
     model.load_state_dict(tensors, strict=True, assign=True)
     remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
     return model.eval().requires_grad_(False), config
-
-
-def _read_config(path: str | Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        if json.loads(metadata["kind"]) == HubertEncoder.kind:
-            return dict(json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise ArtefactError(
-        f"{path}: expected HuBERT weights with their configuration in the metadata, found "
-        f"metadata {sorted(metadata)}; write the file with `save_hubert`"
-    )
 
 
 def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
@@ -190,41 +178,9 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _check_weights(
-    path: str | Path,
-    *,
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, tuple[int, ...]],
-) -> None:
-    wrong = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "surplus": sorted(found.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} {found[name]} instead of {expected[name]}"
-            for name in sorted(expected.keys() & found.keys())
-            if found[name] != expected[name]
-        ],
-    }
-    problems = [f"{problem}: {', '.join(names)}" for problem, names in wrong.items() if names]
-    if problems:
-        raise ArtefactError(f"{path}: weights do not fit the configuration; {'; '.join(problems)}")
-
-
 def _window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Samples that one frame sees, and samples from one frame to the next."""
     window = 1
     for _, kernel, stride in reversed(conv_layers):
         window = (window - 1) * stride + kernel
     return window, math.prod(stride for _, _, stride in conv_layers)
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Keep TF32, which shifts frames across unit boundaries, out of cuDNN's convolutions."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        yield

@@ -1,0 +1,71 @@
+"""GSLM's log-mel filterbank: its weightless encoder (Lakhotia et al., 2021).
+
+``LogMelFeatureReader`` of fairseq
+(``examples/textless_nlp/gslm/speech2unit/pretrained/logmel_feature_reader.py``) is Kaldi's
+``fbank`` as torchaudio computes it, with 80 bands, 25 ms windows and all else at its defaults: a
+frame every 10 ms, only whole windows, no dither, Povey window, pre-emphasis 0.97, power spectrum,
+bands from 20 Hz to 8 kHz, natural logarithm. Samples are of full scale 1, not Kaldi's 32,768.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchaudio.compliance import kaldi
+
+from speechprompt.audio import SAMPLE_RATE
+from speechprompt.encoders.base import Encoder
+
+__all__ = ["LogMelEncoder"]
+
+WINDOW = SAMPLE_RATE * 25 // 1000
+SHIFT = SAMPLE_RATE * 10 // 1000
+# Frames computed at a time, a minute: bounds the memory of a long utterance.
+BLOCK_FRAMES = 6000
+SETTINGS = {
+    "sample_frequency": float(SAMPLE_RATE),
+    "num_mel_bins": 80,
+    "frame_length": 25.0,
+    "frame_shift": 10.0,
+    "dither": 0.0,
+    "snip_edges": True,
+}
+
+
+class LogMelEncoder(Encoder):
+    """80 log-mel energies: D = 80, 100 frames/s, no weights.
+
+    An utterance of n samples has ``1 + (max(n, 400) - 400) // 160`` frames.
+
+    Args:
+        device: Torch device.
+    """
+
+    kind = "logmel"
+    dimension = SETTINGS["num_mel_bins"]
+    frame_rate = SAMPLE_RATE / SHIFT
+    layer = None
+
+    def __init__(self, *, device: str = "cpu"):
+        self.device = torch.device(device)
+        identity = {"kind": self.kind, **SETTINGS}
+        self.sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Encoder.encode`; each utterance is computed on its own."""
+        return [self._encode_one(waveform.to(self.device)).cpu() for waveform in waveforms]
+
+    def _encode_one(self, waveform: Tensor) -> Tensor:
+        waveform = torch.nn.functional.pad(waveform, (0, max(0, WINDOW - len(waveform))))
+        n_frames = 1 + (len(waveform) - WINDOW) // SHIFT
+        blocks = []
+        for first in range(0, n_frames, BLOCK_FRAMES):
+            last = min(first + BLOCK_FRAMES, n_frames) - 1
+            block = waveform[first * SHIFT : last * SHIFT + WINDOW]
+            blocks.append(kaldi.fbank(block[None], **SETTINGS))
+        return torch.cat(blocks)
