@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
-import threading
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -40,76 +36,6 @@ def speak(shared_data):
             soundfile.write(target, np.repeat(audio, 2), 16_000)
 
     return write
-
-
-@dataclass
-class Host:
-    """A local web server; what it does wrong is set by its fields."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    statuses: list[int] = field(default_factory=list)
-    cut_after: list[int] = field(default_factory=list)
-    ranges: bool = True
-    tags: bool = True
-    lengths: bool = True
-    requests: list[str] = field(default_factory=list)
-
-    def serve(self, name: str, content: bytes) -> str:
-        """Offer a file; return its URL."""
-        self.files[f"/{name}"] = content
-        return f"{self.url}/{name}"
-
-
-@pytest.fixture
-def host(monkeypatch):
-    """The server. Pauses between attempts take no time."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("speechprompt.download.time.sleep", lambda seconds: None)
-    state = Host()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range", "")
-            state.requests.append(asked)
-            content = state.files.get(self.path)
-            if state.statuses or content is None:
-                self.send_error(state.statuses.pop(0) if state.statuses else 404)
-                return
-            tag = f'"{hashlib.md5(content).hexdigest()}"' if state.tags else None
-            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-            if not state.ranges or self.headers.get("If-Range", tag) != tag:
-                start = 0
-            if start >= len(content) > 0:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(206 if start else 200)
-            if start:
-                end = len(content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
-            if state.lengths:
-                self.send_header("Content-Length", str(len(content) - start))
-            if tag:
-                self.send_header("ETag", tag)
-            self.end_headers()
-            stop = start + state.cut_after.pop(0) if state.cut_after else len(content)
-            self.wfile.write(content[start:stop])
-            self.close_connection = True
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture
