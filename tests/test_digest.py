@@ -55,6 +55,7 @@ def test_stages_do_not_import_later_ones(repository):
         "decode",
         "evaluate",
         "report",
+        "importing",
         "cli",
     ]
     module._parse.cache_clear()

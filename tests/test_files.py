@@ -1,11 +1,14 @@
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from speechprompt.errors import ArtefactError
 from speechprompt.files import (
+    TENSOR_TYPES,
     atomic_path,
     read_json,
     read_tensor_metadata,
@@ -51,6 +54,28 @@ def test_tensors_and_metadata_come_back(tmp_path):
     found, described = read_tensors(path)
     assert described == metadata == read_tensor_metadata(path)
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+def test_tensors_are_laid_out_as_the_library_does(tmp_path):
+    tensors = {
+        f"{i % 3}.{kind}": torch.arange(6).reshape(2, 3).to(getattr(torch, kind)).T[:, : i % 3]
+        for i, kind in enumerate(TENSOR_TYPES)
+    }
+    tensors["number"] = torch.tensor(1.5)
+    write_tensors(tmp_path / "a.safetensors", tensors, {"layer": 6})
+    ours = (tmp_path / "a.safetensors").read_bytes()
+    library = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"layer": "6"})
+    (ours_header, ours_data), (header, data) = map(split, (ours, library))
+    assert ours_header == header
+    assert ours_data == data
+    with pytest.raises(ValueError, match="tensors of complex64 cannot be written"):
+        write_tensors(tmp_path / "a.safetensors", {"z": torch.zeros(1, dtype=torch.cfloat)}, {})
+
+
+def split(content):
+    """Header and data of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"not a safetensors file at all", b"\x02" * 64])

@@ -125,7 +125,7 @@ def _safe_path(archive: Path, name: str, what: str = "") -> PurePosixPath:
 
 
 def _members(archive: Path) -> Iterator[_Member]:
-    if zipfile.is_zipfile(archive):
+    if _is_zip(archive):
         with zipfile.ZipFile(archive) as stream:
             for entry in stream.infolist():
                 yield _from_zip(stream, entry)
@@ -133,6 +133,12 @@ def _members(archive: Path) -> Iterator[_Member]:
     with tarfile.open(archive) as stream:
         for entry in stream:
             yield _from_tar(stream, entry)
+
+
+def _is_zip(archive: Path) -> bool:
+    """Whether it begins as a zip archive too; a tar archive may end with one that it holds."""
+    with archive.open("rb") as stream:
+        return stream.read(2) == b"PK" and zipfile.is_zipfile(archive)
 
 
 def _from_tar(stream: tarfile.TarFile, entry: tarfile.TarInfo) -> _Member:

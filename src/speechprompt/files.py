@@ -30,6 +30,21 @@ __all__ = [
 ]
 
 
+# torch's types and safetensors' names for them, in the order in which the library lays them out.
+TENSOR_TYPES = {
+    "int64": "I64",
+    "float64": "F64",
+    "float32": "F32",
+    "int32": "I32",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``: renamed into place on success, deleted on failure."""
@@ -100,22 +115,38 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file atomically; equal content gives equal bytes.
 
-    ``metadata`` values are stored as JSON text. The library orders metadata by a random hash, so
-    the header is rewritten with sorted keys.
+    ``metadata`` values are stored as JSON text. Tensors are laid out as the library does, but
+    written one by one: it would copy them all twice, and order metadata by a random hash.
     """
-    from safetensors.torch import save
-
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
-    data = save(contiguous, metadata=text)
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"))
-    encoded = header.encode()
+    order = list(TENSOR_TYPES)
+    types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+    if unknown := set(types.values()) - set(order):
+        raise ValueError(f"{path}: tensors of {', '.join(sorted(unknown))} cannot be written")
+    names = sorted(tensors, key=lambda name: (order.index(types[name]), name))
+    header: dict[str, Any] = {
+        "__metadata__": {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    }
+    end = 0
+    for name in names:
+        start, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        shape = list(tensors[name].shape)
+        kind = TENSOR_TYPES[types[name]]
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
         stream.write(struct.pack("<Q", len(encoded)))
         stream.write(encoded)
-        stream.write(memoryview(data)[8 + length :])
+        for name in names:
+            stream.write(_tensor_bytes(tensors[name]))
+
+
+def _tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """The numbers of a tensor, row by row, without a copy where they lie so on the CPU."""
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -56,6 +56,16 @@ def test_files_are_unpacked_whatever_their_mode(attempt, tar, pack):
     assert attempt(archive) == {"a/1.wav": b"one", "a/b/2.wav": b"", "3.txt": b"three"}
 
 
+def test_a_tar_that_ends_with_a_zip_is_a_tar(attempt):
+    content, buffer = zipped({"inner": b"1"}), io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("a.zip")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    assert zipfile.is_zipfile(buffer)
+    assert attempt(buffer.getvalue()) == {"a.zip": content}
+
+
 @pytest.mark.parametrize("name", ["/etc/evil", "../evil", "a/../../evil", "a\\..\\evil"])
 @pytest.mark.parametrize("pack", ["tar", "zip"])
 def test_paths_that_lead_out_are_refused(attempt, tar, pack, name):

@@ -34,6 +34,9 @@ LARGE = {
     "encoder_attention_heads": 16,
     "final_dim": 768,
 }
+SMALL_LM = {"layers": 3, "heads": 4, "dim": 32, "ffn": 64, "longest": 128}
+# GSLM's: transformer_lm_big, 3072 units a sample.
+GSLM_LM = {"layers": 12, "heads": 16, "dim": 1024, "ffn": 4096, "longest": 3072}
 
 
 def needs_fairseq():
@@ -98,6 +101,53 @@ def build_hubert(normalize=False, **settings):
 def vars_of(dataclass):
     names = [field.name for field in dataclasses.fields(dataclass)]
     return {name: getattr(dataclass, name) for name in names}
+
+
+def build_lm(dictionary, *, layers, heads, dim, ffn, longest):
+    """fairseq's model, and its settings as its trainer writes them into a checkpoint."""
+    module = import_fairseq("fairseq.models.transformer_lm")
+    config = module.TransformerLanguageModelConfig(
+        decoder_layers=layers,
+        decoder_attention_heads=heads,
+        decoder_embed_dim=dim,
+        decoder_input_dim=dim,
+        decoder_output_dim=dim,
+        decoder_ffn_embed_dim=ffn,
+        share_decoder_input_output_embed=True,
+        decoder_normalize_before=True,
+        max_target_positions=longest,
+        tokens_per_sample=longest,
+        add_bos_token=False,
+        tpu=False,
+        dropout=0.1,
+    )
+    task = Namespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    model = randomise(module.TransformerLanguageModel.build_model(config, task)).eval()
+    settings = {**vars_of(config), "activation_fn": str(config.activation_fn)}
+    return model, settings
+
+
+def layouts(settings, longest):
+    """The same settings in both layouts, ``cfg`` with references between its blocks."""
+    task = {"_name": "language_modeling", "tokens_per_sample": longest, "data": "x"}
+    references = {
+        "tokens_per_sample": "${task.tokens_per_sample}",
+        "max_target_positions": "${task.max_target_positions}",
+    }
+    model = {**settings, **references, "_name": "transformer_lm_big"}
+    flat = {key: value for key, value in settings.items() if key not in ("scale_fc", "base_layers")}
+    return {
+        "cfg": {"cfg": {"task": task, "model": model, "common": {}}},
+        "args": {"args": Namespace(**flat, arch="transformer_lm_big", task="language_modeling")},
+    }
+
+
+def write_dictionary(path, units, n_filler=0):
+    """dict.txt as fairseq-preprocess writes it, and fairseq's reading of it."""
+    lines = [f"{unit} {1000 - i}" for i, unit in enumerate(units)]
+    lines += [f"madeupword{i:04d} 0" for i in range(n_filler)]
+    path.write_text("".join(line + "\n" for line in lines))
+    return import_fairseq("fairseq.data").Dictionary.load(str(path))
 
 
 def flat(config):

@@ -12,32 +12,30 @@ from torch import Tensor
 from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.files import sha256_file
 
-__all__ = ["check_sum", "check_weights", "described", "named_tensors"]
+__all__ = ["check_weights", "identify", "named_tensors"]
 
 SHOWN = 8
 
 
-def check_sum(path: str | Path, sha256: str | None) -> None:
-    """Refuse a file that is missing or has another SHA-256 than expected (None: any).
+def identify(path: str | Path, sha256: str | None = None) -> dict[str, str]:
+    """Name and SHA-256 of a file, for metadata.
+
+    Args:
+        path: The file.
+        sha256: The sum that it must have, if any.
 
     Raises:
-        AssetError: naming both sums.
+        AssetError: the file is missing, or has another sum.
     """
     try:
-        found = sha256_file(path) if sha256 else None
-        if not Path(path).is_file():
-            raise FileNotFoundError("no such file")
+        found = sha256_file(path)
     except OSError as error:
         raise AssetError(f"{path}: cannot be read ({error})") from error
     if sha256 and found != sha256.lower():
         raise AssetError(
             f"{path}: expected the SHA-256 {sha256}, found {found}: the file is damaged or another"
         )
-
-
-def described(path: str | Path) -> dict[str, str]:
-    """Name and sum of an imported file, for metadata."""
-    return {"file": Path(path).name, "sha256": sha256_file(path)}
+    return {"file": Path(path).name, "sha256": found}
 
 
 def named_tensors(state: Any, origin: str) -> dict[str, Tensor]:

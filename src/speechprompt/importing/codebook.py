@@ -10,7 +10,7 @@ import numpy as np
 from speechprompt.codebook import MAX_UNITS, Codebook, load_codebook, write_codebook
 from speechprompt.errors import ArtefactError
 from speechprompt.frames import FeatureMetadata
-from speechprompt.importing.checks import described
+from speechprompt.importing.checks import identify
 from speechprompt.importing.pickles import load_joblib
 
 __all__ = ["import_codebook"]
@@ -37,14 +37,15 @@ def import_codebook(
         AssetError: another sum, a damaged file, or one that would run code.
         ArtefactError: no k-means model, or one of another number of dimensions than the encoder's.
     """
-    model = load_joblib(kmeans, sha256=sha256, trust=trust)
+    source = identify(kmeans, sha256)
+    model = load_joblib(kmeans, trust=trust)
     centroids = _centroids(model, kmeans)
     if centroids.shape[1] != features.dimension:
         raise ArtefactError(
             f"{kmeans}: expected centroids of {features.dimension} dimensions, as encoder "
             f"{features.encoder!r} has, found {centroids.shape[1]}"
         )
-    write_codebook(out, centroids, features, {"source": described(kmeans)})
+    write_codebook(out, centroids, features, {"source": source})
     return load_codebook(out)
 
 

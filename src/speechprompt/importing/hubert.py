@@ -17,7 +17,7 @@ from torch import Tensor
 
 from speechprompt.encoders.hubert import save_hubert, weight_shapes
 from speechprompt.errors import ArtefactError
-from speechprompt.importing.checks import check_weights, described, named_tensors
+from speechprompt.importing.checks import check_weights, identify, named_tensors
 from speechprompt.importing.pickles import load_checkpoint
 from speechprompt.importing.settings import demand, fairseq_settings, require
 
@@ -60,7 +60,8 @@ def import_hubert(
         ArtefactError: another model, or weights that are missing, surplus or misshapen.
     """
     origin = str(checkpoint)
-    state = load_checkpoint(checkpoint, sha256=sha256, trust=trust)
+    source = identify(checkpoint, sha256)
+    state = load_checkpoint(checkpoint, trust=trust)
     is_fairseq = isinstance(state, Mapping) and "model" in state
     read = _read_fairseq if is_fairseq else _read_torchaudio
     config, names, tensors = read(state, origin)
@@ -71,7 +72,7 @@ def import_hubert(
     shapes = weight_shapes(origin, config)
     check_weights(origin, what, {theirs: shapes[ours] for theirs, ours in names.items()}, tensors)
     weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
-    save_hubert(out, weights, config, {"source": described(checkpoint)})
+    save_hubert(out, weights, config, {"source": source})
 
 
 def _read_fairseq(

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from speechprompt.errors import AssetError
-from speechprompt.importing.checks import check_sum
+from speechprompt.importing.checks import identify
 from speechprompt.importing.standins import ArrayWrapper, Dtype, Restricted
 
 __all__ = ["load_checkpoint", "load_joblib"]
@@ -54,7 +54,8 @@ def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool 
         AssetError: another sum, a damaged file, or a pickle that names anything beyond what
             checkpoints need.
     """
-    check_sum(path, sha256)
+    if sha256:
+        identify(path, sha256)
     with _errors_of(path, "a checkpoint of torch.save"):
         if trust:
             from speechprompt.importing.fairseq_library import importable_fairseq
@@ -62,10 +63,9 @@ def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool 
             with importable_fairseq():
                 return torch.load(path, map_location="cpu", weights_only=False)
         with open(path, "rb") as file:
-            if zipfile.is_zipfile(file):
-                return _load_zip(path, file)
+            is_zip = file.read(2) == b"PK"
             file.seek(0)
-            return _load_legacy(path, file)
+            return (_load_zip if is_zip else _load_legacy)(path, file)
 
 
 def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = False) -> Any:
@@ -84,7 +84,8 @@ def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = Fa
         AssetError: another sum, a damaged file, or a pickle that names anything beyond what
             scikit-learn's models need.
     """
-    check_sum(path, sha256)
+    if sha256:
+        identify(path, sha256)
     with _errors_of(path, "a file of joblib.dump"):
         if trust:
             import joblib
@@ -107,7 +108,9 @@ def _errors_of(path: str | Path, what: str) -> Iterator[None]:
         ) from error
 
 
-class _TorchUnpickler(Restricted, pickle.Unpickler):
+# Python's own unpickler for both formats, not the compiled one: a pickle can make that one reserve
+# any amount of memory, and it does not stop behind an array.
+class _TorchUnpickler(Restricted, pickle._Unpickler):
     """One pickle of a checkpoint.
 
     Args:
@@ -203,10 +206,7 @@ def _load_legacy(path: str | Path, file: BinaryIO) -> Any:
 
 
 class _JoblibUnpickler(Restricted, pickle._Unpickler):
-    """A pickle with the bytes of its arrays in between, as ``joblib.numpy_pickle`` writes them.
-
-    Python's own unpickler, not the compiled one: reading goes on behind the array.
-    """
+    """A pickle with the bytes of its arrays in between, as ``joblib.numpy_pickle`` writes them."""
 
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from speechprompt.archives import unpack
 from speechprompt.errors import ArtefactError, AssetError, ConfigError
 from speechprompt.files import text_lines
-from speechprompt.importing.checks import check_sum, check_weights, described, named_tensors
+from speechprompt.importing.checks import check_weights, identify, named_tensors
 from speechprompt.importing.pickles import load_checkpoint
 from speechprompt.importing.settings import demand, fairseq_settings, require
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
@@ -79,7 +79,7 @@ def import_unit_lm(
             that does not fit the weights or the codebook.
     """
     origin = str(source)
-    check_sum(source, sha256)
+    identity = identify(source, sha256)
     with _files(Path(source), dictionary, Path(out).parent) as (checkpoint, words):
         units, n_filler = _read_dictionary(words)
         if n_units is not None and units.n_units != n_units:
@@ -89,7 +89,7 @@ def import_unit_lm(
             )
         state = load_checkpoint(checkpoint, trust=trust)
         model = _build(state, units.n_symbols, n_filler, origin)
-    save_lm(out, model, units, codebook_sha256, {"source": described(source)})
+    save_lm(out, model, units, codebook_sha256, {"source": identity})
 
 
 def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
