@@ -186,3 +186,11 @@ def test_a_copy_is_linked_to_and_checked(host, out, tmp_path, name):
     with pytest.raises(AssetError, match="expected the SHA-256"):
         fetch(own, out)
     assert not host.requests
+
+
+def test_a_proxy_is_used(host, out, monkeypatch):
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("http_proxy", host.url)
+    host.files["http://published.invalid/f"] = CONTENT
+    fetch(asset("http://published.invalid/f", sha256=SUM), out)
+    assert out.read_bytes() == CONTENT
