@@ -128,7 +128,7 @@ def build_lm(dictionary, *, layers, heads, dim, ffn, longest):
 
 
 def layouts(settings, longest):
-    """The same settings in both layouts, ``cfg`` with references between its blocks."""
+    """The same settings in each layout, ``cfg`` with references between its blocks."""
     task = {"_name": "language_modeling", "tokens_per_sample": longest, "data": "x"}
     references = {
         "tokens_per_sample": "${task.tokens_per_sample}",
@@ -139,6 +139,8 @@ def layouts(settings, longest):
     return {
         "cfg": {"cfg": {"task": task, "model": model, "common": {}}},
         "args": {"args": Namespace(**flat, arch="transformer_lm_big", task="language_modeling")},
+        # As fairseq converts models that have no configuration class.
+        "mixed": {"cfg": {"task": task, "model": Namespace(**flat, arch="transformer_lm_big")}},
     }
 
 
