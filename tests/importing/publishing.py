@@ -135,7 +135,8 @@ def layouts(settings, longest):
         "max_target_positions": "${task.max_target_positions}",
     }
     model = {**settings, **references, "_name": "transformer_lm_big"}
-    flat = {key: value for key, value in settings.items() if key not in ("scale_fc", "base_layers")}
+    later = ("_name", "scale_fc", "base_layers")  # than the layout with args
+    flat = {key: value for key, value in settings.items() if key not in later}
     return {
         "cfg": {"cfg": {"task": task, "model": model, "common": {}}},
         "args": {"args": Namespace(**flat, arch="transformer_lm_big", task="language_modeling")},
