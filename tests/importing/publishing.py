@@ -128,17 +128,20 @@ def build_lm(dictionary, *, layers, heads, dim, ffn, longest):
 
 
 def layouts(settings, longest):
-    """The same settings in both layouts, ``cfg`` with references between its blocks."""
+    """The same settings in each layout, ``cfg`` with references between its blocks."""
     task = {"_name": "language_modeling", "tokens_per_sample": longest, "data": "x"}
     references = {
         "tokens_per_sample": "${task.tokens_per_sample}",
         "max_target_positions": "${task.max_target_positions}",
     }
     model = {**settings, **references, "_name": "transformer_lm_big"}
-    flat = {key: value for key, value in settings.items() if key not in ("scale_fc", "base_layers")}
+    later = ("_name", "scale_fc", "base_layers")  # than the layout with args
+    flat = {key: value for key, value in settings.items() if key not in later}
     return {
         "cfg": {"cfg": {"task": task, "model": model, "common": {}}},
         "args": {"args": Namespace(**flat, arch="transformer_lm_big", task="language_modeling")},
+        # As fairseq converts models that have no configuration class.
+        "mixed": {"cfg": {"task": task, "model": Namespace(**flat, arch="transformer_lm_big")}},
     }
 
 

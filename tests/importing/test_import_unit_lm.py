@@ -90,7 +90,7 @@ def write(small, folder, *, change_weights=None, change=None, layout="args", **o
     return publish(folder / "checkpoint_best.pt", weights, **settings, **options)
 
 
-@pytest.mark.parametrize("layout", ["args", "cfg"])
+@pytest.mark.parametrize("layout", ["args", "cfg", "mixed"])
 @pytest.mark.parametrize("packing", ["w:gz", "w:xz", "folder", "files", "legacy", "trust"])
 def test_a_shuffled_dictionary_maps_correctly(small, tmp_path, layout, packing):
     out = tmp_path / "out" / "lm.safetensors"

@@ -107,6 +107,7 @@ def test_objects_become_bags_of_their_attributes(tmp_path, save, monkeypatch):
         "args": Namespace(mode=Mode.GROUP, heads=12, rate=0.1, none=None, plain=Plain(a=[1])),
         "counts": defaultdict(list, a=[1]),
         "numpy": (np.float64(2.5), np.arange(6).reshape(2, 3), np.array(["a", "b"]), np.int32(3)),
+        "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
         "bytes": b"abc",
         "set": {1, 2},
         "type": (type(None), int, torch.float16, torch.Size([2])),
@@ -122,6 +123,7 @@ def test_objects_become_bags_of_their_attributes(tmp_path, save, monkeypatch):
     assert np.asarray(found["numpy"][1]).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert np.asarray(found["numpy"][2]).tolist() == ["a", "b"]
     assert found["numpy"][3] == 3
+    assert np.asarray(found["fortran"]).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert found["bytes"] == b"abc"
     assert found["set"] == {1, 2}
     assert found["type"][3] == (2,)

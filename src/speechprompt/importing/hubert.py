@@ -95,10 +95,9 @@ def _read_fairseq(
 
 def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """fairseq's settings as :func:`speechprompt.encoders.hubert.save_hubert` takes them."""
-    if not str(settings.get("_name", settings.get("arch", "hubert"))).startswith("hubert"):
-        raise ArtefactError(
-            f"{origin}: expected a HuBERT, found {settings.get('_name', settings.get('arch'))!r}"
-        )
+    name = settings.get("_name") or settings.get("arch") or "hubert"
+    if not str(name).startswith("hubert"):
+        raise ArtefactError(f"{origin}: expected a HuBERT, found {name!r}")
     demand(settings, FIXED, origin)
     mode = settings.get("extractor_mode")
     if mode not in EXTRACTOR_MODES:
