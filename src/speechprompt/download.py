@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 from speechprompt import __version__
 from speechprompt.assets import Asset
@@ -170,8 +170,10 @@ def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
         headers["Range"] = f"bytes={start}-"
         if validator:
             headers["If-Range"] = validator
+    request = Request(asset.url, headers=headers)
     try:
-        with urlopen(Request(asset.url, headers=headers), timeout=TIMEOUT_SECONDS) as response:
+        # An opener of its own: urlopen keeps the proxies that were set at its first call.
+        with build_opener().open(request, timeout=TIMEOUT_SECONDS) as response:
             if response.status != http.HTTPStatus.PARTIAL_CONTENT:
                 start = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):

@@ -189,7 +189,8 @@ def test_a_copy_is_linked_to_and_checked(host, out, tmp_path, name):
 
 
 def test_a_proxy_is_used(host, out, monkeypatch):
-    monkeypatch.delenv("NO_PROXY")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", host.url)
     host.files["http://published.invalid/f"] = CONTENT
     fetch(asset("http://published.invalid/f", sha256=SUM), out)
