@@ -85,14 +85,18 @@ def corpus_options(wildcards):
     return options_from_block(CONFIG.corpora[wildcards.corpus])
 
 
-def corpus_root(wildcards):
+def root_of(name):
     """The folder that the paths of a corpus's manifests start from."""
-    corpus = CONFIG.corpora[wildcards.corpus]
+    corpus = CONFIG.corpora[name]
     if corpus.kind == "csv":
         return str(Path(corpus.table).parent)
     if corpus.kind == "fsdd":
-        return f"resources/corpora/{wildcards.corpus}/recordings"
-    return f"resources/corpora/{wildcards.corpus}"
+        return f"resources/corpora/{name}/recordings"
+    return f"resources/corpora/{name}"
+
+
+def corpus_root(wildcards):
+    return root_of(wildcards.corpus)
 
 
 def corpus_table(wildcards):

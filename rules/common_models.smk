@@ -11,19 +11,50 @@ from speechprompt.config.models import (
 
 
 def weights_of(encoder):
-    """The safetensors file of an encoder: given, or imported; None where it has none."""
+    """The safetensors file of an encoder: given, trained or imported; None where it has none."""
     block = CONFIG.encoders[encoder]
     if not isinstance(block, Imported):
         return None
+    if getattr(block, "pretraining", None):
+        return f"results/encoders/{encoder}/model.safetensors"
     return block.weights or f"resources/models/{encoder}/model.safetensors"
 
 
 def settings_of(encoder):
     """An encoder's settings for the command line, as JSON."""
-    left_out = {"sample_corpora", "sample_frames", *Imported.model_fields}
+    left_out = {"sample_corpora", "sample_frames", "pretraining", *Imported.model_fields}
     settings = CONFIG.encoders[encoder].model_dump(exclude=left_out)
     weights = weights_of(encoder)
     return json.dumps(settings | ({"weights": weights} if weights else {}))
+
+
+def pretrained_encoders():
+    """Names of the encoders that are trained here."""
+    blocks = CONFIG.encoders.items()
+    return one_of(name for name, block in blocks if getattr(block, "pretraining", None))
+
+
+def pretraining_inputs(wildcards):
+    pretraining = CONFIG.encoders[wildcards.encoder].pretraining
+    return {
+        "units": [units_index(pretraining.targets, name, "train") for name in pretraining.corpora],
+        "start": [weights_of(pretraining.start)] if pretraining.start else [],
+    }
+
+
+def pretraining_roots(wildcards):
+    """The folder of each corpus's recordings, in order."""
+    names = CONFIG.encoders[wildcards.encoder].pretraining.corpora
+    return shlex.join(root_of(name) for name in names)
+
+
+def pretraining_options(wildcards):
+    pretraining = CONFIG.encoders[wildcards.encoder].pretraining
+    return options_from_block(pretraining, {"start"})
+
+
+def start_option(wildcards, input):
+    return f"--start-from {input.start}" if input.start else ""
 
 
 def encoder_settings(wildcards):

@@ -19,6 +19,14 @@ BASE = {
 }
 
 
+PRETRAINED = {"kind": "hubert", "pretraining": {"targets": "k100", "corpora": ["words"]}}
+
+
+def changed_block(block, **changes):
+    """A copy of an encoder's block with other settings of its pre-training."""
+    return block | {"pretraining": block["pretraining"] | changes}
+
+
 def changed(path, value):
     """A copy of BASE with one value set, by its path of keys."""
     result = yaml.safe_load(yaml.safe_dump(BASE))
@@ -82,6 +90,32 @@ def test_base_is_accepted_with_defaults():
             {"codebook": "km100", "checkpoint": "hubert100_lm.tgz"},
             ["lm.gslm.codebook", "'km100'", "k100"],
         ),
+        ("encoders.own", PRETRAINED | {"weights": "w"}, ["encoders.own.weights", "exactly one"]),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, corpora=["ready"]),
+            ["encoders.own.pretraining.corpora", "units, not audio"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, targets="k10"),
+            ["encoders.own.pretraining.targets", "'k10'", "k100"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, targets="other"),
+            ["encoders.own.pretraining.targets", "external"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, width=3),
+            ["encoders.own.pretraining.width: unknown key", "dim"],
+        ),
+        (
+            "encoders.mfcc",
+            PRETRAINED | {"sample_corpora": ["words"]},
+            ["encoders.mfcc.pretraining.targets", "learn from itself"],
+        ),
         (
             "lm.gslm",
             {"codebook": "k100", "checkpoint": "a/lm.tgz", "layers": 3},
@@ -108,7 +142,8 @@ def test_a_block_with_a_checkpoint_is_imported():
 @pytest.mark.parametrize("name", SET_UPS)
 def test_the_set_ups_that_come_along_are_accepted(name):
     text = (Path(__file__).parents[1] / "configs" / name).read_text()
-    assert parse_config(yaml.safe_load(text)).tasks
+    config = parse_config(yaml.safe_load(text))
+    assert config.tasks or config.encoders
 
 
 def test_learnable_verbalizer_needs_one_column():

@@ -47,6 +47,7 @@ def test_stages_do_not_import_later_ones(repository):
         "units",
         "ready_units",
         "quantize",
+        "pretraining",
         "lm",
         "prompt",
         "tasks",

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import members
-from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm
+from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm, HubertPretraining
 from speechprompt.config.tasks import (
     DecodingSettings,
     FinetuningSettings,
@@ -42,6 +42,7 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
         )
         for kind, block in members(union).items()
     ),
+    ("`encoders.<name>.pretraining`", HubertPretraining),
     ("`tasks.<name>`", Task),
     ("`tasks.<name>.prompt`", PromptSettings),
     ("`tasks.<name>.training`", TrainingSettings),

@@ -15,6 +15,7 @@ from speechprompt.corpora import synthesis
 from speechprompt.corpora.manifest import SPLITS
 from speechprompt.corpora.synthetic import (
     SYNTHETIC_TASKS,
+    english,
     intent_classification,
     keyword_spotting,
     prepare_synthetic,
@@ -31,11 +32,13 @@ MODULES = {
     "intent_classification": intent_classification,
     "transcription": transcription,
     "slot_filling": slot_filling,
+    "english": english,
 }
 COLUMNS = {
     "intent_classification": ["action", "object", "location", "text"],
     "transcription": ["text"],
     "slot_filling": ["text", "tags", "intent"],
+    "english": ["text"],
 }
 SIZES = {"train": 2000, "valid": 200, "test": 400}
 SMALL = {"n_train": 31, "n_valid": 6, "n_test": 14}

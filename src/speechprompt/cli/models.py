@@ -1,4 +1,4 @@
-"""Verbs that train: the unit LM and the prompt."""
+"""Verbs that train: encoder, unit LM and prompt."""
 
 from __future__ import annotations
 
@@ -6,10 +6,44 @@ import argparse
 from pathlib import Path
 
 from speechprompt.cli.verb import verb
-from speechprompt.config.models import UnitLmSettings
+from speechprompt.config.models import HubertPretraining, UnitLmSettings
 from speechprompt.config.tasks import Task
+from speechprompt.errors import ConfigError
 
 NAME = {"--name": {"required": True, "help": "name of the task"}}
+
+
+@verb(
+    files={
+        "units": "index.json of each train split whose units are predicted",
+        "--roots": "folder that the paths of each corpus start from, in the same order",
+        "--start-from": "model of the same shape to go on from",
+        "--out": "encoder to write",
+        "--curve": "learning curve to write",
+    },
+    many=("units", "--roots"),
+    optional=("--start-from",),
+    block=HubertPretraining,
+    seed=True,
+    compute=True,
+)
+def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> None:
+    """Pre-train a HuBERT on unlabelled audio."""
+    from speechprompt.pretraining.hubert import pretrain_hubert
+
+    if len(a.units) != len(a.roots):
+        raise ConfigError(f"--roots: expected {len(a.units)} folders, found {len(a.roots)}")
+    pretrain_hubert(
+        dict(zip(a.units, a.roots, strict=True)),
+        out=a.out,
+        curve_path=a.curve,
+        checkpoint_path=_checkpoint(a.out),
+        start_path=a.start_from,
+        seed=a.seed,
+        **pretraining.model_dump(exclude={"targets", "corpora", "start"}),
+        device=a.device,
+        compute_threads=a.compute_threads,
+    )
 
 
 @verb(

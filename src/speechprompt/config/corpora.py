@@ -53,15 +53,15 @@ class Corpus(Block):
 
 
 class SyntheticCorpus(Corpus):
-    """Speech for one of the four tasks, spoken by eSpeak NG."""
+    """Speech for one of the four tasks, or English for pre-training, spoken by eSpeak NG."""
 
     kind: Literal["synthetic"] = "synthetic"
-    task: Literal["keyword_spotting", "intent_classification", "transcription", "slot_filling"] = (
-        Field(
-            "keyword_spotting",
-            description="what is spoken; its label columns are, in this order: `label`; `action`, "
-            "`object`, `location`, `text`; `text`; `text`, `tags`, `intent`",
-        )
+    task: Literal[
+        "keyword_spotting", "intent_classification", "transcription", "slot_filling", "english"
+    ] = Field(
+        "keyword_spotting",
+        description="what is spoken; its label columns are, in this order: `label`; `action`, "
+        "`object`, `location`, `text`; `text`; `text`, `tags`, `intent`; `text`",
     )
     n_train: Count = Field(3600, description="training utterances")
     n_valid: Count = Field(600, description="validation utterances, voices of their own")

@@ -47,8 +47,11 @@ def _accepted_keys(location: list[str]) -> list[str]:
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = schema["$defs"][re.sub(r"^#/\$defs/", "", node["$ref"])]
+    while "$ref" in node or "anyOf" in node:
+        if "anyOf" in node:  # a block or null
+            node = next((option for option in node["anyOf"] if "$ref" in option), {})
+        else:
+            node = schema["$defs"][re.sub(r"^#/\$defs/", "", node["$ref"])]
     return node
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Encoder",
     "ExternalCodebook",
     "HubertEncoder",
+    "HubertPretraining",
     "Imported",
     "ImportedCodebook",
     "ImportedUnitLm",
@@ -93,19 +94,67 @@ class PretrainedEncoder(Encoder, Imported):
         None, description="safetensors file with weights and architecture, or give `checkpoint`"
     )
 
+    @property
+    def sources(self) -> dict[str, object]:
+        """Where weights may come from; exactly one must be given."""
+        return {"weights": self.weights, "checkpoint": self.checkpoint}
+
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if (self.weights is None) == (self.checkpoint is None):
-            raise ValueError("weights: give either weights or checkpoint")
+        if sum(source is not None for source in self.sources.values()) != 1:
+            raise ValueError(f"weights: give exactly one of {', '.join(self.sources)}")
         return self
+
+
+class HubertPretraining(Block):
+    """HuBERT pre-training on unlabelled audio: masked prediction of an earlier codebook's units."""
+
+    targets: Name = Field(description="name under `codebooks`: whose units are predicted")
+    corpora: list[Name] = Field(min_length=1, description="corpora whose train audio it hears")
+    start: Name | None = Field(
+        None, description="encoder of the same shape to go on from; null is random weights"
+    )
+    channels: list[Count] = Field(
+        [32, 64, 96, 128, 192, 256, 256], description="channels of the seven convolutions"
+    )
+    dim: Count = Field(256, description="width of the transformer")
+    layers: Count = Field(6, description="transformer layers")
+    heads: Count = Field(4, description="attention heads")
+    ffn: Count = Field(768, description="width of the feed-forward layers")
+    position_kernel: Count = Field(64, description="frames seen by the positional convolution")
+    position_groups: Count = Field(16, description="its groups")
+    dropout: Share = Field(0.05, description="dropout while pre-training")
+    mask_share: Share = Field(0.8, description="frames in masked spans, were there no overlaps")
+    mask_length: Count = Field(10, description="frames of a masked span")
+    augmentation: bool = Field(
+        True, description="rooms, talkers, noise and narrow channels while pre-training"
+    )
+    lr: Positive = Field(1e-3, description="peak learning rate of AdamW")
+    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
+    schedule: Schedule = Field("cosine", description="of the learning rate")
+    warmup: int = Field(200, ge=0, description="updates until the peak learning rate")
+    batch_seconds: float = Field(60.0, gt=0, description="audio in one update, seconds")
+    crop_seconds: float = Field(
+        6.0, gt=0, description="of a longer utterance a random piece is taken, seconds"
+    )
+    max_epochs: Count = Field(10, description="most passes over the audio")
+    patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
 
 
 class HubertEncoder(PretrainedEncoder):
     """HuBERT of any size: the output of one transformer layer, 50 frames/s."""
 
     kind: Literal["hubert"] = "hubert"
+    pretraining: HubertPretraining | None = Field(
+        None, description="train it here, instead of weights or a checkpoint"
+    )
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
+
+    @property
+    def sources(self) -> dict[str, object]:
+        """Where weights may come from; exactly one must be given."""
+        return {**super().sources, "pretraining": self.pretraining}
 
 
 class CpcEncoder(PretrainedEncoder):

@@ -21,7 +21,7 @@ from speechprompt.config.tasks import Task
 
 __all__ = ["Config"]
 
-RESERVED_TASK_NAMES = ("manifests", "features", "codebooks", "units", "lm", "table")
+RESERVED_TASK_NAMES = ("manifests", "encoders", "features", "codebooks", "units", "lm", "table")
 
 
 # What a block without `kind` is; one with a `checkpoint` is imported.
@@ -42,7 +42,8 @@ class Config(Block):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if any")
     compute_threads: Count = Field(2, description="threads of one job's numeric libraries")
     lm_threads: Count | None = Field(
-        None, description="threads of a unit LM's pre-training; null is `compute_threads`"
+        None,
+        description="threads that pre-train encoders and unit LMs; null is `compute_threads`",
     )
     shards: Count = Field(2, description="shards per split for features and units")
     keep_features: bool = Field(False, description="keep the features after quantisation")
@@ -70,6 +71,7 @@ class Config(Block):
         for name, encoder in self.encoders.items():
             for corpus in encoder.sample_corpora:
                 self._require_audio(f"encoders.{name}.sample_corpora", corpus)
+            self._check_pretraining(name, encoder)
         for name, book in self.codebooks.items():
             if isinstance(book, ExternalCodebook):
                 continue
@@ -107,6 +109,26 @@ class Config(Block):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: a seed stands twice in {self.seeds}")
         return self
+
+    def _check_pretraining(self, name: str, encoder: Any) -> None:
+        """Its audio, the codebook it learns from, and that no encoder learns from itself."""
+        taught = {name}
+        while (pretraining := getattr(encoder, "pretraining", None)) is not None:
+            key = f"encoders.{name}.pretraining"
+            for corpus in pretraining.corpora:
+                self._require_audio(f"{key}.corpora", corpus)
+            _require(f"{key}.targets", pretraining.targets, self.codebooks)
+            if pretraining.start is not None:
+                _require(f"{key}.start", pretraining.start, self.encoders)
+            book = self.codebooks[pretraining.targets]
+            if isinstance(book, ExternalCodebook):
+                raise ValueError(f"{key}.targets: {pretraining.targets!r} is external")
+            _require(f"codebooks.{pretraining.targets}.encoder", book.encoder, self.encoders)
+            name = book.encoder
+            if name in taught:
+                raise ValueError(f"{key}.targets: encoder {name!r} would learn from itself")
+            taught.add(name)
+            encoder = self.encoders[name]
 
     def _require_audio(self, key: str, corpus: str) -> None:
         _require(key, corpus, self.corpora)

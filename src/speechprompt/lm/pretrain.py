@@ -6,7 +6,6 @@ share of the train utterances, chosen by a hash of their names, is held out to s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from speechprompt.compute import resolve_device, set_compute_threads
+from speechprompt.corpora.manifest import share_of
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.files import read_json, write_parquet
 from speechprompt.fitting import Sums, curve_table, digest, fit
@@ -106,7 +106,7 @@ def pretrain_unit_lm(
         )
     sequences = [symbols.sentence(units) for units in sentences]
     _check_lengths(names, sequences, max_positions)
-    held_out = np.array([_hash_share(name) < valid_share for name in names], bool)
+    held_out = np.array([share_of(name) < valid_share for name in names], bool)
     train, valid = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train) or not len(valid):
         raise CorpusError(
@@ -241,10 +241,6 @@ def _token_batches(lengths: Sequence[int], order: Sequence[int], budget: int) ->
         batches[-1].append(index)
         tokens += lengths[index]
     return batches
-
-
-def _hash_share(name: str) -> float:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
 def _check_lengths(names: list[str], sequences: list[np.ndarray], max_positions: int) -> None:

@@ -18,7 +18,13 @@ from speechprompt.errors import ConfigError
 __all__ = ["SYNTHETIC_TASKS", "prepare_synthetic", "synthesise"]
 
 # Also the modules' names. A new task is a module with ``plan``, and a name here.
-SYNTHETIC_TASKS = ("keyword_spotting", "intent_classification", "transcription", "slot_filling")
+SYNTHETIC_TASKS = (
+    "keyword_spotting",
+    "intent_classification",
+    "transcription",
+    "slot_filling",
+    "english",
+)
 
 
 def synthesise(

@@ -1,0 +1,29 @@
+rule pretrain_encoder:
+    input:
+        unpack(pretraining_inputs),
+    output:
+        weights="results/encoders/{encoder}/model.safetensors",
+        curve="results/encoders/{encoder}/curve.parquet",
+    log:
+        "logs/pretrain_encoder/{encoder}.log",
+    benchmark:
+        "benchmarks/pretrain_encoder/{encoder}.tsv"
+    wildcard_constraints:
+        encoder=pretrained_encoders(),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: LM_THREADS
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        roots=pretraining_roots,
+        options=pretraining_options,
+        start=start_option,
+        seed=CONFIG.seed,
+        code=digest("pretraining.hubert"),
+    shell:
+        "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
+        " speechprompt --log {log} pretrain-encoder {input.units} --roots {params.roots}"
+        " {params.options} {params.start} --seed {params.seed}"
+        " --out {output.weights} --curve {output.curve}"

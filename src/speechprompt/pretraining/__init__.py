@@ -1,0 +1,1 @@
+"""Pre-training of encoders on unlabelled audio, against units of an earlier codebook."""

@@ -1,0 +1,103 @@
+"""What may happen to a recording on its way: a room, a talker beside, noise, a narrow channel.
+
+Targets stay those of the recording as it is, so that an encoder learns to hear through all this.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from speechprompt.audio import SAMPLE_RATE
+from speechprompt.corpora.acoustics import NOISE_COLOURS, make_noise
+
+__all__ = ["augment"]
+
+POOL_SECONDS = 30
+FAST_LENGTH = SAMPLE_RATE // 10
+REVERBERATION = 0.3
+REVERBERATION_SECONDS = (0.1, 0.6)
+DIRECT_TO_REVERBERANT_DB = (0.0, 15.0)
+TALKER = 0.15
+TALKER_SNR_DB = (3.0, 20.0)
+NOISE = 0.7
+NOISE_SNR_DB = (3.0, 35.0)
+NARROW = 0.4
+TELEPHONE_LOW_HZ = (0.0, 400.0)
+TELEPHONE_HIGH_HZ = (3000.0, 4000.0)
+TILT_DB = (-4.0, 4.0)
+LOWEST_HZ, PIVOT_HZ = 40.0, 1000.0
+
+
+def augment(batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Put each recording of a batch into surroundings of its own; nothing moves in time.
+
+    Args:
+        batch: float32 ``[B, n_samples]`` at 16 kHz.
+        generator: Source of randomness.
+
+    Returns:
+        float32 ``[B, n_samples]``; the level means nothing.
+    """
+    n_samples = batch.shape[1]
+    n_padded = -(-(n_samples + SAMPLE_RATE // 2) // FAST_LENGTH) * FAST_LENGTH
+    spectra = np.fft.rfft(batch, n_padded)  # (B, bins)
+    power = np.mean(np.square(batch), axis=1) + 1e-10
+    result = np.empty_like(spectra)
+    for row, spectrum in enumerate(spectra):
+        heard = spectrum
+        if generator.random() < REVERBERATION:
+            heard = heard * np.fft.rfft(_room(generator), n_padded)
+        if generator.random() < TALKER and len(batch) > 1:
+            other = (row + int(generator.integers(1, len(batch)))) % len(batch)
+            gain = _gain(power[row], power[other], generator.uniform(*TALKER_SNR_DB))
+            heard = heard + gain * spectra[other]
+        if generator.random() < NOISE:
+            noise = _noise(generator, n_samples)
+            gain = _gain(power[row], np.mean(np.square(noise)), generator.uniform(*NOISE_SNR_DB))
+            heard = heard + gain * np.fft.rfft(noise, n_padded)
+        result[row] = heard * _channel(generator, n_padded)
+    return np.fft.irfft(result, n_padded)[:, :n_samples].astype(np.float32)
+
+
+def _gain(speech_power: float, other_power: float, snr_db: float) -> float:
+    return float(np.sqrt(speech_power / other_power) * 10 ** (-snr_db / 20))
+
+
+def _room(generator: np.random.Generator) -> np.ndarray:
+    """A room's impulse response: the direct sound, then noise that dies away (60 dB in T60)."""
+    seconds = generator.uniform(*REVERBERATION_SECONDS)
+    time = np.arange(round(min(seconds, 0.45) * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = generator.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
+    tail[: SAMPLE_RATE // 500] = 0  # 2 ms pass until the first echo
+    ratio_db = generator.uniform(*DIRECT_TO_REVERBERANT_DB)
+    response = tail * 10 ** (-ratio_db / 20) / np.sqrt(np.sum(tail**2))
+    response[0] = 1.0
+    return response
+
+
+def _noise(generator: np.random.Generator, n_samples: int) -> np.ndarray:
+    """A piece of noise of some colour."""
+    pool = _noise_pool()[generator.integers(len(NOISE_COLOURS))]
+    start = int(generator.integers(max(1, len(pool) - n_samples)))
+    return pool[start : start + n_samples]
+
+
+@cache
+def _noise_pool() -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    n_samples = POOL_SECONDS * SAMPLE_RATE
+    return [make_noise(generator, n_samples, colour, SAMPLE_RATE) for colour in NOISE_COLOURS]
+
+
+def _channel(generator: np.random.Generator, n_samples: int) -> np.ndarray:
+    """Gain per bin: a tilt of the spectrum and, for some, the band of a telephone."""
+    bins = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE)
+    tilt = generator.uniform(*TILT_DB) / (20 * np.log10(2))
+    gain = (np.maximum(bins, LOWEST_HZ) / PIVOT_HZ) ** tilt
+    if generator.random() < NARROW:
+        low, high = generator.uniform(*TELEPHONE_LOW_HZ), generator.uniform(*TELEPHONE_HIGH_HZ)
+        gain *= 1 / (1 + (low / np.maximum(bins, 1.0)) ** 8)
+        gain *= 1 / (1 + (bins / high) ** 24)
+    return gain

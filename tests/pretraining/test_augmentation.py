@@ -1,0 +1,51 @@
+import numpy as np
+
+from speechprompt.pretraining import augmentation
+from speechprompt.pretraining.augmentation import augment
+
+
+def recordings(n=4, n_samples=24_000, seed=0):
+    """Noise with a slow envelope: recordings whose position in time can be told."""
+    rng = np.random.default_rng(seed)
+    envelope = np.repeat(rng.uniform(0, 1, (n, n_samples // 400)), 400, axis=1)
+    return (0.1 * envelope * rng.standard_normal((n, n_samples))).astype(np.float32)
+
+
+def test_the_same_seed_gives_the_same_surroundings():
+    batch = recordings()
+    first, second = (augment(batch, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.allclose(first, augment(batch, np.random.default_rng(4)))
+    assert first.shape == batch.shape
+    assert first.dtype == np.float32
+    assert np.isfinite(first).all()
+
+
+def test_recordings_do_not_move_in_time():
+    batch = recordings()
+    for seed in range(20):
+        for before, after in zip(batch, augment(batch, np.random.default_rng(seed)), strict=True):
+            spectrum = np.fft.rfft(after, 65_536) * np.conj(np.fft.rfft(before, 65_536))
+            lag = int(np.argmax(np.abs(np.fft.irfft(spectrum))))
+            assert min(lag, 65_536 - lag) <= 16  # a millisecond
+
+
+def test_each_disturbance_does_something(monkeypatch):
+    batch = recordings()
+    names = ("REVERBERATION", "TALKER", "NOISE", "NARROW")
+    monkeypatch.setattr(augmentation, "TILT_DB", (0.0, 0.0))
+    for name in names:
+        for other in names:
+            monkeypatch.setattr(augmentation, other, float(other == name))
+        assert not np.allclose(augment(batch, np.random.default_rng(1)), batch, atol=1e-4), name
+    monkeypatch.setattr(augmentation, "NARROW", 0.0)
+    assert np.allclose(augment(batch, np.random.default_rng(1)), batch, atol=1e-5)
+
+
+def test_a_telephone_has_a_narrow_band(monkeypatch):
+    for name in ("REVERBERATION", "TALKER", "NOISE"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    monkeypatch.setattr(augmentation, "NARROW", 1.0)
+    power = np.abs(np.fft.rfft(augment(recordings(), np.random.default_rng(1)))) ** 2
+    bins = np.fft.rfftfreq(24_000, 1 / 16_000)
+    assert power[:, bins > 5000].mean() < 1e-3 * power[:, (bins > 1000) & (bins < 2500)].mean()

@@ -1,0 +1,131 @@
+"""Pre-training of an encoder: it learns, resumes to the same bytes, and refuses wrong input."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+
+from killing import killed_in_the_middle
+from speechprompt.encoders import load_encoder
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError
+from speechprompt.files import read_tensor_metadata
+from speechprompt.pretraining.hubert import pretrain_hubert
+from speechprompt.units import UnitsMetadata, write_index, write_units
+
+TONES = (300, 700, 1500, 3100)
+SMALL = {
+    "channels": [8] * 7,
+    "dim": 32,
+    "layers": 2,
+    "heads": 2,
+    "ffn": 48,
+    "position_kernel": 8,
+    "position_groups": 4,
+    "mask_share": 0.4,
+    "mask_length": 3,
+    "lr": 5e-3,
+    "warmup": 5,
+    "batch_seconds": 8.0,
+    "max_epochs": 3,
+    "valid_share": 0.1,
+    "compute_threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """Recordings of tones of 0.2 s, and units that say which."""
+    root = tmp_path_factory.mktemp("tones")
+    return write_tones(root), root
+
+
+def write_tones(root, split="train", frame_rate=50.0, codebook="k", n=40):
+    rng = np.random.default_rng(1)
+    rows = {"utt_id": [], "path": [], "units": [], "durations": [], "n_frames": []}
+    for i in range(n):
+        units = rng.permutation(len(TONES))[: rng.integers(2, 5)]
+        time = np.arange(len(units) * 3200) / 16_000
+        waveform = 0.3 * np.sin(2 * np.pi * np.repeat([TONES[u] for u in units], 3200) * time)
+        waveform += 0.01 * rng.standard_normal(len(time))
+        soundfile.write(root / f"{i}.wav", waveform, 16_000)
+        n_frames = 1 + (len(time) - 400) // 320
+        durations = [10] * (len(units) - 1) + [n_frames - 10 * (len(units) - 1)]
+        values = (f"{i}", f"{i}.wav", units.tolist(), durations, n_frames)
+        for column, value in zip(rows.values(), values, strict=True):
+            column.append(value)
+    folder = root / codebook / split
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "part-00000-of-00001.parquet"
+    metadata = UnitsMetadata(codebook, codebook * 64, 4, True, "mfcc", None, frame_rate)
+    write_units(path, rows, label_columns=[], metadata=metadata)
+    write_index([path], folder / "index.json", corpus="tones", split=split)
+    return folder / "index.json"
+
+
+def test_it_learns_and_an_encoder_reads_it(tones, tmp_path):
+    index, root = tones
+    out, curve = tmp_path / "model.safetensors", tmp_path / "curve.parquet"
+    pretrain_hubert({index: root}, out=out, curve_path=curve, **SMALL | {"max_epochs": 25})
+    rows = [row for row in pq.read_table(curve).to_pylist() if row["split"] == "valid"]
+    assert rows[-1]["accuracy"] > 0.6  # a constant answer has 0.25
+    metadata = read_tensor_metadata(out)
+    assert metadata["training"]["held_out_loss"] == min(row["loss"] for row in rows)
+    assert metadata["targets"]["codebook"] == "k"
+    waveform, _ = soundfile.read(root / "0.wav", dtype="float32")
+    encoder = load_encoder("hubert", weights=out, layer=2)
+    (frames,) = encoder.encode([torch.from_numpy(waveform)])
+    assert frames.shape == (1 + (len(waveform) - 400) // 320, 32)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tones, tmp_path):
+    index, root = tones
+    arguments = SMALL | {"checkpoint_seconds": 0, "dropout": 0.1}
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    pretrain_hubert({index: root}, out=whole, **arguments)
+    checkpoint = tmp_path / "state.safetensors"
+    killed_in_the_middle(
+        "speechprompt.pretraining.hubert:pretrain_hubert",
+        [{str(index): str(root)}],
+        arguments | {"out": str(resumed), "checkpoint_path": str(checkpoint)},
+        checkpoint,
+        writes=7,
+    )
+    assert not resumed.exists()
+    pretrain_hubert({index: root}, out=resumed, checkpoint_path=checkpoint, **arguments)
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert not checkpoint.exists()
+
+
+def test_an_iteration_goes_on_from_the_one_before(tones, tmp_path):
+    index, root = tones
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    pretrain_hubert({index: root}, out=first, **SMALL)
+    # With a learning rate of almost nothing it stays what it was.
+    pretrain_hubert(
+        {index: root}, out=second, start_path=first, **SMALL | {"lr": 1e-12, "max_epochs": 1}
+    )
+    waveform = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    frames = [
+        load_encoder("hubert", weights=path, layer=2).encode([torch.from_numpy(waveform)])[0]
+        for path in (first, second)
+    ]
+    torch.testing.assert_close(*frames, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ArtefactError, match="another shape"):
+        pretrain_hubert({index: root}, out=second, start_path=first, **SMALL | {"ffn": 64})
+
+
+def test_wrong_units_are_refused(tmp_path):
+    out = tmp_path / "model.safetensors"
+    with pytest.raises(ArtefactError, match="train splits, found 'test'"):
+        pretrain_hubert({write_tones(tmp_path, split="test"): tmp_path}, out=out, **SMALL)
+    with pytest.raises(ArtefactError, match=r"expected 50.0 frames/s, found 100.0"):
+        pretrain_hubert({write_tones(tmp_path, frame_rate=100.0): tmp_path}, out=out, **SMALL)
+    mixed = [write_tones(tmp_path), write_tones(tmp_path, codebook="j")]
+    with pytest.raises(ArtefactError, match="codebook is 'j', expected 'k'"):
+        pretrain_hubert(dict.fromkeys(mixed, tmp_path), out=out, **SMALL)
+    with pytest.raises(CorpusError, match="leave 0 to learn from"):
+        pretrain_hubert({mixed[0]: tmp_path}, out=out, **SMALL | {"mask_length": 100})
+    with pytest.raises(ConfigError, match="multiple of heads"):
+        pretrain_hubert({mixed[0]: tmp_path}, out=out, **SMALL | {"heads": 5})
+    assert not out.exists()
