@@ -19,7 +19,7 @@ from benchmarks.operations import (
 from speechprompt.decode import predict
 from speechprompt.lm import load_lm
 from speechprompt.lm.packing import micro_batches
-from speechprompt.lm.precision import resolve_precision
+from speechprompt.precision import resolve_precision
 from speechprompt.prompt import Prompt
 from speechprompt.task_model import TaskModel
 from speechprompt.tasks.examples import Examples

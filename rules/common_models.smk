@@ -2,12 +2,15 @@
 
 from speechprompt.assets import ASSETS
 from speechprompt.config.models import (
+    GivenCodebook,
+    GivenUnitLm,
     Imported,
     ImportedCodebook,
     ImportedUnitLm,
     KmeansCodebook,
     UnitLmSettings,
 )
+from speechprompt.shipped import SHIPPED
 
 
 def weights_of(encoder):
@@ -17,7 +20,22 @@ def weights_of(encoder):
         return None
     if getattr(block, "pretraining", None):
         return f"results/encoders/{encoder}/model.safetensors"
-    return block.weights or f"resources/models/{encoder}/model.safetensors"
+    return given_weights(block.weights) or f"resources/models/{encoder}/model.safetensors"
+
+
+def given_weights(weights):
+    """A shipped model's place after it was verified, or the user's own file."""
+    return f"resources/models/shipped/{weights}" if weights in SHIPPED else weights
+
+
+def given_model(section):
+    """The input function of a rule that takes a model as it is."""
+
+    def weights(wildcards):
+        (name,) = wildcards
+        return given_weights(getattr(CONFIG, section)[name].weights)
+
+    return weights
 
 
 def settings_of(encoder):

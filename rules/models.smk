@@ -98,3 +98,76 @@ rule import_unit_lm:
     shell:
         "speechprompt --log {log} import-unit-lm {input.checkpoint:q} --codebook {input.codebook:q}"
         " {params.options} --out {output.lm}"
+
+
+rule copy_shipped:
+    output:
+        model="resources/models/shipped/{model}",
+    log:
+        "logs/copy_shipped/{model}.log",
+    benchmark:
+        "benchmarks/copy_shipped/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(SHIPPED),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        sums=json.dumps(SHIPPED),
+        code=digest("shipped"),
+    shell:
+        "speechprompt --log {log} copy-shipped {wildcards.model} --out {output.model}"
+
+
+rule take_codebook:
+    input:
+        given=given_model("codebooks"),
+        weights=codebook_encoder_weights,
+    output:
+        codebook="results/codebooks/{codebook}.safetensors",
+    log:
+        "logs/take_codebook/{codebook}.log",
+    benchmark:
+        "benchmarks/take_codebook/{codebook}.tsv"
+    wildcard_constraints:
+        codebook=of_block("codebooks", GivenCodebook),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        encoder=codebook_encoder_settings,
+        code=digest("codebook"),
+    shell:
+        "speechprompt --log {log} take-codebook {input.given:q} --encoder {params.encoder:q}"
+        " --out {output.codebook}"
+
+
+rule take_unit_lm:
+    input:
+        given=given_model("lm"),
+        codebook=lm_codebook,
+    output:
+        lm="results/lm/{lm}/model.safetensors",
+    log:
+        "logs/take_unit_lm/{lm}.log",
+    benchmark:
+        "benchmarks/take_unit_lm/{lm}.tsv"
+    wildcard_constraints:
+        lm=of_block("lm", GivenUnitLm),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=digest("lm.artefact"),
+    shell:
+        "speechprompt --log {log} take-unit-lm {input.given:q} --codebook {input.codebook:q}"
+        " --out {output.lm}"

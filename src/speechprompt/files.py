@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_path",
+    "copy_file",
     "read_json",
     "read_tensor_metadata",
     "read_tensors",
@@ -62,6 +64,12 @@ def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's content."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy_file(source: str | Path, out: str | Path) -> None:
+    """Copy a file; a copy that was broken off leaves nothing."""
+    with atomic_path(out) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -21,7 +21,7 @@ from speechprompt.files import write_parquet
 from speechprompt.fitting import Sums, curve_table, digest, fit
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.packing import micro_batches, pack
-from speechprompt.lm.precision import Precision, resolve_precision
+from speechprompt.precision import Precision, resolve_precision
 from speechprompt.prompt import Initialisation, Mode, Prompt
 from speechprompt.schedule import Schedule
 from speechprompt.task_model import TaskModel

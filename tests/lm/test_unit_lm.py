@@ -13,7 +13,7 @@ from speechprompt.lm import Dictionary, LMConfig, load_lm
 from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import Cache, _attend_in_blocks
 from speechprompt.lm.packing import micro_batches, pack
-from speechprompt.lm.precision import resolve_precision
+from speechprompt.precision import resolve_precision
 
 
 def test_gslm_has_the_published_number_of_parameters():

@@ -1,18 +1,32 @@
-"""Verbs that import published models, each once."""
+"""Verbs that bring models in: published ones are imported, others taken as they are."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from speechprompt.cli.verb import verb
+
+if TYPE_CHECKING:
+    from speechprompt.frames import FeatureMetadata
 
 CHECKS = {
     "--sha256": {"metavar": "SUM", "help": "the sum that the imported file must have"},
     "--trust": {
         "action": "store_true",
         "help": "run whatever code the imported pickle holds; only for a file of your own",
+    },
+}
+
+ENCODER = {
+    "--encoder": {
+        "required": True,
+        "metavar": "JSON",
+        "type": json.loads,
+        "help": "settings of the encoder that it was fitted on, such as "
+        '{"kind": "hubert", "weights": "hubert.safetensors", "layer": 6}',
     },
 }
 
@@ -80,26 +94,62 @@ def import_unit_lm(a: argparse.Namespace) -> None:
         "kmeans": "scikit-learn's k-means model, written by joblib (km.bin)",
         "--out": "codebook to write",
     },
-    options={
-        "--encoder": {
-            "required": True,
-            "metavar": "JSON",
-            "type": json.loads,
-            "help": "settings of the encoder that it was fitted on, such as "
-            '{"kind": "hubert", "weights": "hubert.safetensors", "layer": 6}',
-        },
-        **CHECKS,
-    },
+    options=ENCODER | CHECKS,
 )
 def import_codebook(a: argparse.Namespace) -> None:
     """Import a published k-means codebook."""
-    from speechprompt.encoders import load_encoder
-    from speechprompt.frames import FeatureMetadata
     from speechprompt.importing.codebook import import_codebook
 
-    settings = {key: value for key, value in a.encoder.items() if key != "batch_seconds"}
-    features = FeatureMetadata.of(load_encoder(**settings))
+    features = _features_of(a.encoder)
     import_codebook(a.kmeans, a.out, features=features, sha256=a.sha256, trust=a.trust)
+
+
+@verb(files={"--out": "file to write"}, options={"model": {"help": "name of the model"}})
+def copy_shipped(a: argparse.Namespace) -> None:
+    """Verify a model that comes with the package, and copy it."""
+    from speechprompt.files import copy_file
+    from speechprompt.shipped import shipped_model
+
+    copy_file(shipped_model(a.model), a.out)
+
+
+@verb(
+    files={"codebook": "codebook that this package wrote", "--out": "the same, to write"},
+    options=ENCODER,
+)
+def take_codebook(a: argparse.Namespace) -> None:
+    """Check that a codebook belongs to an encoder, and copy it."""
+    from speechprompt.codebook import check_codebook, load_codebook
+    from speechprompt.files import copy_file
+
+    check_codebook(load_codebook(a.codebook), _features_of(a.encoder), "the encoder")
+    copy_file(a.codebook, a.out)
+
+
+@verb(
+    files={
+        "unit_lm": "unit LM that this package wrote",
+        "--codebook": "codebook whose units it reads",
+        "--out": "the same, to write",
+    },
+)
+def take_unit_lm(a: argparse.Namespace) -> None:
+    """Check that a unit LM reads the units of a codebook, and copy it."""
+    from speechprompt.files import copy_file, sha256_file
+    from speechprompt.lm import load_lm
+
+    load_lm(a.unit_lm, sha256_file(a.codebook))
+    copy_file(a.unit_lm, a.out)
+
+
+def _features_of(settings: dict[str, Any]) -> FeatureMetadata:
+    """What an encoder's features say about it."""
+    from speechprompt.encoders import load_encoder
+    from speechprompt.frames import FeatureMetadata
+
+    return FeatureMetadata.of(
+        load_encoder(**{key: value for key, value in settings.items() if key != "batch_seconds"})
+    )
 
 
 def _count_units(codebook: Path) -> int:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from speechprompt.config.explain import explain
 from speechprompt.config.setup import Config
 from speechprompt.errors import ConfigError
+from speechprompt.shipped import SHIPPED
 
 __all__ = ["Config", "load_config", "merge", "parse_config", "read_config"]
 
@@ -61,8 +62,10 @@ def load_config(values: Mapping[str, Any], default: str | Path, complete: bool) 
             _check_exists(f"corpora.{name}.{key}", getattr(corpus, key, None))
     for name, book in config.codebooks.items():
         _check_exists(f"codebooks.{name}.dictionary", getattr(book, "dictionary", None))
-    for name, encoder in config.encoders.items():
-        _check_exists(f"encoders.{name}.weights", getattr(encoder, "weights", None))
+    for section in ("encoders", "codebooks", "lm"):
+        for name, block in getattr(config, section).items():
+            if (weights := getattr(block, "weights", None)) not in SHIPPED:
+                _check_exists(f"{section}.{name}.weights", weights)
     return config
 
 

@@ -25,6 +25,8 @@ __all__ = [
     "CpcEncoder",
     "Encoder",
     "ExternalCodebook",
+    "GivenCodebook",
+    "GivenUnitLm",
     "HubertEncoder",
     "HubertPretraining",
     "Imported",
@@ -91,7 +93,9 @@ class PretrainedEncoder(Encoder, Imported):
     """An encoder with weights: a safetensors file, or a checkpoint that is imported into one."""
 
     weights: str | None = Field(
-        None, description="safetensors file with weights and architecture, or give `checkpoint`"
+        None,
+        description="shipped model by its name, or the path of a safetensors file; or give "
+        "`checkpoint`",
     )
 
     @property
@@ -118,10 +122,10 @@ class HubertPretraining(Block):
         [32, 64, 96, 128, 192, 256, 256], description="channels of the seven convolutions"
     )
     dim: Count = Field(256, description="width of the transformer")
-    layers: Count = Field(6, description="transformer layers")
+    layers: Count = Field(5, description="transformer layers")
     heads: Count = Field(4, description="attention heads")
     ffn: Count = Field(768, description="width of the feed-forward layers")
-    position_kernel: Count = Field(64, description="frames seen by the positional convolution")
+    position_kernel: Count = Field(48, description="frames seen by the positional convolution")
     position_groups: Count = Field(16, description="its groups")
     dropout: Share = Field(0.05, description="dropout while pre-training")
     mask_share: Share = Field(0.8, description="frames in masked spans, were there no overlaps")
@@ -139,6 +143,8 @@ class HubertPretraining(Block):
     )
     max_epochs: Count = Field(10, description="most passes over the audio")
     patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
+    precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
+    half: bool = Field(False, description="store weights in 16 bits")
 
 
 class HubertEncoder(PretrainedEncoder):
@@ -194,6 +200,15 @@ class ImportedCodebook(Imported):
     deduplicate: bool = Field(True, description="collapse repeated units (the paper does)")
 
 
+class GivenCodebook(Block):
+    """A codebook that is there: shipped with the package, or of another set-up."""
+
+    kind: Literal["given"] = "given"
+    encoder: Name = Field(description="name under `encoders`: the one that it was fitted on")
+    weights: str = Field(description="shipped codebook by its name, or the path of a file")
+    deduplicate: bool = Field(True, description="collapse repeated units (the paper does)")
+
+
 class ExternalCodebook(Block):
     """The codebook behind already quantised units: known only by its dictionary."""
 
@@ -202,7 +217,8 @@ class ExternalCodebook(Block):
 
 
 AnyCodebook = Annotated[
-    KmeansCodebook | ImportedCodebook | ExternalCodebook, Field(discriminator="kind")
+    KmeansCodebook | ImportedCodebook | GivenCodebook | ExternalCodebook,
+    Field(discriminator="kind"),
 ]
 
 
@@ -226,6 +242,7 @@ class UnitLmSettings(Block):
     max_epochs: Count = Field(12, description="most passes over the train units")
     patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
     precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
+    half: bool = Field(False, description="store weights in 16 bits")
 
 
 class ImportedUnitLm(Imported):
@@ -236,4 +253,12 @@ class ImportedUnitLm(Imported):
     checkpoint: str = Field(description=Imported.model_fields["checkpoint"].description)
 
 
-AnyUnitLm = Annotated[UnitLmSettings | ImportedUnitLm, Field(discriminator="kind")]
+class GivenUnitLm(Block):
+    """A unit LM that is there: shipped with the package, or of another set-up."""
+
+    kind: Literal["given"] = "given"
+    codebook: Name = Field(description="name under `codebooks`: whose units it reads")
+    weights: str = Field(description="shipped unit LM by its name, or the path of a file")
+
+
+AnyUnitLm = Annotated[UnitLmSettings | ImportedUnitLm | GivenUnitLm, Field(discriminator="kind")]

@@ -24,13 +24,15 @@ __all__ = ["Config"]
 RESERVED_TASK_NAMES = ("manifests", "encoders", "features", "codebooks", "units", "lm", "table")
 
 
-# What a block without `kind` is; one with a `checkpoint` is imported.
+# What a block without `kind` is, unless a `checkpoint` or `weights` say it.
 DEFAULT_KINDS = {"codebooks": "kmeans", "lm": "pretrained"}
 
 
 def _with_kind(block: Any, default: str) -> Any:
     if isinstance(block, Mapping) and "kind" not in block:
-        return {"kind": "imported" if "checkpoint" in block else default, **block}
+        kinds = {"checkpoint": "imported", "weights": "given"}
+        found = (kind for key, kind in kinds.items() if key in block)
+        return {"kind": next(found, default), **block}
     return block
 
 

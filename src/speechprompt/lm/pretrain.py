@@ -23,7 +23,7 @@ from speechprompt.lm.artefact import save_lm
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.lm.packing import micro_batches, pack
-from speechprompt.lm.precision import Precision, resolve_precision
+from speechprompt.precision import Precision, resolve_precision
 from speechprompt.schedule import Schedule
 from speechprompt.units import read_units
 
@@ -57,6 +57,7 @@ def pretrain_unit_lm(
     max_epochs: int = 10,
     patience: int = 3,
     valid_share: float = 0.03,
+    half: bool = False,
     precision: Precision = "fp32",
     device: str = "cpu",
     compute_threads: int = 2,
@@ -81,6 +82,7 @@ def pretrain_unit_lm(
         max_epochs, patience: at most so many epochs, and so many without a better loss.
         valid_share: share of the utterances held out.
         precision: of the activations; weights are float32.
+        half: store weights in 16 bits.
         device: cpu, cuda or auto.
         compute_threads: numeric threads; results may depend on their number in the last bits.
         checkpoint_seconds: least time between two checkpoints.
@@ -158,7 +160,7 @@ def pretrain_unit_lm(
         "held_out_loss": result.best.loss,
     }
     metadata = {**about, "training": training}
-    save_lm(lm_path, model, symbols, about["codebook_sha256"], metadata)
+    save_lm(lm_path, model.half() if half else model, symbols, about["codebook_sha256"], metadata)
     if checkpoint_path is not None:
         Path(checkpoint_path).unlink(missing_ok=True)
     return metadata

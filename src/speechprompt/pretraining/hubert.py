@@ -21,6 +21,7 @@ from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.files import read_json, read_tensors, write_parquet
 from speechprompt.fitting import Sums, curve_table, digest, fit
+from speechprompt.precision import Precision, resolve_precision
 from speechprompt.pretraining.augmentation import augment
 from speechprompt.pretraining.model import (
     FRAME_SHIFT,
@@ -64,10 +65,10 @@ def pretrain_hubert(
     seed: int = 1,
     channels: Sequence[int] = (32, 64, 96, 128, 192, 256, 256),
     dim: int = 256,
-    layers: int = 6,
+    layers: int = 5,
     heads: int = 4,
     ffn: int = 768,
-    position_kernel: int = 64,
+    position_kernel: int = 48,
     position_groups: int = 16,
     dropout: float = 0.05,
     mask_share: float = 0.8,
@@ -84,6 +85,8 @@ def pretrain_hubert(
     max_epochs: int = 10,
     patience: int = 3,
     valid_share: float = 0.02,
+    precision: Precision = "fp32",
+    half: bool = False,
     device: str = "cpu",
     compute_threads: int = 2,
     checkpoint_seconds: float = 60.0,
@@ -110,6 +113,8 @@ def pretrain_hubert(
         crop_seconds: of a longer utterance a random piece is taken.
         max_epochs, patience: at most so many epochs, and so many without a better loss.
         valid_share: share of the utterances held out, chosen by a hash of their names.
+        precision: of the products in training; weights are float32.
+        half: store weights in 16 bits.
         device: cpu, cuda or auto.
         compute_threads: numeric threads; results may depend on their number in the last bits.
         checkpoint_seconds: least time between two checkpoints.
@@ -125,6 +130,7 @@ def pretrain_hubert(
     settings = {n: value for n, value in locals().items() if n not in _NO_INFLUENCE}
     set_compute_threads(compute_threads)
     device = resolve_device(device)
+    dtype = resolve_precision(precision, device)
     names, utterances, about = _read_targets(targets, 2 * mask_length)
     held_out = np.array([share_of(name) < valid_share for name in names], bool)
     train, valid = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -165,9 +171,9 @@ def pretrain_hubert(
         waveforms, wanted = _load([utterances[i] for i in batch], crop, generator)
         if disturbed:
             waveforms = augment(waveforms, generator)
-        loss, masked, right = masked_prediction(
-            model, torch.from_numpy(waveforms).to(device), torch.from_numpy(wanted).to(device)
-        )
+        tensors = (torch.from_numpy(array).to(device) for array in (waveforms, wanted))
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss, masked, right = masked_prediction(model, *tensors)
         if torch.is_grad_enabled():
             loss.backward()
         return Sums(loss.item(), masked, right, masked)
@@ -215,7 +221,8 @@ def pretrain_hubert(
         "held_out_accuracy": result.best.accuracy,
     }
     metadata = {"targets": about, "training": training}
-    save_hubert(out, model.wav2vec2, config, metadata)
+    stored = model.wav2vec2.half() if half else model.wav2vec2
+    save_hubert(out, stored, config, metadata)
     if checkpoint_path is not None:
         Path(checkpoint_path).unlink(missing_ok=True)
     return metadata

@@ -125,8 +125,9 @@ def masked_prediction(
     head = model.logit_generator
     # Not x[mask]: with several threads its backward adds up in no fixed order.
     masked = mask.flatten().nonzero()[:, 0]
-    projected = F.normalize(head.final_proj(x.flatten(0, 1).index_select(0, masked)), dim=-1)
-    scores = projected @ F.normalize(head.label_embeddings, dim=-1).T / TEMPERATURE
+    projected = head.final_proj(x.flatten(0, 1).index_select(0, masked)).float()
+    cosines = F.linear(F.normalize(projected), F.normalize(head.label_embeddings)).float()
+    scores = cosines / TEMPERATURE
     wanted = targets.flatten().index_select(0, masked)
     loss = F.cross_entropy(scores, wanted, reduction="sum")
     return loss, len(wanted), int((scores.argmax(1) == wanted).sum())
