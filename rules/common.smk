@@ -324,9 +324,17 @@ def published_results():
 
 
 def all_targets():
-    """Every configured task's score and pictures, and the table."""
+    """Every configured task's score and pictures, the table, and all models."""
     generated = (name for name, task in CONFIG.tasks.items() if task.type != "classification")
+    trained = (name for name, lm in CONFIG.lm.items() if lm.kind == "pretrained")
+    taught = (
+        name for name, block in CONFIG.encoders.items() if getattr(block, "pretraining", None)
+    )
+    codebooks = (name for name, book in CONFIG.codebooks.items() if book.kind != "external")
     return [
+        *(f"results/codebooks/{name}.safetensors" for name in codebooks),
+        *(f"results/encoders/{name}/learning_curve.png" for name in taught),
+        *(f"results/lm/{name}/learning_curve.png" for name in trained),
         *(f"results/{name}/{task.score_file}" for name, task in CONFIG.tasks.items()),
         *(f"results/{name}/error_by_length.png" for name in generated),
         *(["results/table.md"] if CONFIG.tasks else []),

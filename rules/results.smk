@@ -19,10 +19,53 @@ rule plot_curve:
         mem_mb=1000,
         runtime=30,
     params:
+        title="{task}, {method}, seed {seed}",
         code=digest("report"),
     shell:
         "speechprompt --log {log} plot-curve {input.curve} --out {output.curve}"
-        " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
+        " --title {params.title:q}"
+
+
+use rule plot_curve as plot_lm_curve with:
+    input:
+        curve="results/lm/{lm}/curve.parquet",
+    output:
+        curve=report(
+            "results/lm/{lm}/learning_curve.png",
+            caption="../workflow/report/learning_curve.rst",
+            category="models",
+            labels={"method": "pre-training", "seed": "", "picture": "learning curve of {lm}"},
+        ),
+    log:
+        "logs/plot_lm_curve/{lm}.log",
+    benchmark:
+        "benchmarks/plot_lm_curve/{lm}.tsv"
+    params:
+        title="unit LM {lm}",
+        code=digest("report"),
+
+
+use rule plot_curve as plot_encoder_curve with:
+    input:
+        curve="results/encoders/{encoder}/curve.parquet",
+    output:
+        curve=report(
+            "results/encoders/{encoder}/learning_curve.png",
+            caption="../workflow/report/learning_curve.rst",
+            category="models",
+            labels={
+                "method": "pre-training",
+                "seed": "",
+                "picture": "learning curve of {encoder}",
+            },
+        ),
+    log:
+        "logs/plot_encoder_curve/{encoder}.log",
+    benchmark:
+        "benchmarks/plot_encoder_curve/{encoder}.tsv"
+    params:
+        title="encoder {encoder}",
+        code=digest("report"),
 
 
 rule plot_confusion:

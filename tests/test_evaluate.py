@@ -8,6 +8,7 @@ import pytest
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluate import (
     pool_predictions,
+    pooled_gain,
     publish,
     write_metrics,
     write_predictions,
@@ -172,3 +173,17 @@ def test_pooling_refuses_an_utterance_that_stands_twice(tmp_path):
     assert pool_predictions(paths[:2]).n == 4
     with pytest.raises(ArtefactError, match=r"c\.parquet.*'x0'"):
         pool_predictions(paths)
+
+
+def test_pooled_predictions_are_compared_by_utterance(tmp_path):
+    references = ["1", "2", "1", "2"] * 10
+    ours = [save(tmp_path / "a.parquet", rows(references, references, "x"))]
+    ours += [save(tmp_path / "b.parquet", rows(references, ["1"] * 40, "y"))]
+    theirs = [save(tmp_path / "c.parquet", rows(references, ["1"] * 40, "y"))]
+    theirs += [save(tmp_path / "d.parquet", rows(references, ["1"] * 40, "x"))]
+    gain = pooled_gain(ours, theirs)
+    assert gain.value == 0.25
+    assert 0 < gain.interval[0] < 0.25 < gain.interval[1]
+    assert pooled_gain(ours, ours).value == 0
+    with pytest.raises(ArtefactError, match="different utterances"):
+        pooled_gain(ours, theirs[:1])

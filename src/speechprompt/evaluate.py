@@ -27,6 +27,7 @@ from speechprompt.files import (
 )
 from speechprompt.metrics import (
     MAIN_METRIC,
+    Metric,
     Score,
     count_errors,
     metrics_of,
@@ -41,6 +42,7 @@ __all__ = [
     "describe",
     "mark_repeats",
     "pool_predictions",
+    "pooled_gain",
     "prompt_hashes",
     "publish",
     "read_predictions",
@@ -255,6 +257,29 @@ def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> S
     Raises:
         ArtefactError: an utterance stands in two files, or a file has no such split.
     """
+    pooled = _pooled(paths, split)
+    return score(_main_metric(pooled), counts([pooled]))
+
+
+def pooled_gain(
+    paths: Sequence[str | Path], others: Sequence[str | Path], split: str | None = None
+) -> Score:
+    """By how much the main metric is better than in others' predictions, paired bootstrap.
+
+    Args:
+        paths, split: see :func:`pool_predictions`.
+        others: predictions of the same utterances.
+
+    Raises:
+        ArtefactError: as for :func:`pool_predictions`, or the utterances are not the same.
+    """
+    ours, theirs = _pooled(paths, split), _pooled(others, split)
+    _check_same_utterances(ours, theirs)
+    return score_gain(_main_metric(ours), counts([ours]), counts([theirs]))
+
+
+def _pooled(paths: Sequence[str | Path], split: str | None) -> pa.Table:
+    """The rows of all files, in the order of their utterances' names."""
     tables, seen = [], set()
     for path in paths:
         table = read_predictions(path, split)
@@ -263,9 +288,11 @@ def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> S
             raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")
         seen |= utterances
         tables.append(table)
-    name = MAIN_METRIC[about_predictions(tables[0])["type"]]
-    pooled = pa.concat_tables(tables)
-    return score(metrics_of(pooled.column_names)[name], counts([pooled]))
+    return pa.concat_tables(tables).sort_by("utt_id")
+
+
+def _main_metric(table: pa.Table) -> Metric:
+    return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
 
 
 def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:

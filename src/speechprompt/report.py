@@ -35,24 +35,26 @@ NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
 
 
 def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
-    """Draw loss (nats per label token) and accuracy against epochs from a learning-curve table."""
+    """Draw loss and, where a table has it, accuracy against epochs from a learning-curve table."""
     table = pq.read_table(curve).to_pandas()
-    with _figure(out, figsize=(8, 3.6), ncols=2) as (figure, (left, right)):
-        for split, colour in (("train", BLUE), ("valid", ORANGE)):
-            rows = table[table["split"] == split]
-            left.plot(rows["epoch"], rows["loss"], color=colour, marker=".", label=split)
-            if rows["accuracy"].notna().any():
-                right.plot(
-                    rows["epoch"], 100 * rows["accuracy"], color=colour, marker=".", label=split
-                )
-        left.set(xlabel="epoch", ylabel="loss (nats per label token)")
-        right.set(xlabel="epoch", ylabel="accuracy (%)")
-        best = table[table["split"] == "valid"]
-        if len(best):
-            epoch = best.loc[best["loss"].idxmin(), "epoch"]
-            left.axvline(epoch, color=GREEN, linestyle="--", label="kept")
-        left.legend(frameon=False)
-        right.legend(frameon=False)
+    drawn = [("loss", 1, "loss (nats per predicted token)")]
+    if "accuracy" in table and table["accuracy"].notna().any():
+        drawn.append(("accuracy", 100, "accuracy (%)"))
+    best = table[table["split"] == "valid"]
+    with _figure(out, figsize=(4 * len(drawn), 3.6), ncols=len(drawn), squeeze=False) as (
+        figure,
+        axes,
+    ):
+        for axis, (column, factor, label) in zip(axes[0], drawn, strict=True):
+            for split, colour in (("train", BLUE), ("valid", ORANGE)):
+                rows = table[table["split"] == split]
+                values = factor * rows[column]
+                axis.plot(rows["epoch"], values, color=colour, marker=".", label=split)
+            if len(best):
+                epoch = best.loc[best["loss"].idxmin(), "epoch"]
+                axis.axvline(epoch, color=GREEN, linestyle="--", label="kept")
+            axis.set(xlabel="epoch", ylabel=label)
+            axis.legend(frameon=False)
         figure.suptitle(title)
 
 

@@ -78,7 +78,6 @@ def test_chosen_labels_let_other_columns_be_empty(tmp_path, record):
         ("path,split,label\n", "no rows"),
         ("file,split,label\nx.wav,train,a\n", "expected the column 'path', found file, split"),
         ("path,label\nx.wav,a\n", "expected the column 'split', found path, label"),
-        ("path,split\nx.wav,train\n", "expected a label column"),
         ("path,split,a,a\nx.wav,train,1,2\n", "'a' is there more than once"),
         ("path,split,units\nx.wav,train,1\n", "cannot be named 'units'"),
         ("path,split,label,\nx.wav,train,1,\n", "a column has no name"),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechprompt.cli.verb import boolean, verb
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.progress import log
+
+if TYPE_CHECKING:
+    from speechprompt.metrics import Score
 
 NAME = {"--name": {"required": True, "help": "name of the task"}}
 ANSWERS = {
@@ -224,14 +228,26 @@ def plot_error_by_length(a: argparse.Namespace) -> None:
     plot_error_by_length(table, a.out, a.title)
 
 
-@verb(files={"predictions": "predictions files of disjoint utterances"}, many=("predictions",))
+@verb(
+    files={
+        "predictions": "predictions files of disjoint utterances",
+        "--against": "others' predictions files of the same utterances",
+    },
+    many=("predictions", "--against"),
+    optional=("--against",),
+)
 def pool_scores(a: argparse.Namespace) -> None:
     """Print the main metric over several predictions files together, such as speakers left out."""
-    from speechprompt.evaluate import pool_predictions
+    from speechprompt.evaluate import pool_predictions, pooled_gain
 
-    score = pool_predictions(a.predictions)
-    low, high = (100 * bound for bound in score.interval)
-    print(f"{100 * score.value:.2f} % [{low:.2f}, {high:.2f}] of {score.n}")
+    def told(score: Score) -> str:
+        low, high = (100 * bound for bound in score.interval)
+        return f"{100 * score.value:.2f} % [{low:.2f}, {high:.2f}] of {score.n}"
+
+    print(told(pool_predictions(a.predictions)))
+    if a.against:
+        print(f"against: {told(pool_predictions(a.against))}")
+        print(f"gain:    {told(pooled_gain(a.predictions, a.against))}")
 
 
 def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details) -> None:

@@ -25,7 +25,8 @@ def prepare_table(
     """Turn a table into manifests; its folder is the corpus root.
 
     Args:
-        table: CSV with the columns ``path``, ``split``, optionally ``speaker``, then labels.
+        table: CSV with the columns ``path``, ``split``, optionally ``speaker``, then labels, of
+            which an unlabelled corpus has none.
             A ``.tsv`` is split at tabs; a CSV at commas or, if its header has none, semicolons.
         out_dir: Folder of the manifests.
         seed: See :func:`~speechprompt.corpora.manifest.write_manifests`, as for the following.
@@ -120,8 +121,6 @@ def _check_header(
             f"{table}: a label column cannot be named {reserved[0]!r}; reserved are "
             + ", ".join(sorted(RESERVED_COLUMNS))
         )
-    if not label_columns:
-        raise CorpusError(f"{table}: expected a label column beside path and split, {found}")
     if "" in header:
         raise CorpusError(f"{table}: a column has no name, {found}")
     return list(label_columns)
