@@ -27,10 +27,10 @@ __all__ = ["CurvePoint", "Fit", "Sums", "curve_table", "digest", "fit"]
 
 
 class Sums(NamedTuple):
-    """Of one batch: summed loss in nats, predicted tokens, right answers, answers."""
+    """Of one batch: summed loss in nats, weight of its tokens, right answers, answers."""
 
     loss: float
-    tokens: int
+    tokens: float
     right: int
     answers: int
 
@@ -165,7 +165,7 @@ def _step(
     parameters: Mapping[str, Tensor],
     rate: float,
     clip: float,
-    tokens: int,
+    tokens: float,
 ) -> None:
     # Parameters without influence, such as input rows that no layer sees, have no gradient.
     trained = [p for p in parameters.values() if p.grad is not None]

@@ -41,11 +41,8 @@ def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
     if "accuracy" in table and table["accuracy"].notna().any():
         drawn.append(("accuracy", 100, "accuracy (%)"))
     best = table[table["split"] == "valid"]
-    with _figure(out, figsize=(4 * len(drawn), 3.6), ncols=len(drawn), squeeze=False) as (
-        figure,
-        axes,
-    ):
-        for axis, (column, factor, label) in zip(axes[0], drawn, strict=True):
+    with _figure(out, figsize=(4 * len(drawn), 3.6), ncols=len(drawn)) as (figure, axes):
+        for axis, (column, factor, label) in zip(np.atleast_1d(axes), drawn, strict=True):
             for split, colour in (("train", BLUE), ("valid", ORANGE)):
                 rows = table[table["split"] == split]
                 values = factor * rows[column]

@@ -25,7 +25,7 @@ def test_loss_and_gradients_are_torchaudios():
     waveforms = torch.randn(3, 400 + 320 * 39)
     targets = torch.randint(0, 20, (3, 40))
     torch.manual_seed(7)
-    loss, masked, _ = masked_prediction(model, waveforms, targets)
+    loss, weight, masked, _ = masked_prediction(model, waveforms, targets)
     loss.backward()
     ours = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
@@ -33,10 +33,28 @@ def test_loss_and_gradients_are_torchaudios():
     scores, _, _ = model(F.layer_norm(waveforms, waveforms.shape[1:]), targets)
     expected = F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long), reduction="sum")
     expected.backward()
-    assert masked == len(scores)
+    assert weight == masked == len(scores)
     torch.testing.assert_close(loss, expected)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_unmasked_frames_count_by_their_weight():
+    torch.manual_seed(0)
+    config = model_config(**SHAPE)
+    model = build_hubert(config, n_targets=20, mask_share=0.6, mask_length=5)
+    model.logit_generator.skip_nomask = False
+    waveforms = torch.randn(3, 400 + 320 * 39)
+    targets = torch.randint(0, 20, (3, 40))
+    torch.manual_seed(7)
+    loss, weight, masked, _ = masked_prediction(model, waveforms, targets, 0.25)
+    torch.manual_seed(7)
+    scores = model(F.layer_norm(waveforms, waveforms.shape[1:]), targets)[:2]
+    losses = [
+        F.cross_entropy(s, torch.zeros(len(s), dtype=torch.long), reduction="sum") for s in scores
+    ]
+    torch.testing.assert_close(loss, losses[0] + 0.25 * losses[1])
+    assert weight == masked + 0.25 * (120 - masked)
 
 
 def test_right_answers_are_counted():
@@ -46,7 +64,7 @@ def test_right_answers_are_counted():
     counts = []
     for target in range(4):
         torch.manual_seed(7)
-        _, masked, right = masked_prediction(model, waveforms, torch.full((2, 30), target))
+        _, _, masked, right = masked_prediction(model, waveforms, torch.full((2, 30), target))
         counts.append(right)
     assert sum(counts) == masked
 

@@ -71,16 +71,17 @@ def pretrain_hubert(
     position_kernel: int = 48,
     position_groups: int = 16,
     dropout: float = 0.05,
-    mask_share: float = 0.8,
-    mask_length: int = 10,
+    mask_share: float = 0.65,
+    mask_length: int = 6,
+    unmasked_weight: float = 0.5,
     augmentation: bool = True,
-    lr: float = 1e-3,
+    lr: float = 1.5e-3,
     betas: tuple[float, float] = (0.9, 0.98),
     weight_decay: float = 0.01,
     clip: float = 1.0,
     schedule: Schedule = "cosine",
     warmup: int = 200,
-    batch_seconds: float = 60.0,
+    batch_seconds: float = 30.0,
     crop_seconds: float = 6.0,
     max_epochs: int = 10,
     patience: int = 3,
@@ -105,6 +106,7 @@ def pretrain_hubert(
         channels, dim, layers, heads, ffn, position_kernel, position_groups, dropout: see
             :func:`~speechprompt.pretraining.model.model_config`.
         mask_share, mask_length: see :func:`~speechprompt.pretraining.model.build_hubert`.
+        unmasked_weight: of the frames that are not masked, in training; HuBERT's own is 0.
         augmentation: disturb recordings in training.
         lr, betas, weight_decay: of AdamW.
         clip: largest norm of the gradient; 0 for none.
@@ -165,7 +167,7 @@ def pretrain_hubert(
         generator = np.random.default_rng([seed, epoch])
         return _batches(train, np.minimum(lengths, crop), budget, generator)
 
-    def sums(batch: Sequence[int], batch_seed: int, disturbed: bool) -> Sums:
+    def sums(batch: Sequence[int], batch_seed: int, disturbed: bool, unmasked: float) -> Sums:
         generator = np.random.default_rng(batch_seed)
         torch.manual_seed(batch_seed)
         waveforms, wanted = _load([utterances[i] for i in batch], crop, generator)
@@ -173,20 +175,20 @@ def pretrain_hubert(
             waveforms = augment(waveforms, generator)
         tensors = (torch.from_numpy(array).to(device) for array in (waveforms, wanted))
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss, masked, right = masked_prediction(model, *tensors)
+            loss, weight, masked, right = masked_prediction(model, *tensors, unmasked)
         if torch.is_grad_enabled():
             loss.backward()
-        return Sums(loss.item(), masked, right, masked)
+        return Sums(loss.item(), weight, right, masked)
 
     def backward(batch: Sequence[int], update_seed: int) -> Sums:
         model.train()
-        return sums(batch, update_seed, augmentation)
+        return sums(batch, update_seed, augmentation, unmasked_weight)
 
     @torch.no_grad()
     def evaluate() -> Sums:
         model.eval()
         order = _batches(valid, np.minimum(lengths, crop), budget, np.random.default_rng(seed))
-        parts = [sums(batch, seed, disturbed=False) for batch in order]
+        parts = [sums(batch, seed, disturbed=False, unmasked=0.0) for batch in order]
         return Sums(*(sum(values) for values in zip(*parts, strict=True)))
 
     result = fit(

@@ -102,9 +102,9 @@ def build_hubert(
 
 
 def masked_prediction(
-    model: HuBERTPretrainModel, waveforms: Tensor, targets: Tensor
-) -> tuple[Tensor, int, int]:
-    """HuBERT's loss over masked frames, from torch's random numbers.
+    model: HuBERTPretrainModel, waveforms: Tensor, targets: Tensor, unmasked_weight: float = 0.0
+) -> tuple[Tensor, float, int, int]:
+    """HuBERT's loss, from torch's random numbers.
 
     The same as cross-entropy over what torchaudio's model returns, whose cosine similarities of
     every frame with every target take a third of a small model's time; here they are one product.
@@ -113,21 +113,33 @@ def masked_prediction(
         model: of :func:`build_hubert`.
         waveforms: ``[B, n_samples]``, all of one length.
         targets: units ``[B, n_frames]``.
+        unmasked_weight: of the frames that are not masked, in loss and weight.
 
     Returns:
-        summed cross-entropy in nats; how many frames were masked, and how many of them right.
+        summed cross-entropy in nats and the weight of the frames in it; masked frames, and how many
+        of them are right.
     """
     normalised = F.layer_norm(waveforms, waveforms.shape[1:])
     features, _ = model.wav2vec2.feature_extractor(normalised, None)
     x, _ = model.wav2vec2.encoder._preprocess(features)
     x, mask = model.mask_generator(x, None)
-    x = model.wav2vec2.encoder.transformer(x)
+    x = model.wav2vec2.encoder.transformer(x).flatten(0, 1)
+    mask, targets = mask.flatten(), targets.flatten()
     head = model.logit_generator
-    # Not x[mask]: with several threads its backward adds up in no fixed order.
-    masked = mask.flatten().nonzero()[:, 0]
-    projected = head.final_proj(x.flatten(0, 1).index_select(0, masked)).float()
-    cosines = F.linear(F.normalize(projected), F.normalize(head.label_embeddings)).float()
-    scores = cosines / TEMPERATURE
-    wanted = targets.flatten().index_select(0, masked)
-    loss = F.cross_entropy(scores, wanted, reduction="sum")
-    return loss, len(wanted), int((scores.argmax(1) == wanted).sum())
+
+    def predict(frames: Tensor) -> tuple[Tensor, int]:
+        # Not x[mask]: with several threads its backward adds up in no fixed order.
+        chosen = frames.nonzero()[:, 0]
+        projected = F.normalize(head.final_proj(x.index_select(0, chosen)).float())
+        scores = F.linear(projected, F.normalize(head.label_embeddings)).float() / TEMPERATURE
+        wanted = targets.index_select(0, chosen)
+        right = int((scores.argmax(1) == wanted).sum())
+        return F.cross_entropy(scores, wanted, reduction="sum"), right
+
+    loss, right = predict(mask)
+    masked = int(mask.sum())
+    weight = float(masked)
+    if unmasked_weight:
+        loss = loss + unmasked_weight * predict(~mask)[0]
+        weight += unmasked_weight * (len(mask) - masked)
+    return loss, weight, masked, right
