@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := src tests benchmarks
 
-.PHONY: help all test quality format reference bench clean FORCE
+.PHONY: help all test quality format reference nano bench clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -36,6 +36,10 @@ format: $(VENV)/.dev ## Lay out code and rules
 
 reference: $(VENV)/.dev ## Write docs/configuration.md and the JSON schema
 	$(BIN)/speechprompt write-reference --page docs/configuration.md --schema docs/config.schema.json
+
+nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
+	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors
 
 bench: $(VENV)/.bench ## Measure speed and memory against peers
 	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks
