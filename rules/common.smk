@@ -323,19 +323,30 @@ def published_results():
     return json.dumps({name: task.published for name, task in CONFIG.tasks.items()})
 
 
-def all_targets():
-    """Every configured task's score and pictures, the table, and all models."""
-    generated = (name for name, task in CONFIG.tasks.items() if task.type != "classification")
-    trained = (name for name, lm in CONFIG.lm.items() if lm.kind == "pretrained")
-    taught = (
-        name for name, block in CONFIG.encoders.items() if getattr(block, "pretraining", None)
-    )
-    codebooks = (name for name, book in CONFIG.codebooks.items() if book.kind != "external")
+def model_targets():
+    """Every model that is made here, with its learning curve."""
     return [
-        *(f"results/codebooks/{name}.safetensors" for name in codebooks),
-        *(f"results/encoders/{name}/learning_curve.png" for name in taught),
-        *(f"results/lm/{name}/learning_curve.png" for name in trained),
+        *(
+            f"results/codebooks/{n}.safetensors"
+            for n, b in CONFIG.codebooks.items()
+            if b.kind == "kmeans"
+        ),
+        *(f"results/encoders/{name}/learning_curve.png" for name in pretrained_encoders()),
+        *(
+            f"results/lm/{n}/learning_curve.png"
+            for n, b in CONFIG.lm.items()
+            if b.kind == "pretrained"
+        ),
+    ]
+
+
+def all_targets():
+    """Every configured task's score and pictures, and the table; where there is no task, the models."""
+    if not CONFIG.tasks:
+        return model_targets()
+    generated = (name for name, task in CONFIG.tasks.items() if task.type != "classification")
+    return [
         *(f"results/{name}/{task.score_file}" for name, task in CONFIG.tasks.items()),
         *(f"results/{name}/error_by_length.png" for name in generated),
-        *(["results/table.md"] if CONFIG.tasks else []),
+        "results/table.md",
     ]

@@ -48,8 +48,7 @@ def settings_of(encoder):
 
 def pretrained_encoders():
     """Names of the encoders that are trained here."""
-    blocks = CONFIG.encoders.items()
-    return one_of(name for name, block in blocks if getattr(block, "pretraining", None))
+    return [name for name, block in CONFIG.encoders.items() if getattr(block, "pretraining", None)]
 
 
 def pretraining_inputs(wildcards):

@@ -9,7 +9,7 @@ rule pretrain_encoder:
     benchmark:
         "benchmarks/pretrain_encoder/{encoder}.tsv"
     wildcard_constraints:
-        encoder=pretrained_encoders(),
+        encoder=one_of(pretrained_encoders()),
     conda:
         "../envs/speechprompt.yaml"
     threads: LM_THREADS
