@@ -47,8 +47,10 @@ def _accepted_keys(location: list[str]) -> list[str]:
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = schema["$defs"][re.sub(r"^#/\$defs/", "", node["$ref"])]
+    # A block that may be null is the first of two options.
+    while "$ref" in node or "$ref" in (node.get("anyOf") or [{}])[0]:
+        reference = node.get("$ref") or node["anyOf"][0]["$ref"]
+        node = schema["$defs"][re.sub(r"^#/\$defs/", "", reference)]
     return node
 
 
