@@ -47,10 +47,11 @@ def _accepted_keys(location: list[str]) -> list[str]:
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    # A block that may be null is the first of two options.
-    while "$ref" in node or "$ref" in (node.get("anyOf") or [{}])[0]:
-        reference = node.get("$ref") or node["anyOf"][0]["$ref"]
-        node = schema["$defs"][re.sub(r"^#/\$defs/", "", reference)]
+    while "$ref" in node or "anyOf" in node:
+        if "anyOf" in node:  # a block or null
+            node = next((option for option in node["anyOf"] if "$ref" in option), {})
+        else:
+            node = schema["$defs"][re.sub(r"^#/\$defs/", "", node["$ref"])]
     return node
 
 

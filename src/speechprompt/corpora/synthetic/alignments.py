@@ -45,7 +45,7 @@ def phone_of(mnemonic: str) -> str:
     link (``r-`` is ``r``). The palatal glide ``;`` is ``j``. For the accents used here there are
     about 50 phones:
 
-    - stops and affricates ``p b t d k g tS dZ``, fricatives ``f v T D s z S Z h``,
+    - stops and affricates ``p b t d k g ? tS dZ``, fricatives ``f v T D s z S Z h``,
     - nasals and approximants ``m n N l r j w``,
     - vowels ``i I E a aa A 0 O U u V 3 @``, diphthongs ``aI eI OI aU oU``,
     - vowels before r and l ``A@ e@ i@ O@ o@ U@ aI@ IR VR @L``,
