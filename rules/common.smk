@@ -129,6 +129,11 @@ def synthetic_digest(wildcards):
     return digest("corpora.synthetic", f"corpora.synthetic.{task}")
 
 
+def alignments_digest(wildcards):
+    task = CONFIG.corpora[wildcards.corpus].task
+    return digest("corpora.synthetic.alignments", f"corpora.synthetic.{task}")
+
+
 def units_files(wildcards):
     corpus = CONFIG.corpora[wildcards.corpus]
     named = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
@@ -201,6 +206,19 @@ def codebook_source(codebook):
 
 def units_index(codebook, corpus, split):
     return f"{UNITS}/index.json".format(codebook=codebook, corpus=corpus, split=split)
+
+
+def measured_codebooks():
+    """The codebooks whose units are measured, in the configured order."""
+    return CONFIG.quality.codebooks if CONFIG.quality else []
+
+
+def quality_inputs(wildcards):
+    corpus, split = CONFIG.quality.corpus, CONFIG.quality.split
+    return {
+        "index": units_index(wildcards.codebook, corpus, split),
+        "alignments": f"results/alignments/{corpus}/{split}.parquet",
+    }
 
 
 def lm_inputs(wildcards):
@@ -340,13 +358,18 @@ def model_targets():
     ]
 
 
+def quality_targets():
+    return ["results/quality/table.md"] if CONFIG.quality else []
+
+
 def all_targets():
-    """Every configured task's score and pictures, and the table; where there is no task, the models."""
+    """Every task's score and pictures, the table and the units' quality; without tasks, the models."""
     if not CONFIG.tasks:
-        return model_targets()
+        return model_targets() + quality_targets()
     generated = (name for name, task in CONFIG.tasks.items() if task.type != "classification")
     return [
         *(f"results/{name}/{task.score_file}" for name, task in CONFIG.tasks.items()),
         *(f"results/{name}/error_by_length.png" for name in generated),
         "results/table.md",
+        *quality_targets(),
     ]

@@ -121,6 +121,40 @@ def test_base_is_accepted_with_defaults():
             {"codebook": "k100", "checkpoint": "a/lm.tgz", "layers": 3},
             ["lm.gslm.layers: unknown key", "checkpoint"],
         ),
+        ("tasks.quality", {"corpus": "words", "lm": "small"}, ["results/quality is taken"]),
+        ("tasks.alignments", {"corpus": "words", "lm": "small"}, ["results/alignments"]),
+        (
+            "quality",
+            {"corpus": "word", "codebooks": ["k100"]},
+            ["quality.corpus: 'word' is not known", "words"],
+        ),
+        (
+            "quality",
+            {"corpus": "ready", "codebooks": ["k100"]},
+            ["quality.corpus", "synthetic", "'ready' is of kind units"],
+        ),
+        (
+            "quality",
+            {"corpus": "words", "codebooks": ["k10"]},
+            ["quality.codebooks: 'k10' is not known", "k100"],
+        ),
+        (
+            "quality",
+            {"corpus": "words", "codebooks": ["other"]},
+            ["quality.codebooks: 'other' is external"],
+        ),
+        ("quality", {"corpus": "words", "codebooks": []}, ["quality.codebooks", "at least 1"]),
+        ("quality", {"corpus": "words", "codebooks": ["k100"] * 2}, ["quality.codebooks", "twice"]),
+        (
+            "quality",
+            {"corpus": "words", "codebooks": ["k100"], "split": "dev"},
+            ["quality.split", "'test'", "'dev'"],
+        ),
+        (
+            "quality",
+            {"corpus": "words", "codebook": "k100"},
+            ["quality.codebook: unknown key", "codebooks", "split"],
+        ),
     ],
 )
 def test_wrong_value_is_refused_with_its_path(path, value, expected):
@@ -128,6 +162,12 @@ def test_wrong_value_is_refused_with_its_path(path, value, expected):
         parse_config(changed(path, value))
     for text in expected:
         assert text in str(caught.value)
+
+
+def test_quality_is_measured_where_it_is_configured():
+    assert parse_config(BASE).quality is None
+    quality = parse_config(changed("quality", {"corpus": "words", "codebooks": ["k100"]})).quality
+    assert (quality.corpus, quality.split, quality.codebooks) == ("words", "test", ["k100"])
 
 
 def test_a_block_with_a_checkpoint_is_imported():

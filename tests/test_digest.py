@@ -55,6 +55,8 @@ def test_stages_do_not_import_later_ones(repository):
         "train",
         "decode",
         "evaluate",
+        "unit_quality",
+        "quality_table",
         "report",
         "importing",
         "cli",

@@ -182,6 +182,34 @@ def test_a_wrong_configuration_starts_no_job(tmp_path, override, expected):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_units_are_measured_against_phones(tmp_path):
+    """Without a task, a unit LM or a label: the corpus, two codebooks and their quality."""
+    setup = tmp_path / "quality.yaml"
+    setup.write_text("""
+      corpora:
+        sentences: {kind: synthetic, task: transcription, n_train: 30, n_valid: 4, n_test: 10}
+      encoders:
+        mfcc: {kind: mfcc, sample_corpora: [sentences]}
+      codebooks:
+        mfcc20: {encoder: mfcc, n_units: 20}
+        mfcc80: {encoder: mfcc, n_units: 80}
+      quality: {corpus: sentences, codebooks: [mfcc20, mfcc80]}
+    """)
+    assert "align_phones" not in planned(tmp_path, "all")
+    snakemake(tmp_path, "--cores", "2", "all", configfile=setup)
+    quality = tmp_path / "results" / "quality"
+    table = pd.read_parquet(quality / "table.parquet")
+    assert list(table["codebook"]) == ["mfcc20", "mfcc80"] * 2
+    assert (table["encoder"] == "mfcc").all()
+    for _, rows in table.groupby("frames"):
+        few, many = rows.to_dict("records")
+        assert few["pnmi"] < many["pnmi"]
+        assert few["phone_purity"] < many["phone_purity"]
+    assert (quality / "table.md").read_text().count("\n| ") == 6
+    assert (quality / "quality.png").stat().st_size > 10_000
+    assert planned(tmp_path, "all", configfile=setup) == set()
+
+
 def test_a_missing_label_column_is_named(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     task = "tasks={ks: {labels: [keyword]}}"

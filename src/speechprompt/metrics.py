@@ -6,7 +6,7 @@ resampled from two numbers per utterance, which predictions files keep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -22,7 +22,9 @@ __all__ = [
     "Score",
     "count_errors",
     "metrics_of",
+    "resample",
     "score",
+    "score_draws",
     "score_gain",
     "slot_type_f1",
     "slot_value_errors",
@@ -138,7 +140,7 @@ def score(metric: Metric, columns: Mapping[str, np.ndarray], seed: int = 0) -> S
     """
     counted, total = _sums(metric, columns)
     draws = _resampled(metric, counted, total, seed)
-    return _scored(metric.value(counted.sum(), total.sum()), draws, counted.size)
+    return score_draws(metric.value(counted.sum(), total.sum()), draws, counted.size)
 
 
 def score_gain(
@@ -158,7 +160,19 @@ def score_gain(
     ours, theirs = _sums(metric, columns), _sums(metric, baseline)
     value = metric.value(*(x.sum() for x in ours)) - metric.value(*(x.sum() for x in theirs))
     draws = _resampled(metric, *ours, seed) - _resampled(metric, *theirs, seed)
-    return _scored(sign * value, sign * draws, ours[0].size)
+    return score_draws(sign * value, sign * draws, ours[0].size)
+
+
+def resample(n: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """The resamples of a bootstrap over n utterances, as rows; the same ones for the same seed."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, n, n) for _ in range(RESAMPLES))
+
+
+def score_draws(value: float, draws: np.ndarray, n: int) -> Score:
+    """A value with the percentile interval of its resamples."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Score(value=float(value), interval=(float(low), float(high)), n=n)
 
 
 def _sums(metric: Metric, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -170,15 +184,9 @@ def _sums(metric: Metric, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray
 
 def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int) -> np.ndarray:
     """The metric of every resample; the same seed and size draw the same utterances."""
-    rng, n = np.random.default_rng(seed), counted.size
-    draws = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    draws = resample(counted.size, seed)
     sums = np.array([(counted[rows].sum(), total[rows].sum()) for rows in draws])
     return metric.value(sums[:, 0], sums[:, 1])
-
-
-def _scored(value: float, draws: np.ndarray, n: int) -> Score:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Score(value=float(value), interval=(float(low), float(high)), n=n)
 
 
 def _classified(columns: Sequence[str], truth: str, guess: str) -> dict[str, float]:

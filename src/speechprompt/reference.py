@@ -12,6 +12,7 @@ from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import members
 from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm, HubertPretraining
+from speechprompt.config.quality import QualitySettings
 from speechprompt.config.tasks import (
     DecodingSettings,
     FinetuningSettings,
@@ -48,6 +49,7 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks.<name>.training`", TrainingSettings),
     ("`tasks.<name>.finetuning`", FinetuningSettings),
     ("`tasks.<name>.decoding`", DecodingSettings),
+    ("`quality`", QualitySettings),
 )
 
 

@@ -17,7 +17,12 @@ from speechprompt.files import atomic_path
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-__all__ = ["plot_confusion_matrix", "plot_error_by_length", "plot_learning_curve"]
+__all__ = [
+    "plot_confusion_matrix",
+    "plot_error_by_length",
+    "plot_learning_curve",
+    "plot_unit_quality",
+]
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
@@ -31,6 +36,7 @@ STYLE = {
     "figure.dpi": 120,
     "savefig.bbox": "tight",
 }
+QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
 
 
@@ -104,6 +110,41 @@ def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:
         axes.set_ylim(bottom=0)
         axes.set_title(title)
         axes.legend(frameon=False)
+
+
+def plot_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
+    """Draw :func:`~speechprompt.quality_table.compare_quality`: a line of text per codebook, a
+    panel per metric, points with 95 % intervals over all frames and over those of speech.
+    """
+    rows = table.to_pandas()
+    names = list(dict.fromkeys(rows["codebook"]))
+    layers = rows.drop_duplicates("codebook").set_index("codebook")["layer"]
+    labels = [
+        name if np.isnan(layers[name]) else f"{name} (layer {layers[name]:.0f})" for name in names
+    ]
+    size = (10, 1.6 + 0.42 * len(names))
+    with _figure(out, figsize=size, ncols=3) as (figure, panels):
+        for axes, (metric, label) in zip(panels, QUALITIES.items(), strict=True):
+            for (frames, group), colour, marker, offset in zip(
+                rows.groupby("frames", sort=False), (BLUE, ORANGE), "os", (-0.14, 0.14), strict=True
+            ):
+                value = group[metric].to_numpy()
+                bounds = [value - group[f"{metric}_low"], group[f"{metric}_high"] - value]
+                axes.errorbar(
+                    100 * value,
+                    np.arange(len(names)) + offset,
+                    xerr=100 * np.maximum(bounds, 0),
+                    fmt=marker,
+                    color=colour,
+                    capsize=3,
+                    label="all frames" if frames == "all" else "without silence",
+                )
+            axes.set(xlabel=f"{label} (%)", ylim=(len(names) - 0.5, -0.5))
+            axes.set_xlim(left=0)
+            axes.set_yticks(range(len(names)), labels if axes is panels[0] else [""] * len(names))
+        handles, texts = panels[0].get_legend_handles_labels()
+        figure.legend(handles, texts, frameon=False, loc="outside lower center", ncols=2)
+        figure.suptitle(title)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
     importing,
     models,
     published,
+    quality,
     results,
 )
 from speechprompt.cli.verb import VERBS

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.corpora import AnyCorpus, UnitsCorpus
+from speechprompt.config.corpora import AnyCorpus, SyntheticCorpus, UnitsCorpus
 from speechprompt.config.fields import Block, Count, Name, Seed, Share
 from speechprompt.config.models import (
     AnyCodebook,
@@ -17,12 +17,15 @@ from speechprompt.config.models import (
     KmeansCodebook,
     UnitLmSettings,
 )
+from speechprompt.config.quality import QualitySettings
 from speechprompt.config.tasks import Task
 
 __all__ = ["Config"]
 
-RESERVED_TASK_NAMES = ("manifests", "encoders", "features", "codebooks", "units", "lm", "table")
-
+RESERVED_TASK_NAMES = (
+    *("manifests", "encoders", "features", "codebooks", "units", "lm", "table"),
+    *("alignments", "quality"),
+)
 
 # What a block without `kind` is, unless a `checkpoint` or `weights` say it.
 DEFAULT_KINDS = {"codebooks": "kmeans", "lm": "pretrained"}
@@ -55,6 +58,9 @@ class Config(Block):
     codebooks: dict[Name, AnyCodebook] = Field({}, description="codebooks by name")
     lm: dict[Name, AnyUnitLm] = Field({}, description="unit LMs by name")
     tasks: dict[Name, Task] = Field({}, description="tasks by name, which is the results folder")
+    quality: QualitySettings | None = Field(
+        None, description="units to measure against phones; null measures none"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -108,6 +114,8 @@ class Config(Block):
                 )
             _require(f"tasks.{name}.lm", task.lm, self.lm)
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
+        if self.quality is not None:
+            self._check_quality(self.quality)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: a seed stands twice in {self.seeds}")
         return self
@@ -131,6 +139,23 @@ class Config(Block):
                 raise ValueError(f"{key}.targets: encoder {name!r} would learn from itself")
             taught.add(name)
             encoder = self.encoders[name]
+
+    def _check_quality(self, quality: QualitySettings) -> None:
+        _require("quality.corpus", quality.corpus, self.corpora)
+        corpus = self.corpora[quality.corpus]
+        if not isinstance(corpus, SyntheticCorpus):
+            raise ValueError(
+                f"quality.corpus: only of synthetic speech the phones are known, and "
+                f"{quality.corpus!r} is of kind {corpus.kind}"
+            )
+        for name in quality.codebooks:
+            _require("quality.codebooks", name, self.codebooks)
+            if isinstance(self.codebooks[name], ExternalCodebook):
+                raise ValueError(
+                    f"quality.codebooks: {name!r} is external, so that no audio can be quantised"
+                )
+        if len(set(quality.codebooks)) != len(quality.codebooks):
+            raise ValueError(f"quality.codebooks: one stands twice in {quality.codebooks}")
 
     def _require_audio(self, key: str, corpus: str) -> None:
         _require(key, corpus, self.corpora)

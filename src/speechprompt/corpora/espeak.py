@@ -46,12 +46,16 @@ class SpeechError(SpeechPromptError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Where a word or phoneme starts in an utterance.
+    """Where a word, phoneme or pause starts in an utterance.
+
+    The library marks the sample that it makes next, so that nothing lags. The gap that it leaves
+    before a phoneme, such as the closure of a stop, has no event: a stop is marked at its burst.
+    A vowel after a nasal or liquid is marked after the transition to it.
 
     Attributes:
-        kind: ``word`` or ``phoneme``.
+        kind: ``word``, ``phoneme`` or ``pause``.
         sample: First sample, at :data:`SAMPLE_RATE`.
-        text: The word as written, or the phoneme's mnemonic.
+        text: The word as written, or the mnemonic of the phoneme or pause.
     """
 
     kind: str
@@ -156,7 +160,9 @@ class Speaker:
         pitch: int = 50,
         pitch_range: int = 50,
     ) -> tuple[np.ndarray, list[Event]]:
-        """Speak a text as :meth:`synthesise` does, and say where its words and phonemes start."""
+        """Speak a text as :meth:`synthesise` does, and say where its words, phonemes and pauses
+        start, in order.
+        """
         voice = _voice_name(accent, variant)
         self._blocks, self._events = [], []
         with self._loaded() as library:
@@ -288,6 +294,7 @@ def _to_event(
 ) -> Event | None:
     if kind == EVENT_WORD:
         return Event("word", sample, text[position - 1 : position - 1 + length])
-    if kind == EVENT_PHONEME and (mnemonic := name.decode()) not in SILENT_PHONEMES:
-        return Event("phoneme", sample, mnemonic)
+    if kind == EVENT_PHONEME:
+        mnemonic = name.decode()
+        return Event("pause" if mnemonic in SILENT_PHONEMES else "phoneme", sample, mnemonic)
     return None

@@ -6,13 +6,13 @@ import csv
 import shutil
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -20,11 +20,14 @@ import soundfile
 from speechprompt.audio import SAMPLE_RATE
 from speechprompt.corpora.espeak import Speaker
 from speechprompt.corpora.manifest import SPLITS, Recording
+from speechprompt.corpora.phones import Alignment
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.files import atomic_path, read_json, write_json
 from speechprompt.progress import progress
 
-__all__ = ["TABLE", "Utterance", "synthesise_corpus"]
+__all__ = ["TABLE", "Utterance", "in_batches", "synthesise_corpus", "to_pcm"]
+
+T = TypeVar("T")
 
 TABLE = "corpus.csv"
 PARAMETERS = "parameters.json"
@@ -40,8 +43,10 @@ class Utterance(ABC):
     recording: Recording
 
     @abstractmethod
-    def render(self, speaker: Speaker) -> np.ndarray:
-        """Make float32 ``[n_samples]`` at 16 kHz, depending on the utterance alone."""
+    def render(self, speaker: Speaker) -> tuple[np.ndarray, Alignment]:
+        """Make float32 ``[n_samples]`` at 16 kHz, depending on the utterance alone, and say where
+        its phones are.
+        """
 
 
 def synthesise_corpus(
@@ -76,31 +81,47 @@ def synthesise_corpus(
     table = out_dir / TABLE
     if not todo and table.is_file():
         return table
-    for _ in progress(_write_all(out_dir, todo, processes), "synthesise speech", len(todo)):
+    written = in_batches(partial(_write_batch, out_dir), todo, processes)
+    for _ in progress(written, "synthesise speech", len(todo)):
         pass
     _write_table(table, [item.recording for item in utterances])
     return table
 
 
-def _write_all(out_dir: Path, todo: Sequence[Utterance], processes: int) -> Iterator[Path]:
-    """Write the recordings, in batches that share a speaker, and yield their paths."""
+def in_batches(
+    work: Callable[[Sequence[Utterance]], Sequence[T]], todo: Sequence[Utterance], processes: int
+) -> Iterator[T]:
+    """Do some work on batches of utterances, in as many processes as it is worth.
+
+    Args:
+        work: Takes a batch and returns a result for each utterance; it is pickled.
+        todo: All utterances.
+        processes: Most processes at a time.
+
+    Yields:
+        The results in the order of the utterances.
+    """
     batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
-    write = partial(_write_batch, out_dir)
     processes = min(processes, len(todo) // WORTH_A_PROCESS)
     if processes <= 1:
-        yield from chain.from_iterable(map(write, batches))
+        yield from chain.from_iterable(map(work, batches))
         return
     # Spawned, as torch's threads do not survive a fork; only this process answers Ctrl-C.
     ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)
     with get_context("spawn").Pool(processes, signal.signal, ignore_interrupt) as pool:
-        yield from chain.from_iterable(pool.imap_unordered(write, batches))
+        yield from chain.from_iterable(pool.imap(work, batches))
+
+
+def to_pcm(waveform: np.ndarray) -> np.ndarray:
+    """Full scale 1 to int16, as the recordings store it."""
+    return np.clip(np.rint(waveform * 32767), -32768, 32767).astype(np.int16)
 
 
 def _write_batch(out_dir: Path, batch: Sequence[Utterance]) -> list[Path]:
     paths = [out_dir / item.recording.path for item in batch]
     with Speaker() as speaker:
         for path, item in zip(paths, batch, strict=True):
-            _write_wav(path, item.render(speaker))
+            _write_wav(path, item.render(speaker)[0])
     return paths
 
 
@@ -125,9 +146,8 @@ def _claim_folder(out_dir: Path, parameters: dict[str, Any]) -> None:
 
 
 def _write_wav(path: Path, waveform: np.ndarray) -> None:
-    samples = np.clip(np.rint(waveform * 32767), -32768, 32767).astype(np.int16)
     with atomic_path(path) as temporary:
-        soundfile.write(temporary, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        soundfile.write(temporary, to_pcm(waveform), SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
 
 def _write_table(path: Path, recordings: Sequence[Recording]) -> None:

@@ -6,16 +6,17 @@ the voices' split is the same in every task.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from speechprompt.corpora.synthesis import TABLE, synthesise_corpus
+from speechprompt.corpora.synthesis import TABLE, Utterance, synthesise_corpus
 from speechprompt.corpora.table import prepare_table
 from speechprompt.digest import digest
 from speechprompt.errors import ConfigError
 
-__all__ = ["SYNTHETIC_TASKS", "prepare_synthetic", "synthesise"]
+__all__ = ["SYNTHETIC_TASKS", "plan_task", "prepare_synthetic", "synthesise"]
 
 # Also the modules' names. A new task is a module with ``plan``, and a name here.
 SYNTHETIC_TASKS = (
@@ -59,20 +60,33 @@ def synthesise(
         CorpusError: the folder holds something else.
         SpeechError: eSpeak NG fails.
     """
-    if task not in SYNTHETIC_TASKS:
-        known = ", ".join(SYNTHETIC_TASKS)
-        raise ConfigError(f"synthetic corpus: expected a task of {known}, found {task!r}")
     sizes = {"train": n_train, "valid": n_valid, "test": n_test}
-    module = f"corpora.synthetic.{task}"
+    utterances = plan_task(task, seed, sizes)
     parameters = {
         "corpus": task,
         "seed": seed,
         **{f"n_{split}": size for split, size in sizes.items()},
         "espeakng-loader": version("espeakng-loader"),
-        "source": digest("corpora.synthesis", module),
+        "source": digest("corpora.synthesis", f"corpora.synthetic.{task}"),
     }
-    utterances = import_module(f"speechprompt.{module}").plan(seed, sizes)
     return synthesise_corpus(out_dir, utterances, parameters, processes=processes)
+
+
+def plan_task(task: str, seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
+    """Decide who says what in a task; the same arguments give the same utterances.
+
+    Args:
+        task: One of :data:`SYNTHETIC_TASKS`.
+        seed: See :func:`synthesise`.
+        sizes: Split -> number of utterances.
+
+    Raises:
+        ConfigError: the task is not known.
+    """
+    if task not in SYNTHETIC_TASKS:
+        known = ", ".join(SYNTHETIC_TASKS)
+        raise ConfigError(f"synthetic corpus: expected a task of {known}, found {task!r}")
+    return import_module(f"speechprompt.corpora.synthetic.{task}").plan(seed, sizes)
 
 
 def prepare_synthetic(

@@ -15,6 +15,8 @@ from speechprompt.audio import SAMPLE_RATE
 from speechprompt.corpora.acoustics import scale_to
 from speechprompt.corpora.espeak import Speaker
 from speechprompt.corpora.manifest import SPLITS, Recording
+from speechprompt.corpora.phones import SILENCE as SILENT_PHONE
+from speechprompt.corpora.phones import Alignment
 from speechprompt.corpora.synthesis import Utterance
 from speechprompt.corpora.synthetic.speech import background, record, say, tilt, voices_of
 from speechprompt.corpora.voices import Voice
@@ -58,16 +60,20 @@ class _Keyword(Utterance):
     voice: Voice
     seed: tuple[int, ...]
 
-    def render(self, speaker: Speaker) -> np.ndarray:
-        """One second of a word in noise, or of noise, float32 at 16 kHz."""
+    def render(self, speaker: Speaker) -> tuple[np.ndarray, Alignment]:
+        """One second of a word in noise, or of noise, float32 at 16 kHz; its phones."""
         generator = np.random.default_rng(self.seed)
         noise = background(generator, N_SAMPLES)
+        seconds = N_SAMPLES / SAMPLE_RATE
         if self.word is None:
-            return scale_to(noise, generator.uniform(*SILENCE_LEVEL_DB))
-        word = tilt(generator, say(speaker, self.word, self.voice, generator)[:N_SAMPLES])
+            quiet = scale_to(noise, generator.uniform(*SILENCE_LEVEL_DB))
+            return quiet, Alignment((SILENT_PHONE,), (0.0,), seconds)
+        spoken, phones = say(speaker, self.word, self.voice, generator)
+        word = tilt(generator, spoken[:N_SAMPLES])
         start = int(generator.integers(N_SAMPLES - len(word) + 1))
         padded = np.pad(word, (start, N_SAMPLES - start - len(word)))
-        return record(generator, padded, noise, slice(start, start + len(word)))
+        recorded = record(generator, padded, noise, slice(start, start + len(word)))
+        return recorded, phones.place(start / SAMPLE_RATE, seconds)
 
 
 def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:

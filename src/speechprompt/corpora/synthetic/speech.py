@@ -17,6 +17,7 @@ from speechprompt.corpora.acoustics import (
     scale_to,
 )
 from speechprompt.corpora.manifest import SPLITS, Recording
+from speechprompt.corpora.phones import QUIET_DB, Alignment, align
 from speechprompt.corpora.synthesis import Utterance
 from speechprompt.corpora.voices import Delivery, Voice, assign_voices
 
@@ -31,8 +32,6 @@ MARGIN = (SAMPLE_RATE // 10, 3 * SAMPLE_RATE // 10)
 FAST_LENGTH = SAMPLE_RATE // 20
 # Noise is made in few lengths, as what colours it is kept for each.
 NOISE_LENGTH = SAMPLE_RATE // 2
-# Quieter than this below the peak counts as silence around speech.
-TRIM_DB = 55.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,18 @@ class Sentence(Utterance):
     voice: Voice
     seed: tuple[int, ...]
 
-    def render(self, speaker: espeak.Speaker) -> np.ndarray:
-        """The sentence in noise, a little silence around it, float32 at 16 kHz."""
+    def render(self, speaker: espeak.Speaker) -> tuple[np.ndarray, Alignment]:
+        """The sentence in noise, a little silence around it, float32 at 16 kHz; its phones."""
         generator = np.random.default_rng(self.seed)
         text = self.recording.labels["text"].lower()
-        spoken = say(speaker, text, self.voice, generator)
+        spoken, phones = say(speaker, text, self.voice, generator)
         before, after = (int(margin) for margin in generator.integers(*MARGIN, size=2))
         n_samples = _whole(before + len(spoken) + after, FAST_LENGTH)
         padded = np.pad(spoken, (before, n_samples - before - len(spoken)))
         active = slice(before, before + len(spoken))
         noise = background(generator, n_samples)
-        return record(generator, tilt(generator, padded), noise, active)
+        recorded = record(generator, tilt(generator, padded), noise, active)
+        return recorded, phones.place(before / SAMPLE_RATE, n_samples / SAMPLE_RATE)
 
 
 def voices_of(seed: int) -> dict[str, list[Voice]]:
@@ -89,10 +89,10 @@ def plan_sentences(
 
 def say(
     speaker: espeak.Speaker, text: str, voice: Voice, generator: np.random.Generator
-) -> np.ndarray:
-    """A text in some delivery, float32 at 16 kHz, without silence around it."""
+) -> tuple[np.ndarray, Alignment]:
+    """A text in some delivery, float32 at 16 kHz, without silence around it; its phones."""
     delivery = Delivery.draw(generator)
-    spoken = speaker.synthesise(
+    spoken, events = speaker.synthesise_aligned(
         text,
         voice.accent,
         voice.variant,
@@ -100,7 +100,11 @@ def say(
         pitch=delivery.pitch,
         pitch_range=delivery.pitch_range,
     )
-    return _trim(resample(spoken, espeak.SAMPLE_RATE, SAMPLE_RATE))
+    resampled = resample(spoken, espeak.SAMPLE_RATE, SAMPLE_RATE)
+    kept = _without_silence(resampled)
+    trimmed = resampled[kept]
+    phones = align(spoken, events).place(-kept.start / SAMPLE_RATE, len(trimmed) / SAMPLE_RATE)
+    return trimmed, phones
 
 
 def tilt(generator: np.random.Generator, speech: np.ndarray) -> np.ndarray:
@@ -130,7 +134,7 @@ def _whole(n_samples: int, step: int) -> int:
     return -(-n_samples // step) * step
 
 
-def _trim(waveform: np.ndarray) -> np.ndarray:
-    """Cut off the silence around speech."""
-    loud = np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-TRIM_DB / 20))
-    return waveform[loud[0] : loud[-1] + 1]
+def _without_silence(waveform: np.ndarray) -> slice:
+    """The part without the silence around speech."""
+    loud = np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-QUIET_DB / 20))
+    return slice(int(loud[0]), int(loud[-1]) + 1)

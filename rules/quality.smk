@@ -1,0 +1,82 @@
+rule align_phones:
+    input:
+        table="resources/corpora/{corpus}/corpus.csv",
+        manifest="results/manifests/{corpus}/{split}.parquet",
+    output:
+        alignments="results/alignments/{corpus}/{split}.parquet",
+    log:
+        "logs/align_phones/{corpus}-{split}.log",
+    benchmark:
+        "benchmarks/align_phones/{corpus}-{split}.tsv"
+    wildcard_constraints:
+        corpus=of_kind("synthetic"),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=1000 + 500 * THREADS,
+        runtime=120,
+    params:
+        options=corpus_options,
+        seed=CONFIG.seed,
+        code=alignments_digest,
+    shell:
+        "speechprompt --log {log} align-phones {input.manifest} --root $(dirname {input.table})"
+        " {params.options} --seed {params.seed} --out {output.alignments}"
+
+
+rule measure_units:
+    input:
+        unpack(quality_inputs),
+    output:
+        quality="results/quality/{codebook}.json",
+    log:
+        "logs/measure_units/{codebook}.log",
+    benchmark:
+        "benchmarks/measure_units/{codebook}.tsv"
+    wildcard_constraints:
+        codebook=one_of(measured_codebooks()),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        encoder=codebook_encoder,
+        code=digest("unit_quality"),
+    shell:
+        "speechprompt --log {log} measure-units {input.index} --alignments {input.alignments}"
+        " --encoder {params.encoder} --out {output.quality}"
+
+
+rule compare_quality:
+    input:
+        measured=[f"results/quality/{codebook}.json" for codebook in measured_codebooks()],
+    output:
+        markdown=report(
+            "results/quality/table.md",
+            caption="../workflow/report/quality.rst",
+            category="units",
+        ),
+        parquet="results/quality/table.parquet",
+        picture=report(
+            "results/quality/quality.png",
+            caption="../workflow/report/quality.rst",
+            category="units",
+        ),
+    log:
+        "logs/compare_quality.log",
+    benchmark:
+        "benchmarks/compare_quality.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=digest("quality_table", "report"),
+    shell:
+        "speechprompt --log {log} compare-quality {input.measured} --out {output.markdown}"
+        " --picture {output.picture}"

@@ -1,0 +1,138 @@
+"""Phone alignments of a synthetic corpus, taken while its recordings are made once more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from speechprompt.corpora.espeak import Speaker
+from speechprompt.corpora.phones import SILENCE, Alignment
+from speechprompt.corpora.synthesis import Utterance, in_batches, to_pcm
+from speechprompt.corpora.synthetic import plan_task
+from speechprompt.errors import ArtefactError
+from speechprompt.files import write_parquet
+from speechprompt.progress import progress
+
+__all__ = ["ALIGNMENTS_SCHEMA", "align_phones", "phone_of"]
+
+ALIGNMENTS_SCHEMA = pa.schema(
+    {
+        "utt_id": pa.string(),
+        "phones": pa.list_(pa.string()),
+        "starts": pa.list_(pa.float32()),
+        "end": pa.float32(),
+    }
+)
+# Another processor may round otherwise, by so many of 32,768 steps; another utterance differs more.
+SAME = 8
+STRESS = "',%="
+# Marks of length, contextual variants and linking, and the digits that number variants.
+VARIANT = re.compile(r"(?<=.)[:#\[\-0-9]+$")
+
+
+def phone_of(mnemonic: str) -> str:
+    """The phone of an eSpeak NG mnemonic.
+
+    Marks of stress before it are left out, and what follows its letters: length (``i:`` and ``i``
+    are ``i``), the number or sign of a variant (``t2`` after s and the flap ``t#`` are ``t``), a
+    link (``r-`` is ``r``). The palatal glide ``;`` is ``j``. For the accents used here there are
+    about 50 phones:
+
+    - stops and affricates ``p b t d k g ? tS dZ``, fricatives ``f v T D s z S Z h``,
+    - nasals and approximants ``m n N l r j w``,
+    - vowels ``i I E a aa A 0 O U u V 3 @``, diphthongs ``aI eI OI aU oU``,
+    - vowels before r and l ``A@ e@ i@ O@ o@ U@ aI@ IR VR @L``,
+    - ``sil``: no speech, before, after and between words.
+    """
+    if mnemonic == SILENCE:
+        return SILENCE
+    phone = VARIANT.sub("", mnemonic.lstrip(STRESS))
+    return "j" if phone == ";" else phone
+
+
+def align_phones(
+    task: str,
+    root: str | Path,
+    manifest_path: str | Path,
+    out: str | Path,
+    *,
+    seed: int,
+    n_train: int,
+    n_valid: int,
+    n_test: int,
+    processes: int = 1,
+) -> None:
+    """Write where the phones of a split are.
+
+    The utterances are planned and spoken once more, and each is compared with its recording, so
+    that an alignment cannot belong to another one.
+
+    Columns: ``utt_id``, ``phones`` list<string>, ``starts`` list<float32> and ``end`` float32, in
+    seconds of the recording. The first phone starts at 0, each lasts until the next, the last until
+    ``end``.
+
+    Args:
+        task: Task of the corpus, see :func:`speechprompt.corpora.synthetic.synthesise`, as for the
+            seed and the sizes: those that the corpus was made with.
+        root: Folder that the manifest's paths start from.
+        manifest_path: Manifest of the split; its rows are aligned, in its order.
+        out: Parquet file to write.
+        seed: Seed of the corpus.
+        n_train: Utterances of train.
+        n_valid: Utterances of valid.
+        n_test: Utterances of test.
+        processes: Utterances spoken at a time; the result does not depend on it.
+
+    Raises:
+        ConfigError: the task is not known.
+        ArtefactError: a recording is missing, or is not what is planned.
+    """
+    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
+    planned = {item.recording.path: item for item in plan_task(task, seed, sizes)}
+    manifest = pq.read_table(manifest_path, columns=["utt_id", "path"])
+    paths = manifest["path"].to_pylist()
+    if unknown := [path for path in paths if path not in planned]:
+        raise ArtefactError(
+            f"{manifest_path}: expected recordings of the task {task!r} with seed {seed} and "
+            f"{n_train}, {n_valid} and {n_test} utterances, found {unknown[0]!r}; give the "
+            "settings that the corpus was made with"
+        )
+    todo = [planned[path] for path in paths]
+    aligned = in_batches(partial(_align_batch, Path(root)), todo, processes)
+    alignments = list(progress(aligned, "align phones", len(todo)))
+    columns = {
+        "utt_id": manifest["utt_id"],
+        "phones": [list(map(phone_of, item.phones)) for item in alignments],
+        "starts": [item.starts for item in alignments],
+        "end": [item.end for item in alignments],
+    }
+    write_parquet(out, pa.table(columns, schema=ALIGNMENTS_SCHEMA))
+
+
+def _align_batch(root: Path, batch: Sequence[Utterance]) -> list[Alignment]:
+    alignments = []
+    with Speaker() as speaker:
+        for item in batch:
+            waveform, alignment = item.render(speaker)
+            _check_recording(root / item.recording.path, to_pcm(waveform))
+            alignments.append(alignment)
+    return alignments
+
+
+def _check_recording(path: Path, expected: np.ndarray) -> None:
+    try:
+        found, _ = soundfile.read(path, dtype="int16")
+    except soundfile.LibsndfileError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error})") from None
+    if found.shape != expected.shape or np.abs(found.astype(int) - expected).max() > SAME:
+        raise ArtefactError(
+            f"{path}: expected the recording that eSpeak NG makes of it, found another; "
+            "synthesise the corpus again, with the same seed and sizes"
+        )
