@@ -18,6 +18,8 @@ def weights_of(encoder):
     block = CONFIG.encoders[encoder]
     if not isinstance(block, Imported):
         return None
+    if getattr(block, "weights_of", None):
+        return weights_of(block.weights_of)
     if getattr(block, "pretraining", None):
         return f"results/encoders/{encoder}/model.safetensors"
     return given_weights(block.weights) or f"resources/models/{encoder}/model.safetensors"
@@ -40,7 +42,7 @@ def given_model(section):
 
 def settings_of(encoder):
     """An encoder's settings for the command line, as JSON."""
-    left_out = {"sample_corpora", "sample_frames", "pretraining", *Imported.model_fields}
+    left_out = {"sample_corpora", "sample_frames", "pretraining", "weights_of", *Imported.model_fields}
     settings = CONFIG.encoders[encoder].model_dump(exclude=left_out)
     weights = weights_of(encoder)
     return json.dumps(settings | ({"weights": weights} if weights else {}))

@@ -112,6 +112,11 @@ def test_base_is_accepted_with_defaults():
             ["encoders.own.pretraining.width: unknown key", "dim"],
         ),
         (
+            "encoders.own",
+            {"kind": "hubert", "weights_of": "mfcc"},
+            ["encoders.own.weights_of", "'mfcc' has no weights"],
+        ),
+        (
             "encoders.mfcc",
             PRETRAINED | {"sample_corpora": ["words"]},
             ["encoders.mfcc.pretraining.targets", "learn from itself"],

@@ -32,9 +32,9 @@ def reduced(name):
             corpus |= {"n_train": 60, "n_valid": 12, "n_test": 12}
     for encoder in values["encoders"].values():
         encoder["sample_frames"] = 4000
-        if "pretraining" in encoder:
-            encoder["layer"] = 2
-            encoder["pretraining"] |= TINY_HUBERT
+        if encoder["kind"] == "hubert":
+            encoder["layer"] = 2 if "pretraining" in encoder else 1
+            encoder.get("pretraining", {}).update(TINY_HUBERT)
     for book in values["codebooks"].values():
         book["n_units"] = 20
     for lm in values["lm"].values():
@@ -50,6 +50,9 @@ def write(path, values):
 def test_the_shipped_models_can_be_made_again(tmp_path):
     values = reduced("nano.yaml")
     values["lm"]["nano"]["corpora"] = ["more_english", "keywords"]
+    measured = values["quality"]["codebooks"] = ["mfcc100", "nano_1-100", "nano100"]
+    made = (*measured, "first200")
+    values["codebooks"] = {name: values["codebooks"][name] for name in made}
     configuration = write(tmp_path / "nano.yaml", values)
     run = tmp_path / "run"
     snakemake(run, "--cores", "2", configfile=configuration)
@@ -62,6 +65,8 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
     assert (run / "results/encoders/nano/learning_curve.png").exists()
     assert (run / "results/lm/nano/learning_curve.png").exists()
+    quality = pd.read_parquet(run / "results/quality/table.parquet")
+    assert quality["layer"].tolist()[1:3] == [1, 2]
     assert not planned(run, configfile=configuration) - {"all"}
 
     # Another set-up takes them as they are.

@@ -157,13 +157,20 @@ class HubertEncoder(PretrainedEncoder):
     pretraining: HubertPretraining | None = Field(
         None, description="train it here, instead of weights or a checkpoint"
     )
+    weights_of: Name | None = Field(
+        None, description="encoder whose weights it shares, to read another layer"
+    )
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
 
     @property
     def sources(self) -> dict[str, object]:
         """Where weights may come from; exactly one must be given."""
-        return {**super().sources, "pretraining": self.pretraining}
+        return {
+            **super().sources,
+            "pretraining": self.pretraining,
+            "weights_of": self.weights_of,
+        }
 
 
 class CpcEncoder(PretrainedEncoder):

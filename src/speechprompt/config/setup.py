@@ -122,6 +122,12 @@ class Config(Block):
 
     def _check_pretraining(self, name: str, encoder: Any) -> None:
         """Its audio, the codebook it learns from, and that no encoder learns from itself."""
+        if (shared := getattr(encoder, "weights_of", None)) is not None:
+            key = f"encoders.{name}.weights_of"
+            _require(key, shared, self.encoders)
+            other = self.encoders[shared]
+            if other.kind != encoder.kind or other.weights_of is not None:
+                raise ValueError(f"{key}: {shared!r} has no weights of its own that are HuBERT's")
         taught = {name}
         while (pretraining := getattr(encoder, "pretraining", None)) is not None:
             key = f"encoders.{name}.pretraining"
