@@ -51,7 +51,7 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     values = reduced("nano.yaml")
     values["lm"]["nano"]["corpora"] = ["more_english", "keywords"]
     measured = values["quality"]["codebooks"] = ["mfcc100", "nano_1-100", "nano100"]
-    made = (*measured, "first200")
+    made = (*measured, "first500")
     values["codebooks"] = {name: values["codebooks"][name] for name in made}
     configuration = write(tmp_path / "nano.yaml", values)
     run = tmp_path / "run"
@@ -60,7 +60,7 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     encoder = load_encoder("hubert", weights=weights, layer=2)
     codebook = read_tensor_metadata(run / "results/codebooks/nano100.safetensors")
     assert codebook["encoder_sha256"] == encoder.sha256
-    assert read_tensor_metadata(weights)["targets"]["codebook"] == "first200"
+    assert read_tensor_metadata(weights)["targets"]["codebook"] == "first500"
     lm = read_tensor_metadata(run / "results/lm/nano/model.safetensors")
     assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
     assert (run / "results/encoders/nano/learning_curve.png").exists()

@@ -13,10 +13,10 @@ def recordings(n=4, n_samples=24_000, seed=0):
 
 def test_the_same_seed_gives_the_same_surroundings():
     batch = recordings()
-    first, second = (augment(batch, np.random.default_rng(3)) for _ in range(2))
+    (first, speed), (second, _) = (augment(batch, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(first, second)
-    assert not np.allclose(first, augment(batch, np.random.default_rng(4)))
-    assert first.shape == batch.shape
+    assert augment(batch, np.random.default_rng(4))[1] != speed
+    assert first.shape == (len(batch), int(batch.shape[1] / speed))
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
 
@@ -24,7 +24,8 @@ def test_the_same_seed_gives_the_same_surroundings():
 def test_recordings_do_not_move_in_time():
     batch = recordings()
     for seed in range(20):
-        for before, after in zip(batch, augment(batch, np.random.default_rng(seed)), strict=True):
+        disturbed, _ = augment(batch, np.random.default_rng(seed), speed=(1, 1))
+        for before, after in zip(batch, disturbed, strict=True):
             spectrum = np.fft.rfft(after, 65_536) * np.conj(np.fft.rfft(before, 65_536))
             lag = int(np.argmax(np.abs(np.fft.irfft(spectrum))))
             assert min(lag, 65_536 - lag) <= 16  # a millisecond
@@ -37,15 +38,31 @@ def test_each_disturbance_does_something(monkeypatch):
     for name in names:
         for other in names:
             monkeypatch.setattr(augmentation, other, float(other == name))
-        assert not np.allclose(augment(batch, np.random.default_rng(1)), batch, atol=1e-4), name
+        disturbed, _ = augment(batch, np.random.default_rng(1), speed=(1, 1))
+        assert not np.allclose(disturbed, batch, atol=1e-4), name
     monkeypatch.setattr(augmentation, "NARROW", 0.0)
-    assert np.allclose(augment(batch, np.random.default_rng(1)), batch, atol=1e-5)
+    disturbed, _ = augment(batch, np.random.default_rng(1), speed=(1, 1))
+    assert np.allclose(disturbed, batch, atol=1e-5)
+
+
+def test_speed_moves_pitch_and_time(monkeypatch):
+    for name in ("REVERBERATION", "TALKER", "NOISE", "NARROW"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    time = np.arange(16_000) / 16_000
+    tone = np.sin(2 * np.pi * 500 * time)[None].astype(np.float32)
+    tone[:, 8000:] = 0  # silence from 0.5 s on
+    played, speed = augment(tone, np.random.default_rng(0), speed=(1.15, 1.16))
+    assert 1.1 < speed < 1.2
+    end = int(8000 / speed)
+    pitch = np.argmax(np.abs(np.fft.rfft(played[0, : end - 200], 160_000))) / 10
+    assert abs(pitch - 500 * speed) < 2
+    assert np.abs(played[0, end + 200 :]).max() < 0.05 < np.abs(played[0, : end - 200]).max()
 
 
 def test_a_telephone_has_a_narrow_band(monkeypatch):
     for name in ("REVERBERATION", "TALKER", "NOISE"):
         monkeypatch.setattr(augmentation, name, 0.0)
     monkeypatch.setattr(augmentation, "NARROW", 1.0)
-    power = np.abs(np.fft.rfft(augment(recordings(), np.random.default_rng(1)))) ** 2
+    power = np.abs(np.fft.rfft(augment(recordings(), np.random.default_rng(1), (1, 1))[0])) ** 2
     bins = np.fft.rfftfreq(24_000, 1 / 16_000)
     assert power[:, bins > 5000].mean() < 1e-3 * power[:, (bins > 1000) & (bins < 2500)].mean()

@@ -10,7 +10,7 @@ from killing import killed_in_the_middle
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.files import read_tensor_metadata
-from speechprompt.pretraining.hubert import pretrain_hubert
+from speechprompt.pretraining.hubert import _play, pretrain_hubert
 from speechprompt.units import UnitsMetadata, write_index, write_units
 
 TONES = (300, 700, 1500, 3100)
@@ -66,7 +66,9 @@ def write_tones(root, split="train", frame_rate=50.0, codebook="k", n=40):
 def test_it_learns_and_an_encoder_reads_it(tones, tmp_path):
     index, root = tones
     out, curve = tmp_path / "model.safetensors", tmp_path / "curve.parquet"
-    pretrain_hubert({index: root}, out=out, curve_path=curve, **SMALL | {"max_epochs": 25})
+    # A tone at another speed is another tone.
+    learning = SMALL | {"max_epochs": 25, "patience": 25, "augmentation": False}
+    pretrain_hubert({index: root}, out=out, curve_path=curve, **learning)
     rows = [row for row in pq.read_table(curve).to_pylist() if row["split"] == "valid"]
     assert rows[-1]["accuracy"] > 0.6  # a constant answer has 0.25
     metadata = read_tensor_metadata(out)
@@ -129,3 +131,11 @@ def test_wrong_units_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="multiple of heads"):
         pretrain_hubert({mixed[0]: tmp_path}, out=out, **SMALL | {"heads": 5})
     assert not out.exists()
+
+
+def test_targets_follow_the_speed():
+    targets = np.repeat(np.arange(10), 10)[None]  # 2 s
+    played = _play(targets, round((400 + 99 * 320) / 1.25), 1.25)
+    assert played.shape == (1, 79)
+    assert np.abs(np.flatnonzero(np.diff(played[0])) - np.arange(1, 10) * 8).max() <= 1
+    assert np.array_equal(_play(targets, 400 + 99 * 320, 1.0), targets)

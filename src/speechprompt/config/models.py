@@ -134,13 +134,14 @@ class HubertPretraining(Block):
         0.5, description="weight of the frames that are not masked; HuBERT's own is 0"
     )
     augmentation: bool = Field(
-        True, description="rooms, talkers, noise and narrow channels while pre-training"
+        True,
+        description="rooms, talkers, noise, narrow channels and other speeds while pre-training",
     )
-    lr: Positive = Field(1.5e-3, description="peak learning rate of AdamW")
+    lr: Positive = Field(1e-3, description="peak learning rate of AdamW")
     weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
     schedule: Schedule = Field("cosine", description="of the learning rate")
     warmup: int = Field(200, ge=0, description="updates until the peak learning rate")
-    batch_seconds: float = Field(30.0, gt=0, description="audio in one update, seconds")
+    batch_seconds: float = Field(12.0, gt=0, description="audio in one update, seconds")
     crop_seconds: float = Field(
         6.0, gt=0, description="of a longer utterance a random piece is taken, seconds"
     )

@@ -1,4 +1,5 @@
-"""What may happen to a recording on its way: a room, a talker beside, noise, a narrow channel.
+"""What may happen to a recording on its way: a room, a talker beside, noise, a narrow channel, and
+another speed, which is another voice: formants and pitch move with it.
 
 Targets stay those of the recording as it is, so that an encoder learns to hear through all this.
 """
@@ -16,6 +17,7 @@ __all__ = ["augment"]
 
 POOL_SECONDS = 30
 FAST_LENGTH = SAMPLE_RATE // 10
+SPEED = (0.85, 1.18)
 REVERBERATION = 0.3
 REVERBERATION_SECONDS = (0.1, 0.6)
 DIRECT_TO_REVERBERANT_DB = (0.0, 15.0)
@@ -30,18 +32,22 @@ TILT_DB = (-4.0, 4.0)
 LOWEST_HZ, PIVOT_HZ = 40.0, 1000.0
 
 
-def augment(batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Put each recording of a batch into surroundings of its own; nothing moves in time.
+def augment(
+    batch: np.ndarray, generator: np.random.Generator, speed: tuple[float, float] = SPEED
+) -> tuple[np.ndarray, float]:
+    """Put each recording of a batch into surroundings of its own, and play all at one speed.
 
     Args:
         batch: float32 ``[B, n_samples]`` at 16 kHz.
         generator: Source of randomness.
+        speed: Slowest and fastest.
 
     Returns:
-        float32 ``[B, n_samples]``; the level means nothing.
+        float32 ``[B, about n_samples / speed]``, whose level means nothing; and the speed: what was
+        at t seconds is at t / speed.
     """
     n_samples = batch.shape[1]
-    n_padded = -(-(n_samples + SAMPLE_RATE // 2) // FAST_LENGTH) * FAST_LENGTH
+    n_padded = _whole(n_samples + SAMPLE_RATE // 2)
     spectra = np.fft.rfft(batch, n_padded)  # (B, bins)
     power = np.mean(np.square(batch), axis=1) + 1e-10
     result = np.empty_like(spectra)
@@ -58,7 +64,16 @@ def augment(batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
             gain = _gain(power[row], np.mean(np.square(noise)), generator.uniform(*NOISE_SNR_DB))
             heard = heard + gain * np.fft.rfft(noise, n_padded)
         result[row] = heard * _channel(generator, n_padded)
-    return np.fft.irfft(result, n_padded)[:, :n_samples].astype(np.float32)
+    # Another length of the inverse transform is another speed, free of aliases.
+    n_played = _whole(round(n_padded / generator.uniform(*speed)))
+    factor = n_padded / n_played
+    played = np.fft.irfft(result[:, : n_played // 2 + 1], n_played)
+    return played[:, : int(n_samples / factor)].astype(np.float32), factor
+
+
+def _whole(n_samples: int) -> int:
+    """The next length that Fourier transforms are fast at."""
+    return -(-n_samples // FAST_LENGTH) * FAST_LENGTH
 
 
 def _gain(speech_power: float, other_power: float, snr_db: float) -> float:

@@ -75,13 +75,13 @@ def pretrain_hubert(
     mask_length: int = 6,
     unmasked_weight: float = 0.5,
     augmentation: bool = True,
-    lr: float = 1.5e-3,
+    lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.98),
     weight_decay: float = 0.01,
     clip: float = 1.0,
     schedule: Schedule = "cosine",
     warmup: int = 200,
-    batch_seconds: float = 30.0,
+    batch_seconds: float = 12.0,
     crop_seconds: float = 6.0,
     max_epochs: int = 10,
     patience: int = 3,
@@ -172,7 +172,8 @@ def pretrain_hubert(
         torch.manual_seed(batch_seed)
         waveforms, wanted = _load([utterances[i] for i in batch], crop, generator)
         if disturbed:
-            waveforms = augment(waveforms, generator)
+            waveforms, speed = augment(waveforms, generator)
+            wanted = _play(wanted, waveforms.shape[1], speed)
         tensors = (torch.from_numpy(array).to(device) for array in (waveforms, wanted))
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             loss, weight, masked, right = masked_prediction(model, *tensors, unmasked)
@@ -308,3 +309,11 @@ def _load(
         waveforms[row, : len(piece)] = piece
         targets[row] = utterance.targets[start : start + n_frames]
     return waveforms, targets
+
+
+def _play(targets: np.ndarray, n_samples: int, speed: float) -> np.ndarray:
+    """Targets ``[B, n_frames]`` of recordings that are now played at another speed."""
+    frames = np.arange(1 + (n_samples - FRAME_WINDOW) // FRAME_SHIFT)
+    middle = (frames * FRAME_SHIFT + FRAME_WINDOW / 2) * speed
+    before = np.rint((middle - FRAME_WINDOW / 2) / FRAME_SHIFT).astype(int)
+    return targets[:, before.clip(0, targets.shape[1] - 1)]
