@@ -107,8 +107,8 @@ class HubertEncoder(PretrainedEncoder):
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="of its products; bf16 is faster and changes up to a unit in a hundred, so it "
-        "is never chosen by the machine",
+        description="of its products; bf16 is faster and changes a few units, so that it is never "
+        "chosen by the machine",
     )
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
 

@@ -24,13 +24,13 @@ from speechprompt.encoders.product import Product
 
 __all__ = ["HubertLayers"]
 
-# Frames that the front end computes at once, a second of audio: what it needs stays in the cache.
-# The last piece of an utterance is filled up with silence to a multiple of the step.
-PIECE_FRAMES = 49
+# Frames that the front end computes at once, two seconds of audio, so that what it needs stays in
+# the cache. An utterance's last piece is filled up to a multiple of the step; a second has 49.
+PIECE_FRAMES = 98
 PIECE_STEP = 7
 # Rows that a product computes at once; those of a batch are filled up to a multiple of the step.
-BLOCK_ROWS = 256
-BLOCK_STEP = 16
+BLOCK_ROWS = 512
+BLOCK_STEP = 32
 # Stretches of 256 frames that the positional convolution transforms at once.
 STRETCHES = 32
 
