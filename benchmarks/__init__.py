@@ -1,1 +1,1 @@
-"""Speed and memory of prompt tuning against the published way and against peft: ``make bench``."""
+"""Speed and memory of encoding and of prompt tuning against the published ways: ``make bench``."""

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import MODELS, Case, Effort, list_cases
+from benchmarks.cases import HUBERT, MODELS, Case, Effort, list_cases
 from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
 from speechprompt.files import write_json, write_text
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     effort = _QUICK if options.quick else _FULL
     begin = time.monotonic()
-    used = sorted({case.precision for case in cases}, key=precisions.index)
-    peaks = {precision: _peak(precision, options) for precision in used}
+    peaks = {name: _peak(name, options) for name in sorted({case.peak for case in cases})}
     rows = []
     with tempfile.TemporaryDirectory(prefix="speechprompt-bench-") as folder:
         paths = _write_models({case.model for case in cases}, Path(folder))
@@ -45,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(_measured(case, effort, paths[case.model], options))
             _log(f"{number}/{len(cases)} {case.name}: {_told(rows[-1])}")
     # The machine may have been faster or slower meanwhile; the better figure is the stricter one.
-    for precision in used:
-        peaks[precision] = max(peaks[precision], _peak(precision, options), key=_gflops)
+    for name, peak in peaks.items():
+        peaks[name] = max(peak, _peak(name, options), key=_gflops)
     rows = compare(rows, machine, peaks)
     report = markdown(rows, machine, peaks)
-    units = Path(options.units).name if options.units else "synthetic"
+    units, audio = (Path(o).name if o else "synthetic" for o in (options.units, options.audio))
     out = Path(options.out)
     write_json(
         out / "bench.json",
@@ -57,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "machine": machine,
             "matrix_peak": peaks,
             "units": units,
+            "audio": audio,
             "quick": options.quick,
             "effort": asdict(effort),
             "seconds": round(time.monotonic() - begin, 1),
@@ -75,28 +75,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="numeric threads (default 2)")
     parser.add_argument("--only", default="", metavar="NAME", help="cases whose name has this part")
     parser.add_argument("--units", metavar="FILE", help="real lines `u1 … un <s> label`")
+    parser.add_argument("--audio", metavar="FOLDER", help="real recordings to encode")
     parser.add_argument("--out", default="runs/bench", metavar="FOLDER", help="of the results")
     return parser
 
 
 def _write_models(names: set[str], folder: Path) -> dict[str, str]:
-    """Unit LM files of random weights, as the pipeline writes them."""
+    """Models of random weights, in files as the pipeline writes them."""
     import torch
 
+    from benchmarks.encoders import write_hubert
     from speechprompt.lm import Dictionary, UnitLM, save_lm
 
-    paths = {}
-    for name in sorted(names):
+    paths = {name: str(folder / f"{name}.safetensors") for name in sorted(names)}
+    for name, path in paths.items():
+        if name == HUBERT:
+            write_hubert(path)
+            continue
         torch.manual_seed(1)
         config = MODELS[name]
-        paths[name] = str(folder / f"{name}.safetensors")
-        save_lm(paths[name], UnitLM(config), Dictionary(range(config.n_symbols - 4)), "none")
+        save_lm(path, UnitLM(config), Dictionary(range(config.n_symbols - 4)), "none")
     return paths
 
 
 def _measured(case: Case, effort: Effort, path: str, options: argparse.Namespace) -> dict[str, Any]:
-    units = str(Path(options.units).resolve()) if options.units else None
-    job = {"case": asdict(case), "effort": asdict(effort), "lm_path": path, "units_file": units}
+    units, audio = (str(Path(o).resolve()) if o else None for o in (options.units, options.audio))
+    job = {"case": asdict(case), "effort": asdict(effort), "model_path": path}
+    job |= {"units_file": units, "audio_folder": audio}
     try:
         return _in_process(job | {"threads": options.threads})
     except subprocess.CalledProcessError as error:
@@ -106,9 +111,11 @@ def _measured(case: Case, effort: Effort, path: str, options: argparse.Namespace
         return {**asdict(case), "error": told}
 
 
-def _peak(precision: str, options: argparse.Namespace) -> dict[str, Any]:
+def _peak(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    precision, _, laid_out = name.partition(" ")
     seconds = 0.2 if options.quick else 0.6
-    return _in_process({"peak": precision, "seconds": seconds, "threads": options.threads})
+    job = {"peak": precision, "laid_out": bool(laid_out), "seconds": seconds}
+    return _in_process(job | {"threads": options.threads})
 
 
 def _gflops(peak: dict[str, Any]) -> float:

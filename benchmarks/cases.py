@@ -9,21 +9,34 @@ from itertools import product
 from benchmarks.data import LENGTHS, N_UNITS
 from speechprompt.lm import LMConfig
 
-__all__ = ["MODELS", "OURS", "PEFT", "PUBLISHED", "Case", "Effort", "list_cases"]
+__all__ = [
+    "ENCODE",
+    "HUBERT",
+    "MODELS",
+    "OURS",
+    "PEFT",
+    "PUBLISHED",
+    "Case",
+    "Effort",
+    "list_cases",
+]
 
 OURS, PUBLISHED, PEFT = "ours", "published", "peft"
 MODELS = {
     "nano": LMConfig(N_UNITS + 4, layers=4, heads=4, dim=256, ffn=1024),
     "151M": LMConfig(N_UNITS + 4),
 }
+HUBERT, ENCODE = "hubert-base", "encode"
 # Utterances per update or per call. 32 is the paper's for both phases; at ASR lengths the published
 # way needs gigabytes for a few utterances, and an update may be the sum of such pieces.
 _TRAINING_BATCH = {"ks": 32, "asr": 4}
 _LARGE_TRAINING_BATCH = 128
 _INFERENCE_BATCH = {"ks": 128, "asr": 8}
 _PUBLISHED_INFERENCE_BATCH = {"ks": 32, "asr": 4}
+# The pipeline's batches of 40 seconds.
+_ENCODING_BATCH = {"ks": 40, "asr": 3}
 
-_QUICK = (("nano", "asr"), ("151M", "ks"))
+_QUICK = (("nano", "asr"), ("151M", "ks"), (HUBERT, "ks"))
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,11 @@ class Case:
         parts = (self.contender, self.model, self.lengths, self.precision, self.phase, self.batch)
         return "/".join(map(str, parts))
 
+    @property
+    def peak(self) -> str:
+        """The matrix-product peak that it is held against."""
+        return f"{self.precision} laid out" if self.phase == ENCODE else self.precision
+
 
 def list_cases(quick: bool, precisions: list[str]) -> Iterator[Case]:
     """All cases; ``quick`` takes one length per model and leaves out the large batches."""
@@ -73,3 +91,9 @@ def list_cases(quick: bool, precisions: list[str]) -> Iterator[Case]:
         if training and lengths == "ks" and not quick:
             for precision in precisions:
                 yield Case(OURS, model, lengths, precision, phase, _LARGE_TRAINING_BATCH)
+    for lengths in LENGTHS:
+        if quick and (HUBERT, lengths) not in _QUICK:
+            continue
+        yield Case(PUBLISHED, HUBERT, lengths, "fp32", ENCODE, 1)
+        for precision in precisions:
+            yield Case(OURS, HUBERT, lengths, precision, ENCODE, _ENCODING_BATCH[lengths])

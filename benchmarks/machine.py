@@ -45,7 +45,7 @@ def has_bf16_matrix_units(machine: dict[str, Any]) -> bool:
     return any(flag in machine["bf16_flags"] for flag in _MATRIX_UNITS)
 
 
-def matrix_peak(precision: str, seconds: float = 0.6) -> dict[str, Any]:
+def matrix_peak(precision: str, seconds: float = 0.6, *, laid_out: bool = False) -> dict[str, Any]:
     """The best rate of big products as the 151M model has them, ``x @ weight.T + bias``.
 
     The best of several shapes and of several rounds of a tenth of a second.
@@ -53,6 +53,7 @@ def matrix_peak(precision: str, seconds: float = 0.6) -> dict[str, Any]:
     Args:
         precision: fp32 or bf16.
         seconds: to spend on each shape.
+        laid_out: with the weight laid out for it in advance, as the encoder does.
 
     Returns:
         ``gflops`` and the ``shape`` (rows, in, out) that reached it.
@@ -60,16 +61,22 @@ def matrix_peak(precision: str, seconds: float = 0.6) -> dict[str, Any]:
     import torch
     import torch.nn.functional as F
 
+    from speechprompt.encoders.product import Product
+
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     best = {"gflops": 0.0, "shape": None}
     for rows in (1024, 2048, 4096):
         for inner, outer in ((1024, 4096), (4096, 1024)):
             x = torch.randn(rows, inner).to(dtype)
             weight, bias = torch.randn(outer, inner).to(dtype), torch.randn(outer).to(dtype)
-            F.linear(x, weight, bias)
+            if laid_out:
+                multiply = partial(Product(weight, bias), x)
+            else:
+                multiply = partial(F.linear, x, weight, bias)
+            multiply()
             fastest, end = float("inf"), time.perf_counter() + seconds
             while time.perf_counter() < end:
-                fastest = min(fastest, _seconds_per_call(partial(F.linear, x, weight, bias)))
+                fastest = min(fastest, _seconds_per_call(multiply))
             gflops = 2e-9 * rows * inner * outer / fastest
             if gflops > best["gflops"]:
                 best = {"gflops": round(gflops, 1), "shape": [rows, inner, outer]}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import asdict
 from itertools import cycle, islice
 from typing import Any
 
-import numpy as np
-
-from benchmarks.cases import MODELS, OURS, PUBLISHED, Case, Effort
+from benchmarks.cases import ENCODE, MODELS, OURS, PUBLISHED, Case, Effort
 from benchmarks.contender import Contender
 from benchmarks.data import Workload, make_workload
 from benchmarks.machine import matrix_peak, peak_memory
+from benchmarks.timing import Timing, repeat
 from speechprompt.compute import set_compute_threads
 from speechprompt.tasks.examples import Examples
 
@@ -50,22 +48,11 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
         contender.update(some)
     else:
         contender.infer(some, min(workload.answer, 2))
-    seconds, used = [], []
-    begin = time.perf_counter()
-    for batch in islice(cycle(batches), 1, None):
-        start = time.perf_counter()
-        share = run(batch)
-        seconds.append((time.perf_counter() - start) / share)
-        used.append(batch)
-        passed = time.perf_counter() - begin
-        enough = len(used) >= effort.repetitions or passed >= 3 * effort.seconds
-        if enough and passed >= effort.seconds:
-            break
+    timing: Timing[Examples] = repeat(run, islice(cycle(batches), 1, None), effort)
     result = {
         **asdict(case),
-        "utterances_per_second": sum(map(len, used)) / sum(seconds),
-        "spread": float(np.std(seconds) / np.mean(seconds)),
-        "repetitions": len(used),
+        "utterances_per_second": sum(map(len, timing.used)) / timing.total,
+        **timing.summary(),
         "peak_bytes": peak_memory(),
     }
     if case.contender == OURS:
@@ -73,9 +60,9 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
             contender.update_operations(batch)
             if training
             else contender.inference_operations(batch, workload.answer)
-            for batch in used
+            for batch in timing.used
         ]
-        result["gflops"] = 1e-9 * sum(needed) / sum(seconds)
+        result["gflops"] = 1e-9 * sum(needed) / timing.total
     return result
 
 
@@ -98,14 +85,18 @@ def _first(batch: Examples, n: int) -> Examples:
 
 
 def main(job: dict[str, Any]) -> None:
-    """Run a job: ``peak`` (a precision) or ``case`` with what :func:`measure` takes."""
+    """Run a job: ``peak`` (a precision) or ``case`` with what it is measured on."""
     set_compute_threads(job["threads"])
     if "peak" in job:
-        result = matrix_peak(job["peak"], job["seconds"])
+        result = matrix_peak(job["peak"], job["seconds"], laid_out=job["laid_out"])
     else:
-        result = measure(
-            Case(**job["case"]), Effort(**job["effort"]), job["lm_path"], job["units_file"]
-        )
+        case, effort = Case(**job["case"]), Effort(**job["effort"])
+        if case.phase == ENCODE:
+            from benchmarks.encoding import measure_encoding
+
+            result = measure_encoding(case, effort, job["model_path"], job["audio_folder"])
+        else:
+            result = measure(case, effort, job["model_path"], job["units_file"])
     print(json.dumps(result))
 
 

@@ -1,4 +1,4 @@
-"""Floating-point operations that prompt tuning and inference need, whatever the implementation.
+"""Floating-point operations that encoding, prompt tuning and inference need, however implemented.
 
 A multiplication with its addition counts as two; only matrix products count (projections, feed-
 forward network, attention scores and mixtures, logits). Counted are, for one piece of a batch:
@@ -15,19 +15,30 @@ forward network, attention scores and mixtures, logits). Counted are, for one pi
   stop at their keys, values and queries.
 
 Norms, activations, softmax, dropout and the optimiser count nothing.
+
+Of an encoder count its convolutions, projections, attention and feed-forward networks up to the
+layer that is asked for, of an utterance by itself: no padding. The positional convolution counts in
+the frequency domain, where it takes the fewest operations: a complex product per frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from speechprompt.lm.dictionary import SEPARATOR
 from speechprompt.lm.model import LMConfig
 
-__all__ = ["Tree", "decoding_operations", "forward_operations", "training_operations"]
+__all__ = [
+    "Tree",
+    "decoding_operations",
+    "encoding_operations",
+    "forward_operations",
+    "training_operations",
+]
 
 
 @dataclass(frozen=True)
@@ -119,3 +130,17 @@ def _layer(config: LMConfig, rows: int, queries: int, pairs: int, attention: int
     d = config.dim
     projections = 4 * d * d * rows + (4 * d * d + 4 * d * config.ffn) * queries
     return projections + attention * 4 * d * pairs
+
+
+def encoding_operations(config: Mapping[str, Any], layer: int, n_samples: int) -> int:
+    """Of one utterance through a HuBERT up to a layer, counted from 1."""
+    operations, frames, channels = 0, n_samples, 1
+    for outputs, kernel, stride in config["extractor_conv_layer_config"]:
+        frames = (frames - kernel) // stride + 1
+        operations += 2 * frames * outputs * kernel * channels
+        channels = outputs
+    d, ffn = config["encoder_embed_dim"], config["encoder_ff_interm_features"]
+    operations += 2 * frames * channels * d
+    operations += 8 * frames * d * d // config["encoder_pos_conv_groups"]
+    per_layer = frames * (8 * d * d + 4 * d * ffn) + 4 * d * frames * frames
+    return operations + layer * per_layer

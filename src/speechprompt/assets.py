@@ -54,7 +54,7 @@ def _model(
     return Asset(name, host + path, licence, sha256, is_model=True)
 
 
-def _kmeans(encoder: str, n_units: int, sha256: str) -> Asset:
+def _kmeans(encoder: str, n_units: int, sha256: str | None = None) -> Asset:
     path = f"/textless_nlp/gslm/{encoder}/km{n_units}/km.bin"
     return _model(f"{encoder}_km{n_units}.bin", path, sha256)
 
@@ -162,6 +162,7 @@ _MODELS = (
     _kmeans("cpc", 50, "c48be5717aebc08169aa5165d58267449b8c8568624a346bb9f4b26eac3b0240"),
     _kmeans("cpc", 100, "077b96e010b1e87be627ef2bef0f5e5cdaa1c01722aa363b2dc0bb6a638e8b26"),
     _kmeans("cpc", 200, "2d863d1c6f251d19e667998248c87642ecb5e3ffaa410e9ebfa64341db4f6de2"),
+    *(_kmeans("logmel", k) for k in (50, 100, 200)),
     *(_unit_lm(encoder, k) for encoder in ("hubert", "cpc", "logmel") for k in (50, 100, 200)),
 )
 

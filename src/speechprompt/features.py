@@ -72,9 +72,9 @@ def extract_features(
         out: The features file.
         shard: Number of this shard, from 0.
         n_shards: Number of shards.
-        batch_seconds: Audio in one batch, padding included, if the encoder prefers batches to
-            single utterances (on an accelerator). Frames then agree with those of an utterance
-            alone within float32 rounding; without batches they are the same bits.
+        batch_seconds: Audio in one batch, as if all were as long as the longest, if the encoder
+            prefers batches to single utterances. Frames are those of an utterance alone: on a
+            processor the same bits, on an accelerator within float32 rounding.
         description: Text before the progress bar.
 
     Returns:

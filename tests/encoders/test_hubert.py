@@ -1,13 +1,17 @@
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import MiniBatchKMeans
 from torchaudio.models import wav2vec2_model
 
-from speechprompt.encoders import load_encoder
+from speechprompt.encoders import load_encoder, product
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.files import read_tensors, write_tensors
+from speechprompt.files import read_tensors, sha256_file, write_tensors
 from speechprompt.quantize import deduplicate
 
 CONVOLUTIONS = [[32, 10, 5], *[[32, 3, 2]] * 4, *[[32, 2, 2]] * 2]
@@ -69,7 +73,12 @@ def model(request, tmp_path_factory):
     torchaudio_model = build(request.param)
     save_hubert(path, torchaudio_model, request.param)
     encoder = load_encoder("hubert", weights=path, layer=LAYER)
-    return torchaudio_model, request.param, encoder
+    return torchaudio_model, request.param, encoder, path
+
+
+@pytest.fixture(scope="module")
+def in_bf16(model):
+    return load_encoder("hubert", weights=model[3], layer=LAYER, precision="bf16")
 
 
 @pytest.fixture(scope="module")
@@ -86,24 +95,54 @@ def torchaudio_features(torchaudio_model, config, waveform):
 
 
 def test_equals_torchaudio_unpadded(model, waveforms):
-    torchaudio_model, config, encoder = model
+    torchaudio_model, config, encoder, _ = model
     for waveform in waveforms:
         if len(waveform) >= encoder.window:
             (frames,) = encoder.encode([waveform])
             expected = torchaudio_features(torchaudio_model, config, waveform)
-            torch.testing.assert_close(frames, expected, atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(frames, expected, atol=5e-5, rtol=0)
 
 
-def test_alone_and_in_a_batch_are_the_same(model, waveforms):
-    _, _, encoder = model
-    for waveform, frames in zip(waveforms, encoder.encode(waveforms), strict=True):
-        (alone,) = encoder.encode([waveform])
-        assert frames.shape == (1 + (max(len(waveform), 400) - 400) // 320, 48)
-        torch.testing.assert_close(frames, alone, atol=1e-5, rtol=1e-5)
+def test_alone_and_in_a_batch_are_the_same_bits(model, in_bf16, waveforms):
+    for encoder in (model[2], in_bf16):
+        for waveform, frames in zip(waveforms, encoder.encode(waveforms), strict=True):
+            (alone,) = encoder.encode([waveform])
+            assert frames.shape == (1 + (max(len(waveform), 400) - 400) // 320, 48)
+            assert frames.dtype == torch.float32
+            assert torch.equal(frames, alone)
+
+
+def test_batches_over_several_blocks_are_the_same_bits(model, in_bf16):
+    many = [speech(16_000 + 1000 * seed, seed) for seed in range(20)]  # 1,500 frames
+    for encoder in (model[2], in_bf16):
+        frames = encoder.encode(many)
+        for seed in (0, 7, 19):
+            assert torch.equal(frames[seed], encoder.encode([many[seed]])[0])
+
+
+def test_bf16_is_close_and_nearly_all_units_are_those_of_fp32(model, in_bf16, waveforms):
+    exact, fast = (torch.cat(encoder.encode(waveforms)) for encoder in (model[2], in_bf16))
+    assert not torch.equal(exact, fast)
+    torch.testing.assert_close(fast, exact, atol=0.2, rtol=0)
+    codebook = MiniBatchKMeans(20, random_state=0, n_init=3).fit(exact.numpy())
+    expected, units = (codebook.predict(frames.numpy()) for frames in (exact, fast))
+    assert (units == expected).mean() >= 0.99
+
+
+def test_without_onednn_the_frames_are_the_same_within_rounding(
+    model, in_bf16, waveforms, monkeypatch
+):
+    monkeypatch.setattr(product, "_has_onednn", lambda weight: False)
+    for encoder, tolerance in ((model[2], 1e-5), (in_bf16, 0.2)):
+        plain = load_encoder("hubert", weights=model[3], layer=LAYER, precision=encoder.precision)
+        for frames, expected in zip(
+            plain.encode(waveforms), encoder.encode(waveforms), strict=True
+        ):
+            torch.testing.assert_close(frames, expected, atol=tolerance, rtol=0)
 
 
 def test_units_do_not_depend_on_the_batch(model, waveforms):
-    _, _, encoder = model
+    encoder = model[2]
     batched = [frames.numpy() for frames in encode_in_batches(encoder, waveforms, 10)]
     alone = [frames.numpy() for frames in encode_in_batches(encoder, waveforms, 0)]
     stacked = np.concatenate(alone)
@@ -129,10 +168,10 @@ def test_torchaudios_own_padded_batch_differs(waveforms):
 
 
 def test_description(model):
-    _, _, encoder = model
+    encoder = model[2]
     assert (encoder.dimension, encoder.layer, encoder.frame_rate) == (48, LAYER, 50.0)
     assert encoder.window == 400
-    assert len(encoder.model.encoder.transformer.layers) == LAYER
+    assert len(encoder.model.layers) == LAYER
 
 
 def test_an_empty_batch(model):
@@ -146,7 +185,7 @@ def saved(tmp_path):
     return path
 
 
-def test_identity_is_weights_and_layer(saved, tmp_path):
+def test_identity_is_weights_layer_and_precision(saved, tmp_path):
     other = tmp_path / "other.safetensors"
     weights, metadata = read_tensors(saved)
     weights["encoder.transformer.layers.0.attention.k_proj.bias"] += 1
@@ -155,9 +194,19 @@ def test_identity_is_weights_and_layer(saved, tmp_path):
         load_encoder("hubert", weights=saved, layer=1).sha256,
         load_encoder("hubert", weights=saved, layer=2).sha256,
         load_encoder("hubert", weights=other, layer=1).sha256,
+        load_encoder("hubert", weights=saved, layer=1, precision="bf16").sha256,
     }
-    assert len(hashes) == 3
+    assert len(hashes) == 4
     assert load_encoder("hubert", weights=saved, layer=1).sha256 in hashes
+    # As it was before there was a choice: features and codebooks of fp32 stay valid.
+    identity = {"kind": "hubert", "layer": 1, "weights": sha256_file(saved)}
+    expected = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    assert load_encoder("hubert", weights=saved, layer=1, precision="fp32").sha256 == expected
+
+
+def test_no_such_precision(saved):
+    with pytest.raises(ConfigError, match="precision: expected one of fp32, bf16, found 'auto'"):
+        load_encoder("hubert", weights=saved, layer=1, precision="auto")
 
 
 @pytest.mark.parametrize("layer", [0, 5])

@@ -72,6 +72,7 @@ def test_what_is_wrong_is_one_message(folder, tmp_path, capsys):
     torch.save({"model": {}, "args": bomb}, tmp_path / "bad.pt")
     refused = (
         (("import-hubert", tmp_path / "bad.pt", "--out", out), "refused"),
+        (("import-cpc", tmp_path / "bad.pt", "--out", out), "refused"),
         (("import-hubert", folder / "hubert.pt", "--out", out, "--sha256", "0"), "the SHA-256"),
         (("import-hubert", folder / "km.bin", "--out", out), "km.bin: cannot be read as a check"),
         (

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
 from argparse import Namespace
 
 import joblib
@@ -39,13 +40,13 @@ SET_UP = {
 }
 
 
-def published_files(folder):
+def published_files(folder, n_units=N_UNITS, encoder_layers=3):
     """Small models with random weights, in the form of the published ones."""
-    model, config = build_hubert(**SMALL)
+    model, config = build_hubert(**SMALL | {"encoder_layers": encoder_layers})
     hubert = publish(folder / "hubert.pt", model.state_dict(), cfg=config)
     frames = np.random.default_rng(0).normal(size=(400, SMALL["encoder_embed_dim"]))
-    joblib.dump(MiniBatchKMeans(N_UNITS, random_state=0, n_init=1).fit(frames), folder / "km.bin")
-    lm = random_lm(n_units=N_UNITS)
+    joblib.dump(MiniBatchKMeans(n_units, random_state=0, n_init=1).fit(frames), folder / "km.bin")
+    lm = random_lm(n_units=n_units)
     args = Namespace(
         arch="transformer_lm_big",
         activation_fn="relu",
@@ -61,38 +62,65 @@ def published_files(folder):
         max_target_positions=None,
     )
     checkpoint = publish(folder / "lm.pt", to_fairseq(lm), args=args, legacy=True)
-    words = "".join(f"{unit} {9 + unit}\n" for unit in reversed(range(N_UNITS)))
+    words = "".join(f"{unit} {9 + unit}\n" for unit in reversed(range(n_units)))
+    archive = pack(
+        {
+            "lm/checkpoint_best.pt": checkpoint.read_bytes(),
+            "lm/dict.txt": words.encode(),
+        }
+    )
+    return hubert.read_bytes(), (folder / "km.bin").read_bytes(), archive
+
+
+def pack(files):
+    """Files by their paths as tar.gz."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name, content in (
-            ("hubert50_lm/checkpoint_best.pt", checkpoint.read_bytes()),
-            ("hubert50_lm/dict.txt", words.encode()),
-        ):
+        for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    return {
-        "hubert_base_ls960.pt": hubert.read_bytes(),
-        "hubert_km50.bin": (folder / "km.bin").read_bytes(),
-        "hubert50_lm.tgz": archive.getvalue(),
-    }
+    return archive.getvalue()
+
+
+def pack_zip(files):
+    """Files by their paths as zip."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as stream:
+        for name, content in files.items():
+            stream.writestr(name, content)
+    return archive.getvalue()
 
 
 @pytest.fixture
-def published(host, tmp_path, monkeypatch):
-    """Serve the files; the table of published ones has their addresses and sums."""
-    files = published_files(tmp_path)
-    table = {
-        name: {"url": host.serve(name, content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in files.items()
-    }
-    table["hubert50_lm.tgz"]["sha256"] = None
-    (tmp_path / "sitecustomize.py").write_text(SITE)
+def offer(host, tmp_path, monkeypatch):
+    """Serve files in place of the published ones, in every process of a run."""
+
+    def serve(files, unpublished=()):
+        table = {
+            name: {
+                "url": host.serve(name, content),
+                "sha256": None if name in unpublished else hashlib.sha256(content).hexdigest(),
+                "size": None,
+            }
+            for name, content in files.items()
+        }
+        (tmp_path / "sitecustomize.py").write_text(SITE)
+        (tmp_path / "table.json").write_text(json.dumps(table))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+        monkeypatch.setenv("PUBLISHED", str(tmp_path / "table.json"))
+        return files
+
+    return serve
+
+
+@pytest.fixture
+def published(offer, tmp_path):
+    """Small models, and a set-up that uses them."""
+    names = ("hubert_base_ls960.pt", "hubert_km50.bin", "hubert50_lm.tgz")
     (tmp_path / "set-up.yaml").write_text(yaml.safe_dump(SET_UP))
-    (tmp_path / "table.json").write_text(json.dumps(table))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    monkeypatch.setenv("PUBLISHED", str(tmp_path / "table.json"))
-    return files
+    files = dict(zip(names, published_files(tmp_path), strict=True))
+    return offer(files, unpublished=("hubert50_lm.tgz",))
 
 
 def test_models_are_downloaded_imported_and_used(published, host, tmp_path):
@@ -131,3 +159,40 @@ def test_the_papers_plan_is_whole(tmp_path, name, encoder):
         *("download_corpus", "prepare_corpus", "extract_features", "train_prompt", "write_table"),
     }
     assert not rules & {"fit_codebook", "pretrain_unit_lm", "sample_frames"}
+
+
+CORPORA = {
+    "speech_commands_v0.01.tar.gz": pack({"./_background_noise_/pink.wav": b"noise"}),
+    "speech_commands_test_set_v0.01.tar.gz": pack({"./_silence_/tap.wav": b"silence"}),
+    "fluent.tar.gz": pack({"fluent_speech_commands_dataset/data/train_data.csv": b"path"}),
+    **{
+        f"{subset}.tar.gz": pack({f"LibriSpeech/{subset}/1/2/1-2.trans.txt": b"1-2-0000 ONE"})
+        for subset in ("train-clean-100", "dev-clean", "test-clean")
+    },
+    "snips.zip": pack_zip({"SNIPS/all.iob.snips.txt": b"a b"}),
+}
+
+
+@pytest.mark.slow
+def test_the_papers_downloads_and_imports_run(offer, host, tmp_path):
+    """Of configs/paper.yaml itself, with small files in the place of the published ones."""
+    names = ("hubert_base_ls960.pt", "hubert_km100.bin", "hubert100_lm.tgz")
+    models = published_files(tmp_path, n_units=100, encoder_layers=6)
+    files = offer(
+        {**dict(zip(names, models, strict=True)), **CORPORA}, unpublished=("fluent.tar.gz",)
+    )
+    host.cut_after.append(100)
+    corpora = ("speech_commands", "fluent_speech_commands", "librispeech", "audio_snips")
+    run = tmp_path / "run"
+    snakemake(
+        *(run, "--cores", "1", "results/lm/gslm/model.safetensors"),
+        *(f"resources/corpora/{corpus}/corpus.json" for corpus in corpora),
+        configfile="configs/paper.yaml",
+    )
+    assert host.requests.count("bytes=100-") == 1
+    assert len(host.requests) == len(files) + 1
+    centroids, _ = read_tensors(run / "results/codebooks/hubert100.safetensors")
+    assert centroids["centroids"].shape == (100, SMALL["encoder_embed_dim"])
+    _, metadata = read_tensors(run / "results/lm/gslm/model.safetensors")
+    assert metadata["dictionary"] == list(reversed(range(100)))
+    assert (run / "resources/corpora/librispeech/dev-clean/1/2/1-2.trans.txt").is_file()

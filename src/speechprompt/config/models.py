@@ -162,6 +162,11 @@ class HubertEncoder(PretrainedEncoder):
         None, description="encoder whose weights it shares, to read another layer"
     )
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="of its products; bf16 is faster and changes a few units, so that it is never "
+        "chosen by the machine",
+    )
     batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
 
     @property

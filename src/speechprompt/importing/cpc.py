@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechprompt.encoders.cpc import cpc_from_checkpoint, save_cpc
 from speechprompt.errors import ArtefactError
-from speechprompt.importing.checks import described
+from speechprompt.importing.checks import identify
 from speechprompt.importing.pickles import load_checkpoint
 
 __all__ = ["import_cpc"]
@@ -28,10 +28,11 @@ def import_cpc(
         AssetError: another sum, a damaged file, or one that would run code.
         ArtefactError: another model, or weights that are missing, surplus or misshapen.
     """
-    state = load_checkpoint(checkpoint, sha256=sha256, trust=trust)
+    source = identify(checkpoint, sha256)
+    state = load_checkpoint(checkpoint, trust=trust)
     if not isinstance(state, Mapping):
         raise ArtefactError(
             f"{checkpoint}: expected a CPC checkpoint, found {type(state).__name__}"
         )
     weights, config = cpc_from_checkpoint(state, str(checkpoint))
-    save_cpc(out, weights, config, {"source": described(checkpoint)})
+    save_cpc(out, weights, config, {"source": source})

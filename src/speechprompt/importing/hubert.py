@@ -21,7 +21,7 @@ from speechprompt.importing.checks import check_weights, identify, named_tensors
 from speechprompt.importing.pickles import load_checkpoint
 from speechprompt.importing.settings import demand, fairseq_settings, require
 
-__all__ = ["import_hubert"]
+__all__ = ["fairseq_names", "import_hubert"]
 
 BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE")
 # Fine-tuned models (``hubert_ctc``) have the encoder below this name.
@@ -90,7 +90,7 @@ def _read_fairseq(
         if not HEADS.fullmatch(name.removeprefix(FINE_TUNED))
     }
     config = _config(settings, origin)
-    return config, dict(_names(config)), tensors
+    return config, dict(fairseq_names(config)), tensors
 
 
 def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
     }
 
 
-def _names(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def fairseq_names(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """fairseq's name and torchaudio's of every weight of the encoder."""
     modules = [
         ("post_extract_proj", "encoder.feature_projection.projection"),

@@ -1,0 +1,71 @@
+"""Recordings at the lengths of keyword spotting and of transcription.
+
+Speech by eSpeak NG in noise, as in the package's synthetic corpora, or the user's own recordings;
+never bare noise, whose units say nothing about those of speech.
+
+- ``ks``: a second each, as in Speech Commands.
+- ``asr``: 12.5 +- 3.5 seconds as in LibriSpeech train-clean-100, sentences joined and cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechprompt.audio import SAMPLE_RATE, read_audio
+from speechprompt.corpora.espeak import Speaker
+from speechprompt.corpora.synthetic import keyword_spotting, transcription
+from speechprompt.errors import CorpusError
+
+__all__ = ["make_recordings"]
+
+SENTENCE_SECONDS = 1.5  # at least, on average
+LENGTHS = {"ks": (1.0, 0.0), "asr": (12.5, 3.5)}
+SUFFIXES = (".wav", ".flac")
+
+
+def make_recordings(lengths: str, n: int, folder: str | None = None, seed: int = 1) -> list[Tensor]:
+    """Make ``n`` recordings, float32 ``[n_samples]`` at 16 kHz, of the lengths ``ks`` or ``asr``.
+
+    Args:
+        lengths: Which.
+        n: How many.
+        folder: WAV or FLAC files to take instead of synthetic speech, from anywhere below.
+        seed: Seed of speech and lengths.
+
+    Raises:
+        CorpusError: there are no recordings in ``folder``, or one cannot be read.
+    """
+    mean, deviation = LENGTHS[lengths]
+    rng = np.random.default_rng(seed)
+    seconds = rng.normal(mean, deviation, n).clip(min(mean, 3.0), max(mean, 17.0))
+    spoken = _synthetic(lengths, seed, float(seconds.sum())) if folder is None else _read(folder)
+    recordings = []
+    for n_samples in (seconds * SAMPLE_RATE).astype(int):
+        parts, missing = [], n_samples
+        while missing > 0:
+            parts.append(next(spoken)[:missing])
+            missing -= len(parts[-1])
+        recordings.append(torch.from_numpy(np.concatenate(parts)))
+    return recordings
+
+
+def _synthetic(lengths: str, seed: int, seconds: float) -> Iterator[np.ndarray]:
+    task = keyword_spotting if lengths == "ks" else transcription
+    n = int(seconds / (1.0 if lengths == "ks" else SENTENCE_SECONDS)) + 1
+    plan = task.plan(seed, {"train": n, "valid": 0, "test": 0})
+    with Speaker() as speaker:
+        while True:
+            yield from (item.render(speaker) for item in plan)
+
+
+def _read(folder: str) -> Iterator[np.ndarray]:
+    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix in SUFFIXES)
+    if not paths:
+        raise CorpusError(f"{folder}: expected WAV or FLAC files, found none")
+    yield from (read_audio(path) for path in cycle(paths))

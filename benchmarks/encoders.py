@@ -1,0 +1,129 @@
+"""HuBERT base with random weights: this package's encoder, and fairseq's feature reader."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torchaudio.models import wav2vec2_model
+
+from speechprompt.audio import SAMPLE_RATE
+from speechprompt.encoders import load_encoder
+from speechprompt.encoders.hubert import save_hubert
+from speechprompt.files import read_tensors
+from speechprompt.importing.fairseq_library import import_fairseq
+from speechprompt.importing.hubert import fairseq_names
+
+__all__ = ["HUBERT_BASE", "LAYER", "OurEncoder", "PublishedReader", "write_hubert"]
+
+LAYER = 6
+HUBERT_BASE = {
+    "extractor_mode": "group_norm",
+    "extractor_conv_layer_config": [[512, 10, 5], *[[512, 3, 2]] * 4, *[[512, 2, 2]] * 2],
+    "extractor_conv_bias": False,
+    "encoder_embed_dim": 768,
+    "encoder_projection_dropout": 0.1,
+    "encoder_pos_conv_kernel": 128,
+    "encoder_pos_conv_groups": 16,
+    "encoder_num_layers": 12,
+    "encoder_num_heads": 12,
+    "encoder_attention_dropout": 0.1,
+    "encoder_ff_interm_features": 3072,
+    "encoder_ff_interm_dropout": 0.0,
+    "encoder_dropout": 0.1,
+    "encoder_layer_norm_first": False,
+    "encoder_layer_drop": 0.05,
+    "normalize_waveform": False,
+}
+READER = "examples/textless_nlp/gslm/speech2unit/pretrained/hubert_feature_reader.py"
+
+
+def write_hubert(path: str | Path, config: dict[str, Any] | None = None) -> None:
+    """Write a model with random weights that keep the activations' variance from layer to layer."""
+    config = config or HUBERT_BASE
+    arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
+    torch.manual_seed(1)
+    model = wav2vec2_model(**arguments, aux_num_out=None)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 and "parametrizations" not in name:
+                weight.normal_(std=weight[0].numel() ** -0.5)
+    save_hubert(path, model, config)
+
+
+class OurEncoder:
+    """This package's encoder as the pipeline calls it."""
+
+    def __init__(self, path: str | Path, precision: str, layer: int = LAYER) -> None:
+        self.encoder = load_encoder("hubert", weights=path, layer=layer, precision=precision)
+
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        return self.encoder.encode(waveforms)
+
+
+class PublishedReader:
+    """GSLM's ``HubertFeatureReader`` of fairseq 0.12.2, unchanged: one utterance at a time.
+
+    Only what it stands on is given to it: the model, audio that is read already, and a processor
+    for the accelerator that it asks for.
+    """
+
+    def __init__(self, path: str | Path, layer: int = LAYER) -> None:
+        logging.disable(logging.INFO)
+        tensors, metadata = read_tensors(path)
+        config = metadata["config"]
+        self.reader = object.__new__(_reader_module().HubertFeatureReader)
+        self.reader.model = _fairseq_model(tensors, config)
+        settings = {"sample_rate": SAMPLE_RATE, "normalize": config["normalize_waveform"]}
+        self.reader.task = SimpleNamespace(cfg=SimpleNamespace(**settings))
+        self.reader.layer = layer
+        self.reader.max_chunk = 1_600_000
+        self.reader.read_audio = lambda waveform, ref_len: waveform.numpy()
+
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        with mock.patch.object(Tensor, "cuda", lambda tensor: tensor):
+            return [self.reader.get_feats(waveform) for waveform in waveforms]
+
+
+def _reader_module() -> ModuleType:
+    import_fairseq()
+    (folder,) = importlib.util.find_spec("fairseq").submodule_search_locations
+    spec = importlib.util.spec_from_file_location("hubert_feature_reader", Path(folder, READER))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _fairseq_model(tensors: dict[str, Tensor], config: dict[str, Any]) -> nn.Module:
+    """fairseq's model with the weights of ours; its heads, which no feature needs, stay random."""
+    hubert = import_fairseq("fairseq.models.hubert.hubert")
+    task = import_fairseq("fairseq.tasks.hubert_pretraining")
+    layers = [tuple(layer) for layer in config["extractor_conv_layer_config"]]
+    settings = hubert.HubertConfig(
+        label_rate=50.0,
+        extractor_mode={"group_norm": "default"}.get(config["extractor_mode"], "layer_norm"),
+        conv_feature_layers=repr(layers),
+        conv_bias=config["extractor_conv_bias"],
+        conv_pos=config["encoder_pos_conv_kernel"],
+        conv_pos_groups=config["encoder_pos_conv_groups"],
+        encoder_layers=config["encoder_num_layers"],
+        encoder_embed_dim=config["encoder_embed_dim"],
+        encoder_ffn_embed_dim=config["encoder_ff_interm_features"],
+        encoder_attention_heads=config["encoder_num_heads"],
+        layer_norm_first=config["encoder_layer_norm_first"],
+    )
+    dictionary = import_fairseq("fairseq.data").Dictionary()
+    model = hubert.HubertModel(settings, task.HubertPretrainingConfig(), [dictionary])
+    heads = model.state_dict()
+    names = dict(fairseq_names(config))
+    model.load_state_dict(
+        {name: tensors[names[name]] if name in names else heads[name] for name in heads}
+    )
+    return model.eval()
