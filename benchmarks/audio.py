@@ -61,7 +61,7 @@ def _synthetic(lengths: str, seed: int, seconds: float) -> Iterator[np.ndarray]:
     plan = task.plan(seed, {"train": n, "valid": 0, "test": 0})
     with Speaker() as speaker:
         while True:
-            yield from (item.render(speaker) for item in plan)
+            yield from (item.render(speaker)[0] for item in plan)
 
 
 def _read(folder: str) -> Iterator[np.ndarray]:
