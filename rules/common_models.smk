@@ -55,8 +55,10 @@ def pretrained_encoders():
 
 def pretraining_inputs(wildcards):
     pretraining = CONFIG.encoders[wildcards.encoder].pretraining
+    taught_by = pretraining.target_corpora or pretraining.corpora
     return {
-        "units": [units_index(pretraining.targets, name, "train") for name in pretraining.corpora],
+        "units": [units_index(pretraining.targets, name, "train") for name in taught_by],
+        "heard": [f"results/manifests/{name}/train.parquet" for name in pretraining.corpora],
         "start": [weights_of(pretraining.start)] if pretraining.start else [],
     }
 

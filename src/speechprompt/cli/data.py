@@ -27,6 +27,7 @@ def synthesise_corpus(a: argparse.Namespace, corpus: SyntheticCorpus) -> None:
         n_train=corpus.n_train,
         n_valid=corpus.n_valid,
         n_test=corpus.n_test,
+        plain=corpus.plain,
         processes=a.compute_threads,
     )
 

@@ -16,7 +16,7 @@ NAME = {"--name": {"required": True, "help": "name of the task"}}
 @verb(
     files={
         "units": "index.json of each train split whose units are predicted",
-        "--roots": "folder that the paths of each corpus start from, in the same order",
+        "--roots": "folder of the audio that is heard for each, in the same order",
         "--start-from": "model of the same shape to go on from",
         "--out": "encoder to write",
         "--curve": "learning curve to write",
@@ -40,7 +40,7 @@ def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> N
         checkpoint_path=_checkpoint(a.out),
         start_path=a.start_from,
         seed=a.seed,
-        **pretraining.model_dump(exclude={"targets", "corpora", "start"}),
+        **pretraining.model_dump(exclude={"targets", "corpora", "target_corpora", "start"}),
         device=a.device,
         compute_threads=a.compute_threads,
     )

@@ -66,6 +66,17 @@ class SyntheticCorpus(Corpus):
     n_train: Count = Field(3600, description="training utterances")
     n_valid: Count = Field(600, description="validation utterances, voices of their own")
     n_test: Count = Field(1200, description="test utterances, voices of their own")
+    plain: bool = Field(
+        False,
+        description="the same sentences by each accent's own voice in quiet, in the same time: "
+        "what an encoder is to hear in all others",
+    )
+
+    @model_validator(mode="after")
+    def _check_plain(self) -> Self:
+        if self.plain and self.task == "keyword_spotting":
+            raise ValueError("plain: goes with sentences, not with task 'keyword_spotting'")
+        return self
 
 
 class CsvCorpus(Corpus):

@@ -115,6 +115,11 @@ class HubertPretraining(Block):
 
     targets: Name = Field(description="name under `codebooks`: whose units are predicted")
     corpora: list[Name] = Field(min_length=1, description="corpora whose train audio it hears")
+    target_corpora: list[Name] = Field(
+        [],
+        description="corpora whose train units it predicts, recordings of the same names and "
+        "lengths one for one, such as `plain` ones; by default what it hears",
+    )
     start: Name | None = Field(
         None, description="encoder of the same shape to go on from; null is random weights"
     )
@@ -149,6 +154,15 @@ class HubertPretraining(Block):
     patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
     precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
     half: bool = Field(False, description="store weights in 16 bits")
+
+    @model_validator(mode="after")
+    def _check_target_corpora(self) -> Self:
+        if self.target_corpora and len(self.target_corpora) != len(self.corpora):
+            raise ValueError(
+                f"target_corpora: expected one for each of the {len(self.corpora)} corpora, found "
+                f"{len(self.target_corpora)}"
+            )
+        return self
 
 
 class HubertEncoder(PretrainedEncoder):

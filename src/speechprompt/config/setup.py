@@ -131,7 +131,7 @@ class Config(Block):
         taught = {name}
         while (pretraining := getattr(encoder, "pretraining", None)) is not None:
             key = f"encoders.{name}.pretraining"
-            for corpus in pretraining.corpora:
+            for corpus in (*pretraining.corpora, *pretraining.target_corpora):
                 self._require_audio(f"{key}.corpora", corpus)
             _require(f"{key}.targets", pretraining.targets, self.codebooks)
             if pretraining.start is not None:

@@ -31,6 +31,11 @@ class Alignment:
     starts: tuple[float, ...]
     end: float
 
+    def stretch(self, factor: float) -> Alignment:
+        """The same phones, each ``factor`` times as long."""
+        starts = tuple(start * factor for start in self.starts)
+        return Alignment(self.phones, starts, self.end * factor)
+
     def place(self, offset: float, end: float) -> Alignment:
         """The same phones within a recording, silence around them.
 

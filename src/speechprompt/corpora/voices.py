@@ -39,15 +39,15 @@ SHARES: Mapping[str, float] = {"train": 0.6, "valid": 0.15, "test": 0.25}
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A speaker: an accent in a voice variant."""
+    """A speaker: an accent in a voice variant; None is the accent's own voice."""
 
     accent: str
-    variant: str
+    variant: str | None
 
     @property
     def name(self) -> str:
         """The speaker's name, without blanks."""
-        return f"{self.accent}+{self.variant.replace(' ', '_')}"
+        return f"{self.accent}+{(self.variant or 'own').replace(' ', '_')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,8 @@ def pretrain_hubert(
 
     Args:
         targets: index.json of each corpus's train units, all of one codebook of 50 frames/s, and
-            the folder that its recordings' paths start from.
+            the folder that its recordings' paths start from: of the same recordings, or of others
+            with the same names and lengths.
         out: model.safetensors to write, all layers, as
             :class:`~speechprompt.encoders.hubert.HubertEncoder` reads it.
         curve_path: learning curve (epoch, split, loss, accuracy of masked frames, lr) to write.
@@ -305,7 +306,13 @@ def _load(
     targets = np.zeros((len(batch), n_frames), np.int64)
     for row, utterance in enumerate(batch):
         start = int(generator.integers(len(utterance.targets) - n_frames + 1))
-        piece = read_audio(utterance.path)[start * FRAME_SHIFT :][:n_samples]
+        waveform = read_audio(utterance.path)
+        if abs(_n_frames(len(waveform)) - len(utterance.targets)) > 1:
+            raise CorpusError(
+                f"{utterance.path}: {_n_frames(len(waveform))} frames, but "
+                f"{len(utterance.targets)} target units; were they made of another recording?"
+            )
+        piece = waveform[start * FRAME_SHIFT :][:n_samples]
         waveforms[row, : len(piece)] = piece
         targets[row] = utterance.targets[start : start + n_frames]
     return waveforms, targets
@@ -313,7 +320,11 @@ def _load(
 
 def _play(targets: np.ndarray, n_samples: int, speed: float) -> np.ndarray:
     """Targets ``[B, n_frames]`` of recordings that are now played at another speed."""
-    frames = np.arange(1 + (n_samples - FRAME_WINDOW) // FRAME_SHIFT)
+    frames = np.arange(_n_frames(n_samples))
     middle = (frames * FRAME_SHIFT + FRAME_WINDOW / 2) * speed
     before = np.rint((middle - FRAME_WINDOW / 2) / FRAME_SHIFT).astype(int)
     return targets[:, before.clip(0, targets.shape[1] - 1)]
+
+
+def _n_frames(n_samples: int) -> int:
+    return 1 + (max(n_samples, FRAME_WINDOW) - FRAME_WINDOW) // FRAME_SHIFT

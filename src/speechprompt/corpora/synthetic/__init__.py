@@ -7,6 +7,7 @@ the voices' split is the same in every task.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,7 @@ def synthesise(
     n_train: int = 3600,
     n_valid: int = 600,
     n_test: int = 1200,
+    plain: bool = False,
     processes: int = 1,
 ) -> Path:
     """Make the recordings of a task and their table.
@@ -48,6 +50,7 @@ def synthesise(
         n_train: Utterances of train, the classes evenly; likewise the following.
         n_valid: Utterances of valid.
         n_test: Utterances of test.
+        plain: See :func:`plan_task`.
         processes: Utterances made at a time; the result does not depend on it.
 
     Returns:
@@ -61,32 +64,42 @@ def synthesise(
         SpeechError: eSpeak NG fails.
     """
     sizes = {"train": n_train, "valid": n_valid, "test": n_test}
-    utterances = plan_task(task, seed, sizes)
+    utterances = plan_task(task, seed, sizes, plain)
     parameters = {
         "corpus": task,
         "seed": seed,
         **{f"n_{split}": size for split, size in sizes.items()},
+        "plain": plain,
         "espeakng-loader": version("espeakng-loader"),
         "source": digest("corpora.synthesis", f"corpora.synthetic.{task}"),
     }
     return synthesise_corpus(out_dir, utterances, parameters, processes=processes)
 
 
-def plan_task(task: str, seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
+def plan_task(
+    task: str, seed: int, sizes: Mapping[str, int], plain: bool = False
+) -> list[Utterance]:
     """Decide who says what in a task; the same arguments give the same utterances.
 
     Args:
         task: One of :data:`SYNTHETIC_TASKS`.
         seed: See :func:`synthesise`.
         sizes: Split -> number of utterances.
+        plain: Each accent's own voice says the same sentences in quiet, in the same time: see
+            :class:`~speechprompt.corpora.synthetic.speech.Sentence`.
 
     Raises:
-        ConfigError: the task is not known.
+        ConfigError: the task is not known, or does not consist of sentences and cannot be plain.
     """
     if task not in SYNTHETIC_TASKS:
         known = ", ".join(SYNTHETIC_TASKS)
         raise ConfigError(f"synthetic corpus: expected a task of {known}, found {task!r}")
-    return import_module(f"speechprompt.corpora.synthetic.{task}").plan(seed, sizes)
+    utterances = import_module(f"speechprompt.corpora.synthetic.{task}").plan(seed, sizes)
+    if not plain:
+        return utterances
+    if not all(isinstance(item, Sentence) for item in utterances):
+        raise ConfigError(f"plain: only sentences can be said plainly, not task {task!r}")
+    return [replace(item, plain=True) for item in utterances]
 
 
 def prepare_synthetic(

@@ -67,6 +67,7 @@ def align_phones(
     n_train: int,
     n_valid: int,
     n_test: int,
+    plain: bool = False,
     processes: int = 1,
 ) -> None:
     """Write where the phones of a split are.
@@ -88,6 +89,7 @@ def align_phones(
         n_train: Utterances of train.
         n_valid: Utterances of valid.
         n_test: Utterances of test.
+        plain: Whether it is said plainly.
         processes: Utterances spoken at a time; the result does not depend on it.
 
     Raises:
@@ -95,7 +97,7 @@ def align_phones(
         ArtefactError: a recording is missing, or is not what is planned.
     """
     sizes = {"train": n_train, "valid": n_valid, "test": n_test}
-    planned = {item.recording.path: item for item in plan_task(task, seed, sizes)}
+    planned = {item.recording.path: item for item in plan_task(task, seed, sizes, plain)}
     manifest = pq.read_table(manifest_path, columns=["utt_id", "path"])
     paths = manifest["path"].to_pylist()
     if unknown := [path for path in paths if path not in planned]:

@@ -19,7 +19,7 @@ from speechprompt.corpora.phones import SILENCE as SILENT_PHONE
 from speechprompt.corpora.phones import Alignment
 from speechprompt.corpora.synthesis import Utterance
 from speechprompt.corpora.synthetic.speech import background, record, say, tilt, voices_of
-from speechprompt.corpora.voices import Voice
+from speechprompt.corpora.voices import Delivery, Voice
 
 __all__ = ["CLASSES", "KEYWORDS", "UNKNOWN_WORDS", "plan"]
 
@@ -68,7 +68,7 @@ class _Keyword(Utterance):
         if self.word is None:
             quiet = scale_to(noise, generator.uniform(*SILENCE_LEVEL_DB))
             return quiet, Alignment((SILENT_PHONE,), (0.0,), seconds)
-        spoken, phones = say(speaker, self.word, self.voice, generator)
+        spoken, phones = say(speaker, self.word, self.voice, Delivery.draw(generator))
         word = tilt(generator, spoken[:N_SAMPLES])
         start = int(generator.integers(N_SAMPLES - len(word) + 1))
         padded = np.pad(word, (start, N_SAMPLES - start - len(word)))

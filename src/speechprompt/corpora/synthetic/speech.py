@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,9 @@ __all__ = ["Sentence", "background", "plan_sentences", "record", "say", "tilt", 
 SNR_DB = (15.0, 40.0)
 LEVEL_DB = (-36.0, -16.0)
 TILT_DB = (-2.5, 2.5)
+# How a plain sentence is said; its rate is the other's.
+PLAIN = Delivery(rate=175, pitch=50, pitch_range=40)
+PLAIN_SNR_DB, PLAIN_LEVEL_DB = 40.0, -26.0
 # Silence before and after a sentence, in samples.
 MARGIN = (SAMPLE_RATE // 10, 3 * SAMPLE_RATE // 10)
 # Sentences are a multiple of this long, as Fourier transforms of odd lengths are slow.
@@ -38,23 +41,36 @@ NOISE_LENGTH = SAMPLE_RATE // 2
 class Sentence(Utterance):
     """A sentence at its natural length; its label ``text`` is what the voice says.
 
-    ``seed`` draws its delivery and its surroundings.
+    ``seed`` draws its delivery and its surroundings. A ``plain`` one is what the accent's own voice
+    says in quiet, at one pitch and level, stretched to the same timing: eSpeak NG's variants sound
+    different, but take almost the same time for every phone.
     """
 
     voice: Voice
     seed: tuple[int, ...]
+    plain: bool = False
 
     def render(self, speaker: espeak.Speaker) -> tuple[np.ndarray, Alignment]:
         """The sentence in noise, a little silence around it, float32 at 16 kHz; its phones."""
         generator = np.random.default_rng(self.seed)
         text = self.recording.labels["text"].lower()
-        spoken, phones = say(speaker, text, self.voice, generator)
+        delivery = Delivery.draw(generator)
+        spoken, phones = say(speaker, text, self.voice, delivery)
         before, after = (int(margin) for margin in generator.integers(*MARGIN, size=2))
         n_samples = _whole(before + len(spoken) + after, FAST_LENGTH)
+        if self.plain:
+            delivery = replace(PLAIN, rate=delivery.rate)
+            plain, phones = say(speaker, text, Voice(self.voice.accent, None), delivery)
+            phones = phones.stretch(len(spoken) / len(plain))
+            spoken = _stretch(plain, len(spoken))
         padded = np.pad(spoken, (before, n_samples - before - len(spoken)))
         active = slice(before, before + len(spoken))
-        noise = background(generator, n_samples)
-        recorded = record(generator, tilt(generator, padded), noise, active)
+        if self.plain:
+            noise = generator.standard_normal(n_samples, np.float32)
+            recorded = scale_to(add_noise(padded, noise, PLAIN_SNR_DB, active), PLAIN_LEVEL_DB)
+        else:
+            noise = background(generator, n_samples)
+            recorded = record(generator, tilt(generator, padded), noise, active)
         return recorded, phones.place(before / SAMPLE_RATE, n_samples / SAMPLE_RATE)
 
 
@@ -88,10 +104,9 @@ def plan_sentences(
 
 
 def say(
-    speaker: espeak.Speaker, text: str, voice: Voice, generator: np.random.Generator
+    speaker: espeak.Speaker, text: str, voice: Voice, delivery: Delivery
 ) -> tuple[np.ndarray, Alignment]:
     """A text in some delivery, float32 at 16 kHz, without silence around it; its phones."""
-    delivery = Delivery.draw(generator)
     spoken, events = speaker.synthesise_aligned(
         text,
         voice.accent,
@@ -127,6 +142,12 @@ def record(
     """Speech in noise as long, at some ratio to it where it is active, and at some level."""
     mixed = add_noise(speech, noise, generator.uniform(*SNR_DB), active)
     return scale_to(mixed, generator.uniform(*LEVEL_DB))
+
+
+def _stretch(waveform: np.ndarray, n_samples: int) -> np.ndarray:
+    """Play faster or slower, to another number of samples."""
+    spectrum = np.fft.rfft(waveform)[: n_samples // 2 + 1]
+    return (np.fft.irfft(spectrum, n_samples) * (n_samples / len(waveform))).astype(np.float32)
 
 
 def _whole(n_samples: int, step: int) -> int:
