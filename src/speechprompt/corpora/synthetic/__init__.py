@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speechprompt.corpora.synthesis import TABLE, Utterance, synthesise_corpus
+from speechprompt.corpora.synthetic.speech import Sentence
 from speechprompt.corpora.table import prepare_table
 from speechprompt.digest import digest
 from speechprompt.errors import ConfigError
