@@ -90,6 +90,12 @@ def test_base_is_accepted_with_defaults():
             {"codebook": "km100", "checkpoint": "hubert100_lm.tgz"},
             ["lm.gslm.codebook", "'km100'", "k100"],
         ),
+        ("corpora.words.plain", True, ["corpora.words.plain", "keyword_spotting"]),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, target_corpora=["words", "words"]),
+            ["encoders.own.pretraining.target_corpora", "one for each"],
+        ),
         ("encoders.own", PRETRAINED | {"weights": "w"}, ["encoders.own.weights", "exactly one"]),
         (
             "encoders.own",
