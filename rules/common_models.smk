@@ -42,7 +42,13 @@ def given_model(section):
 
 def settings_of(encoder):
     """An encoder's settings for the command line, as JSON."""
-    left_out = {"sample_corpora", "sample_frames", "pretraining", "weights_of", *Imported.model_fields}
+    left_out = {
+        "sample_corpora",
+        "sample_frames",
+        "pretraining",
+        "weights_of",
+        *Imported.model_fields,
+    }
     settings = CONFIG.encoders[encoder].model_dump(exclude=left_out)
     weights = weights_of(encoder)
     return json.dumps(settings | ({"weights": weights} if weights else {}))
