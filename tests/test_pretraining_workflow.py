@@ -14,7 +14,7 @@ from workflow import REPOSITORY, planned, snakemake
 pytestmark = pytest.mark.slow
 
 TINY_HUBERT = {
-    "channels": [16] * 7,
+    "convolutions": [[16, 160, 40], [16, 3, 2], [16, 3, 4]],
     "dim": 64,
     "layers": 2,
     "heads": 2,
@@ -26,7 +26,7 @@ TINY_HUBERT = {
 
 def reduced(name):
     """A set-up that comes along, with tiny models and few utterances."""
-    values = yaml.safe_load((REPOSITORY / "configs" / name).read_text())
+    values = yaml.safe_load((REPOSITORY / "configs" / name).read_text()) | {"shards": 1}
     for corpus in values["corpora"].values():
         if corpus["kind"] == "synthetic":
             corpus |= {"n_train": 60, "n_valid": 12, "n_test": 12}
@@ -51,7 +51,7 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     values = reduced("nano.yaml")
     values["lm"]["nano"]["corpora"] = ["more_english", "keywords"]
     measured = values["quality"]["codebooks"] = ["mfcc100", "nano_1-100", "nano100"]
-    made = (*measured, "first500")
+    made = (*measured, "mfcc_plain500", "first500")
     values["codebooks"] = {name: values["codebooks"][name] for name in made}
     configuration = write(tmp_path / "nano.yaml", values)
     run = tmp_path / "run"
@@ -71,6 +71,7 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
 
     # Another set-up takes them as they are.
     taking = {
+        "shards": 1,
         "corpora": {"words": {"kind": "synthetic", "n_train": 96, "n_valid": 24, "n_test": 24}},
         "encoders": {"nano": {"kind": "hubert", "layer": 2, "weights": str(weights)}},
         "codebooks": {

@@ -115,8 +115,8 @@ def load_codebook(path: str | Path) -> Codebook:
         ArtefactError: the file is missing, damaged or no codebook.
     """
     try:
-        tensors, metadata = read_tensors(path)
-        centroids = tensors["centroids"].float().numpy()
+        tensors, metadata = read_tensors(path, framework="numpy")
+        centroids = tensors["centroids"].astype(np.float32)
         features = FeatureMetadata(
             encoder=metadata["encoder"],
             encoder_sha256=metadata["encoder_sha256"],

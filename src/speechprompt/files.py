@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from speechprompt.errors import ArtefactError, SpeechPromptError
 
@@ -157,8 +157,14 @@ def _tensor_bytes(tensor: torch.Tensor) -> memoryview:
     return memoryview(flat.view(torch.uint8).numpy())
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_tensors(
+    path: str | Path, framework: Literal["pt", "numpy"] = "pt"
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a safetensors file written by :func:`write_tensors`: tensors and metadata.
+
+    Args:
+        path: The file.
+        framework: Torch's tensors, or NumPy's arrays without waiting for torch to be imported.
 
     Raises:
         ArtefactError: the file is missing or not safetensors.
@@ -166,7 +172,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as stream:
+        with safe_open(path, framework=framework) as stream:
             metadata = {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
             return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:

@@ -101,6 +101,13 @@ def test_missing_splits_are_errors(tmp_path, sizes, fraction, message):
         write(listing(*sizes), tmp_path, tmp_path / "m", valid_fraction=fraction)
 
 
+def test_a_corpus_without_labels_needs_no_test(tmp_path, record):
+    recordings = [Recording(item.path, item.split, {}) for item in listing(3, 1, 0)]
+    record(tmp_path, *(item.path for item in recordings))
+    counts = write(recordings, tmp_path, tmp_path / "m", label_columns=())
+    assert counts == {"train": 3, "valid": 1, "test": 0}
+
+
 def test_repeated_paths_are_refused_however_written(tmp_path):
     recordings = [*listing(2), Recording("train/../train/./000.wav", "test", {"label": "a"})]
     with pytest.raises(CorpusError, match=r"more than once: train/000\.wav"):

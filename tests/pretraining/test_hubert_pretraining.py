@@ -15,7 +15,7 @@ from speechprompt.units import UnitsMetadata, write_index, write_units
 
 TONES = (300, 700, 1500, 3100)
 SMALL = {
-    "channels": [8] * 7,
+    "convolutions": [[8, 160, 40], [8, 3, 2], [8, 3, 4]],
     "dim": 32,
     "layers": 2,
     "heads": 2,

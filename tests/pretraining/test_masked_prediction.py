@@ -1,5 +1,7 @@
 """The loss against torchaudio's own forward pass."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from speechprompt.errors import ConfigError
 from speechprompt.pretraining.model import build_hubert, masked_prediction, model_config
 
 SHAPE = {
-    "channels": [8] * 7,
+    "convolutions": [[8, 10, 5], *[[8, 3, 2]] * 4, *[[8, 2, 2]] * 2],
     "dim": 32,
     "layers": 2,
     "heads": 2,
@@ -72,7 +74,7 @@ def test_right_answers_are_counted():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": [8] * 6}, "expected 7 numbers, one per convolution, found 6"),
+        ({"convolutions": [[8, 10, 5], [8, 3, 2]]}, r"samples' shift, found \(20, 10\)"),
         ({"dim": 30, "heads": 4}, "expected a multiple of heads, found 30"),
         ({"position_groups": 5}, "expected a multiple of position_groups, found 32"),
     ],
@@ -80,3 +82,21 @@ def test_right_answers_are_counted():
 def test_impossible_shapes_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         model_config(**SHAPE | change)
+
+
+def test_mel_filters_answer_to_their_own_frequencies():
+    config = model_config(**SHAPE | {"convolutions": [[64, 160, 40], [8, 3, 2], [8, 3, 4]]})
+    model = build_hubert(config, n_targets=4, mask_share=0.6, mask_length=5, mel_filters=True)
+    first = model.wav2vec2.feature_extractor.conv_layers[0].conv
+    edges_mel = torch.linspace(*(2595 * math.log10(1 + hz / 700) for hz in (80, 7600)), 18)
+    for band, mel in enumerate(edges_mel[1:-1]):
+        tone = torch.sin(2 * math.pi * 700 * (10 ** (mel / 2595) - 1) * torch.arange(8000) / 16000)
+        heard = F.conv1d(tone[None, None], first.weight, stride=40)[0]
+        loudness = heard.relu().square().sum(1).view(16, 4).sum(1)
+        assert loudness.argmax() == band
+
+
+def test_mel_filters_need_a_long_first_kernel():
+    config = model_config(**SHAPE)
+    with pytest.raises(ConfigError, match="100 samples or more, found 8 and 10"):
+        build_hubert(config, n_targets=4, mask_share=0.6, mask_length=5, mel_filters=True)

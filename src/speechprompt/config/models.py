@@ -123,8 +123,14 @@ class HubertPretraining(Block):
     start: Name | None = Field(
         None, description="encoder of the same shape to go on from; null is random weights"
     )
-    channels: list[Count] = Field(
-        [32, 64, 96, 128, 192, 256, 256], description="channels of the seven convolutions"
+    convolutions: list[Annotated[list[Count], Field(min_length=3, max_length=3)]] = Field(
+        [[128, 160, 40], [192, 3, 2], [256, 3, 4]],
+        description="channels, kernel and stride of each convolution; together a window of 400 "
+        "samples and a shift of 320. The published ones have kernels 10, 3, 3, 3, 3, 2, 2 and "
+        "strides 5, 2, 2, 2, 2, 2, 2",
+    )
+    mel_filters: bool = Field(
+        True, description="start the first convolution as filters evenly spaced in mel"
     )
     dim: Count = Field(256, description="width of the transformer")
     layers: Count = Field(5, description="transformer layers")
@@ -132,21 +138,21 @@ class HubertPretraining(Block):
     ffn: Count = Field(768, description="width of the feed-forward layers")
     position_kernel: Count = Field(48, description="frames seen by the positional convolution")
     position_groups: Count = Field(16, description="its groups")
-    dropout: Share = Field(0.05, description="dropout while pre-training")
-    mask_share: Share = Field(0.65, description="frames in masked spans, were there no overlaps")
+    dropout: Share = Field(0.0, description="dropout while pre-training")
+    mask_share: Share = Field(0.3, description="frames in masked spans, were there no overlaps")
     mask_length: Count = Field(6, description="frames of a masked span")
     unmasked_weight: NotNegative = Field(
-        0.5, description="weight of the frames that are not masked; HuBERT's own is 0"
+        1.0, description="weight of the frames that are not masked; HuBERT's own is 0"
     )
     augmentation: bool = Field(
         True,
         description="rooms, talkers, noise, narrow channels and other speeds while pre-training",
     )
-    lr: Positive = Field(1e-3, description="peak learning rate of AdamW")
+    lr: Positive = Field(1.5e-3, description="peak learning rate of AdamW")
     weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
     schedule: Schedule = Field("cosine", description="of the learning rate")
     warmup: int = Field(200, ge=0, description="updates until the peak learning rate")
-    batch_seconds: float = Field(12.0, gt=0, description="audio in one update, seconds")
+    batch_seconds: float = Field(8.0, gt=0, description="audio in one update, seconds")
     crop_seconds: float = Field(
         6.0, gt=0, description="of a longer utterance a random piece is taken, seconds"
     )

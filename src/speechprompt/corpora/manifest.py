@@ -88,7 +88,8 @@ def write_manifests(
 
     Rows keep the order of ``recordings``, whatever ``threads`` is. An utterance's id is its path
     without extension. Where no recording belongs to ``valid``, a share of ``train`` does: those
-    whose seeded hash is small, so that recordings added later move no other.
+    whose seeded hash is small, so that recordings added later move no other. A corpus without
+    labels, for pre-training only, may have no ``test``.
 
     Args:
         recordings: What the corpus lists; splits ``train``, ``valid`` and ``test``.
@@ -110,7 +111,8 @@ def write_manifests(
     """
     root, out_dir = Path(root), Path(out_dir)
     entries = _identify(recordings, root)
-    entries = _hold_out_valid(entries, root, seed, valid_fraction)
+    needed = SPLITS if label_columns else ("train", "valid")
+    entries = _hold_out_valid(entries, root, needed, seed, valid_fraction)
     kept: dict[str, list[_Entry]] = {split: [] for split in SPLITS}
     rejected: list[tuple[str, str, str]] = []
     for entry, outcome in _probe_all(entries, root, threads):
@@ -122,7 +124,7 @@ def write_manifests(
             probed = replace(entry, n_samples=n_samples, sample_rate=sample_rate)
             kept[recording.split].append(probed)
     _judge_rejects(rejected, len(entries), root, out_dir, max_rejected)
-    for split in SPLITS:
+    for split in needed:
         if not kept[split]:
             raise CorpusError(f"{root}: no usable recording in split {split!r}")
     for split in SPLITS:
@@ -169,12 +171,12 @@ def _identify(recordings: Iterable[Recording], root: Path) -> list[_Entry]:
 
 
 def _hold_out_valid(
-    entries: list[_Entry], root: Path, seed: int, valid_fraction: float
+    entries: list[_Entry], root: Path, needed: Sequence[str], seed: int, valid_fraction: float
 ) -> list[_Entry]:
     counts = Counter(entry.recording.split for entry in entries)
     found = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
-    for split in ("train", "test"):
-        if not counts[split]:
+    for split in needed:
+        if split != "valid" and not counts[split]:
             raise CorpusError(f"{root}: no recordings in split {split!r} (found {found})")
     if counts["valid"]:
         return entries

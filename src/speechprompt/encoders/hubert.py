@@ -27,7 +27,7 @@ from speechprompt.encoders.weights import check_weights, full_precision, read_co
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import sha256_file, write_tensors
 
-__all__ = ["HubertEncoder", "save_hubert", "weight_shapes"]
+__all__ = ["HubertEncoder", "save_hubert", "weight_shapes", "window_and_shift"]
 
 CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
     "normalize_waveform"
@@ -164,7 +164,7 @@ def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
         )
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
     try:
-        _window_and_shift(config["extractor_conv_layer_config"])
+        window_and_shift(config["extractor_conv_layer_config"])
         with torch.device("meta"):
             return wav2vec2_model(**arguments, aux_num_out=None)
     except (TypeError, ValueError) as error:
@@ -175,7 +175,7 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
+def window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Samples that one frame sees, and samples from one frame to the next."""
     window = 1
     for _, kernel, stride in reversed(conv_layers):

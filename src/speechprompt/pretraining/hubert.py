@@ -63,25 +63,26 @@ def pretrain_hubert(
     checkpoint_path: str | Path | None = None,
     start_path: str | Path | None = None,
     seed: int = 1,
-    channels: Sequence[int] = (32, 64, 96, 128, 192, 256, 256),
+    convolutions: Sequence[Sequence[int]] = ((128, 160, 40), (192, 3, 2), (256, 3, 4)),
+    mel_filters: bool = True,
     dim: int = 256,
     layers: int = 5,
     heads: int = 4,
     ffn: int = 768,
     position_kernel: int = 48,
     position_groups: int = 16,
-    dropout: float = 0.05,
-    mask_share: float = 0.65,
+    dropout: float = 0.0,
+    mask_share: float = 0.3,
     mask_length: int = 6,
-    unmasked_weight: float = 0.5,
+    unmasked_weight: float = 1.0,
     augmentation: bool = True,
-    lr: float = 1e-3,
+    lr: float = 1.5e-3,
     betas: tuple[float, float] = (0.9, 0.98),
     weight_decay: float = 0.01,
     clip: float = 1.0,
     schedule: Schedule = "cosine",
     warmup: int = 200,
-    batch_seconds: float = 12.0,
+    batch_seconds: float = 8.0,
     crop_seconds: float = 6.0,
     max_epochs: int = 10,
     patience: int = 3,
@@ -104,9 +105,10 @@ def pretrain_hubert(
         checkpoint_path: resumable state, deleted at the end.
         start_path: model of the iteration before, of the same shape, to start from.
         seed: of weights, order, crops, masks and disturbances.
-        channels, dim, layers, heads, ffn, position_kernel, position_groups, dropout: see
+        convolutions, dim, layers, heads, ffn, position_kernel, position_groups, dropout: see
             :func:`~speechprompt.pretraining.model.model_config`.
-        mask_share, mask_length: see :func:`~speechprompt.pretraining.model.build_hubert`.
+        mel_filters, mask_share, mask_length: see
+            :func:`~speechprompt.pretraining.model.build_hubert`.
         unmasked_weight: of the frames that are not masked, in training; HuBERT's own is 0.
         augmentation: disturb recordings in training.
         lr, betas, weight_decay: of AdamW.
@@ -148,7 +150,7 @@ def pretrain_hubert(
 
     torch.manual_seed(seed)
     config = model_config(
-        channels=channels,
+        convolutions=convolutions,
         dim=dim,
         layers=layers,
         heads=heads,
@@ -158,7 +160,11 @@ def pretrain_hubert(
         dropout=dropout,
     )
     model = build_hubert(
-        config, n_targets=about["n_units"], mask_share=mask_share, mask_length=mask_length
+        config,
+        n_targets=about["n_units"],
+        mask_share=mask_share,
+        mask_length=mask_length,
+        mel_filters=mel_filters,
     )
     if start_path is not None:
         _start_from(model, start_path)

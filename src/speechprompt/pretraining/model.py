@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchaudio.models import HuBERTPretrainModel, hubert_pretrain_model
 
+from speechprompt.audio import SAMPLE_RATE
+from speechprompt.encoders.hubert import window_and_shift
 from speechprompt.errors import ConfigError
 
-__all__ = ["FRAME_SHIFT", "FRAME_WINDOW", "build_hubert", "masked_prediction", "model_config"]
+__all__ = [
+    "FRAME_SHIFT",
+    "FRAME_WINDOW",
+    "build_hubert",
+    "masked_prediction",
+    "mel_bank",
+    "model_config",
+]
 
-KERNELS_AND_STRIDES = ((10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2)
 FRAME_WINDOW, FRAME_SHIFT = 400, 320
 TEMPERATURE = 0.1
+MEL_RANGE_HZ = (80.0, 7600.0)
+# Cosine and sine, each with both signs: after the rectifying GELU nothing of the wave is lost.
+PHASES = 4
 
 
 def model_config(
     *,
-    channels: Sequence[int],
+    convolutions: Sequence[Sequence[int]],
     dim: int,
     layers: int,
     heads: int,
@@ -31,25 +44,24 @@ def model_config(
 ) -> dict[str, Any]:
     """The configuration that :func:`speechprompt.encoders.hubert.save_hubert` takes.
 
-    Kernels and strides are the published ones: 50 frames/s. Each convolution is followed by a
-    LayerNorm over channels, as in HuBERT large, so that padding has no influence, and the layers
-    normalise first.
+    Each convolution is ``[channels, kernel, stride]``; together they have the published window and
+    shift, 50 frames/s. Each is followed by a LayerNorm over channels, as in HuBERT large, so that
+    padding has no influence, and the layers normalise first.
 
     Raises:
-        ConfigError: not one number of channels per convolution, or widths that do not divide.
+        ConfigError: convolutions of another window or shift, or widths that do not divide.
     """
-    if len(channels) != len(KERNELS_AND_STRIDES):
+    if (found := window_and_shift(convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
         raise ConfigError(
-            f"pretraining.channels: expected {len(KERNELS_AND_STRIDES)} numbers, one per "
-            f"convolution, found {len(channels)}"
+            f"pretraining.convolutions: expected kernels and strides of together "
+            f"{FRAME_WINDOW} samples' window and {FRAME_SHIFT} samples' shift, found {found}"
         )
     for name, divisor in (("heads", heads), ("position_groups", position_groups)):
         if dim % divisor:
             raise ConfigError(f"pretraining.dim: expected a multiple of {name}, found {dim}")
-    shapes = zip(channels, KERNELS_AND_STRIDES, strict=True)
     return {
         "extractor_mode": "layer_norm",
-        "extractor_conv_layer_config": [[width, *shape] for width, shape in shapes],
+        "extractor_conv_layer_config": [list(shape) for shape in convolutions],
         "extractor_conv_bias": True,
         "encoder_embed_dim": dim,
         "encoder_projection_dropout": dropout,
@@ -68,18 +80,27 @@ def model_config(
 
 
 def build_hubert(
-    config: dict[str, Any], *, n_targets: int, mask_share: float, mask_length: int
+    config: dict[str, Any],
+    *,
+    n_targets: int,
+    mask_share: float,
+    mask_length: int,
+    mel_filters: bool = False,
 ) -> HuBERTPretrainModel:
     """torchaudio's HuBERT with random weights and a prediction head.
+
+    The targets' embeddings start as normal random numbers, not as torchaudio's positive ones, which
+    all point the same way: learning then has a plateau to leave first.
 
     Args:
         config: of :func:`model_config`.
         n_targets: units to predict.
         mask_share: ``mask_prob``: frames in masked spans, were there no overlaps.
         mask_length: frames of a masked span.
+        mel_filters: start the first convolution as a bank of filters, see :func:`mel_bank`.
     """
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
-    return hubert_pretrain_model(
+    model = hubert_pretrain_model(
         **arguments,
         mask_prob=mask_share,
         mask_selection="static",
@@ -99,6 +120,41 @@ def build_hubert(
         final_dim=min(256, config["encoder_embed_dim"]),
         feature_grad_mult=None,
     )
+    nn.init.normal_(model.logit_generator.label_embeddings)
+    if mel_filters:
+        first = model.wav2vec2.feature_extractor.conv_layers[0].conv
+        with torch.no_grad():
+            first.weight.copy_(mel_bank(*first.weight.shape[::2])[:, None])
+            first.bias.zero_()
+    return model
+
+
+def mel_bank(n_filters: int, kernel: int) -> Tensor:
+    """Filters ``[n_filters, kernel]`` at 16 kHz, evenly spaced in mel: Gabor wavelets of norm 1.
+
+    Four of one frequency after the other, a quarter of a period apart.
+
+    Raises:
+        ConfigError: not a multiple of four, or a kernel too short for its lowest frequency.
+    """
+    if n_filters % PHASES or kernel < SAMPLE_RATE / MEL_RANGE_HZ[0] / 2:
+        raise ConfigError(
+            f"pretraining.mel_filters: the first convolution needs a multiple of {PHASES} channels "
+            f"and a kernel of {SAMPLE_RATE / MEL_RANGE_HZ[0] / 2:.0f} samples or more, found "
+            f"{n_filters} and {kernel}"
+        )
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
+    edges = 700 * (10 ** (np.linspace(low, high, n_filters // PHASES + 2) / 2595) - 1)
+    frequencies, widths = edges[1:-1, None], (edges[2:, None] - edges[:-2, None]) / 2
+    time = (np.arange(kernel) - (kernel - 1) / 2) / SAMPLE_RATE
+    deviation = np.minimum(kernel / SAMPLE_RATE / 5, 0.75 / (np.pi * widths))
+    envelope = np.exp(-0.5 * (time / deviation) ** 2)
+    angle = 2 * np.pi * frequencies * time
+    bank = np.stack([np.cos(angle), -np.cos(angle), np.sin(angle), -np.sin(angle)], 1)
+    bank *= envelope[:, None]
+    bank -= bank.mean(-1, keepdims=True)
+    bank /= np.linalg.norm(bank, axis=-1, keepdims=True)
+    return torch.from_numpy(bank.reshape(n_filters, kernel).astype(np.float32))
 
 
 def masked_prediction(
