@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from speechprompt.errors import ConfigError
-from speechprompt.tasks.verbalizer import build_verbalizer, frequency_units, random_units
+from speechprompt.tasks.verbalizer import (
+    aligned_units,
+    build_verbalizer,
+    frequency_units,
+    random_units,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,20 @@ def build(kind, n_labels=3, n_units=10, n_columns=1, seed=0):
     )
 
 
+def test_aligned_finds_the_units_that_are_heard_where_a_label_is_said():
+    rng = np.random.default_rng(0)
+    heard_as = rng.permutation(30)[:8]
+    labels = [rng.integers(0, 8, rng.integers(2, 9)).tolist() for _ in range(300)]
+    # Every label is two units long, its own and any; some utterances say nothing.
+    units = [
+        np.array([unit for label in row for unit in (heard_as[label], rng.integers(30))], int)
+        for row in labels
+    ]
+    found = aligned_units([*labels, []], [*units, np.array([3], int)], n_labels=9, n_units=30)
+    assert found[:8] == heard_as.tolist()
+    assert len(set(found)) == 9
+
+
 def test_random_is_seeded_and_without_repeats():
     assert random_units(9, 10, 1) == random_units(9, 10, 1) != random_units(9, 10, 2)
     assert len(set(random_units(9, 10, 1))) == 9
@@ -58,7 +77,7 @@ def test_learnable_is_a_bias_free_linear_layer():
     torch.testing.assert_close(verbalizer.label_scores(scores), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["frequency", "random"])
+@pytest.mark.parametrize("kind", ["frequency", "random", "aligned"])
 def test_more_labels_than_units_names_the_ways_out(kind):
     with pytest.raises(ConfigError, match=r"11 labels.*has 10; use a larger codebook.*learnable"):
         build(kind, n_labels=11)

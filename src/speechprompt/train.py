@@ -114,7 +114,7 @@ def train_prompt(
         dropout: on the prompt; with ``finetune`` inside the LM.
         init: ``normal`` as published, or ``hidden``: the prompt starts as the LM's own hidden rows
             on randomly drawn training utterances.
-        verbalizer: frequency, random or learnable.
+        verbalizer: frequency, random, learnable or aligned.
         end_loss: whether ``</s>`` after a classification's answer is predicted too, as published.
         lr, betas, weight_decay: of Adam; a weight decay makes it AdamW.
         clip: largest norm of the gradient; 0 for none.

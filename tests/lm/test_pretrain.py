@@ -109,6 +109,35 @@ def test_held_out_utterances_are_never_trained_on(tmp_path, monkeypatch):
     assert not trained & held_out
 
 
+def test_repeated_utterances_lose_units_and_nothing_else(tmp_path, monkeypatch):
+    index = write_split(tmp_path)
+    once = {tuple(int(i) for i in (2, *(row + 4), 2)) for row in read_sentences([index])[1]}
+    seen = []
+    original = pretrain._loss
+
+    def spy(model, sequences, dtype):
+        if torch.is_grad_enabled():
+            seen.extend(tuple(sequence.tolist()) for sequence in sequences)
+        return original(model, sequences, dtype)
+
+    monkeypatch.setattr(pretrain, "_loss", spy)
+    options = SMALL | {"repeat_share": 0.5, "repeat_kept": 0.4}
+    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **options)
+    twice = [sequence for sequence in seen if sequence.count(2) == 3]
+    assert len(seen) * 0.4 < len(twice) < len(seen) * 0.6
+    assert {sequence for sequence in seen if sequence.count(2) == 2} <= once
+    kept = []
+    for sequence in twice:
+        middle = sequence.index(2, 1)
+        first, second = sequence[: middle + 1], sequence[middle:]
+        assert first in once
+        rest = iter(first)
+        assert all(unit in rest for unit in second[1:-1])  # the same order
+        kept.append((len(second) - 2) / (len(first) - 2))
+    assert 0.6 < np.mean(kept) < 0.8
+    assert len(set(twice)) > len({sequence[: sequence.index(2, 1)] for sequence in twice})
+
+
 def test_other_splits_and_mixed_codebooks_are_refused(tmp_path):
     train = write_split(tmp_path)
     with pytest.raises(ArtefactError, match="train splits, found 'test'"):
@@ -125,7 +154,7 @@ def test_utterances_beyond_the_positions_are_named(tmp_path):
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
     index = write_split(tmp_path)
-    arguments = SMALL | {"checkpoint_seconds": 0, "dropout": 0.2}
+    arguments = SMALL | {"checkpoint_seconds": 0, "dropout": 0.2, "repeat_share": 0.5}
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     curves = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
     pretrain_unit_lm([index], lm_path=whole, curve_path=curves[0], **arguments)

@@ -277,6 +277,14 @@ class UnitLmSettings(Block):
     batch_tokens: Count = Field(2048, description="units in one update")
     max_epochs: Count = Field(12, description="most passes over the train units")
     patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
+    repeat_share: Share = Field(
+        0.0,
+        description="utterances that come twice in a row, the second time with units left out: the "
+        "LM learns to look up in what it heard, which tasks that transcribe need",
+    )
+    repeat_kept: Share = Field(
+        0.3, description="least share of the units in the second time; each utterance draws its own"
+    )
     precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
     half: bool = Field(False, description="store weights in 16 bits")
 

@@ -110,8 +110,10 @@ class Task(Block):
         {}, description="published results in percent by method, for the table"
     )
     balance: bool = Field(False, description="sample the classes of train equally often")
-    verbalizer: Literal["frequency", "random", "learnable"] = Field(
-        "frequency", description="how labels get their units"
+    verbalizer: Literal["frequency", "random", "learnable", "aligned"] = Field(
+        "frequency",
+        description="how labels get their units: by frequency as published, at random, through a "
+        "trained layer, or units heard where the label is said",
     )
     prompt: PromptSettings = PromptSettings()
     training: TrainingSettings = TrainingSettings()
@@ -140,7 +142,7 @@ class Task(Block):
             found = self.type if self.type != "classification" else f"{len(self.labels)} columns"
             raise ValueError(
                 "verbalizer: learnable works for classification with one label column, found "
-                f"{found}; use frequency or random"
+                f"{found}; use frequency, random or aligned"
             )
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")

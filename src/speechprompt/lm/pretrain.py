@@ -2,6 +2,10 @@
 
 Every utterance is one sequence ``</s> u1 … un </s>``: no separator, no label, no other split. A
 share of the train utterances, chosen by a hash of their names, is held out to stop by.
+
+Small models of little speech learn to guess the next unit from the last few and no more. Where a
+share of the utterances comes twice, the second time with units left out, they also learn to look up
+in what they heard, in order and at any pace: what a prompt that transcribes needs of them.
 """
 
 from __future__ import annotations
@@ -57,6 +61,8 @@ def pretrain_unit_lm(
     max_epochs: int = 10,
     patience: int = 3,
     valid_share: float = 0.03,
+    repeat_share: float = 0.0,
+    repeat_kept: float = 0.3,
     half: bool = False,
     precision: Precision = "fp32",
     device: str = "cpu",
@@ -81,6 +87,8 @@ def pretrain_unit_lm(
         micro_tokens: padded tokens computed at once, which bounds memory.
         max_epochs, patience: at most so many epochs, and so many without a better loss.
         valid_share: share of the utterances held out.
+        repeat_share: share of the utterances that come twice, ``</s> u1 … un </s> v1 … vm </s>``.
+        repeat_kept: least share of the units that is kept in v; each utterance's is drawn above it.
         precision: of the activations; weights are float32.
         half: store weights in 16 bits.
         device: cpu, cuda or auto.
@@ -106,8 +114,8 @@ def pretrain_unit_lm(
             f"unit LM dictionary: {symbols.n_units} units, but codebook {about['codebook']!r} has "
             f"{about['n_units']}"
         )
-    sequences = [symbols.sentence(units) for units in sentences]
-    _check_lengths(names, sequences, max_positions)
+    once = [symbols.sentence(units) for units in sentences]
+    _check_lengths(names, once, max_positions)
     held_out = np.array([share_of(name) < valid_share for name in names], bool)
     train, valid = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train) or not len(valid):
@@ -119,9 +127,22 @@ def pretrain_unit_lm(
     torch.manual_seed(seed)
     config = LMConfig(symbols.n_symbols, layers, heads, dim, ffn, max_positions)
     model = UnitLM(config, dropout).to(device)
+
+    def repeated(*draw: int) -> list[np.ndarray]:
+        generator = np.random.default_rng([seed, *draw])
+        return [
+            _repeat(sequence, repeat_share, repeat_kept, max_positions, generator)
+            for sequence in once
+        ]
+
+    sequences = repeated() if repeat_share else once
     lengths = [len(sequence) - 1 for sequence in sequences]
+    to_evaluate = [sequences[i] for i in valid]
 
     def batches(epoch: int) -> list[list[int]]:
+        if repeat_share:
+            sequences[:] = repeated(epoch, 1)
+            lengths[:] = [len(sequence) - 1 for sequence in sequences]
         order = np.random.default_rng([seed, epoch]).permutation(train)
         return _token_batches(lengths, order.tolist(), batch_tokens)
 
@@ -134,7 +155,7 @@ def pretrain_unit_lm(
         dict(model.named_parameters()),
         batches=batches,
         backward=backward,
-        evaluate=lambda: _evaluate(model, [sequences[i] for i in valid], 2 * micro_tokens, dtype),
+        evaluate=lambda: _evaluate(model, to_evaluate, 2 * micro_tokens, dtype),
         seed=seed,
         lr=lr,
         betas=tuple(betas),
@@ -154,7 +175,7 @@ def pretrain_unit_lm(
         "seed": seed,
         "n_train": len(train),
         "n_held_out": len(valid),
-        "tokens_per_epoch": int(sum(lengths[i] for i in train)),
+        "tokens_per_epoch": int(sum(len(once[i]) - 1 for i in train)),
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "held_out_loss": result.best.loss,
@@ -230,6 +251,22 @@ def _evaluate(
     lengths = [len(sequence) - 1 for sequence in sequences]
     pieces = micro_batches(lengths, range(len(sequences)), micro_tokens)
     return _sums(model, sequences, pieces, dtype)
+
+
+def _repeat(
+    sequence: np.ndarray,
+    share: float,
+    kept: float,
+    max_positions: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """With a chance, ``</s> u1 … un </s>`` followed by some of its units in order and ``</s>``."""
+    chance, pace, *draws = generator.random(len(sequence))
+    units = sequence[1:-1]
+    again = units[np.array(draws) < kept + (1 - kept) * pace]
+    if chance >= share or len(sequence) + len(again) > max_positions:
+        return sequence
+    return np.concatenate([sequence, again, sequence[-1:]])
 
 
 def _token_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:

@@ -3,7 +3,8 @@
 ``frequency`` is the paper's (arXiv 2203.16773, section 3.2): the i-th most frequent label is
 written as the i-th most frequent unit of the training data. ``random`` and ``learnable`` are
 SpeechPrompt v2's (arXiv 2303.00733): a seeded draw, and a bias-free linear layer from the scores
-of all units to the scores of the labels.
+of all units to the scores of the labels. ``aligned`` writes a label as a unit that is heard where
+the label is said: a unit LM that has learnt to say again what it heard is then nearly there.
 """
 
 from __future__ import annotations
@@ -14,20 +15,28 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from speechprompt.errors import ConfigError
 
-__all__ = ["Verbalizer", "VerbalizerKind", "build_verbalizer", "frequency_units", "random_units"]
+__all__ = [
+    "Verbalizer",
+    "VerbalizerKind",
+    "aligned_units",
+    "build_verbalizer",
+    "frequency_units",
+    "random_units",
+]
 
-VerbalizerKind = Literal["frequency", "random", "learnable"]
+VerbalizerKind = Literal["frequency", "random", "learnable", "aligned"]
 
 
 class Verbalizer(nn.Module):
     """The units of the labels, and for ``learnable`` the trained layer on top.
 
     Args:
-        kind: frequency, random or learnable.
+        kind: frequency, random, learnable or aligned.
         units: unit 0..K-1 of every label index; for ``learnable`` those the layer starts from.
         n_units: K.
     """
@@ -51,7 +60,7 @@ class Verbalizer(nn.Module):
 def build_verbalizer(
     kind: VerbalizerKind,
     labels: Sequence[Sequence[int]],
-    units: Iterable[np.ndarray],
+    units: Sequence[np.ndarray],
     *,
     n_labels: int,
     n_units: int,
@@ -61,7 +70,7 @@ def build_verbalizer(
     """The verbalizer of a task from its training data.
 
     Args:
-        kind: frequency, random or learnable.
+        kind: frequency, random, learnable or aligned.
         labels: label indices of every training utterance.
         units: units of every training utterance.
         n_labels: number of label indices.
@@ -79,14 +88,15 @@ def build_verbalizer(
         found = "generation" if n_columns is None else f"{n_columns} label columns"
         raise ConfigError(
             "prompt.verbalizer: learnable needs a classification with one label column, found "
-            f"{found}; use frequency or random"
+            f"{found}; use frequency, random or aligned"
         )
     if kind == "learnable" and n_labels > n_units:
         start = [i % n_units for i in range(n_labels)]
         return Verbalizer(kind, start, n_units)
     if kind == "random":
         return Verbalizer(kind, random_units(n_labels, n_units, seed), n_units)
-    return Verbalizer(kind, frequency_units(labels, units, n_labels, n_units), n_units)
+    by_data = aligned_units if kind == "aligned" else frequency_units
+    return Verbalizer(kind, by_data(labels, units, n_labels, n_units), n_units)
 
 
 def frequency_units(
@@ -115,6 +125,30 @@ def random_units(n_labels: int, n_units: int, seed: int) -> list[int]:
     """
     _check_room(n_labels, n_units)
     return np.random.default_rng(seed).permutation(n_units)[:n_labels].tolist()
+
+
+def aligned_units(
+    labels: Iterable[Sequence[int]], units: Iterable[np.ndarray], n_labels: int, n_units: int
+) -> list[int]:
+    """Distinct units for the labels, of the most mutual information with them where they are said.
+
+    The j-th of m labels is taken to be said in the j-th of m equal parts of the utterance and one
+    unit around it. Labels that never occur get what is left.
+
+    Raises:
+        ConfigError: more labels than units.
+    """
+    _check_room(n_labels, n_units)
+    counts = np.full((n_labels, n_units), 0.1)
+    for said, heard in zip(labels, units, strict=True):
+        edges = np.linspace(0, len(heard), len(said) + 1)
+        for label, start, end in zip(said, edges, edges[1:], strict=False):
+            part = heard[max(0, int(start) - 1) : int(np.ceil(end)) + 1]
+            np.add.at(counts[label], part, 1)
+    joint = counts / counts.sum()
+    expected = joint.sum(1, keepdims=True) * joint.sum(0)
+    _, chosen = linear_sum_assignment(joint * np.log(joint / expected), maximize=True)
+    return chosen.tolist()
 
 
 def _ranked(occurrences: Iterable[int], size: int) -> list[int]:
