@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from speechprompt.shipped import SHIPPED
 from workflow import REPOSITORY, planned, snakemake
 
 pytestmark = pytest.mark.slow
@@ -73,11 +74,13 @@ def test_all_tasks_share_one_codebook_and_one_unit_lm(finished):
     assert len({entry["codebook"] for entry in hashes}) == 1
 
 
-def test_the_embedded_tasks_share_one_unit_lm_of_all_corpora():
+def test_the_embedded_tasks_share_the_unit_lm_that_ships():
     setup = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
     assert set(setup["tasks"]) == {"ks", "ic", "asr", "sf"}
     (lm,) = {task["lm"] for task in setup["tasks"].values()}
-    assert set(setup["lm"][lm]["corpora"]) == {t["corpus"] for t in setup["tasks"].values()}
+    codebook = setup["codebooks"][setup["lm"][lm]["codebook"]]
+    encoder = setup["encoders"][codebook["encoder"]]
+    assert {block["weights"] for block in (setup["lm"][lm], codebook, encoder)} == set(SHIPPED)
 
 
 def test_metrics_and_baselines_of_every_type(finished):
