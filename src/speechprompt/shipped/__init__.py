@@ -13,7 +13,9 @@ FOLDER = Path(__file__).parent
 # Name -> SHA-256.
 SHIPPED = {
     "hubert-nano.safetensors": "2a2084f6cb80b24e9de94fc5b30bc4b288141333fcd7d67529b966f9206308db",
-    "hubert-nano-100.safetensors": "b9e26d55367d29bcfc7c922bc7bf5daa2997096c32ac5d8e207260613b1d2534",
+    "hubert-nano-100.safetensors": (
+        "b9e26d55367d29bcfc7c922bc7bf5daa2997096c32ac5d8e207260613b1d2534"
+    ),
     "unit-lm-nano.safetensors": "6fb0e8e98c2122633b655b2bea7aeb83f22fb2e6c16a04cb24ba1bc2993cac42",
 }
 
