@@ -96,6 +96,11 @@ def test_base_is_accepted_with_defaults():
             changed_block(PRETRAINED, target_corpora=["words", "words"]),
             ["encoders.own.pretraining.target_corpora", "one for each"],
         ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, target_corpora=["ready"]),
+            ["encoders.own.pretraining.target_corpora", "units, not audio"],
+        ),
         ("encoders.own", PRETRAINED | {"weights": "w"}, ["encoders.own.weights", "exactly one"]),
         (
             "encoders.own",

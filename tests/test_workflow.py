@@ -131,9 +131,9 @@ def test_edits_rerun_what_they_touch(finished, tmp_path):
     assert plan() == {"plot_curve", "plot_confusion", "publish_classification"}
 
 
-def test_a_killed_run_continues_on_one_core_to_the_same_bytes(finished, tmp_path):
+def test_a_killed_run_on_one_core_continues_to_the_same_bytes(finished, tmp_path):
     process = subprocess.Popen(
-        command(tmp_path, "--cores", "2", "results/ks/acc.txt"),
+        command(tmp_path, "--cores", "1", "results/ks/acc.txt"),
         cwd=REPOSITORY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -131,8 +131,9 @@ class Config(Block):
         taught = {name}
         while (pretraining := getattr(encoder, "pretraining", None)) is not None:
             key = f"encoders.{name}.pretraining"
-            for corpus in (*pretraining.corpora, *pretraining.target_corpora):
-                self._require_audio(f"{key}.corpora", corpus)
+            for field in ("corpora", "target_corpora"):
+                for corpus in getattr(pretraining, field):
+                    self._require_audio(f"{key}.{field}", corpus)
             _require(f"{key}.targets", pretraining.targets, self.codebooks)
             if pretraining.start is not None:
                 _require(f"{key}.start", pretraining.start, self.encoders)

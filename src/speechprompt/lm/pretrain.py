@@ -128,21 +128,23 @@ def pretrain_unit_lm(
     config = LMConfig(symbols.n_symbols, layers, heads, dim, ffn, max_positions)
     model = UnitLM(config, dropout).to(device)
 
-    def repeated(*draw: int) -> list[np.ndarray]:
+    def drawn(*draw: int) -> list[np.ndarray]:
+        if not repeat_share:
+            return once
         generator = np.random.default_rng([seed, *draw])
         return [
             _repeat(sequence, repeat_share, repeat_kept, max_positions, generator)
             for sequence in once
         ]
 
-    sequences = repeated() if repeat_share else once
-    lengths = [len(sequence) - 1 for sequence in sequences]
+    sequences = drawn()
+    lengths: list[int] = []
     to_evaluate = [sequences[i] for i in valid]
 
     def batches(epoch: int) -> list[list[int]]:
-        if repeat_share:
-            sequences[:] = repeated(epoch, 1)
-            lengths[:] = [len(sequence) - 1 for sequence in sequences]
+        nonlocal sequences, lengths
+        sequences = drawn(epoch, 1)
+        lengths = [len(sequence) - 1 for sequence in sequences]
         order = np.random.default_rng([seed, epoch]).permutation(train)
         return _token_batches(lengths, order.tolist(), batch_tokens)
 
@@ -261,9 +263,9 @@ def _repeat(
     generator: np.random.Generator,
 ) -> np.ndarray:
     """With a chance, ``</s> u1 … un </s>`` followed by some of its units in order and ``</s>``."""
-    chance, pace, *draws = generator.random(len(sequence))
-    units = sequence[1:-1]
-    again = units[np.array(draws) < kept + (1 - kept) * pace]
+    draws = generator.random(len(sequence))
+    chance, pace = draws[:2]
+    again = sequence[1:-1][draws[2:] < kept + (1 - kept) * pace]
     if chance >= share or len(sequence) + len(again) > max_positions:
         return sequence
     return np.concatenate([sequence, again, sequence[-1:]])

@@ -53,7 +53,7 @@ def model_config(
     """
     if (found := window_and_shift(convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
         raise ConfigError(
-            f"pretraining.convolutions: expected kernels and strides of together "
+            "pretraining.convolutions: expected kernels and strides of together "
             f"{FRAME_WINDOW} samples' window and {FRAME_SHIFT} samples' shift, found {found}"
         )
     for name, divisor in (("heads", heads), ("position_groups", position_groups)):
@@ -137,10 +137,11 @@ def mel_bank(n_filters: int, kernel: int) -> Tensor:
     Raises:
         ConfigError: not a multiple of four, or a kernel too short for its lowest frequency.
     """
-    if n_filters % PHASES or kernel < SAMPLE_RATE / MEL_RANGE_HZ[0] / 2:
+    shortest = SAMPLE_RATE / MEL_RANGE_HZ[0] / 2  # half a period
+    if n_filters % PHASES or kernel < shortest:
         raise ConfigError(
             f"pretraining.mel_filters: the first convolution needs a multiple of {PHASES} channels "
-            f"and a kernel of {SAMPLE_RATE / MEL_RANGE_HZ[0] / 2:.0f} samples or more, found "
+            f"and a kernel of {shortest:.0f} samples or more, found "
             f"{n_filters} and {kernel}"
         )
     low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)

@@ -15,7 +15,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from speechprompt.errors import ConfigError
@@ -138,6 +137,9 @@ def aligned_units(
     Raises:
         ConfigError: more labels than units.
     """
+    # Half a second, that only this verbalizer needs.
+    from scipy.optimize import linear_sum_assignment
+
     _check_room(n_labels, n_units)
     counts = np.full((n_labels, n_units), 0.1)
     for said, heard in zip(labels, units, strict=True):
