@@ -215,8 +215,10 @@ def _beam(
         rows = [r for r, (i, _, _) in enumerate(kept) if i not in done]
         if not rows:
             break
-        cache = cache.select(torch.tensor([parents[r] for r in rows], device=device))
-        utterance = torch.tensor([kept[r][0] for r in rows], device=device)
+        index = torch.tensor([parents[r] for r in rows], device=device)
+        before, utterance = utterance, torch.tensor([kept[r][0] for r in rows], device=device)
+        same = torch.equal(before, utterance)
+        cache = cache.exchange(index) if same else cache.select(index)
         scores = torch.tensor([kept[r][1] for r in rows], dtype=torch.float64, device=device)
         prefixes = [kept[r][2] for r in rows]
         hidden = task.model.step(ids[[chosen[r] for r in rows]], cache)

@@ -76,11 +76,15 @@ class PromptTensors:
 class Cache:
     """Keys and values of the sequences so far.
 
+    Tokens to come stand at the same slot in all sequences, behind the longest, so that a step reads
+    and writes memory in order.
+
     Attributes:
         room: free slots to keep for tokens to come.
-        keys, values: per layer (B, H, S + room, D / H), so that a step reads memory in order.
+        keys, values: per layer (B, H, S + room, D / H).
         mask: per layer (B, 1, S + room), added to the scores: -inf where a slot is empty.
-        slots: per layer (B,) the next free slot.
+        starts: per layer S, the first slot of tokens to come.
+        used: tokens that have come.
         positions: (B,) position of the next token.
     """
 
@@ -88,7 +92,8 @@ class Cache:
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     mask: list[Tensor] = field(default_factory=list)
-    slots: list[Tensor] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    used: int = 0
     positions: Tensor | None = None
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
@@ -98,15 +103,23 @@ class Cache:
         slot = torch.arange(keys.shape[2] + self.room, device=keys.device)
         mask = torch.zeros(len(keys), 1, len(slot), dtype=keys.dtype, device=keys.device)
         self.mask.append(mask.masked_fill_(slot >= lengths[:, None, None], float("-inf")))
-        self.slots.append(lengths.clone())
+        self.starts.append(keys.shape[2])
 
     def select(self, index: Tensor) -> Cache:
         """The cache of some of the sequences, in the order of ``index``."""
         per_layer = (
             [tensor.index_select(0, index) for tensor in tensors]
-            for tensors in (self.keys, self.values, self.mask, self.slots)
+            for tensors in (self.keys, self.values, self.mask)
         )
-        return Cache(self.room, *per_layer, self.positions.index_select(0, index))
+        positions = self.positions.index_select(0, index)
+        return Cache(self.room, *per_layer, self.starts, self.used, positions)
+
+    def exchange(self, index: Tensor) -> Cache:
+        """As :meth:`select` where every sequence goes on from one with the same source."""
+        for tensor, start in zip(self.keys + self.values, self.starts * 2, strict=True):
+            come = tensor[:, :, start : start + self.used]
+            come.copy_(come.index_select(0, index))
+        return self
 
 
 class Layer(nn.Module):
@@ -268,16 +281,16 @@ class UnitLM(nn.Module):
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
         x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.keys[0].dtype)
-        line = torch.arange(len(tokens), device=tokens.device)
         for i, layer in enumerate(self.layers):
             q, kv = layer.project(x)
             k, v = kv.unflatten(-1, (2, layer.heads, -1)).unbind(1)
-            slot = cache.slots[i]
-            cache.keys[i][line, :, slot], cache.values[i][line, :, slot] = k, v
-            cache.mask[i][line, 0, slot] = 0
-            cache.slots[i] = slot + 1
-            mixed = layer.attend(q[:, None], cache.keys[i], cache.values[i], cache.mask[i])
+            slot = cache.starts[i] + cache.used
+            cache.keys[i][:, :, slot], cache.values[i][:, :, slot] = k, v
+            cache.mask[i][:, :, slot] = 0
+            seen = (tensor[:, :, : slot + 1] for tensor in (cache.keys[i], cache.values[i]))
+            mixed = layer.attend(q[:, None], *seen, cache.mask[i][:, :, : slot + 1])
             x = layer.finish(x, mixed[:, 0])
+        cache.used += 1
         cache.positions = cache.positions + 1
         return _norm(self.norm, x).float()
 
