@@ -4,12 +4,17 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
+import pandas as pd
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import Paramspace
 
 from speechprompt.config import load_config
 from speechprompt.config.corpora import PublishedCorpus
 from speechprompt.config.models import ExternalCodebook
+from speechprompt.config.sweep import SweepPoint
+from speechprompt.config.tasks import VerbalizerKind
 from speechprompt.digest import digest
 from speechprompt.errors import ConfigError
 from speechprompt.options import options_from_block
@@ -79,6 +84,9 @@ wildcard_constraints:
     parts=r"\d{5}",
     seed=r"\d+",
     method="prompt|finetune",
+    verbalizer=one_of(get_args(VerbalizerKind)),
+    length=r"\d+",
+    utterances=r"\d+|all",
 
 
 def corpus_options(wildcards):
@@ -260,9 +268,13 @@ def task_lm(wildcards):
     return f"results/lm/{CONFIG.tasks[wildcards.task].lm}/model.safetensors"
 
 
+def training_options(task, method):
+    left_out = {"compare", "published", "finetuning", "decoding"}
+    return options_from_block(task.trained_by(method), exclude=left_out)
+
+
 def task_options(wildcards):
-    task = CONFIG.tasks[wildcards.task].trained_by(wildcards.method)
-    return options_from_block(task, exclude={"compare", "published", "finetuning", "decoding"})
+    return training_options(CONFIG.tasks[wildcards.task], wildcards.method)
 
 
 def decoding_options(wildcards):
@@ -337,6 +349,118 @@ def all_summaries():
     ]
 
 
+def read_units():
+    """Codebook and corpus of what the tasks read."""
+    pairs = ((CONFIG.lm[t.lm].codebook, t.corpus) for t in CONFIG.tasks.values())
+    return list(dict.fromkeys(pairs))
+
+
+def mapped_codebooks():
+    """Those of them that have centroids."""
+    books = dict.fromkeys(codebook for codebook, _ in read_units())
+    return [n for n in books if not isinstance(CONFIG.codebooks[n], ExternalCodebook)]
+
+
+def codebook_statistics(wildcards):
+    corpus = next(c for codebook, c in read_units() if codebook == wildcards.codebook)
+    return f"results/units/{wildcards.codebook}/{corpus}/statistics.parquet"
+
+
+def overview_pictures():
+    """What the overview shows of every task, and of the units that tasks read."""
+    pictures = [f"results/codebooks/{codebook}.png" for codebook in mapped_codebooks()]
+    pictures += [f"results/units/{b}/{c}/statistics.png" for b, c in read_units()]
+    pictures += ["results/quality/quality.png"] if CONFIG.quality else []
+    for name, task in CONFIG.tasks.items():
+        classification = task.type == "classification"
+        shown = ["learning_curve", "confusion_matrix"][: 1 + classification]
+        folders = [folders_of(name, method)[0] for method in task.methods]
+        pictures += [f"{folder}/{picture}.png" for folder in folders for picture in shown]
+        pictures += [] if classification else [f"results/{name}/error_by_length.png"]
+    return pictures
+
+
+def shown_setup():
+    """The configuration, less what depends on the machine, as JSON."""
+    left_out = {"device", "compute_threads", "lm_threads"}
+    return json.dumps(CONFIG.model_dump(mode="json", exclude=left_out))
+
+
+def sweep_space():
+    """Settings of the sweep's trainings, as Snakemake's parameter space."""
+    return Paramspace(pd.DataFrame(CONFIG.sweep_points(), columns=SweepPoint._fields))
+
+
+SWEEP = sweep_space()
+SWEEP_FOLDER = f"results/sweep/{SWEEP.wildcard_pattern}/seed-{{seed}}"
+
+
+def swept_task(wildcards):
+    point = SweepPoint(*(getattr(wildcards, name) for name in SweepPoint._fields))
+    return point.task(CONFIG.tasks[CONFIG.sweep.task])
+
+
+def swept_inputs(wildcards):
+    task = swept_task(wildcards)
+    splits = {"train": "train", "dev": CONFIG.corpora[task.corpus].dev_split}
+    codebook = CONFIG.lm[task.lm].codebook
+    indexes = {key: units_index(codebook, task.corpus, split) for key, split in splits.items()}
+    return {**indexes, "lm": f"results/lm/{task.lm}/model.safetensors"}
+
+
+def swept_lm(wildcards):
+    return f"results/lm/{wildcards.lm}/model.safetensors"
+
+
+def swept_scored(wildcards):
+    task = swept_task(wildcards)
+    splits = CONFIG.corpora[task.corpus].scored_splits
+    return [units_index(CONFIG.lm[task.lm].codebook, task.corpus, split) for split in splits]
+
+
+def swept_options(wildcards):
+    return training_options(swept_task(wildcards), wildcards.method)
+
+
+def swept_decoding(wildcards):
+    return options_from_block(swept_task(wildcards).decoding)
+
+
+def sweep_metrics():
+    """metrics.json of every training of the sweep."""
+    return [
+        f"results/sweep/{point}/seed-{seed}/metrics.json"
+        for point in SWEEP.instance_patterns
+        for seed in CONFIG.seeds
+    ]
+
+
+def sweep_points():
+    """Settings of each of them, and which are the task's own, as JSON."""
+    points = CONFIG.sweep_points()
+    if not points:
+        return "[]"
+    task = CONFIG.tasks[CONFIG.sweep.task]
+    own = SweepPoint(
+        task.method, task.lm, task.verbalizer, task.prompt.length, task.training.utterances or "all"
+    )
+    return json.dumps(
+        [
+            {
+                **point._asdict(),
+                "seed": seed,
+                "own": [n for n, a, b in zip(own._fields, own, point) if a == b],
+            }
+            for point in points
+            for seed in CONFIG.seeds
+        ]
+    )
+
+
+def sweep_task():
+    return CONFIG.sweep.task if CONFIG.sweep else ""
+
+
 def published_results():
     return json.dumps({name: task.published for name, task in CONFIG.tasks.items()})
 
@@ -362,6 +486,10 @@ def quality_targets():
     return ["results/quality/table.md"] if CONFIG.quality else []
 
 
+def sweep_targets():
+    return ["results/sweep/sweep.parquet"] if CONFIG.sweep else []
+
+
 def all_targets():
     """Every task's score and pictures, the table and the units' quality; without tasks, the models."""
     if not CONFIG.tasks:
@@ -371,5 +499,7 @@ def all_targets():
         *(f"results/{name}/{task.score_file}" for name, task in CONFIG.tasks.items()),
         *(f"results/{name}/error_by_length.png" for name in generated),
         "results/table.md",
+        "results/overview.html",
         *quality_targets(),
+        *sweep_targets(),
     ]

@@ -224,3 +224,91 @@ rule write_table:
     shell:
         "speechprompt --log {log} write-table {input.metrics} --published {params.published:q}"
         " --out {output.markdown}"
+
+
+rule plot_unit_statistics:
+    input:
+        index="results/units/{codebook}/{corpus}/train/index.json",
+    output:
+        picture=report(
+            "results/units/{codebook}/{corpus}/statistics.png",
+            caption="../workflow/report/unit_statistics.rst",
+            category="units",
+            labels={"codebook": "{codebook}", "corpus": "{corpus}", "picture": "usage"},
+        ),
+        table="results/units/{codebook}/{corpus}/statistics.parquet",
+    log:
+        "logs/plot_unit_statistics/{codebook}-{corpus}.log",
+    benchmark:
+        "benchmarks/plot_unit_statistics/{codebook}-{corpus}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        title="{codebook}, {corpus}, train",
+        code=digest("unit_statistics", "report"),
+    shell:
+        "speechprompt --log {log} plot-unit-statistics {input.index} --out {output.picture}"
+        " --title {params.title:q}"
+
+
+rule plot_codebook:
+    input:
+        codebook="results/codebooks/{codebook}.safetensors",
+        statistics=codebook_statistics,
+    output:
+        picture=report(
+            "results/codebooks/{codebook}.png",
+            caption="../workflow/report/codebook.rst",
+            category="units",
+            labels={"codebook": "{codebook}", "corpus": "", "picture": "map"},
+        ),
+    log:
+        "logs/plot_codebook/{codebook}.log",
+    benchmark:
+        "benchmarks/plot_codebook/{codebook}.tsv"
+    wildcard_constraints:
+        codebook=one_of(mapped_codebooks()),
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        title="codebook {codebook}",
+        code=digest("report"),
+    shell:
+        "speechprompt --log {log} plot-codebook {input.codebook} --statistics {input.statistics}"
+        " --out {output.picture} --title {params.title:q}"
+
+
+rule write_overview:
+    input:
+        table="results/table.parquet",
+        metrics=all_summaries(),
+        pictures=overview_pictures(),
+    output:
+        page=report(
+            "results/overview.html",
+            caption="../workflow/report/overview.rst",
+            category="results",
+        ),
+    log:
+        "logs/write_overview.log",
+    benchmark:
+        "benchmarks/write_overview.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        setup=shown_setup(),
+        code=digest("overview"),
+    shell:
+        "speechprompt --log {log} write-overview results --setup {params.setup:q} --out {output.page}"

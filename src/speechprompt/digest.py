@@ -36,7 +36,7 @@ def _find(module: str) -> Path | None:
 
 @cache
 def _parse(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's normalised source and the package modules it imports, anywhere in it."""
+    """A module's normalised source, with its page template, and the package modules it imports."""
     path = _find(module)
     if path is None:
         raise ModuleNotFoundError(f"speechprompt.{module}")
@@ -55,7 +55,10 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             body[:1] = [] if len(body) > 1 else [ast.Pass()]
-    return ast.unparse(tree), tuple(sorted(imported))
+    source = ast.unparse(tree)
+    if (page := path.with_suffix(".html")).is_file():
+        source += page.read_text(encoding="utf-8")
+    return source, tuple(sorted(imported))
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -1,10 +1,11 @@
-"""Pictures of a training and its answers, in one readable style."""
+"""Pictures of trainings, answers and units, in one readable style."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,19 +17,25 @@ from speechprompt.files import atomic_path
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.patheffects import withStroke
 
 __all__ = [
+    "house_figure",
+    "plot_codebook",
     "plot_confusion_matrix",
     "plot_error_by_length",
     "plot_learning_curve",
     "plot_unit_quality",
+    "plot_unit_statistics",
 ]
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 METHODS = {"prompt": "prompt", "finetune": "whole unit LM (FT-LM)"}
+# Pictures are narrow, with large letters, so that they can be read at the width of a phone.
+WIDTH = 5.0  # inches
 STYLE = {
-    "font.size": 11,
+    "font.size": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -38,6 +45,7 @@ STYLE = {
 }
 QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
+NAMED_UNITS = 25  # more numbers would cover each other
 
 
 def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
@@ -47,7 +55,7 @@ def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
     if "accuracy" in table and table["accuracy"].notna().any():
         drawn.append(("accuracy", 100, "accuracy (%)"))
     best = table[table["split"] == "valid"]
-    with _figure(out, figsize=(4 * len(drawn), 3.6), ncols=len(drawn)) as (figure, axes):
+    with house_figure(out, (WIDTH, 3.2 * len(drawn)), nrows=len(drawn)) as (figure, axes):
         for axis, (column, factor, label) in zip(np.atleast_1d(axes), drawn, strict=True):
             for split, colour in (("train", BLUE), ("valid", ORANGE)):
                 rows = table[table["split"] == split]
@@ -73,13 +81,16 @@ def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) 
     for reference, answer in zip(references, answers, strict=True):
         matrix[index[reference], index[answer]] += 1
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    size = min(4 + 0.38 * len(names), 24)
-    with _figure(out, figsize=(size, size * 0.88)) as (figure, axes):
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    small = 9 if len(names) <= NAMED_CELLS else 6.5
+    margin = 0.06 * max(map(len, names)) + 0.7  # inches for names and labels
+    height = min(max(WIDTH, 0.125 * len(names) + margin), 16)
+    with house_figure(out, (WIDTH, height)) as (figure, axes):
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="prediction", ylabel="reference", title=f"{title}, {split} split")
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=small)
+        axes.set_yticks(range(len(names)), names, fontsize=small)
+        axes.set(xlabel="prediction", ylabel="reference")
+        figure.suptitle(f"{title}, {split} split")
         if len(names) <= NAMED_CELLS:
             for row, column in zip(*np.nonzero(matrix), strict=True):
                 axes.text(
@@ -91,13 +102,14 @@ def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) 
                     fontsize=8,
                     color="white" if share[row, column] > 55 else "black",
                 )
-        figure.colorbar(image, label="share of the reference class (%)", fraction=0.045)
+        label = "share of the reference class (%)"
+        figure.colorbar(image, label=label, location="bottom", shrink=0.8, aspect=40)
 
 
 def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:
     """Draw :func:`~speechprompt.lengths.error_by_length`: a line per method, 95 % intervals."""
     rows = table.to_pandas()
-    with _figure(out, figsize=(6.4, 4)) as (_, axes):
+    with house_figure(out, (WIDTH, 4.2)) as (_, axes):
         for (method, group), colour, marker in zip(
             rows.groupby("method", sort=False), (BLUE, ORANGE, GREEN, BLACK), "os^D", strict=False
         ):
@@ -122,8 +134,8 @@ def plot_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
     labels = [
         name if np.isnan(layers[name]) else f"{name} (layer {layers[name]:.0f})" for name in names
     ]
-    size = (10, 1.6 + 0.42 * len(names))
-    with _figure(out, figsize=size, ncols=3) as (figure, panels):
+    size = (WIDTH, 1.0 + 3 * (0.7 + 0.36 * len(names)))
+    with house_figure(out, size, nrows=3) as (figure, panels):
         for axes, (metric, label) in zip(panels, QUALITIES.items(), strict=True):
             for (frames, group), colour, marker, offset in zip(
                 rows.groupby("frames", sort=False), (BLUE, ORANGE), "os", (-0.14, 0.14), strict=True
@@ -141,19 +153,86 @@ def plot_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
                 )
             axes.set(xlabel=f"{label} (%)", ylim=(len(names) - 0.5, -0.5))
             axes.set_xlim(left=0)
-            axes.set_yticks(range(len(names)), labels if axes is panels[0] else [""] * len(names))
+            axes.set_yticks(range(len(names)), labels)
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(handles, texts, frameon=False, loc="outside lower center", ncols=2)
         figure.suptitle(title)
 
 
+def plot_unit_statistics(table: pa.Table, out: str | Path, title: str) -> None:
+    """Draw :func:`~speechprompt.unit_statistics.unit_statistics`: usage and, if known, durations.
+
+    Above, every unit's share of the frames (of the occurrences, where durations are not known) from
+    the most frequent to the rarest, and the share they would have if all were equally frequent;
+    below, how long units last.
+    """
+    known = table["frames"].null_count == 0
+    weight = table["frames" if known else "count"].to_numpy()
+    share = 100 * np.sort(weight)[::-1] / max(weight.sum(), 1)
+    with house_figure(out, (WIDTH, 3.2 * (1 + known)), nrows=1 + known) as (figure, panels):
+        axes = np.atleast_1d(panels)
+        axes[0].bar(np.arange(1, len(share) + 1), share, width=1.0, color=BLUE)
+        axes[0].axhline(100 / len(share), color=ORANGE, linestyle="--", label="all equally often")
+        of = "frames" if known else "occurrences"
+        axes[0].set(xlabel="units, most frequent first", ylabel=f"share of the {of} (%)")
+        axes[0].legend(frameon=False)
+        if known:
+            counts = np.sum(table["durations"].to_pylist(), axis=0)
+            rate = float((table.schema.metadata or {}).get(b"frame_rate", b"nan"))
+            factor, unit = (1, "frames") if np.isnan(rate) else (1000 / rate, "ms")
+            last = max(np.flatnonzero(counts), default=0) + 1
+            axes[1].bar(factor * np.arange(1, last + 1), counts[:last], width=factor, color=BLUE)
+            axes[1].set(xlabel=f"duration of a unit ({unit})", ylabel="occurrences", yscale="log")
+        figure.suptitle(title)
+
+
+def plot_codebook(centroids: np.ndarray, statistics: pa.Table, out: str | Path, title: str) -> None:
+    """Draw a map of a codebook, centroids ``[K, D]``: t-SNE, so that neighbours stay neighbours.
+
+    A unit's area is its share of the frames (or occurrences) and its colour how long it lasts on
+    average, where ``statistics`` of :func:`~speechprompt.unit_statistics.unit_statistics` knows.
+    The most frequent units bear their number.
+    """
+    from sklearn.manifold import TSNE
+
+    known = statistics["frames"].null_count == 0
+    weight = statistics["frames" if known else "count"].to_numpy().astype(float)
+    perplexity = min(12.0, (len(centroids) - 1) / 3)
+    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(centroids)
+    with house_figure(out, (WIDTH, 5.2)) as (figure, axes):
+        rate = float((statistics.schema.metadata or {}).get(b"frame_rate", b"nan"))
+        colour = BLUE
+        if known:
+            colour = statistics["mean_frames"].to_numpy() * (1 if np.isnan(rate) else 1000 / rate)
+        points = axes.scatter(
+            *places.T,
+            s=20 + 9000 * weight / max(weight.sum(), 1),
+            c=colour,
+            cmap="viridis",
+            alpha=0.75,
+            linewidths=0.4,
+            edgecolors=BLACK,
+        )
+        for unit in np.argsort(-weight, kind="stable")[:NAMED_UNITS]:
+            halo = [withStroke(linewidth=2.5, foreground="white")]
+            at = {"ha": "center", "va": "center", "fontsize": 9, "path_effects": halo}
+            axes.annotate(str(unit), places[unit], **at)
+        axes.set(xlabel="t-SNE, 1st axis (no unit)", ylabel="2nd axis (no unit)")
+        axes.set(xticks=[], yticks=[])
+        if known:
+            unit = "frames" if np.isnan(rate) else "ms"
+            label = f"mean duration ({unit})"
+            figure.colorbar(points, label=label, location="bottom", shrink=0.8, aspect=40)
+        figure.suptitle(title)
+
+
 @contextmanager
-def _figure(
-    out: str | Path, figsize: tuple[float, float], ncols: int = 1
+def house_figure(
+    out: str | Path, figsize: tuple[float, float], nrows: int = 1, **settings: Any
 ) -> Iterator[tuple[plt.Figure, plt.Axes]]:
     """A figure in the house style, saved atomically as PNG and closed."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(ncols=ncols, figsize=figsize, layout="constrained")
+        figure, axes = plt.subplots(nrows, figsize=figsize, layout="constrained", **settings)
         try:
             yield figure, axes
             with atomic_path(out) as temporary:

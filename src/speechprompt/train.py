@@ -25,7 +25,7 @@ from speechprompt.precision import Precision, resolve_precision
 from speechprompt.prompt import Initialisation, Mode, Prompt
 from speechprompt.schedule import Schedule
 from speechprompt.task_model import TaskModel
-from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.examples import Examples, few_examples
 from speechprompt.tasks.verbalizer import VerbalizerKind, build_verbalizer
 
 __all__ = ["Method", "TrainResult", "train_prompt"]
@@ -47,6 +47,7 @@ _NO_INFLUENCE = (
 class TrainResult:
     """How a training ended; losses are nats per predicted token."""
 
+    utterances: int
     best_epoch: int
     epochs: int
     updates: int
@@ -88,6 +89,7 @@ def train_prompt(
     epoch_size: int | None = None,
     patience: int = 10,
     balance: bool = False,
+    utterances: int | None = None,
     unit_dropout: float = 0.0,
     precision: Precision = "fp32",
     device: str = "cpu",
@@ -125,6 +127,8 @@ def train_prompt(
         epoch_size: utterances drawn per epoch; as many as there are by default.
         patience: epochs without a better valid loss before stopping.
         balance: draw utterances with replacement so that every answer is equally likely.
+        utterances: of ``train`` to learn from (few-shot), see
+            :func:`~speechprompt.tasks.examples.few_examples`; all by default.
         unit_dropout: share of an utterance's units left out, drawn anew for every update.
         precision: of the LM's weights and activations; prompt and loss are always float32.
         device: cpu, cuda or auto.
@@ -135,7 +139,7 @@ def train_prompt(
     Raises:
         ArtefactError: the LM belongs to another codebook or is damaged.
         ConfigError: impossible settings.
-        CorpusError: no utterances, or one too long for the LM.
+        CorpusError: no utterances, fewer than asked for, or one too long for the LM.
     """
     settings = {
         name: value
@@ -150,6 +154,8 @@ def train_prompt(
     for split, examples in (("train", train), ("valid", valid)):
         if not len(examples):
             raise CorpusError(f"{split}: expected utterances to train a prompt with, found none")
+    if utterances is not None:
+        train = few_examples(train, utterances, seed)
 
     # A fine-tuned LM keeps float32 weights; frozen ones are stored as they are used.
     lm = load_lm(lm_path, codebook_sha256, dtype if method == "prompt" else torch.float32, device)
@@ -213,6 +219,7 @@ def train_prompt(
         fingerprint=digest({**settings, "lm_sha256": lm.sha256}, data),
     )
     summary = TrainResult(
+        utterances=len(train),
         best_epoch=result.best_epoch,
         epochs=result.epochs,
         updates=result.updates,

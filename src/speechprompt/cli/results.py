@@ -91,6 +91,7 @@ def score_constant(a: argparse.Namespace) -> None:
         **SCORED,
     },
     many=("--scored",),
+    optional=("--floor",),
     options=NAME,
     block=DecodingSettings,
     compute=True,
@@ -131,7 +132,7 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
         [a.predictions],
         task=a.name,
         method=described["method"],
-        baselines=[a.floor],
+        baselines=[a.floor] if a.floor else [],
         trainable_parameters=described["trainable_parameters"],
         seeds=[described["seed"]],
         details={"training": described["training"]},
@@ -226,6 +227,77 @@ def plot_error_by_length(a: argparse.Namespace) -> None:
     table = error_by_length(a.predictions)
     write_parquet(a.out.with_suffix(".parquet"), table)
     plot_error_by_length(table, a.out, a.title)
+
+
+@verb(
+    files={
+        "index": "index.json of a split",
+        "--out": "picture to write; the numbers go beside it as Parquet",
+    },
+    options={"--title": {"required": True, "help": "title of the picture"}},
+)
+def plot_unit_statistics(a: argparse.Namespace) -> None:
+    """Count how often units occur and how long they last, and draw it."""
+    from speechprompt.files import write_parquet
+    from speechprompt.report import plot_unit_statistics
+    from speechprompt.unit_statistics import unit_statistics
+
+    table = unit_statistics(a.index)
+    write_parquet(a.out.with_suffix(".parquet"), table)
+    plot_unit_statistics(table, a.out, a.title)
+
+
+@verb(
+    files={
+        "codebook": "codebook",
+        "--statistics": "Parquet file of plot-unit-statistics",
+        "--out": "picture to write",
+    },
+    options={"--title": {"required": True, "help": "title of the picture"}},
+)
+def plot_codebook(a: argparse.Namespace) -> None:
+    """Draw a map of a codebook's centroids."""
+    from speechprompt.codebook import load_codebook
+    from speechprompt.frames import open_parquet
+    from speechprompt.report import plot_codebook
+
+    with open_parquet(a.statistics) as file:
+        statistics = file.read()
+    plot_codebook(load_codebook(a.codebook).centroids, statistics, a.out, a.title)
+
+
+@verb(
+    files={
+        "metrics": "metrics.json of every training of the sweep",
+        "--out": "table to write, .parquet; pictures go beside it",
+    },
+    many=("metrics",),
+    options={
+        "--points": {"type": json.loads, "required": True, "help": "JSON: settings of each"},
+        "--title": {"required": True, "help": "title of the pictures"},
+    },
+)
+def gather_sweep(a: argparse.Namespace) -> None:
+    """Gather a sweep's scores into one table and draw them."""
+    from speechprompt import sweep
+    from speechprompt.files import write_parquet
+
+    table = sweep.gather_sweep(a.metrics, a.points)
+    write_parquet(a.out, table)
+    for kind in ("parameters", "utterances", "choice"):
+        draw = getattr(sweep, f"plot_by_{kind}")
+        draw(table, a.out.with_name(f"by_{kind}.png"), a.title)
+
+
+@verb(
+    files={"results": "folder of the results", "--out": "page to write, .html"},
+    options={"--setup": {"type": json.loads, "required": True, "help": "JSON: the configuration"}},
+)
+def write_overview(a: argparse.Namespace) -> None:
+    """Write the overview: one page of all results, pictures, configuration and versions."""
+    from speechprompt.overview import write_overview
+
+    write_overview(a.results, a.setup, a.out)
 
 
 @verb(

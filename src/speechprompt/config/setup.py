@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from speechprompt.config.corpora import AnyCorpus, SyntheticCorpus, UnitsCorpus
 from speechprompt.config.fields import Block, Count, Name, Seed, Share
@@ -18,13 +18,14 @@ from speechprompt.config.models import (
     UnitLmSettings,
 )
 from speechprompt.config.quality import QualitySettings
+from speechprompt.config.sweep import SweepPoint, SweepSettings
 from speechprompt.config.tasks import Task
 
 __all__ = ["Config"]
 
 RESERVED_TASK_NAMES = (
     *("manifests", "encoders", "features", "codebooks", "units", "lm", "table"),
-    *("alignments", "quality"),
+    *("alignments", "quality", "sweep", "overview"),
 )
 
 # What a block without `kind` is, unless a `checkpoint` or `weights` say it.
@@ -60,6 +61,10 @@ class Config(Block):
     tasks: dict[Name, Task] = Field({}, description="tasks by name, which is the results folder")
     quality: QualitySettings | None = Field(
         None, description="units to measure against phones; null measures none"
+    )
+
+    sweep: SweepSettings | None = Field(
+        None, description="settings to vary in one task; null varies none"
     )
 
     @model_validator(mode="before")
@@ -116,6 +121,8 @@ class Config(Block):
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
         if self.quality is not None:
             self._check_quality(self.quality)
+        if self.sweep is not None:
+            self._check_sweep(self.sweep)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: a seed stands twice in {self.seeds}")
         return self
@@ -163,6 +170,22 @@ class Config(Block):
                 )
         if len(set(quality.codebooks)) != len(quality.codebooks):
             raise ValueError(f"quality.codebooks: one stands twice in {quality.codebooks}")
+
+    def sweep_points(self) -> list[SweepPoint]:
+        """Settings of every training of the sweep; none without one."""
+        return self.sweep.points(self.tasks[self.sweep.task]) if self.sweep else []
+
+    def _check_sweep(self, sweep: SweepSettings) -> None:
+        _require("sweep.task", sweep.task, self.tasks)
+        task = self.tasks[sweep.task]
+        for point in self.sweep_points():
+            _require("sweep.spaces: lm", point.lm, self.lm)
+            self._require_units("sweep.spaces: lm", task.corpus, self.lm[point.lm].codebook)
+            try:
+                point.task(task)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"sweep.spaces: {point._asdict()}: {reason}") from None
 
     def _require_audio(self, key: str, corpus: str) -> None:
         _require(key, corpus, self.corpora)

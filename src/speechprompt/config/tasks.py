@@ -21,6 +21,8 @@ from speechprompt.config.fields import (
 __all__ = ["DecodingSettings", "FinetuningSettings", "PromptSettings", "Task", "TrainingSettings"]
 
 Method = Literal["prompt", "finetune"]
+SweptMethod = Literal["prompt", "finetune"]
+VerbalizerKind = Literal["frequency", "random", "learnable", "aligned"]
 LABEL_COLUMNS = {
     "classification": ["label"],
     "transcription": ["text"],
@@ -59,6 +61,11 @@ class TrainingSettings(Block):
     )
     epoch_size: Count | None = Field(
         None, description="utterances drawn per epoch; null is as many as there are"
+    )
+    utterances: Count | None = Field(
+        None,
+        description="of train to learn from, drawn by the seed as evenly over the answers as they "
+        "allow (few-shot); null is all",
     )
     unit_dropout: Share = Field(
         0.0, description="share of each utterance's units left out at random, against overfitting"
@@ -110,7 +117,7 @@ class Task(Block):
         {}, description="published results in percent by method, for the table"
     )
     balance: bool = Field(False, description="sample the classes of train equally often")
-    verbalizer: Literal["frequency", "random", "learnable", "aligned"] = Field(
+    verbalizer: VerbalizerKind = Field(
         "frequency",
         description="how labels get their units: by frequency as published, at random, through a "
         "trained layer, or units heard where the label is said",

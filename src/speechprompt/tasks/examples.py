@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Examples"]
+from speechprompt.errors import CorpusError
+
+__all__ = ["Examples", "few_examples"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,30 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.utt_ids)
+
+
+def few_examples(examples: Examples, n: int, seed: int) -> Examples:
+    """Draw ``n`` utterances, in the split's order: one of every answer, then another of each, …
+
+    Raises:
+        CorpusError: there are fewer.
+    """
+    if n > len(examples):
+        raise CorpusError(
+            f"training.utterances: expected at most the {len(examples)} of train, found {n}"
+        )
+    taken: dict[tuple[int, ...], int] = defaultdict(int)
+    turns = []
+    for i in np.random.default_rng(seed).permutation(len(examples)):
+        answer = tuple(examples.labels[i])
+        turns.append((taken[answer], i))
+        taken[answer] += 1
+    # Stable: within a turn the answers stay in their random order.
+    chosen = sorted(i for _, i in sorted(turns, key=lambda turn: turn[0])[:n])
+    references = [examples.references[i] for i in chosen] if examples.references else []
+    return Examples(
+        [examples.utt_ids[i] for i in chosen],
+        [examples.units[i] for i in chosen],
+        [examples.labels[i] for i in chosen],
+        references,
+    )

@@ -1,0 +1,84 @@
+# One task trained again and again with single settings changed.
+
+
+rule train_swept:
+    input:
+        unpack(swept_inputs),
+    output:
+        prompt=f"{SWEEP_FOLDER}/prompt.safetensors",
+        curve=f"{SWEEP_FOLDER}/curve.parquet",
+    log:
+        f"logs/train_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.log",
+    benchmark:
+        f"benchmarks/train_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=6000,
+        runtime=1440,
+    params:
+        task=sweep_task(),
+        options=swept_options,
+        code=digest("train", "tasks.labels"),
+    shell:
+        "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
+        " --name {params.task} {params.options} --seed {wildcards.seed}"
+        " --out {output.prompt} --curve {output.curve}"
+
+
+rule score_swept:
+    input:
+        prompt=f"{SWEEP_FOLDER}/prompt.safetensors",
+        lm=swept_lm,
+        scored=swept_scored,
+    output:
+        predictions=f"{SWEEP_FOLDER}/predictions.parquet",
+        metrics=f"{SWEEP_FOLDER}/metrics.json",
+    log:
+        f"logs/score_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.log",
+    benchmark:
+        f"benchmarks/score_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        task=sweep_task(),
+        decoding=swept_decoding,
+        code=digest("decode", "evaluate", "tasks.labels"),
+    shell:
+        "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
+        " --name {params.task} {params.decoding}"
+        " --predictions {output.predictions} --metrics {output.metrics}"
+
+
+rule gather_sweep:
+    input:
+        metrics=sweep_metrics(),
+    output:
+        table="results/sweep/sweep.parquet",
+        pictures=report(
+            expand("results/sweep/by_{kind}.png", kind=["parameters", "utterances", "choice"]),
+            caption="../workflow/report/sweep.rst",
+            category="sweep",
+        ),
+    log:
+        "logs/gather_sweep.log",
+    benchmark:
+        "benchmarks/gather_sweep.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        points=sweep_points(),
+        title=sweep_task(),
+        code=digest("sweep"),
+    shell:
+        "speechprompt --log {log} gather-sweep {input.metrics} --points {params.points:q}"
+        " --title '{params.title}, sweep' --out {output.table}"
