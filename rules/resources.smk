@@ -1,5 +1,6 @@
 # What jobs ask for, what this machine offers them, and how they are told.
 
+import shlex
 import sys
 
 from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
@@ -9,10 +10,13 @@ from speechprompt.config.models import Imported
 from speechprompt.corpora.sources import SOURCES
 from speechprompt.machine import SLOTS, gpu_slots, gpus, memory_mb
 
-# Where other machines run the jobs, the hardware of this one decides nothing.
-ELSEWHERE = not workflow.is_main_process or workflow.resource_settings.nodes is not None
+# `auto` goes by this machine's hardware, unless other machines run the jobs.
 DEVICE = CONFIG.device
-GPU_SLOTS = [] if ELSEWHERE or DEVICE == "cpu" else gpu_slots(gpus(), CONFIG.jobs_per_gpu)
+if DEVICE == "auto" and (workflow.resource_settings.nodes or not workflow.is_main_process):
+    DEVICE = "cpu"
+GPU_SLOTS = []
+if DEVICE != "cpu" and workflow.is_main_process:
+    GPU_SLOTS = gpu_slots(gpus(), CONFIG.jobs_per_gpu)
 if DEVICE == "auto":
     DEVICE = "cuda" if GPU_SLOTS else "cpu"
 
@@ -23,41 +27,44 @@ UNITS_PER_BYTE = 40
 # None leaves the request out: a cluster that is asked for 0 GPUs may still want to know which.
 GPU = 1 if DEVICE == "cuda" else None
 
+# Where envs/speechprompt.post-deploy.sh finds the package.
+CHECKOUT = Path(workflow.basedir).parent
+
 # What runs a job but changes no result goes by the environment, not by params, so that another
 # machine re-runs nothing. Last on the path: where no environment is activated, the command line
 # of the package is found beside Snakemake.
 shell.prefix(
     f"export SPEECHPROMPT_COMPUTE_THREADS={CONFIG.compute_threads}"
     f" SPEECHPROMPT_LM_THREADS={LM_THREADS} SPEECHPROMPT_DEVICE={DEVICE}"
-    f" {SLOTS}={','.join(GPU_SLOTS)}"
+    f" {SLOTS}={','.join(GPU_SLOTS)} SPEECHPROMPT_CHECKOUT={shlex.quote(str(CHECKOUT))}"
     f' PATH="$PATH:{Path(sys.executable).parent}"; '
 )
 
 
 def offer(name, amount):
-    """Let no more of a resource be in use at once in a local run, unless the user said less."""
+    """Let no more of a resource be in use at once, unless the user said less."""
     given = workflow.global_resources
     if name not in given or given[name].value > amount:
         workflow.register_resource(name, amount)
 
 
-if not ELSEWHERE:
+# Counted where jobs run here, and only there.
+resource_scopes:
+    gpu="local",
+
+
+if GPU_SLOTS:
+    offer("gpu", len(GPU_SLOTS))
+if workflow.is_main_process and not workflow.resource_settings.nodes:
     offer("mem_mb", memory_mb())
-    if GPU_SLOTS:
-        offer("gpu", len(GPU_SLOTS))
 
 
 def refuse_without_gpu():
-    """Stop before the first job where a job wants a GPU that is not there or not counted."""
-    if DEVICE != "cuda" or not workflow.is_main_process or not workflow.local_exec:
+    """Stop before the first job if one wants a GPU and this machine, which would run it, has none."""
+    if DEVICE != "cuda" or GPU_SLOTS or not (workflow.is_main_process and workflow.local_exec):
         return
     wanting = {j.rule.name for j in workflow.dag.needrun_jobs() if j.resources.get("gpu")}
-    if wanting and ELSEWHERE:
-        raise WorkflowError(
-            "--jobs is for clusters: in a local run it lifts every limit, that of GPUs included. "
-            "Leave it out, --cores says how much runs at once."
-        )
-    if wanting and not GPU_SLOTS:
+    if wanting:
         raise WorkflowError(
             f"device: cuda is configured, but this machine has no GPU for {min(wanting)}; "
             "use cpu or auto, or the profile of a cluster."
