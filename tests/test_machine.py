@@ -1,5 +1,6 @@
 """GPUs and memory of a machine, and the claim of a GPU; the machines are made up, the locks not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,11 @@ import sys
 import time
 
 import pytest
+import torch
 
+from speechprompt.cli import main
+from speechprompt.cli.verb import take_device
+from speechprompt.errors import ConfigError
 from speechprompt.machine import claim_gpu, gpu_slots, gpus, memory_mb
 
 HOLD = """
@@ -113,3 +118,30 @@ def test_memory_is_that_of_the_container(tmp_path):
     assert memory_mb(tmp_path) == machine
     (tmp_path / "memory.max").write_text("64000000\n")
     assert memory_mb(tmp_path) == 64
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_job_sees_the_gpu_that_it_claimed_and_is_refused_where_there_is_none(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("SPEECHPROMPT_GPU_SLOTS", "7,8")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(ConfigError, match="cuda is configured but this machine has none"):
+        take_device("cuda")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+    assert take_device("cpu") == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_encoder_without_a_network_does_without_a_gpu(tmp_path, monkeypatch, capsys):
+    """With `device: cuda` jobs that did not ask for a GPU run where there may be none."""
+    monkeypatch.delenv("SPEECHPROMPT_GPU_SLOTS", raising=False)
+    files = ["--manifest", str(tmp_path / "none.parquet"), "--root", str(tmp_path)]
+    command = ["extract-features", *files, "--out", str(tmp_path / "f"), "--device", "cuda"]
+    for encoder, found in (
+        ({"kind": "mfcc"}, "none.parquet"),
+        ({"kind": "hubert", "weights": "w"}, "cuda is configured"),
+    ):
+        assert main([*command, "--encoder", json.dumps(encoder)]) == 1
+        assert found in capsys.readouterr().err
