@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import HUBERT, MODELS, Case, Effort, list_cases
+from benchmarks.cases import HUBERT, MODELS, OURS, Case, Effort, list_cases
 from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
 from speechprompt.files import write_json, write_text
@@ -25,11 +25,13 @@ _QUICK = Effort(seconds=1.5, repetitions=1, passes=3)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write ``bench.json`` and ``bench.md``; 1 if something failed."""
     options = _parser().parse_args(arguments)
-    machine = describe_machine(options.threads)
+    machine = describe_machine(options.threads, options.device)
     precisions = ["fp32", "bf16"] if has_bf16(machine) else ["fp32"]
     if len(precisions) == 1:
         _log("bf16 is left out: this processor has no bf16 instructions")
     cases = [c for c in list_cases(options.quick, precisions) if options.only in c.name]
+    if options.device != "cpu":  # the peers are measured as they are published, on the processor
+        cases = [case for case in cases if case.contender == OURS]
     if not cases:
         _log(f"--only {options.only}: no such measurement; names are such as")
         _log("\n".join(case.name for case in list_cases(options.quick, precisions)))
@@ -73,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cases and repetitions")
     parser.add_argument("--threads", type=int, default=2, help="numeric threads (default 2)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument("--only", default="", metavar="NAME", help="cases whose name has this part")
     parser.add_argument("--units", metavar="FILE", help="real lines `u1 … un <s> label`")
     parser.add_argument("--audio", metavar="FOLDER", help="real recordings to encode")
@@ -103,7 +106,7 @@ def _measured(case: Case, effort: Effort, path: str, options: argparse.Namespace
     job = {"case": asdict(case), "effort": asdict(effort), "model_path": path}
     job |= {"units_file": units, "audio_folder": audio}
     try:
-        return _in_process(job | {"threads": options.threads})
+        return _in_process(job | {"threads": options.threads, "device": options.device})
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines()
         killed = error.returncode < 0 or not lines
@@ -115,7 +118,7 @@ def _peak(name: str, options: argparse.Namespace) -> dict[str, Any]:
     precision, _, laid_out = name.partition(" ")
     seconds = 0.2 if options.quick else 0.6
     job = {"peak": precision, "laid_out": bool(laid_out), "seconds": seconds}
-    return _in_process(job | {"threads": options.threads})
+    return _in_process(job | {"threads": options.threads, "device": options.device})
 
 
 def _gflops(peak: dict[str, Any]) -> float:

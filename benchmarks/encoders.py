@@ -61,8 +61,11 @@ def write_hubert(path: str | Path, config: dict[str, Any] | None = None) -> None
 class OurEncoder:
     """This package's encoder as the pipeline calls it."""
 
-    def __init__(self, path: str | Path, precision: str, layer: int = LAYER) -> None:
-        self.encoder = load_encoder("hubert", weights=path, layer=layer, precision=precision)
+    def __init__(
+        self, path: str | Path, precision: str, device: str = "cpu", layer: int = LAYER
+    ) -> None:
+        settings = {"weights": path, "layer": layer, "precision": precision}
+        self.encoder = load_encoder("hubert", **settings, device=device)
 
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         return self.encoder.encode(waveforms)

@@ -28,7 +28,11 @@ _COMPARED = {"ks": 120, "asr": 10}
 
 
 def measure_encoding(
-    case: Case, effort: Effort, model_path: str | Path, audio_folder: str | None
+    case: Case,
+    effort: Effort,
+    model_path: str | Path,
+    audio_folder: str | None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Time one way of encoding.
 
@@ -40,7 +44,7 @@ def measure_encoding(
     recordings = make_recordings(case.lengths, _COMPARED[case.lengths], audio_folder)
     timed = recordings[: _TIMED[case.lengths]]
     if case.contender == OURS:
-        encoder: Any = OurEncoder(model_path, case.precision)
+        encoder: Any = OurEncoder(model_path, case.precision, device)
     else:
         encoder = PublishedReader(model_path)
 
@@ -57,13 +61,13 @@ def measure_encoding(
         "utterances_per_second": sum(map(len, timing.used)) / timing.total,
         "real_time": seconds / timing.total,
         **timing.summary(),
-        "peak_bytes": peak_memory(),
+        "peak_bytes": peak_memory(device),
     }
     if case.contender == OURS:
         needed = sum(encoding_operations(HUBERT_BASE, LAYER, len(waveform)) for waveform in timed)
         result["gflops"] = 1e-9 * needed * len(timing.used) / timing.total
         if case.precision != "fp32":
-            exact = OurEncoder(model_path, "fp32")
+            exact = OurEncoder(model_path, "fp32", device)
             result["unit_agreement"] = unit_agreement(
                 torch.cat(exact.encode(recordings)), torch.cat(encoder.encode(recordings))
             )

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ _MATRIX_UNITS = ("amx_bf16",)
 _BF16_FLAGS = ("avx512_bf16", *_MATRIX_UNITS)
 
 
-def describe_machine(threads: int) -> dict[str, Any]:
-    """Processor, memory and versions, for the report."""
+def describe_machine(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """Processor or GPU, memory and versions, for the report."""
     info = _cpu_info()
     return {
+        "gpu": None if device == "cpu" else _gpu_name(),
         "processor": info.get("model name", platform.processor() or platform.machine()),
         "cores": os.cpu_count(),
         "threads": threads,
@@ -36,8 +38,8 @@ def describe_machine(threads: int) -> dict[str, Any]:
 
 
 def has_bf16(machine: dict[str, Any]) -> bool:
-    """Whether the processor multiplies in bf16 at all."""
-    return bool(machine["bf16_flags"])
+    """Whether the processor, or else the GPU, multiplies in bf16 at all."""
+    return bool(machine["bf16_flags"] or machine.get("gpu"))
 
 
 def has_bf16_matrix_units(machine: dict[str, Any]) -> bool:
@@ -45,7 +47,9 @@ def has_bf16_matrix_units(machine: dict[str, Any]) -> bool:
     return any(flag in machine["bf16_flags"] for flag in _MATRIX_UNITS)
 
 
-def matrix_peak(precision: str, seconds: float = 0.6, *, laid_out: bool = False) -> dict[str, Any]:
+def matrix_peak(
+    precision: str, seconds: float = 0.6, *, laid_out: bool = False, device: str = "cpu"
+) -> dict[str, Any]:
     """The best rate of big products as the 151M model has them, ``x @ weight.T + bias``.
 
     The best of several shapes and of several rounds of a tenth of a second.
@@ -54,6 +58,7 @@ def matrix_peak(precision: str, seconds: float = 0.6, *, laid_out: bool = False)
         precision: fp32 or bf16.
         seconds: to spend on each shape.
         laid_out: with the weight laid out for it in advance, as the encoder does.
+        device: cpu, or cuda: there larger products too, which alone fill it.
 
     Returns:
         ``gflops`` and the ``shape`` (rows, in, out) that reached it.
@@ -64,9 +69,13 @@ def matrix_peak(precision: str, seconds: float = 0.6, *, laid_out: bool = False)
     from speechprompt.encoders.product import Product
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    wait = torch.cuda.synchronize if device == "cuda" else None
     best = {"gflops": 0.0, "shape": None}
-    for rows in (1024, 2048, 4096):
-        for inner, outer in ((1024, 4096), (4096, 1024)):
+    shapes = list(product((1024, 2048, 4096), ((1024, 4096), (4096, 1024))))
+    if device != "cpu":
+        shapes += product((4096, 8192, 16_384), ((4096, 4096), (8192, 8192)))
+    with torch.device(device):
+        for rows, (inner, outer) in shapes:
             x = torch.randn(rows, inner).to(dtype)
             weight, bias = torch.randn(outer, inner).to(dtype), torch.randn(outer).to(dtype)
             if laid_out:
@@ -76,15 +85,19 @@ def matrix_peak(precision: str, seconds: float = 0.6, *, laid_out: bool = False)
             multiply()
             fastest, end = float("inf"), time.perf_counter() + seconds
             while time.perf_counter() < end:
-                fastest = min(fastest, _seconds_per_call(multiply))
+                fastest = min(fastest, _seconds_per_call(multiply, wait))
             gflops = 2e-9 * rows * inner * outer / fastest
             if gflops > best["gflops"]:
                 best = {"gflops": round(gflops, 1), "shape": [rows, inner, outer]}
     return best
 
 
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+def peak_memory(device: str = "cpu") -> int:
+    """Largest resident memory of this process so far, in bytes; on a GPU that of its tensors."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
     # On Linux ru_maxrss starts at what the parent used; the high-water mark is the process's own.
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -94,13 +107,29 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _seconds_per_call(call: Callable[[], object], round_seconds: float = 0.1) -> float:
+def _seconds_per_call(
+    call: Callable[[], object], wait: Callable[[], object] | None, round_seconds: float = 0.1
+) -> float:
     """Mean over a round: a rate that lasts, unlike that of a single call."""
     start, n = time.perf_counter(), 0
     while (passed := time.perf_counter() - start) < round_seconds:
         call()
         n += 1
+        if wait is not None and n % 10 == 0:
+            wait()  # or calls would queue up that have not run
+    if wait is not None:
+        wait()
+        passed = time.perf_counter() - start
     return passed / n
+
+
+def _gpu_name() -> str:
+    import torch
+
+    from speechprompt.compute import resolve_device
+
+    resolve_device("cuda")
+    return torch.cuda.get_device_name()
 
 
 def _cpu_info() -> dict[str, str]:

@@ -22,7 +22,9 @@ __all__ = ["measure"]
 _UTTERANCES = {"ks": 512, "asr": 32}
 
 
-def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) -> dict[str, Any]:
+def measure(
+    case: Case, effort: Effort, lm_path: str, units_file: str | None, device: str = "cpu"
+) -> dict[str, Any]:
     """Time one case.
 
     Returns:
@@ -31,7 +33,7 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
         per second.
     """
     workload = make_workload(case.lengths, _UTTERANCES[case.lengths], units_file)
-    contender = _contender(case, effort, lm_path, workload)
+    contender = _contender(case, effort, lm_path, workload, device)
     training = case.phase == "train"
     make = contender.training_batches if training else contender.inference_batches
     batches = make(workload, case.batch)
@@ -53,7 +55,7 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
         **asdict(case),
         "utterances_per_second": sum(map(len, timing.used)) / timing.total,
         **timing.summary(),
-        "peak_bytes": peak_memory(),
+        "peak_bytes": peak_memory(device),
     }
     if case.contender == OURS:
         needed = [
@@ -66,11 +68,13 @@ def measure(case: Case, effort: Effort, lm_path: str, units_file: str | None) ->
     return result
 
 
-def _contender(case: Case, effort: Effort, lm_path: str, workload: Workload) -> Contender:
+def _contender(
+    case: Case, effort: Effort, lm_path: str, workload: Workload, device: str
+) -> Contender:
     if case.contender == OURS:
         from benchmarks.ours import Ours
 
-        return Ours(lm_path, workload, case.precision)
+        return Ours(lm_path, workload, case.precision, device)
     if case.contender == PUBLISHED:
         from benchmarks.published import Published
 
@@ -87,16 +91,17 @@ def _first(batch: Examples, n: int) -> Examples:
 def main(job: dict[str, Any]) -> None:
     """Run a job: ``peak`` (a precision) or ``case`` with what it is measured on."""
     set_compute_threads(job["threads"])
+    device = job["device"]
     if "peak" in job:
-        result = matrix_peak(job["peak"], job["seconds"], laid_out=job["laid_out"])
+        result = matrix_peak(job["peak"], job["seconds"], laid_out=job["laid_out"], device=device)
     else:
         case, effort = Case(**job["case"]), Effort(**job["effort"])
         if case.phase == ENCODE:
             from benchmarks.encoding import measure_encoding
 
-            result = measure_encoding(case, effort, job["model_path"], job["audio_folder"])
+            result = measure_encoding(case, effort, job["model_path"], job["audio_folder"], device)
         else:
-            result = measure(case, effort, job["model_path"], job["units_file"])
+            result = measure(case, effort, job["model_path"], job["units_file"], device)
     print(json.dumps(result))
 
 

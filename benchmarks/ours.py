@@ -16,6 +16,7 @@ from benchmarks.operations import (
     forward_operations,
     training_operations,
 )
+from speechprompt.compute import make_deterministic
 from speechprompt.decode import predict
 from speechprompt.lm import load_lm
 from speechprompt.lm.packing import micro_batches
@@ -38,11 +39,15 @@ class Ours:
         lm_path: unit LM file.
         workload: fixes labels and prompt length.
         precision: fp32 or bf16.
+        device: cpu or cuda.
     """
 
-    def __init__(self, lm_path: str | Path, workload: Workload, precision: str) -> None:
-        dtype = resolve_precision(precision)
-        lm = load_lm(lm_path, dtype=dtype)
+    def __init__(
+        self, lm_path: str | Path, workload: Workload, precision: str, device: str = "cpu"
+    ) -> None:
+        make_deterministic(device)
+        dtype = resolve_precision(precision, device)
+        lm = load_lm(lm_path, dtype=dtype, device=device)
         prompt = Prompt(
             lm.model.config,
             length=workload.prompt_length,

@@ -61,9 +61,10 @@ def compare(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> list[Ro
 def markdown(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> str:
     """The report as Markdown that reads as plain text too."""
     flags = ", ".join(machine["bf16_flags"]) or "none"
+    gpu = f"{machine['gpu']}; " if machine.get("gpu") else ""
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores ({machine['threads']} used), "
+        f"{gpu}{machine['processor']}, {machine['cores']} cores ({machine['threads']} used), "
         f"{machine['memory_gb']} GB, bf16 instructions: {flags}; Python {machine['python']}, "
         f"{versions}.",
         "",
@@ -119,12 +120,16 @@ def _ratio(row: Row, rows: Sequence[Row], contender: str, precision: str) -> flo
 
 def _levels(row: Row, machine: Row) -> list[Row]:
     """The levels that an encoder or the 151M model is held to: what, and whether it holds."""
-    levels = []
+    levels: list[Row] = []
 
     def ask(text: str, value: float | None, least: float, asked: bool = True) -> None:
         if value is not None:
             levels.append({"level": text, "holds": value >= least, "asked": asked})
 
+    if machine.get("gpu"):
+        if row["precision"] == "bf16" and row["phase"] != "infer" and row["model"] != "nano":
+            ask(">= 40 % of peak", row["share_of_peak"], 0.4)
+        return levels
     if row["phase"] == ENCODE:
         if row["precision"] == "bf16":
             ask(">= 3x (a)", row["over_published"], 3, has_bf16_matrix_units(machine))

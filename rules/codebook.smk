@@ -13,8 +13,8 @@ rule fit_codebook:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory(2000, 10),
+        runtime=minutes(240),
     params:
         n_units=codebook_units,
         seed=CONFIG.seed,

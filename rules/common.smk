@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -30,15 +29,6 @@ except ConfigError as error:
 
 THREADS = CONFIG.compute_threads
 LM_THREADS = CONFIG.lm_threads or THREADS
-
-# What runs a job but changes no result goes by the environment, not by params, so that another
-# machine re-runs nothing. Last on the path: where no environment is activated, the command line
-# of the package is found beside Snakemake.
-shell.prefix(
-    f"export SPEECHPROMPT_COMPUTE_THREADS={CONFIG.compute_threads}"
-    f" SPEECHPROMPT_LM_THREADS={LM_THREADS} SPEECHPROMPT_DEVICE={CONFIG.device}"
-    f' PATH="$PATH:{Path(sys.executable).parent}"; '
-)
 
 UNITS = "results/units/{codebook}/{corpus}/{split}"
 FEATURES = "results/features/{encoder}/{corpus}/{split}"

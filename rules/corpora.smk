@@ -17,8 +17,9 @@ rule synthesise_corpus:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=1000 + 500 * THREADS,
-        runtime=120,
+        mem_mb=memory(1000 + 500 * THREADS),
+        runtime=minutes(120),
+        disk_mb=synthesis_disk,
     params:
         options=corpus_options,
         seed=CONFIG.seed,
@@ -43,8 +44,8 @@ rule prepare_synthetic:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(1000, 20),
+        runtime=minutes(60),
     params:
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
@@ -69,8 +70,8 @@ rule prepare_csv:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=memory(1000, 20),
+        runtime=minutes(240),
     params:
         options=corpus_options,
         seed=CONFIG.seed,
@@ -95,8 +96,9 @@ rule download_corpus:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=1440,
+        mem_mb=memory(1000),
+        runtime=minutes(1440),
+        disk_mb=download_disk,
     params:
         source=download_options,
         code=digest("corpora.collect"),
@@ -119,8 +121,8 @@ rule prepare_corpus:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=memory(2000),
+        runtime=minutes(240),
     params:
         verb=prepare_verb,
         root=corpus_root,

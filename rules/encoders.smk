@@ -14,8 +14,9 @@ rule pretrain_encoder:
         "../envs/speechprompt.yaml"
     threads: LM_THREADS
     resources:
-        mem_mb=8000,
-        runtime=2880,
+        mem_mb=memory(8000 + GPU_HOST_MB),
+        runtime=minutes(2880),
+        gpu=GPU,
     params:
         roots=pretraining_roots,
         options=pretraining_options,

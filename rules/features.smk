@@ -12,8 +12,10 @@ rule extract_features:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=encoding_memory,
+        runtime=minutes(240),
+        disk_mb=encoding_disk,
+        gpu=encoding_gpu,
     params:
         root=corpus_root,
         encoder=encoder_settings,
@@ -37,8 +39,8 @@ rule sample_frames:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(1000, 0.2),
+        runtime=minutes(60),
     params:
         n_frames=sample_size,
         seed=CONFIG.seed,

@@ -14,8 +14,9 @@ rule pretrain_unit_lm:
         "../envs/speechprompt.yaml"
     threads: LM_THREADS
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=lm_memory,
+        runtime=minutes(1440),
+        gpu=GPU,
     params:
         options=lm_options,
         seed=CONFIG.seed,

@@ -12,8 +12,9 @@ rule download_model:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=720,
+        mem_mb=memory(1000),
+        runtime=minutes(720),
+        disk_mb=4000,
     params:
         root=model_root,
         code=digest("download"),
@@ -36,8 +37,8 @@ rule import_encoder:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(1500, 5),
+        runtime=minutes(60),
     params:
         verb=import_encoder_verb,
         options=import_options("encoders"),
@@ -63,8 +64,8 @@ rule import_codebook:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(1500, 5),
+        runtime=minutes(30),
     params:
         encoder=codebook_encoder_settings,
         options=import_options("codebooks"),
@@ -90,8 +91,8 @@ rule import_unit_lm:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(1500, 5),
+        runtime=minutes(60),
     params:
         options=import_options("lm"),
         code=digest("importing.unit_lm"),
@@ -113,8 +114,8 @@ rule copy_shipped:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(500),
+        runtime=minutes(10),
     params:
         sums=json.dumps(SHIPPED),
         code=digest("shipped"),
@@ -138,8 +139,8 @@ rule take_codebook:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory(1500, 3),
+        runtime=minutes(10),
     params:
         encoder=codebook_encoder_settings,
         code=digest("codebook"),
@@ -164,8 +165,8 @@ rule take_unit_lm:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory(1500, 3),
+        runtime=minutes(10),
     params:
         code=digest("lm.artefact"),
     shell:

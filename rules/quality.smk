@@ -14,8 +14,8 @@ rule align_phones:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=1000 + 500 * THREADS,
-        runtime=120,
+        mem_mb=memory(1000 + 500 * THREADS),
+        runtime=minutes(120),
     params:
         options=corpus_options,
         seed=CONFIG.seed,
@@ -40,8 +40,8 @@ rule measure_units:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(1500, 10),
+        runtime=minutes(60),
     params:
         encoder=codebook_encoder,
         code=digest("unit_quality"),
@@ -73,8 +73,8 @@ rule compare_quality:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         code=digest("quality_table", "report"),
     shell:

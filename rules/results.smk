@@ -16,8 +16,8 @@ rule plot_curve:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         title="{task}, {method}, seed {seed}",
         code=digest("report"),
@@ -88,8 +88,8 @@ rule plot_confusion:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         code=digest("report"),
     shell:
@@ -118,8 +118,8 @@ rule plot_error_by_length:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000, 20),
+        runtime=minutes(30),
     params:
         code=digest("lengths", "report"),
     shell:
@@ -142,8 +142,8 @@ rule summarise_seeds:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(1500, 20),
+        runtime=minutes(30),
     params:
         folders=seed_folders,
         code=digest("evaluate"),
@@ -169,8 +169,8 @@ rule publish_classification:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(600, 3),
+        runtime=minutes(30),
     params:
         folder=published_folder,
         code=digest("evaluate"),
@@ -216,8 +216,8 @@ rule write_table:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000, 20),
+        runtime=minutes(30),
     params:
         published=published_results(),
         code=digest("table"),

@@ -12,8 +12,9 @@ rule train_prompt:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=6000,
-        runtime=1440,
+        mem_mb=training_memory,
+        runtime=minutes(1440),
+        gpu=GPU,
     params:
         options=task_options,
         code=digest("train", "tasks.labels"),
@@ -39,8 +40,8 @@ rule fit_floor:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=memory(2000),
+        runtime=minutes(120),
     params:
         type=task_type,
         labels=task_labels,
@@ -68,8 +69,8 @@ rule score_constant:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         type=task_type,
         labels=task_labels,
@@ -97,8 +98,9 @@ rule score_prompt:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(2000 + GPU_HOST_MB, 4),
+        runtime=minutes(240),
+        gpu=GPU,
     params:
         decoding=decoding_options,
         code=digest("decode", "evaluate", "tasks.labels"),

@@ -15,8 +15,8 @@ rule quantize_units:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(1000, 0.1),
+        runtime=minutes(60),
     params:
         deduplicate=deduplicate,
         code=digest("units"),
@@ -41,8 +41,8 @@ rule prepare_units:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(1500, 40),
+        runtime=minutes(60),
     params:
         options=corpus_options,
         code=digest("ready_units"),
@@ -65,8 +65,8 @@ rule gather_units:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(600, 3),
+        runtime=minutes(30),
     params:
         manifest=manifest_option,
         code=digest("units"),

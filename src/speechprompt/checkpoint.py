@@ -90,7 +90,7 @@ class Checkpoint:
                     self.best[name].copy_(tensor)
                 else:
                     key = group.removeprefix("adam.")
-                    moved = tensor if key == "step" else tensor.to(parameter.device)
-                    self.optimiser.state[parameter][key] = moved
+                    # The count of steps too: a fused optimiser reads it where the rest is.
+                    self.optimiser.state[parameter][key] = tensor.to(parameter.device)
         log(f"{self.path}: training goes on from here")
         return metadata["state"]

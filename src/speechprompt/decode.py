@@ -183,12 +183,14 @@ def _beam(
     n, end = len(hidden), len(task.label_ids)
     ids = torch.from_numpy(task.label_ids).to(device)
     fixed = task.allowed is not None
-    utterance = torch.arange(n, device=device)  # of every live hypothesis, sorted
+    # Hypotheses are sorted out on the processor: a GPU would be waited for at each of them.
+    utterance = torch.arange(n)  # of every live hypothesis, sorted
     prefixes: list[list[int]] = [[] for _ in range(n)]
-    scores = torch.zeros(n, dtype=torch.float64, device=device)
+    scores = torch.zeros(n, dtype=torch.float64)
     finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(n)]
     for step in range(max(steps)):
-        table = scores[:, None] + task.answer_scores(hidden, torch.full_like(utterance, step))
+        position = torch.full((len(hidden),), step, device=device)
+        table = scores[:, None] + task.answer_scores(hidden, position).cpu()
         parents, chosen, kept = [], [], []
         for i in utterance.unique().tolist():
             rows = (utterance == i).nonzero()[:, 0]
@@ -216,10 +218,10 @@ def _beam(
         if not rows:
             break
         index = torch.tensor([parents[r] for r in rows], device=device)
-        before, utterance = utterance, torch.tensor([kept[r][0] for r in rows], device=device)
+        before, utterance = utterance, torch.tensor([kept[r][0] for r in rows])
         same = torch.equal(before, utterance)
         cache = cache.exchange(index) if same else cache.select(index)
-        scores = torch.tensor([kept[r][1] for r in rows], dtype=torch.float64, device=device)
+        scores = torch.tensor([kept[r][1] for r in rows], dtype=torch.float64)
         prefixes = [kept[r][2] for r in rows]
         hidden = task.model.step(ids[[chosen[r] for r in rows]], cache)
     best = [max(of_one, key=lambda found: found[0]) for of_one in finished]

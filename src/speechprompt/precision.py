@@ -24,7 +24,7 @@ def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
         raise ConfigError(f"precision: expected one of {get_args(Precision)}, found {precision!r}")
     if precision == "auto":
         if device == "cuda":
-            fast = torch.cuda.is_bf16_supported()
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             capability = torch.backends.cpu.get_cpu_capability()
             fast = capability.startswith("AVX512") and _has_bf16_flag()

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechprompt.compute import to_device
 from speechprompt.errors import ArtefactError
 from speechprompt.files import read_tensors, write_tensors
 from speechprompt.lm.artefact import LoadedLM, load_lm
@@ -155,12 +156,13 @@ class TaskModel:
         target = np.full((len(units), packed.wanted_slot.shape[1]), -1)
         for i, row in enumerate(labels):
             target[i, : len(row)] = row
-        target = torch.from_numpy(target).to(self.device)[line, position]  # label or -1: the end
+        # Label, or -1 for the end.
+        target = to_device(torch.from_numpy(target), self.device)[line, position]
         label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
         if self.verbalizer.kind == "learnable":
             total = F.cross_entropy(label_scores, target, reduction="sum")
         else:
-            ids = torch.from_numpy(np.append(self.label_ids, END)).to(self.device)[target]
+            ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
             total = F.cross_entropy(scores, ids, reduction="sum")
         best = self._allowed_scores(label_scores, scores[:, END], position).argmax(1)
         wrong = best != target % (label_scores.shape[1] + 1)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from speechprompt.compute import resolve_device, set_compute_threads
+from speechprompt.compute import make_deterministic, resolve_device, set_compute_threads
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.files import write_parquet
 from speechprompt.fitting import Sums, curve_table, digest, fit
@@ -148,6 +148,7 @@ def train_prompt(
     }
     set_compute_threads(compute_threads)
     device = resolve_device(device)
+    make_deterministic(device)
     dtype = resolve_precision(precision, device)
     if method not in get_args(Method):
         raise ConfigError(f"method: expected one of {get_args(Method)}, found {method!r}")

@@ -105,6 +105,11 @@ def validate_corpus(a: argparse.Namespace) -> None:
     report(validate(a.manifests, a.root))
 
 
+def _has_network(a: argparse.Namespace) -> bool:
+    """Whether the encoder is a neural network; the others are not worth an accelerator."""
+    return "weights" in a.encoder
+
+
 def _shard(text: str) -> tuple[int, int]:
     shard, _, n_shards = text.partition("/")
     if not (shard.isdigit() and n_shards.isdigit() and int(shard) < int(n_shards)):
@@ -131,7 +136,7 @@ def _shard(text: str) -> tuple[int, int]:
             "help": "which part of how many, from 0 (default: 0/1)",
         },
     },
-    compute=True,
+    compute=_has_network,
 )
 def extract_features(a: argparse.Namespace) -> None:
     """Encode one shard of a manifest."""

@@ -101,6 +101,7 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     from speechprompt.decode import predict
     from speechprompt.evaluate import describe, prompt_hashes, write_metrics, write_predictions
     from speechprompt.files import read_json, read_tensor_metadata
+    from speechprompt.precision import resolve_precision
     from speechprompt.task_model import load_task_model
     from speechprompt.tasks.labels import read_examples, restore_labels
 
@@ -108,12 +109,14 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     labels = restore_labels(described["answers"])
     # One, or the unit LM refuses those that are not its own.
     codebooks = {read_json(path)["codebook_sha256"] for path in a.scored}
+    settings = decoding.model_dump()
+    dtype = resolve_precision(settings.pop("precision"), a.device)
     for codebook in codebooks:
-        task = load_task_model(a.prompt, a.unit_lm, codebook, device=a.device)
+        task = load_task_model(a.prompt, a.unit_lm, codebook, dtype, a.device)
     splits = {}
     for path in a.scored:
         examples = read_examples(path, labels, encode=False)
-        answers = predict(task, examples.units, utt_ids=examples.utt_ids, **decoding.model_dump())
+        answers = predict(task, examples.units, utt_ids=examples.utt_ids, **settings)
         rows = _rows(examples, [labels.decode(row) for row in answers.labels], answers.scores)
         if labels.allowed is not None and task.verbalizer.kind != "learnable":
             # A learnable verbalizer's labels are no units, so nothing can be decoded freely.

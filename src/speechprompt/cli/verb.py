@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from speechprompt.machine import SLOTS, claim_gpu
 from speechprompt.options import add_options, block_from_options
 
-__all__ = ["VERBS", "Verb", "boolean", "verb"]
+__all__ = ["VERBS", "Verb", "boolean", "take_device", "verb"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def verb(
     block: type[BaseModel] | None = None,
     seed: bool = False,
     threads: bool = False,
-    compute: bool = False,
+    compute: bool | Callable[[argparse.Namespace], bool] = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Declare a verb; its name and help come from the function.
 
@@ -50,7 +51,8 @@ def verb(
         block: configuration block whose fields become options.
         seed: whether there is a ``--seed``.
         threads: whether there is a ``--compute-threads``.
-        compute: whether there are ``--compute-threads`` and ``--device``.
+        compute: whether there are ``--compute-threads`` and ``--device``; a function says of the
+            options whether an accelerator is of use, and without one it is the processor.
     """
 
     def configure(parser: argparse.ArgumentParser) -> None:
@@ -81,10 +83,11 @@ def verb(
     def declare(function: Callable[..., None]) -> Callable[..., None]:
         def run(arguments: argparse.Namespace) -> None:
             if compute:
-                from speechprompt.compute import resolve_device, set_compute_threads
+                from speechprompt.compute import set_compute_threads
 
                 set_compute_threads(arguments.compute_threads)
-                arguments.device = resolve_device(arguments.device)
+                useful = compute is True or compute(arguments)
+                arguments.device = take_device(arguments.device) if useful else "cpu"
             if block is None:
                 function(arguments)
             else:
@@ -95,6 +98,20 @@ def verb(
         return function
 
     return declare
+
+
+def take_device(name: str) -> str:
+    """``cpu`` or ``cuda``; of the GPUs that a local run shares out, this process gets one.
+
+    Raises:
+        ConfigError: ``cuda`` is asked for on a machine without one.
+    """
+    from speechprompt.compute import resolve_device
+
+    slots = os.environ.get(SLOTS)
+    if name == "cuda" and slots:
+        os.environ["CUDA_VISIBLE_DEVICES"] = claim_gpu(slots.split(","))
+    return resolve_device(name)
 
 
 def add_compute_threads(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,10 @@ class Config(Block):
 
     seed: Seed = Field(1, description="fixes corpora, samples, codebooks and unit LMs")
     seeds: list[Seed] = Field([1], min_length=1, description="prompt trainings, one per seed")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if any")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes this machine's GPUs if any, and is cpu on a cluster"
+    )
+    jobs_per_gpu: Count = Field(1, description="jobs that share one GPU in local runs")
     compute_threads: Count = Field(2, description="threads of one job's numeric libraries")
     lm_threads: Count | None = Field(
         None,

@@ -93,6 +93,7 @@ class DecodingSettings(Block):
     length_penalty: NotNegative = Field(
         1.0, description="beams are ranked by log-probability over length to this power"
     )
+    precision: Precision = Field("fp32", description="of the LM; scores are fp32")
 
 
 class Task(Block):

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechprompt.audio import SAMPLE_RATE
+from speechprompt.compute import to_device
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
@@ -199,7 +200,7 @@ class CpcEncoder(Encoder):
     def _convolve(self, waveforms: Sequence[Tensor]) -> Tensor:
         """Convolve pieces of audio, each as if it were alone: ``[B, F, C]``."""
         lengths = [len(waveform) for waveform in waveforms]
-        x = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True).to(self.device)
+        x = to_device(nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True), self.device)
         x = x[:, None, None]  # (B, 1, 1, T)
         for convolution, (kernel, stride, padding) in zip(
             self.convolutions, CONVOLUTIONS, strict=True

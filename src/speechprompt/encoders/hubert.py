@@ -21,6 +21,7 @@ from torch.nn.utils.parametrize import remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from speechprompt.audio import SAMPLE_RATE
+from speechprompt.compute import to_device
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
@@ -98,7 +99,7 @@ class HubertEncoder(Encoder):
         if self.normalize_waveform:
             waveform = nn.functional.layer_norm(waveform, waveform.shape)
         missing = max(0, self.window - len(waveform))
-        return nn.functional.pad(waveform, (0, missing)).to(self.device)
+        return to_device(nn.functional.pad(waveform, (0, missing)), self.device)
 
 
 def save_hubert(

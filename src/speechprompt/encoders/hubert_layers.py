@@ -31,6 +31,9 @@ PIECE_STEP = 7
 # Rows that a product computes at once; those of a batch are filled up to a multiple of the step.
 BLOCK_ROWS = 512
 BLOCK_STEP = 32
+# An accelerator has no such caches, but takes a while to start: as much as memory allows.
+ACCELERATED_FRAMES = 3136
+ACCELERATED_ROWS = 16_384
 # Stretches of 256 frames that the positional convolution transforms at once.
 STRETCHES = 32
 
@@ -57,7 +60,8 @@ class HubertLayers:
         lengths = [self.front_end.n_frames(len(waveform)) for waveform in waveforms]
         pieces = [piece for waveform in waveforms for piece in self.front_end(waveform)]
         filling = pieces[0].new_zeros(-sum(lengths) % BLOCK_STEP, pieces[0].shape[1])
-        blocks = torch.cat([*pieces, filling]).split(BLOCK_ROWS)
+        blocks = torch.cat([*pieces, filling])
+        blocks = blocks.split(_block_rows(blocks))
         x = torch.cat([self.project(self.feature_norm(block.float())) for block in blocks]).float()
         x = self.norm(x + self.position(x, lengths))
         for layer in self.layers:
@@ -91,8 +95,10 @@ class ConvolutionalFrontEnd:
         """Features of a waveform ``[n_samples]``, in pieces ``[frames, C]``."""
         n_frames = self.n_frames(len(waveform))
         first = self.first.over(waveform)
-        for start in range(0, n_frames, PIECE_FRAMES):
-            n = min(PIECE_FRAMES, n_frames - start)
+        on_cpu = waveform.device.type == "cpu"
+        longest = PIECE_FRAMES if on_cpu else ACCELERATED_FRAMES
+        for start in range(0, n_frames, longest):
+            n = min(longest, n_frames - start)
             n_filled = -(-n // PIECE_STEP) * PIECE_STEP
             size = (n_filled - 1) * self.shift + self.window
             piece = waveform[start * self.shift :][:size]
@@ -224,10 +230,11 @@ class TransformerLayer:
 
     def __call__(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
         """Rows (N, D) of utterances of so many frames each to rows of the same kind."""
-        blocks = x.split(BLOCK_ROWS)
+        rows = _block_rows(x)
+        blocks = x.split(rows)
         inputs = (self.norm(block) if self.norm_first else block for block in blocks)
         mixed = self._attend(torch.cat([self.project(block) for block in inputs]), lengths)
-        pairs = zip(blocks, mixed.split(BLOCK_ROWS), strict=True)
+        pairs = zip(blocks, mixed.split(rows), strict=True)
         return torch.cat([self._finish(block, attended) for block, attended in pairs])
 
     def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -250,6 +257,10 @@ class TransformerLayer:
             attended = F.scaled_dot_product_attention(*parts)  # (n, heads, length, D / heads)
             mixed[rows] = attended.transpose(1, 2).reshape(n * length, -1)
         return mixed
+
+
+def _block_rows(x: Tensor) -> int:
+    return BLOCK_ROWS if x.device.type == "cpu" else ACCELERATED_ROWS
 
 
 def _product(linear: nn.Linear, dtype: torch.dtype, *, gelu: bool = False) -> Product:

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechprompt.compute import to_device
+
 __all__ = ["Gather", "Memory", "Pack", "micro_batches", "pack"]
 
 
@@ -129,7 +131,7 @@ class Pack:
 
 def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+        return to_device(value.to(dtype) if value.is_floating_point() else value, device)
     parts = (_moved(getattr(value, field.name), device, dtype) for field in fields(value))
     return type(value)(*parts)
 

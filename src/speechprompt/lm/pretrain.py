@@ -18,7 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from speechprompt.compute import resolve_device, set_compute_threads
+from speechprompt.compute import (
+    make_deterministic,
+    resolve_device,
+    set_compute_threads,
+    to_device,
+)
 from speechprompt.corpora.manifest import share_of
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.files import read_json, write_parquet
@@ -106,6 +111,7 @@ def pretrain_unit_lm(
     settings = {n: value for n, value in locals().items() if n not in _NO_INFLUENCE}
     set_compute_threads(compute_threads)
     device = resolve_device(device)
+    make_deterministic(device)
     dtype = resolve_precision(precision, device)
     names, sentences, about = read_sentences(index_paths)
     symbols = Dictionary(range(about["n_units"]) if dictionary is None else dictionary)
@@ -229,7 +235,7 @@ def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> tor
     target = torch.from_numpy(np.concatenate([sequence[1:] for sequence in sequences]))
     # Not scores[rows]: with several threads its backward adds up in no fixed order.
     chosen = scores.index_select(0, rows)
-    return F.cross_entropy(chosen, target.to(scores.device), reduction="sum")
+    return F.cross_entropy(chosen, to_device(target, scores.device), reduction="sum")
 
 
 def _sums(

@@ -15,7 +15,12 @@ import numpy as np
 import torch
 
 from speechprompt.audio import SAMPLE_RATE, read_audio
-from speechprompt.compute import resolve_device, set_compute_threads
+from speechprompt.compute import (
+    make_deterministic,
+    resolve_device,
+    set_compute_threads,
+    to_device,
+)
 from speechprompt.corpora.manifest import share_of
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
@@ -135,6 +140,7 @@ def pretrain_hubert(
     settings = {n: value for n, value in locals().items() if n not in _NO_INFLUENCE}
     set_compute_threads(compute_threads)
     device = resolve_device(device)
+    make_deterministic(device)
     dtype = resolve_precision(precision, device)
     names, utterances, about = _read_targets(targets, 2 * mask_length)
     held_out = np.array([share_of(name) < valid_share for name in names], bool)
@@ -181,7 +187,7 @@ def pretrain_hubert(
         if disturbed:
             waveforms, speed = augment(waveforms, generator)
             wanted = _play(wanted, waveforms.shape[1], speed)
-        tensors = (torch.from_numpy(array).to(device) for array in (waveforms, wanted))
+        tensors = (to_device(torch.from_numpy(array), device) for array in (waveforms, wanted))
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             loss, weight, masked, right = masked_prediction(model, *tensors, unmasked)
         if torch.is_grad_enabled():

@@ -1,0 +1,103 @@
+"""A device that is none: real tensors that must not be mixed with those of the processor.
+
+A GPU refuses operations between its tensors and the processor's, and hands none of its memory to
+numpy. So does ``elsewhere``: what is moved to torch's device ``meta`` while it is on keeps its
+numbers, and computes as the processor does.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+DEVICE = "meta"
+_ATEN = torch.ops.aten
+# As on a GPU: an index may be the processor's.
+_INDEXING = {_ATEN.index.Tensor, _ATEN.index_put_.default, _ATEN.index_put.default}
+_INDEXING |= {_ATEN._index_put_impl_.default}
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor on the other device; ``held`` has its numbers."""
+
+    @staticmethod
+    def __new__(cls, held):
+        wrapper = torch.Tensor._make_wrapper_subclass(
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=DEVICE,
+        )
+        wrapper.held = held
+        return wrapper
+
+    def __repr__(self, **_):
+        return f"Elsewhere({self.held!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), settings=None):
+        return compute(function, arguments, settings or {})
+
+
+class _Factories(TorchDispatchMode):
+    """Catches what is made on the device or moved to it."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        return compute(function, arguments, settings or {})
+
+
+class _Lists(TorchFunctionMode):
+    """Python's numbers would be lost on the way to ``meta``: they go by the processor."""
+
+    def __torch_function__(self, function, types, arguments=(), settings=None):
+        settings = dict(settings or {})
+        if function is torch.tensor and "device" in settings:
+            return torch.tensor(*arguments, **settings | {"device": "cpu"}).to(settings["device"])
+        if function is torch.Tensor.__getitem__ and isinstance(arguments[0], Elsewhere):
+            key = tree_map(_number_list, arguments[1], is_leaf=lambda k: isinstance(k, list))
+            arguments = (arguments[0], key)
+        if function is torch.Tensor.tolist and isinstance(arguments[0], Elsewhere):
+            return arguments[0].held.tolist()
+        return function(*arguments, **settings)
+
+
+def _number_list(key):
+    return torch.tensor(key) if isinstance(key, list) else key
+
+
+@contextmanager
+def elsewhere():
+    """The device is there for so long."""
+    with _Factories(), _Lists():
+        yield DEVICE
+
+
+def compute(function, arguments, settings):
+    """Run an operation on what the tensors hold, if they are all on one device."""
+    tensors = [t for t in tree_flatten((arguments, settings))[0] if isinstance(t, torch.Tensor)]
+    there = [t for t in tensors if isinstance(t, Elsewhere)]
+    assert all(isinstance(t, Elsewhere) or t.device.type != DEVICE for t in tensors), function
+    here = [t for t in tensors if not isinstance(t, Elsewhere) and t.dim()]
+    asked = settings.get("device")
+    moves = asked is not None or function in (_ATEN.copy_.default,)
+    if there and here and not moves:
+        indexed = function in _INDEXING and isinstance(arguments[0], Elsewhere)
+        assert indexed, f"{function}: tensors on two devices, of shapes {[t.shape for t in here]}"
+    if asked is not None:
+        settings = settings | {"device": "cpu"}
+    held = tree_map(lambda t: t.held if isinstance(t, Elsewhere) else t, (arguments, settings))
+    result = function(*held[0], **held[1])
+    on_device = bool(there) if asked is None else torch.device(asked).type == DEVICE
+    if function is _ATEN.copy_.default:
+        return arguments[0]
+    if function._schema.is_mutable and isinstance(result, torch.Tensor):
+        return arguments[0] if function.__name__.split(".")[0].endswith("_") else result
+    if not on_device:
+        return result
+    return tree_map(lambda t: Elsewhere(t) if isinstance(t, torch.Tensor) else t, result)

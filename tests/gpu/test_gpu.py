@@ -1,0 +1,214 @@
+"""On a GPU: the same units, losses, gradients and answers as on the processor, and how fast.
+
+Skipped where there is none. Figures are printed, not asserted: ``pytest -s tests/gpu``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import MiniBatchKMeans
+
+from heart import CODEBOOK, examples, learnable_examples, random_lm, random_units, write_lm
+from speechprompt import fitting
+from speechprompt.compute import make_deterministic, resolve_device
+from speechprompt.decode import predict
+from speechprompt.encoders import load_encoder
+from speechprompt.lm import Dictionary, LoadedLM
+from speechprompt.precision import resolve_precision
+from speechprompt.prompt import Prompt
+from speechprompt.task_model import TaskModel
+from speechprompt.tasks.verbalizer import Verbalizer
+from speechprompt.train import train_prompt
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks.encoders import HUBERT_BASE, write_hubert
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use"),
+]
+
+TWO = [[0, 1, 2], [3, 4]]
+ONE = [[0, 1, 2, 3, 4]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_fixed_order():
+    make_deterministic("cuda")
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
+    model = random_lm(scale=1.5).freeze(dtype).to(device)
+    prompt = None
+    if mode is not None:
+        generator = torch.Generator().manual_seed(1)
+        layers = [1] if mode in ("both", "infix") else None
+        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
+    else:
+        model.requires_grad_(True)
+    lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
+    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20)
+    return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "allowed"),
+    [
+        ("deep", "frequency", TWO),
+        ("deep", "learnable", ONE),
+        ("input", "frequency", None),
+        ("both", "frequency", TWO),
+        ("infix", "frequency", TWO),
+        (None, "frequency", TWO),
+    ],
+)
+def test_loss_and_gradients_are_the_processors(mode, kind, allowed):
+    batch = examples(24, [range(8)] * 3 if allowed is None else allowed)
+
+    def step(device):
+        task = task_model(device, mode, kind, allowed)
+        losses = task.losses(batch.units, batch.labels, task.prompt_tensors(5))
+        losses.total.backward()
+        named = task.named_parameters().items()
+        gradients = {name: p.grad.cpu() for name, p in named if p.grad is not None}
+        return losses.total.item(), losses.right.tolist(), gradients
+
+    loss, right, gradients = step("cpu")
+    loss_there, right_there, gradients_there = step("cuda")
+    assert loss_there == pytest.approx(loss, rel=1e-4)
+    assert right_there == right
+    for name, gradient in gradients.items():
+        error = (gradients_there[name] - gradient).norm() / gradient.norm()
+        assert error < 1e-3, name
+
+
+@pytest.mark.parametrize(
+    ("allowed", "settings"),
+    [
+        (TWO, {}),
+        (ONE, {}),
+        (TWO, {"free": True}),
+        (TWO, {"beam": 2}),
+        (None, {"max_length": 6}),
+        (None, {"max_length": 6, "beam": 3}),
+    ],
+)
+def test_answers_are_the_processors(allowed, settings):
+    units = random_units(40)
+    here, there = (
+        predict(task_model(d, allowed=allowed), units, **settings) for d in ("cpu", "cuda")
+    )
+    assert there.labels == here.labels
+    np.testing.assert_allclose(there.scores, here.scores, rtol=1e-3, atol=1e-3)
+    fast = predict(task_model("cuda", allowed=allowed, dtype=torch.bfloat16), units, **settings)
+    assert np.mean([a == b for a, b in zip(fast.labels, here.labels, strict=True)]) > 0.7
+
+
+def trained(folder, device, name="prompt", **settings):
+    path = folder / f"{name}.safetensors"
+    result = train_prompt(
+        *(learnable_examples(96), learnable_examples(24, seed=1)),
+        lm_path=folder / "lm.safetensors",
+        codebook_sha256=CODEBOOK,
+        n_labels=3,
+        allowed=[[0, 1, 2]],
+        label_names=["a", "b", "c"],
+        prompt_path=path,
+        device=device,
+        max_epochs=4,
+        **settings,
+    )
+    return result, path.read_bytes()
+
+
+@pytest.mark.parametrize("method", ["prompt", "finetune"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_training_gives_the_same_bytes_again(tmp_path, method, precision):
+    write_lm(tmp_path / "lm.safetensors")
+    settings = {"method": method, "precision": precision, "lr": 1e-3}
+    _, first = trained(tmp_path, "cuda", "first", **settings)
+    _, again = trained(tmp_path, "cuda", "again", **settings)
+    assert first == again
+
+
+def test_a_training_ends_like_the_processors(tmp_path):
+    write_lm(tmp_path / "lm.safetensors")
+    here, _ = trained(tmp_path, "cpu", "here", precision="fp32")
+    there, _ = trained(tmp_path, "cuda", "there", precision="fp32")
+    assert there.valid_loss == pytest.approx(here.valid_loss, rel=0.05)
+
+
+def test_a_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    """Cut off after some updates: state of the fused optimiser included, all is back on the GPU."""
+    write_lm(tmp_path / "lm.safetensors")
+    _, whole = trained(tmp_path, "cuda", "whole", precision="fp32")
+    step, steps = fitting._step, []
+
+    def stopping(*arguments):
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+        steps.append(1)
+        step(*arguments)
+
+    resumable = {"checkpoint_path": tmp_path / "state.safetensors", "checkpoint_seconds": 0.0}
+    monkeypatch.setattr(fitting, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, "cuda", "cut", precision="fp32", **resumable)
+    monkeypatch.setattr(fitting, "_step", step)
+    assert (tmp_path / "state.safetensors").exists()
+    _, resumed = trained(tmp_path, "cuda", "cut", precision="fp32", **resumable)
+    assert resumed == whole
+
+
+def test_units_are_the_processors(tmp_path):
+    """HuBERT base with random weights: as far as rounding goes, and in bf16 nearly so."""
+    path = tmp_path / "hubert.safetensors"
+    write_hubert(path, HUBERT_BASE)
+    generator = torch.Generator().manual_seed(1)
+    waveforms = [torch.randn(n, generator=generator) * 0.1 for n in (16_000, 16_000, 70_001, 400)]
+
+    def frames(device, precision="fp32"):
+        encoder = load_encoder("hubert", weights=path, layer=6, precision=precision, device=device)
+        return torch.cat(encoder.encode(waveforms)).numpy()
+
+    here, there, fast = frames("cpu"), frames("cuda"), frames("cuda", "bf16")
+    np.testing.assert_allclose(there, here, rtol=1e-2, atol=1e-2)
+    codebook = MiniBatchKMeans(20, n_init=3, random_state=1).fit(here)
+    units = codebook.predict(here)
+    assert (codebook.predict(there) == units).mean() > 0.995
+    assert (codebook.predict(fast) == units).mean() > 0.9
+
+
+def test_the_device_and_its_type():
+    assert resolve_device("auto") == "cuda"
+    fast = torch.cuda.get_device_capability() >= (8, 0)
+    assert resolve_precision("auto", "cuda") == (torch.bfloat16 if fast else torch.float32)
+
+
+def test_throughput(repository, tmp_path, capsys):
+    """Rates and their shares of the card's own matrix peak, as `python -m benchmarks` has them."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--device", "cuda", "--quick"),
+            *("--out", str(tmp_path)),
+        ],
+        cwd=repository,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "bench.json").read_text())["measurements"]
+    assert {"151M", "hubert-base"} <= {row["model"] for row in rows}
+    assert all(0 < row["share_of_peak"] < 1 for row in rows)
+    with capsys.disabled():
+        print("\n" + (tmp_path / "bench.md").read_text())
