@@ -245,8 +245,8 @@ rule plot_unit_statistics:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         title="{codebook}, {corpus}, train",
         code=digest("unit_statistics", "report"),
@@ -276,8 +276,8 @@ rule plot_codebook:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         title="codebook {codebook}",
         code=digest("report"),
@@ -305,8 +305,8 @@ rule write_overview:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         setup=shown_setup(),
         code=digest("overview"),

@@ -15,8 +15,9 @@ rule train_swept:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=6000,
-        runtime=1440,
+        mem_mb=training_memory,
+        runtime=minutes(1440),
+        gpu=GPU,
     params:
         task=sweep_task(),
         options=swept_options,
@@ -43,8 +44,9 @@ rule score_swept:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(2000 + GPU_HOST_MB, 4),
+        runtime=minutes(240),
+        gpu=GPU,
     params:
         task=sweep_task(),
         decoding=swept_decoding,
@@ -73,8 +75,8 @@ rule gather_sweep:
         "../envs/speechprompt.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         points=sweep_points(),
         title=sweep_task(),
