@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := src tests benchmarks
 
-.PHONY: help all test quality format reference nano bench clean FORCE
+.PHONY: help all test quality format reference cluster nano bench clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -37,6 +37,8 @@ format: $(VENV)/.dev ## Lay out code and rules
 reference: $(VENV)/.dev ## Write docs/configuration.md and the JSON schema
 	$(BIN)/speechprompt write-reference --page docs/configuration.md --schema docs/config.schema.json
 
+cluster: $(VENV)/.cluster ## Set up for Slurm and Kubernetes
+
 nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
 	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors
@@ -57,8 +59,12 @@ $(VENV)/.run: envs/speechprompt.txt pyproject.toml | $(BIN)/python
 	$(PIP) --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.run
-	$(PIP) -r envs/speechprompt.txt -r envs/dev.txt -r envs/fairseq.txt
+$(VENV)/.cluster: envs/cluster.txt $(VENV)/.run
+	$(PIP) -r envs/speechprompt.txt -r envs/cluster.txt
+	@touch $@
+
+$(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.cluster
+	$(PIP) -r envs/speechprompt.txt -r envs/cluster.txt -r envs/dev.txt -r envs/fairseq.txt
 	$(PIP) --no-deps fairseq==0.12.2
 	@touch $@
 

@@ -1,0 +1,202 @@
+"""configs/ci.yaml through the Slurm that tests/slurm/start.sh starts, jobs killed on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workflow import REPOSITORY, command, snakemake
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+TARGET = "results/ks/acc.txt"
+PROFILE = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")]
+# A small cluster with nothing else to do: jobs are looked at sooner.
+HASTE = ["--slurm-init-seconds-before-status-checks", "3", "--cores", "4", "--latency-wait", "15"]
+# The unit LM's training takes more than the first attempt asks for, and less than the second.
+# The node has a GPU in name only: the floor's request for one is to be seen.
+REQUESTS = ["--set-resources", "pretrain_unit_lm:mem_mb=350*attempt**3", "fit_floor:gpu=1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """The tests' own Slurm, never one that belongs to somebody."""
+    absent = os.environ.get("SPEECHPROMPT_NO_SLURM") or "sudo tests/slurm/start.sh starts one"
+    if not shutil.which("scontrol"):
+        pytest.skip(f"no Slurm on this machine: {absent}")
+    shown = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    if "ClusterName             = speechprompt-test" not in shown.stdout:
+        pytest.skip(f"the tests' Slurm is not running: {absent}")
+
+
+def shard(number):
+    """The features that one job of the train split writes."""
+    return f"results/features/mfcc/keywords/train/part-{number:05d}-of-00002.parquet"
+
+
+def worker_of(directory, output):
+    """The process that computes an output right now, on this one node; None before it does."""
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if "extract-features" in line and output in line:
+            try:
+                if process.cwd() == str(directory):
+                    return process
+            except psutil.Error:
+                continue
+    return None
+
+
+def slurm_jobs(run):
+    """Slurm's own records of the jobs of a run, by field."""
+    (name,) = set(re.findall(r"SLURM run ID: (\S+)", run))
+    shown = subprocess.run(["scontrol", "show", "job", "-o"], capture_output=True, text=True)
+    records = [
+        dict(field.split("=", 1) for field in line.split() if "=" in field)
+        for line in shown.stdout.splitlines()
+    ]
+    return [record for record in records if record.get("JobName") == name]
+
+
+def submissions(run):
+    """How often each job was handed to Slurm, by the folder of its log: rule and wildcards."""
+    logs = re.findall(r"submitted with SLURM jobid \d+ \(log: \S*/slurm_logs/(\S+)/\d+\.log\)", run)
+    return Counter(logs)
+
+
+def hashes(directory):
+    found = {}
+    for pattern in (
+        "results/manifests/**/*.parquet",
+        "results/codebooks/*.safetensors",
+        "results/units/**/*",
+        "results/lm/*/model.safetensors",
+        "results/ks/*.*",
+    ):
+        for path in sorted(Path(directory).glob(pattern)):
+            if path.is_file():
+                content = path.read_bytes()
+                found[str(path.relative_to(directory))] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+class Killer:
+    """Ends the jobs of two shards while they compute, and looks at what that leaves."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.left = {0: self.kill, 1: self.scancel}
+        self.seen_after = {}
+
+    def step(self):
+        for number, end in list(self.left.items()):
+            worker = worker_of(self.directory, shard(number))
+            if worker is not None:
+                del self.left[number]
+                end(worker, number)
+                worker.wait(timeout=30)
+                self.seen_after[number] = (self.directory / shard(number)).exists()
+
+    def kill(self, worker, number):
+        os.kill(worker.pid, signal.SIGKILL)
+
+    def scancel(self, worker, number):
+        # What started the worker started it for a Slurm job.
+        subprocess.run(["scancel", worker.environ()["SLURM_JOB_ID"]], check=True)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The local run, the one through Slurm beside it, and what the latter said."""
+    local, remote = (tmp_path_factory.mktemp(name) for name in ("local", "slurm"))
+    arguments = [*PROFILE, *HASTE, *REQUESTS, "--config", "device=cpu", "--", TARGET]
+    log = remote / "snakemake.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command(remote, *arguments), cwd=REPOSITORY, stdout=stream, stderr=subprocess.STDOUT
+        )
+    killer = Killer(remote)
+    deadline = time.monotonic() + 600
+    try:
+        while killer.left and process.poll() is None and time.monotonic() < deadline:
+            killer.step()
+            time.sleep(0.02)
+        snakemake(local, "--cores", "1", TARGET)
+        process.wait(timeout=deadline - time.monotonic())
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+    said = log.read_text()
+    assert process.returncode == 0, said
+    return local, remote, said, killer
+
+
+def test_units_and_accuracy_are_those_of_the_local_run(runs):
+    local, remote, *_ = runs
+    expected = hashes(local)
+    parts = [name for name in expected if "/units/" in name and "part-" in name]
+    assert len(parts) == 6
+    assert "results/ks/acc.txt" in expected
+    assert hashes(remote) == expected
+
+
+def test_a_killed_worker_costs_its_shard_only(runs):
+    *_, said, killer = runs
+    assert not killer.left, "no worker was caught"
+    handed_over = submissions(said)
+    again = {
+        "rule_extract_features/mfcc_keywords_train_00000_00002": 2,
+        "rule_extract_features/mfcc_keywords_train_00001_00002": 2,
+        "rule_pretrain_unit_lm/tiny": 2,
+    }
+    assert {name: count for name, count in handed_over.items() if count > 1} == again
+    shards = [name for name in handed_over if name.startswith("rule_extract_features/")]
+    assert len(shards) == 6
+
+
+def test_nothing_is_there_after_a_kill(runs):
+    *_, killer = runs
+    assert killer.seen_after == {0: False, 1: False}
+
+
+def test_a_cancelled_job_is_retried(runs):
+    *_, said, _ = runs
+    cancelled = [job for job in slurm_jobs(said) if job["JobState"] == "CANCELLED"]
+    assert any("extract_features" in job["Comment"] for job in cancelled)
+
+
+def test_more_memory_is_asked_for_after_too_little(runs):
+    _, remote, said, _ = runs
+    trained = [job for job in slurm_jobs(said) if "pretrain_unit_lm" in job["Comment"]]
+    trained.sort(key=lambda job: int(job["JobId"]))
+    assert [job["MinMemoryNode"] for job in trained] == ["350M", "2800M"]
+    assert [job["JobState"] == "COMPLETED" for job in trained] == [False, True]
+    logs = (remote / ".snakemake/slurm_logs/rule_pretrain_unit_lm").rglob("*.log")
+    assert "exceeded memory limit" in "".join(path.read_text() for path in logs).lower()
+
+
+def test_a_request_for_a_gpu_reaches_slurm(runs):
+    *_, said, _ = runs
+    asking = {job["Comment"] for job in slurm_jobs(said) if "gpu:1" in job.get("TresPerJob", "")}
+    assert asking == {"rule_fit_floor_wildcards_ks"}
+
+
+def test_short_steps_share_a_job(runs):
+    *_, said, _ = runs
+    groups = [name for name in submissions(said) if name.startswith("group_")]
+    assert Counter(name.split("/")[0] for name in groups) == {
+        "group_corpus": 1,
+        "group_codebook": 1,
+        "group_publish": 1,
+    }
