@@ -114,6 +114,12 @@ class Config(Block):
                 )
             _require(f"tasks.{name}.lm", task.lm, self.lm)
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
+            if "downstream" in task.methods and isinstance(self.corpora[task.corpus], UnitsCorpus):
+                key = "method" if task.method == "downstream" else "compare"
+                raise ValueError(
+                    f"tasks.{name}.{key}: downstream learns from audio, and corpus {task.corpus!r} "
+                    "holds units; use prompt or finetune"
+                )
         if self.quality is not None:
             self._check_quality(self.quality)
         if len(set(self.seeds)) != len(self.seeds):
