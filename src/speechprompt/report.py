@@ -26,7 +26,11 @@ __all__ = [
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
-METHODS = {"prompt": "prompt", "finetune": "whole unit LM (FT-LM)"}
+METHODS = {
+    "prompt": "prompt",
+    "finetune": "whole unit LM (FT-LM)",
+    "downstream": "downstream model (FT-DM)",
+}
 STYLE = {
     "font.size": 11,
     "axes.spines.top": False,
