@@ -56,6 +56,12 @@ def of_type(*types):
     return one_of(name for name, task in CONFIG.tasks.items() if task.type in types)
 
 
+def published_by(*methods, type):
+    """Names of the tasks of a type whose published method is one of these."""
+    tasks = CONFIG.tasks.items()
+    return one_of(n for n, task in tasks if task.type == type and task.method in methods)
+
+
 def of_published():
     """Names of the corpora that are downloaded, or a copy of what would be."""
     return one_of(
@@ -73,7 +79,7 @@ wildcard_constraints:
     part=r"\d{5}",
     parts=r"\d{5}",
     seed=r"\d+",
-    method="prompt|finetune",
+    method="prompt|finetune|downstream",
     verbalizer=one_of(get_args(VerbalizerKind)),
     length=r"\d+",
     utterances=r"\d+|all",
@@ -259,7 +265,7 @@ def task_lm(wildcards):
 
 
 def training_options(task, method):
-    left_out = {"compare", "published", "finetuning", "decoding"}
+    left_out = {"compare", "published", "finetuning", "downstream", "decoding"}
     return options_from_block(task.trained_by(method), exclude=left_out)
 
 
@@ -322,8 +328,9 @@ def published_files(wildcards):
     pictures = ["learning_curve.png"]
     if task.type == "classification":
         pictures.append("confusion_matrix.png")
+    trained = "model" if task.method == "downstream" else "prompt"
     return {
-        "prompt": f"{folders[0]}/prompt.safetensors",
+        "trained": f"{folders[0]}/{trained}.safetensors",
         "predictions": f"{folders[0]}/predictions.parquet",
         "summary": f"results/{wildcards.task}/{task.method}/metrics.json",
         "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],

@@ -155,6 +155,56 @@ def codebook_encoder(wildcards):
     return CONFIG.codebooks[wildcards.codebook].encoder
 
 
+def task_encoder(wildcards):
+    """The encoder behind a task's unit LM, which the task's downstream model hears with."""
+    return CONFIG.codebooks[CONFIG.lm[CONFIG.tasks[wildcards.task].lm].codebook].encoder
+
+
+def task_encoder_weights(wildcards):
+    weights = weights_of(task_encoder(wildcards))
+    return [weights] if weights else []
+
+
+def task_manifest(wildcards, split):
+    return f"results/manifests/{CONFIG.tasks[wildcards.task].corpus}/{split}.parquet"
+
+
+def downstream_inputs(wildcards):
+    corpus = CONFIG.corpora[CONFIG.tasks[wildcards.task].corpus]
+    return {
+        "train": task_manifest(wildcards, "train"),
+        "dev": task_manifest(wildcards, corpus.dev_split),
+        "weights": task_encoder_weights(wildcards),
+    }
+
+
+def downstream_scored(wildcards):
+    corpus = CONFIG.corpora[CONFIG.tasks[wildcards.task].corpus]
+    return [task_manifest(wildcards, split) for split in corpus.scored_splits]
+
+
+def downstream_root(wildcards):
+    return root_of(CONFIG.tasks[wildcards.task].corpus)
+
+
+def downstream_encoder(wildcards):
+    return settings_of(task_encoder(wildcards))
+
+
+def downstream_options(wildcards):
+    return options_from_block(CONFIG.tasks[wildcards.task].downstream)
+
+
+def downstream_digest(*modules):
+    """The input function of a stage that runs the task's encoder too."""
+
+    def code(wildcards):
+        kind = CONFIG.encoders[task_encoder(wildcards)].kind
+        return digest(*modules, f"encoders.{kind}")
+
+    return code
+
+
 def codebook_encoder_weights(wildcards):
     weights = weights_of(codebook_encoder(wildcards))
     return [weights] if weights else []

@@ -164,7 +164,7 @@ rule publish_classification:
     benchmark:
         "benchmarks/publish_task/{task}.tsv"
     wildcard_constraints:
-        task=of_type("classification"),
+        task=published_by("prompt", "finetune", type="classification"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -185,7 +185,7 @@ use rule publish_classification as publish_transcription with:
         metrics="results/{task}/metrics.json",
         score="results/{task}/wer.txt",
     wildcard_constraints:
-        task=of_type("transcription"),
+        task=published_by("prompt", "finetune", type="transcription"),
 
 
 use rule publish_classification as publish_slot_filling with:
@@ -195,7 +195,37 @@ use rule publish_classification as publish_slot_filling with:
         metrics="results/{task}/metrics.json",
         score="results/{task}/f1.txt",
     wildcard_constraints:
-        task=of_type("slot_filling"),
+        task=published_by("prompt", "finetune", type="slot_filling"),
+
+
+use rule publish_classification as publish_downstream_classification with:
+    output:
+        model="results/{task}/model.safetensors",
+        predictions="results/{task}/predictions.parquet",
+        metrics="results/{task}/metrics.json",
+        score="results/{task}/acc.txt",
+    wildcard_constraints:
+        task=published_by("downstream", type="classification"),
+
+
+use rule publish_classification as publish_downstream_transcription with:
+    output:
+        model="results/{task}/model.safetensors",
+        predictions="results/{task}/predictions.parquet",
+        metrics="results/{task}/metrics.json",
+        score="results/{task}/wer.txt",
+    wildcard_constraints:
+        task=published_by("downstream", type="transcription"),
+
+
+use rule publish_classification as publish_downstream_slot_filling with:
+    output:
+        model="results/{task}/model.safetensors",
+        predictions="results/{task}/predictions.parquet",
+        metrics="results/{task}/metrics.json",
+        score="results/{task}/f1.txt",
+    wildcard_constraints:
+        task=published_by("downstream", type="slot_filling"),
 
 
 rule write_table:

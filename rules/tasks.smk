@@ -8,6 +8,8 @@ rule train_prompt:
         "logs/train_prompt/{task}-{method}-{seed}.log",
     benchmark:
         "benchmarks/train_prompt/{task}-{method}-{seed}.tsv"
+    wildcard_constraints:
+        method="prompt|finetune",
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
@@ -94,6 +96,8 @@ rule score_prompt:
         "logs/score_prompt/{task}-{method}-{seed}.log",
     benchmark:
         "benchmarks/score_prompt/{task}-{method}-{seed}.tsv"
+    wildcard_constraints:
+        method="prompt|finetune",
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS

@@ -61,6 +61,15 @@ def test_base_is_accepted_with_defaults():
         ("tasks.ks.corpus", "word", ["tasks.ks.corpus", "'word'", "words"]),
         ("tasks.ks.lm", "big", ["tasks.ks.lm", "'big'", "small"]),
         ("tasks.ks.corpus", "ready", ["tasks.ks.corpus", "'other'", "'k100'"]),
+        ("tasks.ks.compare", ["downstrem"], ["tasks.ks.compare", "'downstream'", "'downstrem'"]),
+        ("tasks.ks.compare", ["downstream"], ["tasks.ks.compare", "'mfcc'", "normalize: true"]),
+        ("tasks.ks.method", "downstream", ["tasks.ks.method", "cmvn: false"]),
+        (
+            "tasks.ks.downstream",
+            {"width": 3},
+            ["tasks.ks.downstream.width: unknown key", "hidden"],
+        ),
+        ("tasks.ks.published", {"prompts": 95.0}, ["tasks.ks.published", "'prompts'", "'prompt'"]),
         ("tasks.ks.labels", ["a", "a"], ["tasks.ks.labels", "twice"]),
         ("encoders.mfcc.sample_corpora", ["ready"], ["sample_corpora", "units, not audio"]),
         ("codebooks.k100.encoder", "hubert", ["codebooks.k100.encoder", "mfcc"]),
@@ -178,6 +187,27 @@ def test_wrong_value_is_refused_with_its_path(path, value, expected):
         parse_config(changed(path, value))
     for text in expected:
         assert text in str(caught.value)
+
+
+def test_downstream_models_need_audio():
+    values = changed("lm.ready", {"codebook": "other", "corpora": ["ready"]})
+    values["tasks"]["ks"] |= {"corpus": "ready", "lm": "ready"}
+    parse_config(values)
+    values["tasks"]["ks"]["compare"] = ["downstream"]
+    with pytest.raises(ConfigError, match=r"tasks\.ks\.compare: .*'ready' holds units"):
+        parse_config(values)
+
+
+def test_downstream_settings_are_superbs_unless_given():
+    values = changed("tasks.ks.downstream", {"normalize": True, "max_epochs": 3})
+    values["tasks"]["ks"]["compare"] = ["downstream", "finetune"]
+    task = parse_config(values).tasks["ks"]
+    assert task.methods == ["prompt", "downstream", "finetune"]
+    assert (task.downstream.max_epochs, task.downstream.lr, task.downstream.hidden) == (
+        3,
+        1e-4,
+        None,
+    )
 
 
 def test_quality_is_measured_where_it_is_configured():

@@ -54,6 +54,7 @@ def test_stages_do_not_import_later_ones(repository):
         "task_model",
         "train",
         "decode",
+        "downstream",
         "evaluate",
         "unit_quality",
         "quality_table",

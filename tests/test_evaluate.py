@@ -120,6 +120,21 @@ def test_publish_means_over_seeds(tmp_path):
     assert metrics["hashes"] == {"lm": "x", "prompt_seed_1": "hash1", "prompt_seed_2": "hash2"}
 
 
+def test_a_downstream_model_is_published_by_its_own_name(tmp_path):
+    references, folder = ["a"] * 4, tmp_path / "seed-1"
+    save(folder / "predictions.parquet", rows(references, references), method="downstream")
+    hashes = {"encoder": "e", "model": "m"}
+    measure(folder / "metrics.json", folder / "predictions.parquet", seeds=[1], hashes=hashes)
+    (folder / "model.safetensors").write_bytes(b"model")
+    summary = write_summary(tmp_path / "metrics.json", [folder])
+    assert summary.hashes == {"encoder": "e", "model_seed_1": "m"}
+    publish(folder, tmp_path / "metrics.json", tmp_path / "out" / "acc.txt")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"model"
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match=r"prompt\.safetensors or model\.safetensors"):
+        publish(folder, tmp_path / "metrics.json", tmp_path / "out" / "acc.txt")
+
+
 def test_table_has_a_row_per_task_method_and_baseline(tmp_path):
     references = ["ONE", "TWO", "SIX", "TEN"]
     kind = {"task_type": "transcription", "columns": ["text"]}

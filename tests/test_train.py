@@ -12,6 +12,7 @@ from speechprompt.decode import predict
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.files import read_tensors, write_tensors
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
+from speechprompt.sampling import draw_rows
 from speechprompt.schedule import learning_rate
 from speechprompt.task_model import load_task_model
 from speechprompt.tasks.examples import Examples
@@ -212,14 +213,13 @@ def test_a_checkpoint_of_other_settings_is_ignored(lm, tmp_path, capsys):
 
 def test_balance_draws_every_answer_equally_often():
     labels = [[0]] * 90 + [[1]] * 9 + [[2]]
-    data = Examples([""] * 100, [np.array([1])] * 100, labels)
-    drawn = train_module._draw(data, 6000, seed=1, epoch=0, balance=True)
+    drawn = draw_rows(labels, 6000, seed=1, epoch=0, balance=True)
     counts = np.bincount([labels[i][0] for i in drawn])
     assert counts.min() > 1800
-    plain = train_module._draw(data, 150, seed=1, epoch=0, balance=False)
+    plain = draw_rows(labels, 150, seed=1, epoch=0, balance=False)
     assert sorted(plain[:100]) == list(range(100))
     assert len(set(plain[100:])) == 50
-    assert not np.array_equal(drawn, train_module._draw(data, 6000, seed=1, epoch=1, balance=True))
+    assert not np.array_equal(drawn, draw_rows(labels, 6000, seed=1, epoch=1, balance=True))
 
 
 @pytest.mark.parametrize("warmup", [0, 10])

@@ -78,6 +78,44 @@ def test_machine_and_cores_rerun_nothing(finished):
     assert planned(finished, "results/ks/acc.txt", "--cores", "1", *overrides) == set()
 
 
+def test_a_downstream_model_is_compared_and_published(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    model = "downstream: {normalize: true, lr: 0.01, max_epochs: 4}"
+    compared = [
+        "--cores",
+        "2",
+        "--config",
+        "seeds=[1]",
+        f"tasks={{ks: {{compare: [downstream], {model}}}}}",
+    ]
+    snakemake(tmp_path / "run", *compared, "--", "results/table.md")
+    table = pd.read_parquet(tmp_path / "run/results/table.parquet").set_index("method")
+    assert list(table.index) == ["prompt", "downstream"]
+    assert (table["baseline"] == "ngram_logistic_regression").all()
+    folder = tmp_path / "run/results/ks/downstream/seed-1"
+    assert {path.name for path in folder.iterdir()} == {
+        *("model.safetensors", "curve.parquet", "predictions.parquet", "metrics.json"),
+    }
+    weights = json.loads((folder / "metrics.json").read_text())["details"]["layer_weights"]
+    assert weights == [1.0]
+    published = [
+        "--cores",
+        "2",
+        "--config",
+        "seeds=[1]",
+        f"tasks={{ks: {{method: downstream, {model}}}}}",
+    ]
+    assert "train_downstream" not in planned(
+        tmp_path / "run", *published, "--", "results/ks/acc.txt"
+    )
+    snakemake(tmp_path / "run", *published, "--", "results/ks/acc.txt")
+    score = float((tmp_path / "run/results/ks/acc.txt").read_text())
+    assert score == pytest.approx(100 * table.loc["downstream", "value"], abs=0.005)
+    copy = tmp_path / "run/results/ks/model.safetensors"
+    assert copy.read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert (folder / "confusion_matrix.png").stat().st_size > 10_000
+
+
 def test_other_shards_give_the_same_units(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     before = units_of(finished)

@@ -51,6 +51,8 @@ __all__ = [
     "write_summary",
 ]
 
+# What a seed's training wrote, by its name in ``hashes``.
+TRAINED = {"prompt": "prompt.safetensors", "model": "model.safetensors"}
 Scores = dict[str, dict[str, Score]]  # split -> metric -> score
 
 
@@ -201,8 +203,9 @@ def write_summary(
     folders = [Path(folder) for folder in folders]
     each = [Metrics.model_validate(read_json(folder / "metrics.json")) for folder in folders]
     seeds = [seed for entry in each for seed in entry.seeds]
-    shared = {key: value for key, value in each[0].hashes.items() if key != "prompt"}
-    prompts = {f"prompt_seed_{s}": e.hashes["prompt"] for s, e in zip(seeds, each, strict=True)}
+    (own,) = TRAINED.keys() & each[0].hashes.keys()
+    shared = {key: value for key, value in each[0].hashes.items() if key != own}
+    trained = {f"{own}_seed_{s}": e.hashes[own] for s, e in zip(seeds, each, strict=True)}
     return write_metrics(
         path,
         [folder / "predictions.parquet" for folder in folders],
@@ -212,20 +215,26 @@ def write_summary(
         trainable_parameters=each[0].trainable_parameters,
         seeds=seeds,
         per_seed={str(s): e.main.value for s, e in zip(seeds, each, strict=True)},
-        hashes=shared | prompts,
+        hashes=shared | trained,
     )
 
 
 def publish(folder: str | Path, summary: str | Path, score_file: str | Path) -> Metrics:
-    """Publish a task: a seed's prompt and predictions, the summary, the one-line score in percent.
+    """Publish a task: what a seed trained, its predictions, the summary, the score in percent.
 
     Args:
         folder: the seed's folder.
         summary: metrics.json over the seeds, of any folder.
         score_file: the score, two decimals; the rest goes beside it.
+
+    Raises:
+        ArtefactError: the folder holds nothing trained.
     """
     folder, out = Path(folder), Path(score_file).parent
-    for source in (folder / "prompt.safetensors", folder / "predictions.parquet", Path(summary)):
+    trained = next((folder / name for name in TRAINED.values() if (folder / name).exists()), None)
+    if trained is None:
+        raise ArtefactError(f"{folder}: expected {' or '.join(TRAINED.values())}, found neither")
+    for source in (trained, folder / "predictions.parquet", Path(summary)):
         with atomic_path(out / source.name) as temporary:
             shutil.copyfile(source, temporary)
     metrics = Metrics.model_validate(read_json(summary))

@@ -31,7 +31,7 @@ from speechprompt.progress import progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["extract_features", "sample_frames", "shard_rows"]
+__all__ = ["extract_features", "read_waveform", "sample_frames", "shard_rows"]
 
 # Audio read ahead and sorted by length, in seconds: bounds the memory, whatever the corpus.
 WINDOW_SECONDS = 400.0
@@ -155,7 +155,7 @@ def _read_windows(
     n_samples = 0
     pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
     for utt_id, path in progress(pairs, description, total=len(manifest)):
-        waveform = _read_waveform(root / path)
+        waveform = read_waveform(root / path)
         utt_ids.append(utt_id)
         waveforms.append(torch.from_numpy(waveform))
         n_samples += len(waveform)
@@ -166,7 +166,12 @@ def _read_windows(
         yield utt_ids, waveforms
 
 
-def _read_waveform(path: Path) -> np.ndarray:
+def read_waveform(path: Path) -> np.ndarray:
+    """A recording that a manifest lists, as :func:`~speechprompt.audio.read_audio` reads it.
+
+    Raises:
+        CorpusError: it cannot be read any more.
+    """
     try:
         return read_audio(path)
     except CorpusError as error:

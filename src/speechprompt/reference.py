@@ -15,6 +15,7 @@ from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm, Huber
 from speechprompt.config.quality import QualitySettings
 from speechprompt.config.tasks import (
     DecodingSettings,
+    DownstreamSettings,
     FinetuningSettings,
     PromptSettings,
     Task,
@@ -48,6 +49,7 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks.<name>.prompt`", PromptSettings),
     ("`tasks.<name>.training`", TrainingSettings),
     ("`tasks.<name>.finetuning`", FinetuningSettings),
+    ("`tasks.<name>.downstream`", DownstreamSettings),
     ("`tasks.<name>.decoding`", DecodingSettings),
     ("`quality`", QualitySettings),
 )

@@ -31,7 +31,11 @@ __all__ = [
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
-METHODS = {"prompt": "prompt", "finetune": "whole unit LM (FT-LM)"}
+METHODS = {
+    "prompt": "prompt",
+    "finetune": "whole unit LM (FT-LM)",
+    "downstream": "downstream model (FT-DM)",
+}
 # Pictures are narrow, with large letters, so that they can be read at the width of a phone.
 WIDTH = 5.0  # inches
 STYLE = {

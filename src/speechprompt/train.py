@@ -6,7 +6,6 @@ token budget; the gradients are those of the whole batch (gradient accumulation 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.packing import micro_batches, pack
 from speechprompt.precision import Precision, resolve_precision
 from speechprompt.prompt import Initialisation, Mode, Prompt
+from speechprompt.sampling import draw_rows
 from speechprompt.schedule import Schedule
 from speechprompt.task_model import TaskModel
 from speechprompt.tasks.examples import Examples, few_examples
@@ -189,7 +189,7 @@ def train_prompt(
     lengths = _lengths(task, train)
 
     def batches(epoch: int) -> list[list[int]]:
-        order = _draw(train, epoch_size or len(train), seed, epoch, balance).tolist()
+        order = draw_rows(train.labels, epoch_size or len(train), seed, epoch, balance).tolist()
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     def backward(batch: Sequence[int], update_seed: int) -> Sums:
@@ -282,19 +282,6 @@ def _sums(
 def _lengths(task: TaskModel, examples: Examples) -> list[int]:
     pairs = zip(examples.units, examples.labels, strict=True)
     return [task.length(units, labels) for units, labels in pairs]
-
-
-def _draw(train: Examples, n: int, seed: int, epoch: int, balance: bool) -> np.ndarray:
-    """Rows of one epoch, in order."""
-    generator = np.random.default_rng([seed, epoch])
-    if balance:
-        _, answer, count = np.unique(
-            [json.dumps(row) for row in train.labels], return_inverse=True, return_counts=True
-        )
-        weight = 1.0 / count[answer]
-        return generator.choice(len(train), n, p=weight / weight.sum())
-    passes = -(-n // len(train))
-    return np.concatenate([generator.permutation(len(train)) for _ in range(passes)])[:n]
 
 
 def _leave_out_units(train: Examples, batch: Sequence[int], share: float, seed: int) -> Examples:

@@ -263,3 +263,25 @@ def test_damaged_and_foreign_files(saved, tmp_path):
     for path in (truncated, foreign, text, tmp_path / "absent.safetensors"):
         with pytest.raises(ArtefactError, match=path.name):
             load_encoder("hubert", weights=path, layer=1)
+
+
+def test_states_are_what_torchaudios_layers_read_and_give(model, waveforms):
+    torchaudio_model, config, encoder, path = model
+    every = load_encoder("hubert", weights=path, layer=LAYER, every_layer=True)
+    assert (every.layer, every.n_states, encoder.n_states) == (4, 5, LAYER + 1)
+    states = every.encode_states(waveforms)
+    for waveform, found in zip(waveforms, states, strict=True):
+        assert torch.equal(found, every.encode_states([waveform])[0])
+        assert torch.equal(found[-1], every.encode([waveform])[0])
+        assert torch.equal(found[: LAYER + 1], encoder.encode_states([waveform])[0])
+        if len(waveform) < every.window:
+            continue
+        if config["normalize_waveform"]:
+            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape)
+        with torch.inference_mode():
+            features, _ = torchaudio_model.feature_extractor(waveform[None], None)
+            inputs = torchaudio_model.encoder.feature_projection(features)
+            first = torchaudio_model.encoder.transformer._preprocess(inputs)
+            layers = torchaudio_model.extract_features(waveform[None])[0]
+        expected = torch.cat([first, *layers])
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)

@@ -3,6 +3,7 @@ import sys
 from typing import get_args
 
 import pytest
+import torch
 
 from speechprompt.config.models import AnyEncoder
 from speechprompt.encoders import Encoder, encoder_kinds, load_encoder
@@ -45,3 +46,11 @@ def test_every_kind_is_its_modules_name():
 def test_every_kind_can_be_configured():
     blocks = get_args(get_args(AnyEncoder)[0])
     assert sorted(block.model_fields["kind"].default for block in blocks) == sorted(encoder_kinds())
+
+
+def test_every_encoder_has_its_frames_for_a_weighted_sum():
+    encoder = load_encoder("mfcc", every_layer=True)
+    waveform = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+    (states,) = encoder.encode_states([waveform])
+    assert states.shape == (encoder.n_states, 12, 39) == (1, 12, 39)
+    assert torch.equal(states[0], encoder.encode([waveform])[0])

@@ -11,6 +11,7 @@ from speechprompt import __version__
 from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
     configuration,
     data,
+    downstream,
     importing,
     models,
     published,

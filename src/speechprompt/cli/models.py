@@ -37,7 +37,7 @@ def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> N
         dict(zip(a.units, a.roots, strict=True)),
         out=a.out,
         curve_path=a.curve,
-        checkpoint_path=_checkpoint(a.out),
+        checkpoint_path=checkpoint_beside(a.out),
         start_path=a.start_from,
         seed=a.seed,
         **pretraining.model_dump(exclude={"targets", "corpora", "target_corpora", "start"}),
@@ -65,7 +65,7 @@ def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
         a.units,
         lm_path=a.out,
         curve_path=a.curve,
-        checkpoint_path=_checkpoint(a.out),
+        checkpoint_path=checkpoint_beside(a.out),
         seed=a.seed,
         **lm.model_dump(exclude={"kind", "codebook", "corpora"}),
         device=a.device,
@@ -103,7 +103,7 @@ def train_prompt(a: argparse.Namespace, task: Task) -> None:
         label_names=labels.names,
         prompt_path=a.out,
         curve_path=a.curve,
-        checkpoint_path=_checkpoint(a.out),
+        checkpoint_path=checkpoint_beside(a.out),
         seed=a.seed,
         method=task.method,
         verbalizer=task.verbalizer,
@@ -116,6 +116,6 @@ def train_prompt(a: argparse.Namespace, task: Task) -> None:
     )
 
 
-def _checkpoint(out: Path) -> Path:
+def checkpoint_beside(out: Path) -> Path:
     """Resumable state beside the output, under a name that no rule declares."""
     return out.with_name(f".{out.stem}.checkpoint.safetensors")

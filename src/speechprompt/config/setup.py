@@ -15,6 +15,7 @@ from speechprompt.config.models import (
     AnyUnitLm,
     ExternalCodebook,
     KmeansCodebook,
+    MfccEncoder,
     UnitLmSettings,
 )
 from speechprompt.config.quality import QualitySettings
@@ -122,6 +123,8 @@ class Config(Block):
                 )
             _require(f"tasks.{name}.lm", task.lm, self.lm)
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
+            if "downstream" in task.methods:
+                self._check_downstream(name, task)
         if self.quality is not None:
             self._check_quality(self.quality)
         if self.sweep is not None:
@@ -156,6 +159,24 @@ class Config(Block):
                 raise ValueError(f"{key}.targets: encoder {name!r} would learn from itself")
             taught.add(name)
             encoder = self.encoders[name]
+
+    def _check_downstream(self, name: str, task: Task) -> None:
+        """It hears audio, and a mean over time must be able to tell utterances apart."""
+        key = f"tasks.{name}.{'method' if task.method == 'downstream' else 'compare'}"
+        if isinstance(self.corpora[task.corpus], UnitsCorpus):
+            raise ValueError(
+                f"{key}: downstream learns from audio, and corpus {task.corpus!r} holds units; use "
+                "prompt or finetune"
+            )
+        encoder_name = self.codebooks[self.lm[task.lm].codebook].encoder
+        encoder = self.encoders[encoder_name]
+        linear = task.type == "classification" and not task.downstream.normalize
+        if linear and isinstance(encoder, MfccEncoder) and encoder.cmvn:
+            raise ValueError(
+                f"{key}: downstream classifies by the mean over time, and encoder {encoder_name!r} "
+                f"takes it to 0 in every utterance; set tasks.{name}.downstream.normalize: true, "
+                "or cmvn: false in the encoder"
+            )
 
     def _check_quality(self, quality: QualitySettings) -> None:
         _require("quality.corpus", quality.corpus, self.corpora)

@@ -60,7 +60,7 @@ class SweepSettings(Block):
     def points(self, task: Task) -> list[SweepPoint]:
         """Every combination of every space, each once, in the order given."""
         own = {
-            "method": task.method,
+            "method": "finetune" if task.method == "finetune" else "prompt",
             "lm": task.lm,
             "verbalizer": task.verbalizer,
             "length": task.prompt.length,

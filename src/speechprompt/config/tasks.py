@@ -18,9 +18,16 @@ from speechprompt.config.fields import (
     Share,
 )
 
-__all__ = ["DecodingSettings", "FinetuningSettings", "PromptSettings", "Task", "TrainingSettings"]
+__all__ = [
+    "DecodingSettings",
+    "DownstreamSettings",
+    "FinetuningSettings",
+    "PromptSettings",
+    "Task",
+    "TrainingSettings",
+]
 
-Method = Literal["prompt", "finetune"]
+Method = Literal["prompt", "finetune", "downstream"]
 SweptMethod = Literal["prompt", "finetune"]
 VerbalizerKind = Literal["frequency", "random", "learnable", "aligned"]
 LABEL_COLUMNS = {
@@ -82,6 +89,33 @@ class FinetuningSettings(TrainingSettings):
     schedule: Schedule = Field("inverse_sqrt", description="of the learning rate")
 
 
+class DownstreamSettings(Block):
+    """SUPERB's downstream model on the frozen encoder (FT-DM); the defaults are SUPERB's."""
+
+    hidden: Count | None = Field(
+        None,
+        description="width of the head; null is SUPERB's: 256 for classification, 1024 for the "
+        "LSTM layers of the others",
+    )
+    layers: Count = Field(2, description="LSTM layers; classification has none")
+    dropout: Share = Field(0.2, description="dropout on the output of each LSTM layer")
+    normalize: bool = Field(
+        False,
+        description="take each layer's frames to mean 0 and variance 1 before the weighted sum: "
+        "for encoders whose layers add to the one before, such as HuBERT large and nano",
+    )
+    lr: Positive = Field(1e-4, description="peak learning rate of Adam")
+    weight_decay: NotNegative = Field(0.0, description="weight decay; above 0 it is AdamW")
+    clip: NotNegative = Field(1.0, description="largest norm of the gradient; 0 is no limit")
+    schedule: Schedule = Field("constant", description="of the learning rate")
+    warmup: int = Field(0, ge=0, description="updates until the peak learning rate")
+    batch_size: Count = Field(32, description="utterances in one update")
+    max_epochs: Count = Field(
+        200, description="most passes over train; SUPERB makes 200,000 updates"
+    )
+    patience: Count = Field(8, description="epochs without a better dev loss before stopping")
+
+
 class DecodingSettings(Block):
     """How answers are found."""
 
@@ -109,12 +143,14 @@ class Task(Block):
         description="label columns, in order; by type: label; text; text and tags",
     )
     method: Method = Field(
-        "prompt", description="train a prompt, or the whole LM without one (FT-LM)"
+        "prompt",
+        description="train a prompt, the whole LM without one (FT-LM), or a model on the encoder's "
+        "layers without units and LM (FT-DM)",
     )
     compare: list[Method] = Field(
         [], description="further methods, trained for the table and the pictures"
     )
-    published: dict[str, Positive] = Field(
+    published: dict[Method, Positive] = Field(
         {}, description="published results in percent by method, for the table"
     )
     balance: bool = Field(False, description="sample the classes of train equally often")
@@ -126,6 +162,7 @@ class Task(Block):
     prompt: PromptSettings = PromptSettings()
     training: TrainingSettings = TrainingSettings()
     finetuning: FinetuningSettings = FinetuningSettings()
+    downstream: DownstreamSettings = DownstreamSettings()
     decoding: DecodingSettings = DecodingSettings()
 
     @model_validator(mode="before")

@@ -25,12 +25,15 @@ def encoder_kinds() -> tuple[str, ...]:
     return tuple(_ENCODERS)
 
 
-def load_encoder(kind: str, *, device: str = "cpu", **settings: Any) -> Encoder:
+def load_encoder(
+    kind: str, *, device: str = "cpu", every_layer: bool = False, **settings: Any
+) -> Encoder:
     """Build an encoder; only its own module is imported.
 
     Args:
         kind: One of :func:`encoder_kinds`.
         device: Torch device that it computes on.
+        every_layer: Load every layer for :meth:`Encoder.encode_states`, whatever ``layer`` says.
         **settings: The encoder's own settings, as its class documents them.
 
     Raises:
@@ -40,6 +43,8 @@ def load_encoder(kind: str, *, device: str = "cpu", **settings: Any) -> Encoder:
     if kind not in _ENCODERS:
         raise ConfigError(f"encoder kind: expected one of {', '.join(_ENCODERS)}, found {kind!r}")
     encoder = getattr(import_module(f"{__name__}.{kind}"), _ENCODERS[kind])
+    if every_layer:
+        settings = {**settings, **encoder.every_layer}
     try:
         inspect.signature(encoder).bind(device=device, **settings)
     except TypeError as error:

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -47,7 +47,7 @@ class HubertEncoder(Encoder):
 
     Args:
         weights: File written by :func:`save_hubert`.
-        layer: Transformer layer, counted from 1; the paper reads layer 6.
+        layer: Transformer layer, counted from 1; the paper reads layer 6. None is the last.
         precision: Type of the products: fp32, or bf16 for speed. Never chosen by the machine, since
             units differ; the hash tells one from the other.
         device: Torch device.
@@ -59,12 +59,13 @@ class HubertEncoder(Encoder):
 
     kind = "hubert"
     prefers_batches = True
+    every_layer: ClassVar = {"layer": None}
 
     def __init__(
         self,
         *,
         weights: str | Path,
-        layer: int = 6,
+        layer: int | None = 6,
         precision: Precision = "fp32",
         device: str = "cpu",
     ):
@@ -72,10 +73,11 @@ class HubertEncoder(Encoder):
             raise ConfigError(
                 f"precision: expected one of {', '.join(_DTYPES)}, found {precision!r}"
             )
-        self.layer = layer
         self.precision = precision
         self.device = torch.device(device)
         model, config = _load_hubert(weights, layer)
+        self.layer = layer = len(model.encoder.transformer.layers)
+        self.n_states = 1 + layer
         self.model = HubertLayers(model.to(self.device), _DTYPES[precision])
         self.normalize_waveform = config["normalize_waveform"]
         self.dimension = config["encoder_embed_dim"]
@@ -94,6 +96,14 @@ class HubertEncoder(Encoder):
         with full_precision(self.device):
             frames = self.model([self._prepare(waveform) for waveform in waveforms])
         return [frame.cpu().clone() for frame in frames]
+
+    @torch.inference_mode()
+    def encode_states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Encoder.encode_states`: what the first layer reads, and what each gives."""
+        if not waveforms:
+            return []
+        with full_precision(self.device):
+            return self.model.states([self._prepare(waveform) for waveform in waveforms])
 
     def _prepare(self, waveform: Tensor) -> Tensor:
         if self.normalize_waveform:
@@ -138,13 +148,14 @@ def weight_shapes(path: str | Path, config: Mapping[str, Any]) -> dict[str, tupl
     return _shapes(_build(path, config))
 
 
-def _load_hubert(path: str | Path, layer: int) -> tuple[Wav2Vec2Model, dict[str, Any]]:
+def _load_hubert(path: str | Path, layer: int | None) -> tuple[Wav2Vec2Model, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stream:
             config = read_config(path, stream.metadata() or {}, kind=HubertEncoder.kind)
             found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
             check_weights(path, expected=weight_shapes(path, config), found=found)
             n_layers = config["encoder_num_layers"]
+            layer = n_layers if layer is None else layer
             if not 1 <= layer <= n_layers:
                 raise ConfigError(f"layer: expected 1 to {n_layers} for {path}, found {layer}")
             model = _build(path, {**config, "encoder_num_layers": layer})

@@ -57,16 +57,32 @@ class HubertLayers:
 
     def __call__(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Waveforms of at least a window to float32 frames ``[n_frames, D]`` of the last layer."""
+        lengths, states = self._run(waveforms)
+        for x in states:  # noqa: B007
+            pass
+        return x.split(lengths)
+
+    def states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """The same of all layers ``[S, n_frames, D]``; what the first one reads comes first."""
+        lengths, states = self._run(waveforms)
+        return list(torch.stack(list(states)).split(lengths, dim=1))
+
+    def _run(self, waveforms: Sequence[Tensor]) -> tuple[list[int], Iterator[Tensor]]:
+        """Frames of each waveform, and the rows ``[all frames, D]`` before and after each layer."""
         lengths = [self.front_end.n_frames(len(waveform)) for waveform in waveforms]
         pieces = [piece for waveform in waveforms for piece in self.front_end(waveform)]
         filling = pieces[0].new_zeros(-sum(lengths) % BLOCK_STEP, pieces[0].shape[1])
         blocks = torch.cat([*pieces, filling])
         blocks = blocks.split(_block_rows(blocks))
         x = torch.cat([self.project(self.feature_norm(block.float())) for block in blocks]).float()
-        x = self.norm(x + self.position(x, lengths))
+        return lengths, self._through_layers(self.norm(x + self.position(x, lengths)), lengths)
+
+    def _through_layers(self, x: Tensor, lengths: Sequence[int]) -> Iterator[Tensor]:
+        n_rows = sum(lengths)
+        yield x[:n_rows]
         for layer in self.layers:
             x = layer(x, lengths)
-        return x[: sum(lengths)].split(lengths)
+            yield x[:n_rows]
 
 
 class ConvolutionalFrontEnd:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.tasks.classification import Classification
@@ -18,14 +19,34 @@ from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.sequences import SlotFilling, Transcription
 from speechprompt.units import read_units
 
-__all__ = ["Labels", "read_examples", "read_labels", "restore_labels"]
+__all__ = [
+    "Labels",
+    "define_labels",
+    "encode_references",
+    "read_examples",
+    "read_labels",
+    "restore_labels",
+]
 
 Labels = Classification | Transcription
 TYPES = {kind.type: kind for kind in (Classification, Transcription, SlotFilling)}
 
 
 def read_labels(index: str | Path, task_type: str, columns: Sequence[str]) -> Labels:
-    """The labels that a train split defines.
+    """The labels that the units of a train split define; see :func:`define_labels`."""
+    return define_labels(read_units(index), task_type, columns, str(index))
+
+
+def define_labels(
+    table: pa.Table, task_type: str, columns: Sequence[str], origin: str | Path
+) -> Labels:
+    """The labels that the rows of a train split define.
+
+    Args:
+        table: ``utt_id`` and the label columns.
+        task_type: classification, transcription or slot_filling.
+        columns: the label columns.
+        origin: the table's file, for messages.
 
     Raises:
         ConfigError: no such task type.
@@ -33,7 +54,7 @@ def read_labels(index: str | Path, task_type: str, columns: Sequence[str]) -> La
     """
     if task_type not in TYPES:
         raise ConfigError(f"type: expected one of {', '.join(TYPES)}, found {task_type!r}")
-    return TYPES[task_type].from_train(read_units(index), columns, str(index))
+    return TYPES[task_type].from_train(table, columns, str(origin))
 
 
 def restore_labels(state: Mapping[str, Any]) -> Labels:
@@ -55,13 +76,24 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
     table = read_units(index)
     utt_ids = table["utt_id"].to_pylist()
     references = labels.references(table, str(index))
-    pairs = zip(utt_ids, references, strict=True)
     return Examples(
         utt_ids=utt_ids,
         units=[np.asarray(row, dtype=np.int64) for row in table["units"].to_pylist()],
-        labels=[_encode(labels, *pair, str(index)) for pair in pairs] if encode else [],
+        labels=encode_references(labels, utt_ids, references, index) if encode else [],
         references=references,
     )
+
+
+def encode_references(
+    labels: Labels, utt_ids: Sequence[str], references: Sequence[str], origin: str | Path
+) -> list[list[int]]:
+    """Label indices of the answers that training and dev know.
+
+    Raises:
+        CorpusError: an answer has a symbol that train never had; ``origin`` names the file.
+    """
+    pairs = zip(utt_ids, references, strict=True)
+    return [_encode(labels, *pair, str(origin)) for pair in pairs]
 
 
 def _encode(labels: Labels, utt_id: str, reference: str, origin: str) -> list[int]:

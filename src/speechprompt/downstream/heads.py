@@ -1,0 +1,179 @@
+"""SUPERB's heads: mean pooling for classification, BLSTM and CTC for generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Head", "Losses", "PooledHead", "RecurrentHead", "needed_frames"]
+
+
+class Losses(NamedTuple):
+    """Of some utterances.
+
+    Attributes:
+        total: () summed negative log-likelihood of the answers in nats, differentiable.
+        n_labels: labels that it is of.
+        right: (B,) whether the best answer is the reference.
+        short: (B,) whether an utterance has too few frames for its answer; it has no part in
+            ``total`` and ``n_labels``.
+    """
+
+    total: Tensor
+    n_labels: int
+    right: Tensor
+    short: Tensor
+
+
+class PooledHead(nn.Module):
+    """Linear layer, mean over time, linear layer; a softmax per label column.
+
+    Args:
+        dim: D, numbers of a frame.
+        allowed: label indices of each column, one after the other.
+        hidden: width between the layers.
+    """
+
+    def __init__(self, dim: int, allowed: Sequence[Sequence[int]], hidden: int) -> None:
+        super().__init__()
+        self.columns = [len(column) for column in allowed]
+        self.project = nn.Linear(dim, hidden)
+        self.classify = nn.Linear(hidden, sum(self.columns))
+
+    def forward(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
+        """(N, D) to log-probabilities (B, n_labels) within each column."""
+        # The mean of what is projected is the projection of the mean, for a fraction of the work.
+        means = torch.stack([part.mean(0) for part in frames.split(list(lengths))])
+        scores = self.classify(self.project(means))
+        return torch.cat([part.log_softmax(1) for part in scores.split(self.columns, dim=1)], dim=1)
+
+    def losses(
+        self, scores: Tensor, lengths: Sequence[int], labels: Sequence[Sequence[int]]
+    ) -> Losses:
+        """Cross-entropies of all columns, and whether all are right."""
+        target = torch.tensor(labels, device=scores.device)  # (B, columns)
+        total = -scores.gather(1, target).sum()
+        right = (self._best(scores) == target).all(1).cpu()
+        return Losses(total, target.numel(), right, torch.zeros(len(lengths), dtype=torch.bool))
+
+    def answers(
+        self, scores: Tensor, lengths: Sequence[int]
+    ) -> tuple[list[list[int]], list[float]]:
+        """The best label of every column, and the log-probability of them all."""
+        best = self._best(scores)
+        return best.tolist(), scores.gather(1, best).sum(1, dtype=torch.float64).tolist()
+
+    def _best(self, scores: Tensor) -> Tensor:
+        best, start = [], 0
+        for part in scores.split(self.columns, dim=1):
+            best.append(start + part.argmax(1))
+            start += part.shape[1]
+        return torch.stack(best, dim=1)
+
+
+class RecurrentHead(nn.Module):
+    """Linear layer, bidirectional LSTM layers, linear layer; labels and CTC's blank, the last.
+
+    An utterance's scores are those it has alone. Each direction runs over padded rows with the
+    padding behind, the backward one over each utterance turned round: on processors twice as fast
+    as packed sequences.
+
+    Args:
+        dim: D, numbers of a frame.
+        n_labels: labels.
+        hidden: width of the projection and of each direction.
+        layers: LSTM layers.
+        dropout: on the output of every layer, as in s3prl.
+    """
+
+    def __init__(self, dim: int, n_labels: int, hidden: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.blank = n_labels
+        self.project = nn.Linear(dim, hidden)
+        widths = [hidden] + [2 * hidden] * (layers - 1)
+        self.forward_lstms = nn.ModuleList(nn.LSTM(width, hidden) for width in widths)
+        self.backward_lstms = nn.ModuleList(nn.LSTM(width, hidden) for width in widths)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(2 * hidden, n_labels + 1)
+
+    def forward(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
+        """(N, D) to log-probabilities (N, n_labels + 1) of every frame."""
+        rows = self.project(frames)
+        orders = [order.to(rows.device) for order in _orders(lengths)]
+        for pair in zip(self.forward_lstms, self.backward_lstms, strict=True):
+            outputs = [
+                _run(lstm, rows, order, len(lengths))
+                for lstm, order in zip(pair, orders, strict=True)
+            ]
+            rows = self.dropout(torch.cat(outputs, dim=1))
+        return self.classify(rows).log_softmax(1)
+
+    def losses(
+        self, scores: Tensor, lengths: Sequence[int], labels: Sequence[Sequence[int]]
+    ) -> Losses:
+        """CTC (Graves et al. 2006); whether greedy decoding gives the reference."""
+        short = torch.tensor(
+            [length < needed_frames(row) for length, row in zip(lengths, labels, strict=True)]
+        )
+        # On the processor: on a GPU its gradient is not the same in every run.
+        each = F.ctc_loss(
+            nn.utils.rnn.pad_sequence(list(scores.cpu().split(list(lengths)))),  # (T, B, C)
+            torch.tensor([label for row in labels for label in row], dtype=torch.long),
+            torch.tensor(list(lengths)),
+            torch.tensor([len(row) for row in labels]),
+            blank=self.blank,
+            reduction="none",
+            zero_infinity=True,  # as SUPERB: what cannot be said in so few frames teaches nothing
+        )
+        n_labels = sum(len(row) for row, out in zip(labels, short, strict=True) if not out)
+        answers, _ = self.answers(scores, lengths)
+        right = torch.tensor([a == list(row) for a, row in zip(answers, labels, strict=True)])
+        return Losses(each[~short].sum(), n_labels, right, short)
+
+    def answers(
+        self, scores: Tensor, lengths: Sequence[int]
+    ) -> tuple[list[list[int]], list[float]]:
+        """Labels of the best path, repeats and blanks taken out, and the path's log-probability."""
+        best, path = (part.cpu() for part in scores.max(1))
+        answers = []
+        for part in path.split(list(lengths)):
+            kept = part.unique_consecutive()
+            answers.append(kept[kept != self.blank].tolist())
+        return answers, [part.sum(dtype=torch.float64).item() for part in best.split(list(lengths))]
+
+
+Head = PooledHead | RecurrentHead
+
+
+def needed_frames(labels: Sequence[int]) -> int:
+    """Frames that CTC needs for an answer: one a label, and a blank between equal ones."""
+    return len(labels) + sum(a == b for a, b in pairwise(labels))
+
+
+def _orders(lengths: Sequence[int]) -> list[Tensor]:
+    """Rows of padded batches (T, B), N for padding: in order, and each utterance turned round."""
+    n_rows, longest = sum(lengths), max(lengths)
+    onward = torch.full((longest, len(lengths)), n_rows)
+    backward = onward.clone()
+    start = 0
+    for column, length in enumerate(lengths):
+        rows = torch.arange(start, start + length)
+        onward[:length, column] = rows
+        backward[:length, column] = rows.flip(0)
+        start += length
+    return [onward, backward]
+
+
+def _run(lstm: nn.LSTM, rows: Tensor, order: Tensor, n_utterances: int) -> Tensor:
+    """One direction of one layer over rows (N, D): (N, hidden) in the order of the rows."""
+    filled = F.pad(rows, (0, 0, 0, 1))  # a row of zeros for the padding
+    padded = filled.index_select(0, order.flatten()).view(-1, n_utterances, rows.shape[1])
+    output = lstm(padded)[0].flatten(0, 1)
+    places = torch.empty(len(filled), dtype=torch.long, device=rows.device)
+    places[order.flatten()] = torch.arange(order.numel(), device=rows.device)
+    return output.index_select(0, places[:-1])

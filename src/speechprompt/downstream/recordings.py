@@ -1,0 +1,160 @@
+"""Utterances with their audio, and what an encoder makes of them on the fly."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from speechprompt.encoders import Encoder, load_encoder
+from speechprompt.encoders.batching import encode_in_batches
+from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.features import read_waveform
+from speechprompt.frames import open_parquet
+from speechprompt.tasks.labels import Labels, define_labels, encode_references
+
+__all__ = [
+    "FrameSource",
+    "Frames",
+    "Recordings",
+    "load_source",
+    "read_recordings",
+    "read_task_labels",
+]
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Utterances of one split, in the manifest's order.
+
+    Attributes:
+        utt_ids: their names.
+        paths: the audio files.
+        seconds: duration of each.
+        references: each answer written down.
+        labels: label indices of each answer; none where only its reference is wanted.
+    """
+
+    utt_ids: list[str]
+    paths: list[Path]
+    seconds: list[float]
+    references: list[str]
+    labels: list[list[int]]
+
+    def __len__(self) -> int:
+        return len(self.utt_ids)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What an encoder hears in some utterances, laid end to end.
+
+    Attributes:
+        states: (S, N, D) float32, every representation of every frame.
+        lengths: frames of each utterance.
+        digests: 16 bytes each, equal where the audio is.
+    """
+
+    states: Tensor
+    lengths: list[int]
+    digests: list[bytes]
+
+
+def read_task_labels(manifest: str | Path, task_type: str, columns: Sequence[str]) -> Labels:
+    """The labels that the manifest of a train split defines.
+
+    Raises:
+        ArtefactError: no readable manifest.
+        ConfigError: no such task type.
+        CorpusError: a label column is missing or cannot be used.
+    """
+    return define_labels(_read_manifest(manifest), task_type, columns, manifest)
+
+
+def read_recordings(
+    manifest: str | Path, root: str | Path, labels: Labels, *, encode: bool = True
+) -> Recordings:
+    """Read which recordings a split has, and their answers.
+
+    Args:
+        manifest: manifest of the split.
+        root: folder that its paths start from.
+        labels: of the task.
+        encode: whether label indices are needed, which training and dev need.
+
+    Raises:
+        ArtefactError: no readable manifest.
+        CorpusError: the split is empty, a label column is missing, or has a label that train never
+            had.
+    """
+    table = _read_manifest(manifest)
+    if not len(table):
+        raise CorpusError(f"{manifest}: expected utterances, found none")
+    utt_ids = table["utt_id"].to_pylist()
+    references = labels.references(table, str(manifest))
+    samples = zip(table["n_samples"].to_pylist(), table["sample_rate"].to_pylist(), strict=True)
+    return Recordings(
+        utt_ids=utt_ids,
+        paths=[Path(root) / path for path in table["path"].to_pylist()],
+        seconds=[count / rate for count, rate in samples],
+        references=references,
+        labels=encode_references(labels, utt_ids, references, manifest) if encode else [],
+    )
+
+
+class FrameSource:
+    """Reads audio and runs the frozen encoder on it; nothing is kept.
+
+    Args:
+        encoder: loaded with every layer.
+        batch_seconds: audio that it encodes at once, where it prefers batches.
+        device: where the frames go.
+    """
+
+    def __init__(self, encoder: Encoder, *, batch_seconds: float = 40.0, device: str = "cpu"):
+        self.encoder = encoder
+        self.batch_seconds = batch_seconds if encoder.prefers_batches else 0.0
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def __call__(self, recordings: Recordings, rows: Sequence[int]) -> Frames:
+        """Frames of some rows, in their order.
+
+        Raises:
+            ArtefactError: frames are not finite.
+            CorpusError: a recording cannot be read any more.
+        """
+        waveforms = [read_waveform(recordings.paths[row]) for row in rows]
+        tensors = [torch.from_numpy(waveform) for waveform in waveforms]
+        encoded = encode_in_batches(self.encoder, tensors, self.batch_seconds, states=True)
+        for row, states in zip(rows, encoded, strict=True):
+            if not states.isfinite().all():
+                raise ArtefactError(f"frames of {recordings.paths[row]} are not finite")
+        return Frames(
+            states=torch.cat([states.to(self.device) for states in encoded], dim=1),
+            lengths=[states.shape[1] for states in encoded],
+            digests=[hashlib.blake2b(w.tobytes(), digest_size=16).digest() for w in waveforms],
+        )
+
+
+def load_source(encoder: Mapping[str, Any], device: str) -> FrameSource:
+    """The encoder of some settings, every layer of it, ready to be run on recordings."""
+    settings = dict(encoder)
+    batch = {"batch_seconds": settings.pop("batch_seconds")} if "batch_seconds" in settings else {}
+    return FrameSource(
+        load_encoder(**settings, device=device, every_layer=True), device=device, **batch
+    )
+
+
+def _read_manifest(path: str | Path) -> pa.Table:
+    with open_parquet(path) as file:
+        needed = {"utt_id", "path", "n_samples", "sample_rate"}
+        if missing := sorted(needed - set(file.schema_arrow.names)):
+            raise ArtefactError(f"{path}: expected a manifest, columns {missing} are missing")
+        return file.read()
