@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := src tests benchmarks
 
-.PHONY: help all test quality format reference cluster nano bench clean FORCE
+.PHONY: help all report test quality format reference cluster nano bench clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -15,6 +15,10 @@ help: ## Show the targets
 
 all: $(VENV)/.run ## Every configured task
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
+
+report: $(VENV)/.run ## Every configured task, and report.html to pass on
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css)
 
 # Forced: Snakemake, not make, knows whether a result is up to date.
 results/%: $(VENV)/.run FORCE

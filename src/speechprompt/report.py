@@ -49,7 +49,7 @@ STYLE = {
 }
 QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
-NAMED_UNITS = 25  # more numbers would cover each other
+NAMED_UNITS = 20  # more numbers would cover each other
 
 
 def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
@@ -69,6 +69,7 @@ def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
                 epoch = best.loc[best["loss"].idxmin(), "epoch"]
                 axis.axvline(epoch, color=GREEN, linestyle="--", label="kept")
             axis.set(xlabel="epoch", ylabel=label)
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend(frameon=False)
         figure.suptitle(title)
 
@@ -210,7 +211,7 @@ def plot_codebook(centroids: np.ndarray, statistics: pa.Table, out: str | Path, 
             colour = statistics["mean_frames"].to_numpy() * (1 if np.isnan(rate) else 1000 / rate)
         points = axes.scatter(
             *places.T,
-            s=20 + 9000 * weight / max(weight.sum(), 1),
+            s=25 + 9000 * weight / max(weight.sum(), 1),
             c=colour,
             cmap="viridis",
             alpha=0.75,
@@ -218,7 +219,7 @@ def plot_codebook(centroids: np.ndarray, statistics: pa.Table, out: str | Path, 
             edgecolors=BLACK,
         )
         for unit in np.argsort(-weight, kind="stable")[:NAMED_UNITS]:
-            halo = [withStroke(linewidth=2.5, foreground="white")]
+            halo = [withStroke(linewidth=1.5, foreground="white")]
             at = {"ha": "center", "va": "center", "fontsize": 9, "path_effects": halo}
             axes.annotate(str(unit), places[unit], **at)
         axes.set(xlabel="t-SNE, 1st axis (no unit)", ylabel="2nd axis (no unit)")
