@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.cases import HUBERT, MODELS, OURS, Case, Effort, list_cases
 from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
+from speechprompt.errors import ConfigError
 from speechprompt.files import write_json, write_text
 
 _FULL = Effort(seconds=3.0, repetitions=2, passes=6)
@@ -25,7 +26,11 @@ _QUICK = Effort(seconds=1.5, repetitions=1, passes=3)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write ``bench.json`` and ``bench.md``; 1 if something failed."""
     options = _parser().parse_args(arguments)
-    machine = describe_machine(options.threads, options.device)
+    try:
+        machine = describe_machine(options.threads, options.device)
+    except ConfigError as error:
+        _log(str(error))
+        return 2
     precisions = ["fp32", "bf16"] if has_bf16(machine) else ["fp32"]
     if len(precisions) == 1:
         _log("bf16 is left out: this processor has no bf16 instructions")
