@@ -202,6 +202,5 @@ def test_short_steps_share_a_job(runs):
     groups = [name for name in submissions(said) if name.startswith("group_")]
     assert Counter(name.split("/")[0] for name in groups) == {
         "group_corpus": 1,
-        "group_codebook": 1,
         "group_publish": 1,
     }
