@@ -21,10 +21,11 @@ fi
 if ! command -v slurmctld slurmd munged >/dev/null; then
     command -v apt-get >/dev/null || refuse "Slurm is not installed, and there is no apt-get"
     export DEBIAN_FRONTEND=noninteractive
-    install=(apt-get install -y -qq --no-install-recommends slurm-wlm munge)
-    "${install[@]}" >/dev/null 2>&1 || {
-        apt-get update -qq >/dev/null 2>&1 && "${install[@]}" >/dev/null 2>&1
-    } || refuse "the packages slurm-wlm and munge could not be installed"
+    apt=(timeout 300 apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20)
+    install=("${apt[@]}" install -y --no-install-recommends slurm-wlm munge)
+    {
+        "${install[@]}" || { "${apt[@]}" update && "${install[@]}"; }
+    } >/dev/null 2>&1 || refuse "the packages slurm-wlm and munge could not be installed"
 fi
 
 host=$(hostname -s)
@@ -68,7 +69,10 @@ echo "Name=gpu File=/dev/null" >/etc/slurm/gres.conf
 running() {
     [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null
 }
-running /run/munge/munged.pid || runuser -u munge -- munged || refuse "munged does not start"
+if ! munge --no-input >/dev/null 2>&1; then
+    runuser -u munge -- munged || refuse "munged does not start"
+    ln -sf /run/munge/munged.pid "$state/munged.pid"
+fi
 running "$state/slurmctld.pid" || slurmctld || refuse "slurmctld does not start: $state/slurmctld.log"
 running "$state/slurmd.pid" || slurmd -N "$host" || refuse "slurmd does not start: $state/slurmd.log"
 

@@ -5,7 +5,7 @@ set -euo pipefail
 state=/var/lib/speechprompt-slurm
 [ -d "$state" ] || exit 0
 scancel --user=root >/dev/null 2>&1 || true
-for file in "$state/slurmd.pid" "$state/slurmctld.pid" /run/munge/munged.pid; do
+for file in "$state/slurmd.pid" "$state/slurmctld.pid" "$state/munged.pid"; do
     [ -e "$file" ] || continue
     pid=$(cat "$file")
     kill "$pid" 2>/dev/null || true
