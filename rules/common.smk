@@ -320,7 +320,10 @@ def published_files(wildcards):
     pictures = ["learning_curve.png"]
     if task.type == "classification":
         pictures.append("confusion_matrix.png")
+    # What `speechprompt predict` can use; other methods publish no model.json.
+    model = {"model": f"results/{wildcards.task}/model.json"}
     return {
+        **(model if task.method in ("prompt", "finetune") else {}),
         "prompt": f"{folders[0]}/prompt.safetensors",
         "predictions": f"{folders[0]}/predictions.parquet",
         "summary": f"results/{wildcards.task}/{task.method}/metrics.json",

@@ -5,3 +5,29 @@ Tasks" (Chang et al., Interspeech 2022).
 """
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_predictor"]
+
+
+def load_predictor(*folders, weights=None, device="auto"):
+    """Load published tasks to answer new audio.
+
+    Example::
+
+        from speechprompt import load_predictor
+
+        answers = load_predictor("results/ks").predict(["a.wav", "b.flac"])
+
+    Args:
+        folders: the tasks' folders, such as ``results/ks``.
+        weights: the encoder's weights, where they are no longer where they were.
+        device: cpu, cuda or auto.
+
+    Returns:
+        A :class:`speechprompt.predictor.Predictor`.
+
+    Raises:
+        ArtefactError: a file is missing, or is not the one of the training.
+    """
+    from speechprompt.predictor import Predictor
+
+    return Predictor.load(*folders, weights=weights, device=device)

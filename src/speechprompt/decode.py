@@ -60,12 +60,19 @@ class Question:
     utt_ids: Sequence[str] | None = None
 
     def limits(self) -> list[int]:
-        """Longest answer of every utterance; raises what :func:`answer_room` raises."""
-        names = range(len(self.units)) if self.utt_ids is None else self.utt_ids
-        return [
-            answer_room(self.task, row, self.decoding.max_length, name)
-            for row, name in zip(self.units, names, strict=True)
-        ]
+        """Longest answer of every utterance.
+
+        Raises:
+            CorpusError: an utterance leaves no room for an answer.
+        """
+        limits = []
+        for i, row in enumerate(self.units):
+            try:
+                limits.append(answer_room(self.task, row, self.decoding.max_length))
+            except CorpusError as error:
+                name = i if self.utt_ids is None else self.utt_ids[i]
+                raise CorpusError(f"utterance {name!r}: {error}") from None
+        return limits
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ class _Answers:
         return Predictions(self.labels, self.scores, valid, self.label_scores)
 
 
-def answer_room(task: TaskModel, units: np.ndarray, max_length: int, name: str | int) -> int:
+def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
     """Longest answer to an utterance: the last label needs no position of its own.
 
     Raises:
@@ -204,7 +211,7 @@ def answer_room(task: TaskModel, units: np.ndarray, max_length: int, name: str |
     wanted = max_length if task.allowed is None else len(task.allowed)
     if room < (wanted if task.allowed is not None else 1):
         raise CorpusError(
-            f"utterance {name!r}: its {len(units)} units leave no room for an answer in the "
+            f"its {len(units)} units leave no room for an answer in the "
             f"{task.model.config.max_positions} positions of the unit LM; leave it out or use a "
             "unit LM with more positions"
         )

@@ -164,7 +164,7 @@ def _read_model(folder: Path) -> dict[str, Any]:
 
 
 def _find(folder: Path, reference: dict[str, str], what: str) -> Path:
-    path = Path(os.path.normpath(folder / reference["path"]))
+    path = folder / reference["path"]
     if not path.is_file():
         raise ArtefactError(
             f"{path}: the {what} of {folder} is missing; copy it there, or the whole run"
@@ -181,7 +181,7 @@ def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | N
             raise ArtefactError(f"{given}: expected the encoder's weights, found no file")
         _verify(given, reference, folder, "encoder")
         return given
-    path = Path(os.path.normpath(folder / reference["path"]))
+    path = folder / reference["path"]
     shipped = [name for name, sha256 in SHIPPED.items() if sha256 == reference["sha256"]]
     if not path.is_file() and shipped:
         return shipped_model(shipped[0])

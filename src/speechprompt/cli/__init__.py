@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
     published,
     quality,
     results,
+    use,
 )
 from speechprompt.cli.verb import VERBS
 from speechprompt.errors import SpeechPromptError
@@ -30,17 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.log:
         log_to(parsed.log)
     try:
-        VERBS[parsed.verb].run(parsed)
+        return VERBS[parsed.verb].run(parsed) or 0
     except SpeechPromptError as error:
         log(f"speechprompt {parsed.verb}: {error}")
         return 1
     except KeyboardInterrupt:
         log(f"speechprompt {parsed.verb}: interrupted")
         return 130
+    except BrokenPipeError:
+        # The reader has seen enough, such as `head`; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception:
         log(traceback.format_exc())
         return 1
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,114 @@
+"""Verbs that use what was trained: predict, inspect."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechprompt.cli.verb import boolean, verb
+from speechprompt.config.tasks import DecodingSettings
+from speechprompt.errors import ConfigError
+from speechprompt.progress import progress, show
+
+if TYPE_CHECKING:
+    from speechprompt.answers import Answer
+
+
+@verb(
+    files={
+        "prompt": "prompt that is published",
+        "--unit-lm": "its unit LM",
+        "--codebook": "its codebook; without, the task was trained on ready units",
+        "--out": "model.json to write, in the folder where the prompt is published",
+    },
+    optional=("--codebook",),
+    options={
+        "--name": {"required": True, "help": "name of the task"},
+        "--encoder": {"type": json.loads, "metavar": "JSON", "help": "the encoder's settings"},
+        "--deduplicate": {"type": boolean, "default": True, "help": "default: true"},
+    },
+    block=DecodingSettings,
+)
+def describe_model(a: argparse.Namespace, decoding: DecodingSettings) -> None:
+    """Write down what a published prompt needs to answer new audio, and where it is."""
+    from speechprompt.task_folder import describe_model
+
+    describe_model(
+        a.out,
+        task=a.name,
+        prompt=a.prompt,
+        unit_lm=a.unit_lm,
+        codebook=a.codebook,
+        encoder=a.encoder,
+        deduplicate=a.deduplicate,
+        decoding=decoding.model_dump(),
+    )
+
+
+@verb(
+    files={
+        "paths": "folders of tasks, such as results/ks, then recordings: files, folders, or - for "
+        "paths on standard input, one a line",
+        "--list": "file that lists recordings, one a line",
+        "--weights": "the encoder's weights, where they are no longer where they were",
+    },
+    many=("paths", "--list"),
+    optional=("--list", "--weights"),
+    options={
+        "--json": {
+            "action": "store_true",
+            "help": "JSON lines, with all probabilities; so it is off a terminal",
+        },
+        "--table": {"action": "store_true", "help": "a table; so it is on a terminal"},
+    },
+    compute=True,
+)
+def predict(a: argparse.Namespace) -> int:
+    """Answer recordings with published tasks, several in one pass.
+
+    The exit status is 1 if a recording could not be used; the others are answered all the same.
+    """
+    from speechprompt.audio_paths import AudioPaths
+    from speechprompt.predictor import Predictor
+
+    folders, arguments = _tasks_first(a.paths)
+    if not arguments and not a.list:
+        raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
+    if a.json and a.table:
+        raise ConfigError("expected --json or --table, found both")
+    paths = AudioPaths(arguments, a.list or ())
+    predictor = Predictor.load(*folders, weights=a.weights, device=a.device)
+    files = progress(paths, "predict", total=paths.total, unit="file")
+    as_json = a.json or not (a.table or sys.stdout.isatty())
+    return _print(predictor.stream(files, paths.is_waiting), as_json)
+
+
+def _tasks_first(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    from speechprompt.task_folder import is_task_folder, open_task
+
+    n_tasks = next((i for i, path in enumerate(paths) if not is_task_folder(path)), len(paths))
+    if n_tasks == 0:
+        open_task(paths[0])  # which says what it is not
+    if late := [path for path in paths[n_tasks:] if is_task_folder(path)]:
+        raise ConfigError(f"{late[0]}: expected folders of tasks first, then recordings")
+    return paths[:n_tasks], paths[n_tasks:]
+
+
+def _print(blocks: Iterable[list[Answer]], as_json: bool) -> int:
+    """Print answers as they come; return the exit status."""
+    from speechprompt.answers import AnswerTable
+
+    status, table = 0, AnswerTable()
+    for answers in blocks:
+        if any(answer.error is not None for answer in answers):
+            status = 1
+        if as_json:
+            lines = (json.dumps(answer.to_dict(), ensure_ascii=False) for answer in answers)
+            show("\n".join(lines))
+        else:
+            show(table.block(answers))
+    return status
