@@ -98,6 +98,40 @@ def _tasks_first(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     return paths[:n_tasks], paths[n_tasks:]
 
 
+@verb(
+    files={
+        "path": "Parquet, safetensors or JSON file, or a folder with an index or of a task",
+        "--picture": "with --utterance: picture of it to write, PNG",
+        "--root": "folder that the corpus's paths start from (default: the run's own)",
+        "--predictions": "predictions to show in the picture",
+    },
+    optional=("--picture", "--root", "--predictions"),
+    options={
+        "--rows": {"type": int, "default": 5, "help": "first rows to show (default: 5)"},
+        "--utterance": {"metavar": "ID", "help": "show this utterance of a units file or index"},
+        "--json": {"action": "store_true", "help": "JSON instead of text"},
+    },
+)
+def inspect(a: argparse.Namespace) -> None:
+    """Say what an artefact is: schema, metadata, counts, hashes, provenance, first rows."""
+    from speechprompt.inspection import inspect_artefact
+    from speechprompt.inspection_text import describe_inspection, describe_utterance
+    from speechprompt.utterances import find_utterance, plot_utterance
+
+    if a.utterance is None:
+        if a.picture or a.root or a.predictions:
+            raise ConfigError("--picture, --root and --predictions go with --utterance")
+        found = inspect_artefact(a.path, a.rows)
+        show(json.dumps(found.to_dict(), indent=2) if a.json else describe_inspection(found))
+        return
+    utterance = find_utterance(a.path, a.utterance)
+    show(json.dumps(utterance.row) if a.json else describe_utterance(utterance))
+    if a.picture:
+        plot_utterance(utterance, a.picture, root=a.root, predictions=a.predictions)
+    elif a.predictions or a.root:
+        raise ConfigError("--root and --predictions go with --picture")
+
+
 def _print(blocks: Iterable[list[Answer]], as_json: bool) -> int:
     """Print answers as they come; return the exit status."""
     from speechprompt.answers import AnswerTable
