@@ -1,8 +1,8 @@
 """``model.json``: what a published task needs to answer new audio, and where it is.
 
-The task's folder names the prompt, the unit LM, the codebook and the encoder's weights by paths
-relative to itself, so that the results may be copied or moved, and by hash. A file outside the run
-keeps the path that the configuration gives it.
+The task's folder names the prompt, the unit LM, the codebook and the encoder's weights by hash, and
+by paths from itself, so that the run may be copied or moved. A file outside the run keeps the path
+that the configuration gives it.
 """
 
 from __future__ import annotations
@@ -135,11 +135,13 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
 
 
 def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
-    """Path from the folder, and hash; a file that the user names by an absolute path keeps it."""
+    """Path from the folder, and hash; a file of the user's outside the run keeps its full path."""
     if path is None:
         return None
-    place = str(path) if Path(path).is_absolute() else os.path.relpath(path, folder)
-    return {"path": Path(place).as_posix(), "sha256": sha256_file(path)}
+    run = folder.absolute().parent.parent
+    stays = Path(path).is_absolute() and not Path(path).is_relative_to(run)
+    place = Path(path if stays else os.path.relpath(path, folder))
+    return {"path": place.as_posix(), "sha256": sha256_file(path)}
 
 
 def _read_model(folder: Path) -> dict[str, Any]:
