@@ -140,8 +140,8 @@ def _tensors(path: Path, n_rows: int) -> Inspection:
         kind = f"encoder ({metadata['kind']})"
     provenance = {} if kind == "codebook" else _codebook_provenance(path, metadata)
     if "lm_sha256" in metadata:
-        models = _candidates(path, "lm/*/model.safetensors")
-        provenance["unit LM"] = _matched(metadata["lm_sha256"], models)
+        models = "lm/*/model.safetensors"
+        provenance["unit LM"] = _searched(metadata["lm_sha256"], path, models)
     return Inspection(
         str(path),
         kind,
@@ -167,7 +167,7 @@ def _json(path: Path, n_rows: int) -> Inspection:
         parts = found.metadata.pop("parts")
         found.facts = {"rows": value["n_utterances"], "parts": len(parts)}
         found.provenance = _codebook_provenance(path, value) | {
-            part["name"]: _matched(part["sha256"], [path.parent / part["name"]]) for part in parts
+            part["name"]: _named(part["sha256"], path.parent / part["name"]) for part in parts
         }
         if parts and (path.parent / parts[0]["name"]).is_file():
             part = _parquet(path.parent / parts[0]["name"], n_rows)
@@ -177,9 +177,8 @@ def _json(path: Path, n_rows: int) -> Inspection:
             file = value[role] if role != "encoder" else (value[role] or {}).get("weights")
             if file is not None:
                 place = path.parent / file["path"]
-                found.provenance[role.replace("unit_lm", "unit LM")] = _matched(
-                    file["sha256"], [place]
-                )
+                name = role.replace("unit_lm", "unit LM")
+                found.provenance[name] = _named(file["sha256"], place)
     elif kind == JSON_KINDS["main"]:
         scores = {
             "prediction": value["splits"],
@@ -203,27 +202,24 @@ def _flat(score: Mapping[str, Any]) -> dict[str, Any]:
 def _codebook_provenance(path: Path, metadata: Mapping[str, Any]) -> dict[str, str]:
     if "codebook_sha256" not in metadata:
         return {}
-    return {
-        "codebook": _matched(
-            metadata["codebook_sha256"], _candidates(path, "codebooks/*.safetensors")
-        )
-    }
+    sha256 = metadata["codebook_sha256"]
+    return {"codebook": _searched(sha256, path, "codebooks/*.safetensors")}
 
 
-def _candidates(path: Path, pattern: str) -> list[Path]:
+def _named(sha256: str, path: Path) -> str:
+    """A hash, and whether the file that should have it does."""
+    if not path.is_file():
+        return f"{sha256}, but {_near(path)} is missing"
+    same = sha256_file(path) == sha256
+    return f"{sha256} = {_near(path)}" if same else f"{sha256}, but {_near(path)} has another"
+
+
+def _searched(sha256: str, path: Path, pattern: str) -> str:
+    """A hash, and which of the files of the same results has it."""
     folder = results_folder(path)
-    return sorted(folder.glob(pattern)) if folder else []
-
-
-def _matched(sha256: str, candidates: list[Path]) -> str:
-    """A hash, and which of some files has it."""
-    there = [path for path in candidates if path.is_file()]
-    same = next((path for path in there if sha256_file(path) == sha256), None)
-    if same is not None:
-        return f"{sha256} = {_near(same)}"
-    if len(candidates) == 1 and there:
-        return f"{sha256}, but {_near(there[0])} has another"
-    return f"{sha256}, not found here"
+    candidates = sorted(folder.glob(pattern)) if folder else []
+    same = next((file for file in candidates if sha256_file(file) == sha256), None)
+    return f"{sha256}, not found here" if same is None else f"{sha256} = {_near(same)}"
 
 
 def _near(path: Path) -> str:

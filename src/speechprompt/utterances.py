@@ -86,10 +86,10 @@ def find_utterance(path: str | Path, utt_id: str) -> Utterance:
         ArtefactError: no units file or index, or no such utterance.
     """
     path = Path(path)
-    path = path / "index.json" if path.is_dir() else path
     parts = [path]
-    if path.suffix == ".json":
-        value = read_json(path)
+    if path.is_dir() or path.suffix == ".json":
+        path = path / "index.json" if path.is_dir() else path
+        value = read_json(path) if path.is_file() else {}
         if "parts" not in value:
             raise ArtefactError(f"{path}: expected an index of units")
         parts = [path.parent / part["name"] for part in value["parts"]]
