@@ -168,6 +168,14 @@ def test_folders_lists_and_standard_input(run, tmp_path, capsys, monkeypatch):
     assert [line["file"] for line in lines(capsys)] == list(map(str, expected))
 
 
+def test_options_may_stand_anywhere(run, tmp_path, capsys):
+    files = [str(file) for file in record(tmp_path, 3)]
+    (tmp_path / "list.txt").write_text(files[2])
+    task, listed = str(run / "results/ks"), str(tmp_path / "list.txt")
+    assert main(["predict", task, "--list", listed, files[0], "--json", files[1]]) == 0
+    assert [line["file"] for line in lines(capsys)] == files
+
+
 def test_lines_of_another_program_are_answered_as_they_come(run, tmp_path):
     files = record(tmp_path, 3)
     read, write = os.pipe()

@@ -58,7 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"speechprompt {__version__}")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write messages to a file too")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="VERB", parser_class=_VerbParser
+    )
     for verb in VERBS.values():
         summary = verb.summary.splitlines()[0]
         subparser = verbs.add_parser(
@@ -66,3 +68,20 @@ def build_parser() -> argparse.ArgumentParser:
         )
         verb.configure(subparser)
     return parser
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """Takes positional arguments between and after options too."""
+
+    _intermixed = False
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if self._intermixed:
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = False

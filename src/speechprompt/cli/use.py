@@ -53,12 +53,18 @@ def describe_model(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     files={
         "paths": "folders of tasks, such as results/ks, then recordings: files, folders, or - for "
         "paths on standard input, one a line",
-        "--list": "file that lists recordings, one a line",
         "--weights": "the encoder's weights, where they are no longer where they were",
     },
-    many=("paths", "--list"),
-    optional=("--list", "--weights"),
+    many=("paths",),
+    optional=("--weights",),
     options={
+        "--list": {
+            "action": "append",
+            "type": Path,
+            "default": [],
+            "metavar": "FILE",
+            "help": "file that lists recordings, one a line; may be repeated",
+        },
         "--json": {
             "action": "store_true",
             "help": "JSON lines, with all probabilities; so it is off a terminal",
@@ -68,10 +74,7 @@ def describe_model(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     compute=True,
 )
 def predict(a: argparse.Namespace) -> int:
-    """Answer recordings with published tasks, several in one pass.
-
-    The exit status is 1 if a recording could not be used; the others are answered all the same.
-    """
+    """Answer recordings with published tasks; the exit status is 1 if one could not be used."""
     from speechprompt.audio_paths import AudioPaths
     from speechprompt.predictor import Predictor
 
@@ -80,7 +83,7 @@ def predict(a: argparse.Namespace) -> int:
         raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
     if a.json and a.table:
         raise ConfigError("expected --json or --table, found both")
-    paths = AudioPaths(arguments, a.list or ())
+    paths = AudioPaths(arguments, a.list)
     predictor = Predictor.load(*folders, weights=a.weights, device=a.device)
     files = progress(paths, "predict", total=paths.total, unit="file")
     as_json = a.json or not (a.table or sys.stdout.isatty())
