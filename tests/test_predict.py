@@ -406,3 +406,17 @@ def test_model_json_does_not_depend_on_where_the_run_is(tmp_path, monkeypatch):
     assert written == (tmp_path / "one" / "deep" / name).read_bytes()
     assert json.loads(written)["unit_lm"]["path"] == "../lm/tiny/model.safetensors"
     assert json.loads(written)["decoding"] == small_run.DECODING["asr"]
+
+
+def test_real_recordings(run, shared_data):
+    """Telephone-band WAVs of people: the same answers alone, together and in another order."""
+    files = sorted((shared_data / "fsdd").glob("*.wav"))[::97][:24]
+    assert len(files) == 24
+    loaded = load_predictor(*folders(run, "ks", "asr"))
+    answers = {(a.file, a.task): a for a in loaded.predict(files)}
+    assert len(answers) == 48
+    assert len({a.score for a in answers.values()}) > 40
+    alone = [answer for file in files[:6] for answer in loaded.predict([file])]
+    for again in loaded.predict(files[::-1]) + alone:
+        assert answers[again.file, again.task].answer == again.answer
+        assert answers[again.file, again.task].score == pytest.approx(again.score, abs=1e-4)
