@@ -410,7 +410,7 @@ def test_model_json_does_not_depend_on_where_the_run_is(tmp_path, monkeypatch):
 
 def test_real_recordings(run, shared_data):
     """Telephone-band WAVs of people: the same answers alone, together and in another order."""
-    files = sorted((shared_data / "fsdd").glob("*.wav"))[::97][:24]
+    files = sorted((shared_data / "fsdd").glob("*.wav"))[::60][:24]
     assert len(files) == 24
     loaded = load_predictor(*folders(run, "ks", "asr"))
     answers = {(a.file, a.task): a for a in loaded.predict(files)}
