@@ -1,8 +1,8 @@
 """Answers to new audio from published tasks, several in one pass.
 
 Audio is read once and encoded once, whatever the number of tasks; tasks on one unit LM share it and
-their batches. The units are those of the pipeline, bit by bit on a processor, and so are the
-answers; scores may differ in the last bits with what else is in a batch.
+their batches. Units and answers are those of the pipeline. Scores are the same bits on a processor
+for as many threads and the same batches; what else is in a batch may change their last ones.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def _read(file: Path) -> Heard:
         seconds = 0.0  # the reader knows better why
     if WINDOW_SECONDS < seconds < 2**32:
         return AudioError(
-            file, f"{seconds:.0f} s long, more than the {WINDOW_SECONDS:.0f} s of an utterance"
+            file, f"{seconds:.0f} s long; an utterance has at most {WINDOW_SECONDS:.0f} s"
         )
     try:
         return read_audio(file)
