@@ -63,8 +63,14 @@ def test_an_utterance_alone_has_the_answer_it_has_among_others(run):
     assert [a.answer for a in alone] == [a.answer for a in loaded.predict(files)]
 
 
-def test_what_is_shared_is_loaded_once(run):
+def test_what_is_shared_is_loaded_once(run, monkeypatch):
+    built = []
+    load = predictor.load_encoder
+    monkeypatch.setattr(
+        predictor, "load_encoder", lambda **settings: built.append(settings) or load(**settings)
+    )
     loaded = load_predictor(*folders(run))
+    assert len(built) == 1
     assert len(loaded.encoders) == len(loaded.units) == 1
     assert len({id(task.model.model) for task in loaded.tasks}) == 1
 

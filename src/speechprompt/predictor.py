@@ -7,6 +7,7 @@ for as many threads and the same batches; what else is in a batch may change the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,10 +123,12 @@ class Predictor:
         device = resolve_device(device)
         opened = [open_task(folder, weights) for folder in folders]
         names = [one.task for one in opened]
-        predictor, lms = cls(), {}
+        predictor = cls()
+        encoders: dict[str, int] = {}
+        lms: dict[str, LoadedLM] = {}
         for one in opened:
             name = one.task if names.count(one.task) == 1 else str(one.folder)
-            units = predictor._add_units(one, device)
+            units = predictor._add_units(one, encoders, device)
             codebook = predictor.units[units].codebook
             model = _load_model(one, codebook.sha256, lms, device)
             labels = restore_labels(one.described["answers"])
@@ -155,20 +158,25 @@ class Predictor:
         for names, heard in _windows(files, is_waiting):
             yield self._answer(names, heard)
 
-    def _add_units(self, one: TaskFolder, device: str) -> int:
+    def _add_units(self, one: TaskFolder, loaded: dict[str, int], device: str) -> int:
         """Number of the task's units; what other tasks read already is not loaded again."""
-        encoder = load_encoder(**one.encoder, device=device)
-        known = [encoder.sha256 for encoder, _ in self.encoders]
-        if encoder.sha256 not in known:
-            self.encoders.append((encoder, one.batch_seconds or BATCH_SECONDS))
-            known.append(encoder.sha256)
+        settings = json.dumps(one.encoder, sort_keys=True)
+        if settings not in loaded:
+            encoder = load_encoder(**one.encoder, device=device)
+            known = [other.sha256 for other, _ in self.encoders]
+            if encoder.sha256 not in known:
+                self.encoders.append((encoder, one.batch_seconds or BATCH_SECONDS))
+                known.append(encoder.sha256)
+            loaded[settings] = known.index(encoder.sha256)
+        number = loaded[settings]
         codebook = load_codebook(one.codebook)
-        check_codebook(codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}")
+        features = FeatureMetadata.of(self.encoders[number][0])
+        check_codebook(codebook, features, f"the encoder of {one.folder}")
         key = (codebook.sha256, one.deduplicate)
         keys = [(units.codebook.sha256, units.deduplicate) for units in self.units]
         if key in keys:
             return keys.index(key)
-        self.units.append(_Units(known.index(encoder.sha256), codebook, one.deduplicate))
+        self.units.append(_Units(number, codebook, one.deduplicate))
         return len(keys)
 
     def _answer(self, names: Sequence[str], heard: Sequence[Heard]) -> list[Answer]:

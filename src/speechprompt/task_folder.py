@@ -118,7 +118,8 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
     encoder = dict(value["encoder"]["settings"])
     batch_seconds = encoder.pop("batch_seconds", None)
     if (reference := value["encoder"]["weights"]) is not None:
-        encoder["weights"] = str(_find_weights(folder, reference, weights))
+        # Resolved: tasks that share the file are seen to.
+        encoder["weights"] = str(_find_weights(folder, reference, weights).resolve())
     return TaskFolder(
         task=value["task"],
         folder=folder,
