@@ -87,15 +87,15 @@ def test_a_batch_equals_its_utterances_one_by_one(allowed, beam):
 
 @pytest.mark.parametrize("allowed", [THREE, None])
 def test_beam_one_equals_greedy(allowed):
+    from speechprompt.decode import _beam, _greedy
     from speechprompt.lm.model import Cache
-    from speechprompt.search import beam_search, greedy_search
 
     task = task_model(allowed)
     steps = 3 if allowed else 6
     batch = task.pack(UNITS)
     with torch.no_grad():
         answers = []
-        for search in (greedy_search, lambda *args: beam_search(*args, 1, 1.0)):
+        for search in (_greedy, lambda *args: _beam(*args, 1, 1.0)):
             cache = Cache(room=steps)
             hidden = task.model(batch, task.prompt_tensors(), cache)[batch.wanted_query[:, 0]]
             answers.append(search(task, hidden, cache, [steps] * len(UNITS)))

@@ -54,7 +54,6 @@ def test_stages_do_not_import_later_ones(repository):
         "task_model",
         "train",
         "mixing",
-        "search",
         "decode",
         "task_folder",
         "predictor",

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from speechprompt.errors import ConfigError, CorpusError
-from speechprompt.lm.model import Cache
+from speechprompt.lm.dictionary import END
+from speechprompt.lm.model import Cache, PromptTensors
 from speechprompt.lm.packing import micro_batches
 from speechprompt.mixing import group_tasks, read_sources
-from speechprompt.search import beam_search, free_search, greedy_search
 from speechprompt.task_model import TaskModel
 
 __all__ = ["Decoding", "Predictions", "Question", "answer_room", "predict", "predict_together"]
@@ -185,11 +185,11 @@ class _Answers:
             self.label_scores[rows] = table[:, :-1].double().cpu().numpy()
             answers, found = [[i] for i in best.indices.tolist()], best.values.tolist()
         elif decoding.free:
-            answers, found = free_search(task, hidden, cache, steps, task.prompt_tensors())
+            answers, found = _free(task, hidden, cache, steps, task.prompt_tensors())
         elif decoding.beam == 1:
-            answers, found = greedy_search(task, hidden, cache, steps)
+            answers, found = _greedy(task, hidden, cache, steps)
         else:
-            answers, found = beam_search(
+            answers, found = _beam(
                 task, hidden, cache, steps, decoding.beam, decoding.length_penalty
             )
         for i, answer, score in zip(rows, answers, found, strict=True):
@@ -216,6 +216,111 @@ def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
             "unit LM with more positions"
         )
     return min(wanted, room)
+
+
+def _greedy(
+    task: TaskModel, hidden: Tensor, cache: Cache, steps: list[int]
+) -> tuple[list[list[int]], list[float]]:
+    """The best allowed label at every position, until the end where answers may end."""
+    limit = torch.tensor(steps, device=hidden.device)
+    n, end = len(hidden), len(task.label_ids)
+    ids = torch.from_numpy(task.label_ids).to(hidden.device)
+    line = torch.arange(n, device=hidden.device)  # utterances that go on
+    answers: list[list[int]] = [[] for _ in range(n)]
+    scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
+    for step in range(max(steps)):
+        best = task.answer_scores(hidden, torch.full_like(line, step)).max(1)
+        scores[line] += best.values
+        for i, label in zip(line.tolist(), best.indices.tolist(), strict=True):
+            if label != end:
+                answers[i].append(label)
+        going = ((best.indices != end) & (limit[line] > step + 1)).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) < len(line):
+            line, cache = line[going], cache.select(going)
+        hidden = task.model.step(ids[best.indices[going]], cache)
+    return answers, scores.tolist()
+
+
+def _free(
+    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int], prompt: PromptTensors
+) -> tuple[list[list[int]], list[float]]:
+    """Greedy over the whole vocabulary until ``</s>`` or as many symbols as an answer has."""
+    limit = torch.tensor(steps, device=hidden.device)
+    label_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
+    n = len(hidden)
+    line = torch.arange(n, device=hidden.device)
+    answers: list[list[int]] = [[] for _ in range(n)]
+    scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
+    for step in range(max(steps)):
+        best = task.model.logits(hidden).log_softmax(1).max(1)
+        scores[line] += best.values
+        for i, id_ in zip(line.tolist(), best.indices.tolist(), strict=True):
+            if id_ != END:
+                answers[i].append(label_of.get(id_, -1))
+        going = ((best.indices != END) & (limit[line] > step + 1)).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) < len(line):
+            line, cache = line[going], cache.select(going)
+        # The separator is a symbol like any other here, and stays the trained one.
+        hidden = task.model.step(best.indices[going], cache, prompt)
+    return answers, scores.tolist()
+
+
+def _beam(
+    task: TaskModel,
+    hidden: Tensor,
+    cache: Cache,
+    steps: list[int],
+    beam: int,
+    length_penalty: float,
+) -> tuple[list[list[int]], list[float]]:
+    """Beam search; hypotheses of one utterance share its finished list."""
+    device = hidden.device
+    n, end = len(hidden), len(task.label_ids)
+    ids = torch.from_numpy(task.label_ids).to(device)
+    fixed = task.allowed is not None
+    utterance = torch.arange(n, device=device)  # of every live hypothesis, sorted
+    prefixes: list[list[int]] = [[] for _ in range(n)]
+    scores = torch.zeros(n, dtype=torch.float64, device=device)
+    finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(n)]
+    for step in range(max(steps)):
+        table = scores[:, None] + task.answer_scores(hidden, torch.full_like(utterance, step))
+        parents, chosen, kept = [], [], []
+        for i in utterance.unique().tolist():
+            rows = (utterance == i).nonzero()[:, 0]
+            candidates = table[rows].flatten()
+            order = candidates.argsort(descending=True, stable=True)[: 2 * beam].tolist()
+            # As many finished candidates among the best as the beam is wide: nothing follows.
+            live = 0
+            for rank, flat in enumerate(order):
+                score, parent = float(candidates[flat]), int(rows[flat // (end + 1)])
+                if score == float("-inf"):
+                    break
+                label = flat % (end + 1)
+                answer = prefixes[parent] + ([] if label == end else [label])
+                if label == end or step + 1 == steps[i]:
+                    if rank < beam:
+                        share = 1 if fixed else (step + 1) ** length_penalty
+                        finished[i].append((score / share, score, answer))
+                elif live < beam:
+                    live += 1
+                    parents.append(parent)
+                    chosen.append(label)
+                    kept.append((i, score, answer))
+        done = {i for i in range(n) if len(finished[i]) >= beam}
+        rows = [r for r, (i, _, _) in enumerate(kept) if i not in done]
+        if not rows:
+            break
+        cache = cache.select(torch.tensor([parents[r] for r in rows], device=device))
+        utterance = torch.tensor([kept[r][0] for r in rows], device=device)
+        scores = torch.tensor([kept[r][1] for r in rows], dtype=torch.float64, device=device)
+        prefixes = [kept[r][2] for r in rows]
+        hidden = task.model.step(ids[[chosen[r] for r in rows]], cache)
+    best = [max(of_one, key=lambda found: found[0]) for of_one in finished]
+    return [answer for _, _, answer in best], [score for _, score, _ in best]
 
 
 def _is_valid(answer: list[int], allowed: list[list[int]] | None) -> bool:
