@@ -329,7 +329,10 @@ def published_files(wildcards):
     if task.type == "classification":
         pictures.append("confusion_matrix.png")
     trained = "model" if task.method == "downstream" else "prompt"
+    # What `speechprompt predict` can use; other methods publish no model.json.
+    model = {"model": f"results/{wildcards.task}/model.json"}
     return {
+        **(model if task.method in ("prompt", "finetune") else {}),
         "trained": f"{folders[0]}/{trained}.safetensors",
         "predictions": f"{folders[0]}/predictions.parquet",
         "summary": f"results/{wildcards.task}/{task.method}/metrics.json",

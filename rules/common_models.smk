@@ -212,3 +212,32 @@ def codebook_encoder_weights(wildcards):
 
 def codebook_encoder_settings(wildcards):
     return settings_of(codebook_encoder(wildcards))
+
+
+def task_codebook(wildcards):
+    return CONFIG.lm[CONFIG.tasks[wildcards.task].lm].codebook
+
+
+def described_files(wildcards):
+    """What model.json refers to; behind ready units there is no encoder."""
+    codebook = task_codebook(wildcards)
+    files = {
+        "prompt": f"{published_folder(wildcards)}/prompt.safetensors",
+        "lm": task_lm(wildcards),
+    }
+    if isinstance(CONFIG.codebooks[codebook], ExternalCodebook):
+        return files
+    weights = weights_of(CONFIG.codebooks[codebook].encoder)
+    return (
+        files | {"codebook": codebook_source(codebook)} | ({"weights": weights} if weights else {})
+    )
+
+
+def heard_options(wildcards):
+    """How the task's units come from audio, as options."""
+    codebook = task_codebook(wildcards)
+    block = CONFIG.codebooks[codebook]
+    if isinstance(block, ExternalCodebook):
+        return ""
+    words = ["--codebook", codebook_source(codebook), "--encoder", settings_of(block.encoder)]
+    return shlex.join([*words, "--deduplicate", json.dumps(block.deduplicate)])

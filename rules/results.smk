@@ -151,6 +151,30 @@ rule summarise_seeds:
         "speechprompt --log {log} summarise-seeds {params.folders} --floor {input.floor} --out {output.metrics}"
 
 
+rule describe_model:
+    input:
+        unpack(described_files),
+    output:
+        model="results/{task}/model.json",
+    log:
+        "logs/describe_model/{task}.log",
+    benchmark:
+        "benchmarks/describe_model/{task}.tsv"
+    conda:
+        "../envs/speechprompt.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(30),
+    params:
+        heard=heard_options,
+        decoding=decoding_options,
+        code=digest("task_folder"),
+    shell:
+        "speechprompt --log {log} describe-model {input.prompt} --name {wildcards.task} --unit-lm {input.lm}"
+        " {params.heard} {params.decoding} --out {output.model}"
+
+
 rule publish_classification:
     input:
         unpack(published_files),

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import yaml
 
+from speechprompt.cli import main
 from workflow import REPOSITORY, command, planned, snakemake
 
 pytestmark = pytest.mark.slow
@@ -27,6 +28,7 @@ RESULT_PATTERNS = (
     "results/units/**/*.parquet",
     "results/lm/*/model.safetensors",
     "results/ks/prompt.safetensors",
+    "results/ks/model.json",
     "results/ks/predictions.parquet",
     "results/ks/metrics.json",
     "results/ks/acc.txt",
@@ -67,6 +69,25 @@ def test_every_artefact_is_there_and_readable(finished):
     for rule in ("extract_features", "train_prompt", "publish_task"):
         assert any((finished / "logs" / rule).iterdir())
         assert any((finished / "benchmarks" / rule).iterdir())
+
+
+def test_predict_gives_the_published_predictions(finished, tmp_path, capsys):
+    """For every test file, from a copy of what prediction needs."""
+    for name in ("ks", "codebooks", "lm"):
+        shutil.copytree(finished / "results" / name, tmp_path / "moved/results" / name)
+    expected = pd.read_parquet(finished / "results/ks/predictions.parquet")
+    expected = expected[expected["split"] == "test"]
+    manifest = pd.read_parquet(finished / "results/manifests/keywords/test.parquet")
+    assert list(manifest["utt_id"]) == list(expected["utt_id"])
+    files = [str(finished / "resources/corpora/keywords" / path) for path in manifest["path"]]
+    (tmp_path / "list.txt").write_text("\n".join(files))
+    task = str(tmp_path / "moved/results/ks")
+    assert main(["predict", task, "--list", str(tmp_path / "list.txt")]) == 0
+    found = pd.DataFrame(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert len(found) == 120
+    assert list(found["file"]) == files
+    assert list(found["answer"]) == list(expected["prediction"])
+    assert np.allclose(found["score"], expected["score"], atol=1e-5, rtol=0)
 
 
 def test_nothing_is_left_to_do(finished):

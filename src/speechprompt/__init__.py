@@ -4,4 +4,39 @@ Method: "An Exploration of Prompt Tuning on Generative Spoken Language Model for
 Tasks" (Chang et al., Interspeech 2022).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from speechprompt.predictor import Predictor
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_predictor"]
+
+
+def load_predictor(
+    *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
+) -> Predictor:
+    """Load published tasks to answer new audio.
+
+    Example::
+
+        from speechprompt import load_predictor
+
+        answers = load_predictor("results/ks").predict(["a.wav", "b.flac"])
+
+    Args:
+        folders: the tasks' folders, such as ``results/ks``.
+        weights: the encoder's weights, where they are no longer where they were.
+        device: cpu, cuda or auto.
+
+    Raises:
+        ArtefactError: a file is missing, or is not the one of the training.
+        ConfigError: no folder, or one twice.
+    """
+    from speechprompt.predictor import Predictor
+
+    return Predictor.load(*folders, weights=weights, device=device)

@@ -28,11 +28,13 @@ class AudioError(CorpusError):
     """A file that cannot be used as audio.
 
     Attributes:
+        path: The file.
         reason: One clause saying why, without the path.
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
+        self.path = path
         self.reason = reason
 
 

@@ -18,9 +18,61 @@ from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.dictionary import END
 from speechprompt.lm.model import Cache, PromptTensors
 from speechprompt.lm.packing import micro_batches
+from speechprompt.mixing import group_tasks, read_sources
 from speechprompt.task_model import TaskModel
 
-__all__ = ["Predictions", "predict"]
+__all__ = ["Decoding", "Predictions", "Question", "answer_room", "predict", "predict_together"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are found.
+
+    Attributes:
+        beam: hypotheses kept; 1 is greedy.
+        free: greedy over the whole vocabulary instead of what the task allows.
+        max_length: longest answer of a generation, not counting the source; an answer also ends
+            where the unit LM has no positions left.
+        length_penalty: a finished hypothesis of a generation is ranked by its log-probability over
+            (length + 1) to this power.
+    """
+
+    beam: int = 1
+    free: bool = False
+    max_length: int = 400
+    length_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """Utterances that one task is to answer.
+
+    Attributes:
+        task: LM, prompt and verbalizer.
+        units: units 0..K-1 of every utterance.
+        decoding: how answers are found.
+        utt_ids: names of the utterances, for messages; their numbers by default.
+    """
+
+    task: TaskModel
+    units: Sequence[np.ndarray]
+    decoding: Decoding = Decoding()
+    utt_ids: Sequence[str] | None = None
+
+    def limits(self) -> list[int]:
+        """Longest answer of every utterance.
+
+        Raises:
+            CorpusError: an utterance leaves no room for an answer.
+        """
+        limits = []
+        for i, row in enumerate(self.units):
+            try:
+                limits.append(answer_room(self.task, row, self.decoding.max_length))
+            except CorpusError as error:
+                name = i if self.utt_ids is None else self.utt_ids[i]
+                raise CorpusError(f"utterance {name!r}: {error}") from None
+        return limits
 
 
 @dataclass(frozen=True)
@@ -40,7 +92,6 @@ class Predictions:
     label_scores: np.ndarray | None = None
 
 
-@torch.no_grad()
 def predict(
     task: TaskModel,
     units: Sequence[np.ndarray],
@@ -52,67 +103,115 @@ def predict(
     micro_tokens: int = 4096,
     utt_ids: Sequence[str] | None = None,
 ) -> Predictions:
-    """Decode utterances.
+    """Decode the utterances of one task; see :class:`Question` and :func:`predict_together`."""
+    decoding = Decoding(beam, free, max_length, length_penalty)
+    return predict_together([Question(task, units, decoding, utt_ids)], micro_tokens)[0]
+
+
+def predict_together(questions: Sequence[Question], micro_tokens: int = 4096) -> list[Predictions]:
+    """Decode the utterances of several tasks, those on one frozen LM in the same batches.
+
+    The sources of a batch are read at once, each with its own prompt. Answers differ in form, so
+    each task writes its own. A task's labels are those that it gives alone; scores may differ in
+    the last bits, as between any two batches.
 
     Args:
-        task: LM, prompt and verbalizer.
-        units: units 0..K-1 of every utterance.
-        beam: hypotheses kept; 1 is greedy.
-        free: greedy over the whole vocabulary instead of what the task allows.
-        max_length: longest answer of a generation, not counting the source; an answer also ends
-            where the unit LM has no positions left.
-        length_penalty: a finished hypothesis of a generation is ranked by its log-probability over
-            (length + 1) to this power.
+        questions: the tasks, each with its utterances.
         micro_tokens: padded tokens computed at once.
-        utt_ids: names of the utterances, for messages; their numbers by default.
 
     Raises:
         ConfigError: ``free`` with a learnable verbalizer, whose labels are no units, or with beams.
         CorpusError: an utterance leaves no room for an answer.
     """
-    if free and (task.verbalizer.kind == "learnable" or beam > 1):
-        raise ConfigError("decoding: free is greedy and over units; it has no beam or learnable")
-    task.model.eval()
-    lengths = [task.length(row) for row in units]
-    columns = None if task.allowed is None else len(task.allowed)
-    names = range(len(units)) if utt_ids is None else utt_ids
-    limits = [
-        _limit(task, row, columns or max_length, name)
-        for row, name in zip(units, names, strict=True)
-    ]
-    labels: list[list[int]] = [[] for _ in units]
-    scores = np.zeros(len(units))
-    single = columns == 1 and not free
-    label_scores = np.zeros((len(units), len(task.label_ids))) if single else None
-    prompt = task.prompt_tensors()
-    for piece in micro_batches(lengths, range(len(units)), max(1, micro_tokens // beam)):
-        packed = task.pack([units[i] for i in piece])
-        steps = [limits[i] for i in piece]
-        cache = None if max(steps) == 1 else Cache(room=max(steps))
-        hidden = task.model(packed, prompt, cache)[packed.wanted_query[:, 0]]
-        if single:
-            table = task.answer_scores(hidden, torch.zeros_like(packed.wanted_query[:, 0]))
+    found: dict[int, Predictions] = {}
+    for group in group_tasks([question.task for question in questions]):
+        answered = _predict_group([questions[number] for number in group], micro_tokens)
+        found.update(zip(group, answered, strict=True))
+    return [found[number] for number in range(len(questions))]
+
+
+@torch.no_grad()
+def _predict_group(questions: Sequence[Question], micro_tokens: int) -> list[Predictions]:
+    """Decode questions whose tasks may share batches."""
+    found = [_Answers(question) for question in questions]
+    tasks = [question.task for question in questions]
+    rows = [(n, i) for n, question in enumerate(questions) for i in range(len(question.units))]
+    units = [row for question in questions for row in question.units]
+    limits = np.array([limit for question in questions for limit in question.limits()], int)
+    lengths = [tasks[n].length(row) for (n, _), row in zip(rows, units, strict=True)]
+    budget = max(1, micro_tokens // max(question.decoding.beam for question in questions))
+    for piece in micro_batches(lengths, range(len(rows)), budget):
+        owners = np.array([rows[k][0] for k in piece])
+        longest = int(limits[piece].max())
+        cache = None if longest == 1 else Cache(room=longest)
+        hidden = read_sources(tasks, owners.tolist(), [units[k] for k in piece], cache)
+        for n in np.unique(owners).tolist():
+            own = np.flatnonzero(owners == n)
+            read = (hidden, cache)
+            if len(own) < len(piece):
+                index = torch.from_numpy(own).to(hidden.device)
+                read = (hidden[index], cache and cache.select(index))
+            mine = [piece[k] for k in own]
+            found[n].write(*read, [rows[k][1] for k in mine], limits[mine].tolist())
+    return [answers.done() for answers in found]
+
+
+class _Answers:
+    """The answers to one question, written batch by batch."""
+
+    def __init__(self, question: Question) -> None:
+        self.task, self.decoding = question.task, question.decoding
+        n, allowed = len(question.units), self.task.allowed
+        if self.decoding.free and (
+            self.task.verbalizer.kind == "learnable" or self.decoding.beam > 1
+        ):
+            raise ConfigError(
+                "decoding: free is greedy and over units; it has no beam or learnable"
+            )
+        self.task.model.eval()
+        self.labels: list[list[int]] = [[] for _ in range(n)]
+        self.scores = np.zeros(n)
+        self.label_scores = None
+        if allowed is not None and len(allowed) == 1 and not self.decoding.free:
+            self.label_scores = np.zeros((n, len(self.task.label_ids)))
+
+    def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
+        """Answer the utterances of some rows from what was read of them."""
+        task, decoding = self.task, self.decoding
+        if self.label_scores is not None:
+            position = torch.zeros(len(rows), dtype=torch.long, device=hidden.device)
+            table = task.answer_scores(hidden, position)
             best = table.max(1)
-            label_scores[piece] = table[:, :-1].double().cpu().numpy()
+            self.label_scores[rows] = table[:, :-1].double().cpu().numpy()
             answers, found = [[i] for i in best.indices.tolist()], best.values.tolist()
-        elif free:
-            answers, found = _free(task, hidden, cache, steps, prompt)
-        elif beam == 1:
+        elif decoding.free:
+            answers, found = _free(task, hidden, cache, steps, task.prompt_tensors())
+        elif decoding.beam == 1:
             answers, found = _greedy(task, hidden, cache, steps)
         else:
-            answers, found = _beam(task, hidden, cache, steps, beam, length_penalty)
-        for i, answer, score in zip(piece, answers, found, strict=True):
-            labels[i], scores[i] = answer, score
-    valid = np.array([_is_valid(answer, task.allowed) for answer in labels], bool)
-    return Predictions(labels, scores, valid, label_scores)
+            answers, found = _beam(
+                task, hidden, cache, steps, decoding.beam, decoding.length_penalty
+            )
+        for i, answer, score in zip(rows, answers, found, strict=True):
+            self.labels[i], self.scores[i] = answer, score
+
+    def done(self) -> Predictions:
+        """All answers."""
+        valid = np.array([_is_valid(answer, self.task.allowed) for answer in self.labels], bool)
+        return Predictions(self.labels, self.scores, valid, self.label_scores)
 
 
-def _limit(task: TaskModel, units: np.ndarray, wanted: int, name: str | int) -> int:
-    """Longest answer to an utterance: the last label needs no position of its own."""
+def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
+    """Longest answer to an utterance: the last label needs no position of its own.
+
+    Raises:
+        CorpusError: the utterance leaves no room for an answer.
+    """
     room = task.model.config.max_positions - len(units) - 1
+    wanted = max_length if task.allowed is None else len(task.allowed)
     if room < (wanted if task.allowed is not None else 1):
         raise CorpusError(
-            f"utterance {name!r}: its {len(units)} units leave no room for an answer in the "
+            f"its {len(units)} units leave no room for an answer in the "
             f"{task.model.config.max_positions} positions of the unit LM; leave it out or use a "
             "unit LM with more positions"
         )

@@ -22,6 +22,7 @@ __all__ = [
     "atomic_path",
     "copy_file",
     "read_json",
+    "read_tensor_header",
     "read_tensor_metadata",
     "read_tensors",
     "sha256_file",
@@ -185,6 +186,15 @@ def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
     Raises:
         ArtefactError: the file is missing or not safetensors.
     """
+    return read_tensor_header(path)[1]
+
+
+def read_tensor_header(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Type (``dtype``) and ``shape`` of every tensor by name, and the metadata; no numbers.
+
+    Raises:
+        ArtefactError: the file is missing or not safetensors.
+    """
     try:
         size = Path(path).stat().st_size
         with open(path, "rb") as stream:
@@ -192,6 +202,7 @@ def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
             if length > size:
                 raise ValueError(f"its header would have {length} bytes, the file has {size}")
             header = json.loads(stream.read(length))
-        return {key: json.loads(value) for key, value in header.get("__metadata__", {}).items()}
+        values = header.pop("__metadata__", {})
+        return header, {key: json.loads(value) for key, value in values.items()}
     except (OSError, ValueError, AttributeError, struct.error) as error:
         raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error

@@ -10,7 +10,7 @@ from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["log", "log_to", "progress"]
+__all__ = ["log", "log_to", "progress", "show"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,12 @@ def log(message: str) -> None:
     """Report one line: on standard error, above a running bar, and in the log file."""
     tqdm.write(message, file=sys.stderr)
     _write_line(message)
+
+
+def show(result: str) -> None:
+    """Print a result on standard output, above a running bar."""
+    tqdm.write(result, file=sys.stdout)
+    sys.stdout.flush()
 
 
 def progress(

@@ -27,7 +27,7 @@ from speechprompt.lm.packing import Pack, pack
 from speechprompt.prompt import Prompt
 from speechprompt.tasks.verbalizer import Verbalizer
 
-__all__ = ["Losses", "TaskModel", "load_task_model"]
+__all__ = ["Losses", "TaskModel", "attach_prompt", "load_task_model"]
 
 _FORMAT = "speechprompt prompt 1"
 
@@ -127,19 +127,23 @@ class TaskModel:
         rows = self.prompt.length if self.prompt else 0
         return rows + len(units) + 2 + len(labels)
 
+    def slots(
+        self, units: np.ndarray, answer: Sequence[int] | np.ndarray = ()
+    ) -> tuple[np.ndarray, int]:
+        """An utterance with its prompt and an answer's ids, and the slot of its separator."""
+        source = self.dictionary.source(units)
+        if self.prompt is None:
+            return np.concatenate((source, answer)).astype(np.int64), len(source) - 1
+        return self.prompt.slots(source, answer), self.prompt.separator_slot(source)
+
     def pack(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] | None = None
     ) -> Pack:
         """Pack sources, with answers for teacher forcing; wanted from the separator on."""
         sequences, wanted = [], []
         for i, row in enumerate(units):
-            source = self.dictionary.source(row)
             answer = [] if labels is None else self.label_ids[labels[i]]
-            answer = answer if self.end_loss else answer[:-1]
-            slots = np.concatenate((source, answer)).astype(np.int64)
-            start = len(source) - 1
-            if self.prompt is not None:
-                slots, start = self.prompt.slots(source, answer), self.prompt.separator_slot(source)
+            slots, start = self.slots(row, answer if self.end_loss else answer[:-1])
             sequences.append(slots)
             wanted.append(start)
         rows = self.prompt is not None and self.prompt.has_live_rows
@@ -217,10 +221,25 @@ def load_task_model(
         ArtefactError: not a prompt file, another unit LM or codebook, or tensors that are missing
             or left over.
     """
+    lm = load_lm(lm_path, codebook_sha256, dtype, device)
+    return attach_prompt(prompt_path, lm, lm_path)
+
+
+def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) -> TaskModel:
+    """Read a prompt onto a unit LM that is loaded, which prompts share.
+
+    Args:
+        prompt_path: The prompt; a fine-tuned LM overwrites the weights of the one given.
+        lm: The unit LM.
+        lm_path: Its file, for messages.
+
+    Raises:
+        ArtefactError: as for :func:`load_task_model`.
+    """
     tensors, metadata = read_tensors(prompt_path)
     if metadata.get("format") != _FORMAT:
         raise ArtefactError(f"{prompt_path}: no prompt of this package (metadata has no `format`)")
-    lm = load_lm(lm_path, codebook_sha256, dtype, device)
+    dtype = lm.model.norm.weight.dtype
     for name, found in (("lm_sha256", lm.sha256), ("codebook_sha256", lm.codebook_sha256)):
         if metadata[name] != found:
             raise ArtefactError(

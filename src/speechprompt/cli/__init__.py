@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
     published,
     quality,
     results,
+    use,
 )
 from speechprompt.cli.verb import VERBS
 from speechprompt.errors import SpeechPromptError
@@ -31,17 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.log:
         log_to(parsed.log)
     try:
-        VERBS[parsed.verb].run(parsed)
+        return VERBS[parsed.verb].run(parsed) or 0
     except SpeechPromptError as error:
         log(f"speechprompt {parsed.verb}: {error}")
         return 1
     except KeyboardInterrupt:
         log(f"speechprompt {parsed.verb}: interrupted")
         return 130
+    except BrokenPipeError:
+        # The reader has seen enough, such as `head`; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception:
         log(traceback.format_exc())
         return 1
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"speechprompt {__version__}")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write messages to a file too")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="VERB", parser_class=_VerbParser
+    )
     for verb in VERBS.values():
         summary = verb.summary.splitlines()[0]
         subparser = verbs.add_parser(
@@ -61,3 +69,20 @@ def build_parser() -> argparse.ArgumentParser:
         )
         verb.configure(subparser)
     return parser
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """Takes positional arguments between and after options too."""
+
+    _intermixed = False
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if self._intermixed:
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = False

@@ -19,12 +19,15 @@ __all__ = ["VERBS", "Verb", "boolean", "take_device", "verb"]
 
 @dataclass(frozen=True)
 class Verb:
-    """One command; ``run`` gets the parsed options and, if declared, the block built from them."""
+    """One command; ``run`` gets the parsed options and, if declared, the block built from them.
+
+    It may return an exit status; none is 0.
+    """
 
     name: str
     summary: str
     configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], int | None]
 
 
 VERBS: dict[str, Verb] = {}
@@ -40,7 +43,7 @@ def verb(
     seed: bool = False,
     threads: bool = False,
     compute: bool | Callable[[argparse.Namespace], bool] = False,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Declare a verb; its name and help come from the function.
 
     Args:
@@ -80,8 +83,8 @@ def verb(
                 help="default: $SPEECHPROMPT_DEVICE, else auto",
             )
 
-    def declare(function: Callable[..., None]) -> Callable[..., None]:
-        def run(arguments: argparse.Namespace) -> None:
+    def declare(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        def run(arguments: argparse.Namespace) -> int | None:
             if compute:
                 from speechprompt.compute import set_compute_threads
 
@@ -89,9 +92,8 @@ def verb(
                 useful = compute is True or compute(arguments)
                 arguments.device = take_device(arguments.device) if useful else "cpu"
             if block is None:
-                function(arguments)
-            else:
-                function(arguments, block_from_options(arguments, block))
+                return function(arguments)
+            return function(arguments, block_from_options(arguments, block))
 
         name = function.__name__.replace("_", "-")
         VERBS[name] = Verb(name, (function.__doc__ or "").strip(), configure, run)

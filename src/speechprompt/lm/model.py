@@ -57,10 +57,11 @@ class LMConfig:
 
 @dataclass(frozen=True)
 class PromptTensors:
-    """A prompt as the model takes it.
+    """A prompt as the model takes it, or several one after the other.
 
     Attributes:
         separator: (D,) embedding that stands for ``<s>``, before scaling; None keeps the LM's own.
+            Of several prompts (P, D): each row of the batch has that of its owner.
         rows: (L, D) input prompt, or None.
         keys, values: layer -> (L, D) in the place of the LayerNorm's output before the frozen
             projections.
@@ -306,7 +307,10 @@ class UnitLM(nn.Module):
         free = [tokens.new_empty(0)]
         if prompt.separator is not None:
             index = (tokens == SEPARATOR).nonzero()[:, 0]
-            own = prompt.separator * self.scale + self.sinusoids[pack.positions[index]]
+            separator = prompt.separator
+            if pack.owner is not None:
+                separator = separator[pack.owner[index]]
+            own = separator * self.scale + self.sinusoids[pack.positions[index]]
             x = x.index_copy(0, index, own)
             free.append(index)
         if prompt.rows is not None:

@@ -100,6 +100,7 @@ class Pack:
         wanted_collect: from wanted slots back to wanted rows.
         wanted_slot: (B, W) true where a wanted slot is no padding.
         next_position: (B,) position of a token that would follow.
+        owner: (N,) which prompt of several each row is read with; None where there is one.
     """
 
     tokens: Tensor
@@ -113,6 +114,7 @@ class Pack:
     wanted_collect: Gather
     wanted_slot: Tensor
     next_position: Tensor
+    owner: Tensor | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -130,6 +132,8 @@ class Pack:
 
 
 def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
+    if value is None:
+        return None
     if isinstance(value, Tensor):
         return to_device(value.to(dtype) if value.is_floating_point() else value, device)
     parts = (_moved(getattr(value, field.name), device, dtype) for field in fields(value))
@@ -157,16 +161,23 @@ def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> 
 
 
 def pack(
-    sequences: Sequence[np.ndarray], wanted_from: Sequence[int] | None = None, rows: bool = False
+    sequences: Sequence[np.ndarray],
+    wanted_from: Sequence[int] | None = None,
+    rows: bool = False,
+    owners: Sequence[int] | None = None,
 ) -> Pack:
     """Pack sequences of slots.
 
     Args:
-        sequences: B arrays of slots; each holds the same prompt slots, if any.
+        sequences: B arrays of slots; each holds the same prompt slots, if any, or with ``owners``
+            those of its prompt.
         wanted_from: for each sequence the index of the first slot whose hidden state is wanted
             (all following ones are); None wants every one.
         rows: whether prompt slots are hidden rows (input prompts). Without, layers that have no
             deep rows see no prompt.
+        owners: for each sequence the number of its prompt, where a batch has several. Their rows
+            are numbered through, and all are deep rows in every layer: prompts of different lengths
+            leave no layer that would have to skip them.
 
     Returns:
         The pack, on the CPU, with float32 masks.
@@ -177,7 +188,9 @@ def pack(
     valid = np.arange(width) < lengths[:, None]
     slots[valid] = np.concatenate(sequences)
     prompt = valid & (slots < 0)
-    length = int(prompt[0].sum())
+    prompt_lengths = prompt.sum(axis=1)
+    length = int(prompt_lengths.min())
+    n_prompt = max(0, -int(slots.min()))  # rows of all prompts together
 
     node, n_nodes = _prefix_tree(slots, valid)
     hidden = valid if rows else valid & ~prompt
@@ -217,19 +230,20 @@ def pack(
             torch.from_numpy(lengths - skip),
         )
 
-    deep = np.where(prompt, -1 - slots, row + length)
+    deep = np.where(prompt, -1 - slots, row + n_prompt)
     return Pack(
         tokens=torch.from_numpy(slots.ravel()[first]),
         positions=torch.from_numpy((np.cumsum(~prompt, axis=1) - 1).ravel()[first]),
         spread=Gather.of(row[:, start:], n_rows, owns[:, start:]),
         collect=_collect(owns[:, start:], row[:, start:]),
         plain=memory(row, hidden, n_rows, start),
-        deep=memory(deep, valid, length + n_rows, 0),
+        deep=memory(deep, valid, n_prompt + n_rows, 0),
         wanted=torch.from_numpy(wanted),
         wanted_spread=Gather.of(wanted_index, len(wanted), wanted_owns),
         wanted_collect=_collect(wanted_owns, wanted_index),
         wanted_slot=torch.from_numpy(wanted_valid),
-        next_position=torch.from_numpy(lengths - length),
+        next_position=torch.from_numpy(lengths - prompt_lengths),
+        owner=None if owners is None else torch.from_numpy(np.repeat(owners, width)[first]),
     )
 
 
