@@ -28,6 +28,7 @@ from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.features import WINDOW_SECONDS
 from speechprompt.frames import FeatureMetadata
 from speechprompt.lm.artefact import LoadedLM, load_lm
+from speechprompt.precision import resolve_precision
 from speechprompt.quantize import deduplicate
 from speechprompt.task_folder import TaskFolder, open_task
 from speechprompt.task_model import TaskModel, attach_prompt
@@ -125,14 +126,16 @@ class Predictor:
         names = [one.task for one in opened]
         predictor = cls()
         encoders: dict[str, int] = {}
-        lms: dict[str, LoadedLM] = {}
+        lms: dict[tuple[str, torch.dtype], LoadedLM] = {}
         for one in opened:
             name = one.task if names.count(one.task) == 1 else str(one.folder)
             units = predictor._add_units(one, encoders, device)
             codebook = predictor.units[units].codebook
-            model = _load_model(one, codebook.sha256, lms, device)
+            settings = dict(one.decoding)
+            dtype = resolve_precision(settings.pop("precision", "fp32"), device)
+            model = _load_model(one, codebook.sha256, lms, dtype, device)
             labels = restore_labels(one.described["answers"])
-            task = _Task(name, model, labels, Decoding(**one.decoding), units)
+            task = _Task(name, model, labels, Decoding(**settings), units)
             predictor.tasks.append(task)
         return predictor
 
@@ -225,14 +228,19 @@ class Predictor:
 
 
 def _load_model(
-    one: TaskFolder, codebook_sha256: str, lms: dict[str, LoadedLM], device: str
+    one: TaskFolder,
+    codebook_sha256: str,
+    lms: dict[tuple[str, torch.dtype], LoadedLM],
+    dtype: torch.dtype,
+    device: str,
 ) -> TaskModel:
     """A task on the unit LM that prompts share; a fine-tuned LM has its own."""
     shared = one.described.get("method") == "prompt"
-    lm = lms.get(one.unit_lm_sha256) if shared else None
-    lm = lm or load_lm(one.unit_lm, codebook_sha256, device=device)
+    key = (one.unit_lm_sha256, dtype)
+    lm = lms.get(key) if shared else None
+    lm = lm or load_lm(one.unit_lm, codebook_sha256, dtype, device)
     if shared:
-        lms[one.unit_lm_sha256] = lm
+        lms[key] = lm
     return attach_prompt(one.prompt, lm, one.unit_lm)
 
 

@@ -74,7 +74,7 @@ def describe_model(
         codebook: its codebook; None for ready units.
         encoder: settings of the encoder; None for ready units.
         deduplicate: whether repeated units are collapsed.
-        decoding: settings of :class:`~speechprompt.decode.Decoding`.
+        decoding: settings of :class:`~speechprompt.decode.Decoding`, and ``precision`` of the LM.
     """
     folder = Path(out).parent
     settings = dict(encoder or {})

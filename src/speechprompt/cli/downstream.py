@@ -46,7 +46,7 @@ ROOT = {"--root": "folder that the manifests' paths start from"}
     compute=True,
 )
 def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> None:
-    """Train a downstream model on a learned sum of a frozen encoder's layers (FT-DM)."""
+    """Train a downstream model on a learned sum of a frozen encoder's layers."""
     from speechprompt.downstream.train import train_downstream
 
     train_downstream(
