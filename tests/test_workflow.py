@@ -137,6 +137,21 @@ def test_a_downstream_model_is_compared_and_published(finished, tmp_path):
     assert (folder / "confusion_matrix.png").stat().st_size > 10_000
 
 
+def test_a_sweep_is_one_table(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    sweep = "sweep={task: ks, spaces: [{length: [2], utterances: [24]}, {method: [finetune]}]}"
+    settings = ["--config", "seeds=[1]", sweep]
+    snakemake(tmp_path / "run", "--cores", "2", *settings, "--", "results/sweep/sweep.parquet")
+    table = pd.read_parquet(tmp_path / "run/results/sweep/sweep.parquet").query("main")
+    assert table["method"].tolist() == ["prompt", "finetune"]
+    assert table["utterances"].tolist() == [24, 240]
+    metrics = json.loads((finished / "results/ks/metrics.json").read_text())
+    published = metrics["trainable_parameters"]
+    # 20 rows in the published prompt, 2 here; the separator is in both.
+    assert table["trainable_parameters"][table.index[0]] == (published - 64) // 10 + 64
+    assert (tmp_path / "run/results/sweep/by_utterances.png").stat().st_size > 5_000
+
+
 def test_other_shards_give_the_same_units(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     before = units_of(finished)
