@@ -43,14 +43,6 @@ def hashes(directory):
     }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run on two cores."""
-    directory = tmp_path_factory.mktemp("run")
-    snakemake(directory, "--cores", "2", "results/ks/acc.txt")
-    return directory
-
-
 def test_every_artefact_is_there_and_readable(finished):
     assert 0 <= float((finished / "results/ks/acc.txt").read_text()) <= 100
     metrics = json.loads((finished / "results/ks/metrics.json").read_text())

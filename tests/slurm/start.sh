@@ -29,9 +29,12 @@ if ! command -v slurmctld slurmd munged >/dev/null; then
 fi
 
 host=$(hostname -s)
+cpus=$(nproc)
+((cpus > 1)) || cpus=2
 mkdir -p /etc/slurm "$state/state" "$state/spool" /run/munge /var/log/munge
 chown -R munge: /run/munge /var/log/munge /var/lib/munge /etc/munge
-# The node offers what the rules ask for, whatever the machine has: the test's jobs need little.
+# The node offers two cores at least and the memory that rules ask for, whatever the machine has: the
+# test's jobs need little.
 # Without accounting the plugin asks squeue, which forgets a job after MinJobAge. A job that takes
 # more memory than it asked for is killed within a second or two.
 cat >"$conf" <<CONF
@@ -60,7 +63,7 @@ ReturnToService=2
 MpiDefault=none
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=65536 Gres=gpu:1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=65536 Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
 # A GPU in name only, so that requests for one can be looked at.
