@@ -17,7 +17,10 @@ from workflow import REPOSITORY, command
 
 pytestmark = pytest.mark.slow
 
-GPU_RULES = {"pretrain_unit_lm", "train_prompt", "score_prompt", "extract_features"}
+GPU_RULES = {
+    *("pretrain_unit_lm", "train_prompt", "score_prompt", "extract_features"),
+    *("train_downstream", "score_downstream"),
+}
 # Instead of the command line of the package: notes when jobs run, and has them on the processor.
 NOTING = """#!/bin/sh
 echo "start $3 $SPEECHPROMPT_DEVICE" >> "$NOTES"
