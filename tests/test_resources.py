@@ -113,8 +113,9 @@ def test_memory_and_time_grow_with_what_is_read_and_with_the_attempt(tmp_path):
 def test_who_asks_for_a_gpu(tmp_path, gpus, arguments, expected):
     setup = tmp_path / "setup.yaml"
     values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    # A unit LM that is trained here, on units of a network and of MFCC.
-    values["lm"]["nano"] = {"codebook": "nano100", "corpora": ["keywords"]}
+    # One task by every method, and a unit LM that is trained here.
+    values["tasks"] = {"ks": values["tasks"]["ks"]}
+    values["lm"] = {"nano": {"codebook": "nano100", "corpora": ["keywords"]}}
     setup.write_text(yaml.safe_dump(values))
     rules = asked(tmp_path, "all", "--cores", "2", *arguments, gpus=gpus, configfile=setup)
     assert {name for name, found in rules.items() if "gpu" in found} == expected
