@@ -3,17 +3,12 @@
 import json
 import shlex
 from pathlib import Path
-from typing import get_args
 
-import pandas as pd
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import Paramspace
 
 from speechprompt.config import load_config
 from speechprompt.config.corpora import PublishedCorpus
 from speechprompt.config.models import ExternalCodebook
-from speechprompt.config.sweep import SweepPoint
-from speechprompt.config.tasks import VerbalizerKind
 from speechprompt.digest import digest
 from speechprompt.errors import ConfigError
 from speechprompt.options import options_from_block
@@ -80,9 +75,6 @@ wildcard_constraints:
     parts=r"\d{5}",
     seed=r"\d+",
     method="prompt|finetune|downstream",
-    verbalizer=one_of(get_args(VerbalizerKind)),
-    length=r"\d+",
-    utterances=r"\d+|all",
 
 
 def corpus_options(wildcards):
@@ -241,27 +233,37 @@ def lm_options(wildcards):
     return options_from_block(CONFIG.lm[wildcards.lm])
 
 
-def task_index(wildcards, split):
-    task = CONFIG.tasks[wildcards.task]
+def index_of(task, split):
     return units_index(CONFIG.lm[task.lm].codebook, task.corpus, split)
 
 
-def training_inputs(wildcards):
-    task = CONFIG.tasks[wildcards.task]
+def lm_file(lm):
+    return f"results/lm/{lm}/model.safetensors"
+
+
+def inputs_of(task):
+    """What a task's training reads."""
     return {
-        "train": task_index(wildcards, "train"),
-        "dev": task_index(wildcards, CONFIG.corpora[task.corpus].dev_split),
-        "lm": f"results/lm/{task.lm}/model.safetensors",
+        "train": index_of(task, "train"),
+        "dev": index_of(task, CONFIG.corpora[task.corpus].dev_split),
+        "lm": lm_file(task.lm),
     }
 
 
+def scored_of(task):
+    return [index_of(task, split) for split in CONFIG.corpora[task.corpus].scored_splits]
+
+
+def training_inputs(wildcards):
+    return inputs_of(CONFIG.tasks[wildcards.task])
+
+
 def scored_indexes(wildcards):
-    task = CONFIG.tasks[wildcards.task]
-    return [task_index(wildcards, split) for split in CONFIG.corpora[task.corpus].scored_splits]
+    return scored_of(CONFIG.tasks[wildcards.task])
 
 
 def task_lm(wildcards):
-    return f"results/lm/{CONFIG.tasks[wildcards.task].lm}/model.safetensors"
+    return lm_file(CONFIG.tasks[wildcards.task].lm)
 
 
 def training_options(task, method):
@@ -292,214 +294,3 @@ def task_labels(wildcards):
 
 def task_balance(wildcards):
     return CONFIG.tasks[wildcards.task].balance
-
-
-def folders_of(task, method):
-    """A method's folders, one per seed, the first seed first."""
-    return [SEED_FOLDER.format(task=task, method=method, seed=seed) for seed in CONFIG.seeds]
-
-
-def seed_folders(wildcards):
-    return folders_of(wildcards.task, wildcards.method)
-
-
-def method_predictions(wildcards):
-    return [f"{folder}/predictions.parquet" for folder in seed_folders(wildcards)]
-
-
-def method_metrics(wildcards):
-    return [f"{folder}/metrics.json" for folder in seed_folders(wildcards)]
-
-
-def compared_predictions(wildcards):
-    methods = CONFIG.tasks[wildcards.task].methods
-    folders = [folder for method in methods for folder in folders_of(wildcards.task, method)]
-    return [f"{folder}/predictions.parquet" for folder in folders]
-
-
-def published_folder(wildcards):
-    return folders_of(wildcards.task, CONFIG.tasks[wildcards.task].method)[0]
-
-
-def published_files(wildcards):
-    """What the configured method publishes, and the pictures that belong to it."""
-    task = CONFIG.tasks[wildcards.task]
-    folders = folders_of(wildcards.task, task.method)
-    pictures = ["learning_curve.png"]
-    if task.type == "classification":
-        pictures.append("confusion_matrix.png")
-    trained = "model" if task.method == "downstream" else "prompt"
-    # What `speechprompt predict` can use; other methods publish no model.json.
-    model = {"model": f"results/{wildcards.task}/model.json"}
-    return {
-        **(model if task.method in ("prompt", "finetune") else {}),
-        "trained": f"{folders[0]}/{trained}.safetensors",
-        "predictions": f"{folders[0]}/predictions.parquet",
-        "summary": f"results/{wildcards.task}/{task.method}/metrics.json",
-        "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],
-    }
-
-
-def all_summaries():
-    """metrics.json of every task and method."""
-    return [
-        f"results/{name}/{method}/metrics.json"
-        for name, task in CONFIG.tasks.items()
-        for method in task.methods
-    ]
-
-
-def read_units():
-    """Codebook and corpus of what the tasks read."""
-    pairs = ((CONFIG.lm[t.lm].codebook, t.corpus) for t in CONFIG.tasks.values())
-    return list(dict.fromkeys(pairs))
-
-
-def mapped_codebooks():
-    """Those of them that have centroids."""
-    books = dict.fromkeys(codebook for codebook, _ in read_units())
-    return [n for n in books if not isinstance(CONFIG.codebooks[n], ExternalCodebook)]
-
-
-def codebook_statistics(wildcards):
-    corpus = next(c for codebook, c in read_units() if codebook == wildcards.codebook)
-    return f"results/units/{wildcards.codebook}/{corpus}/statistics.parquet"
-
-
-def overview_pictures():
-    """What the overview shows of every task, and of the units that tasks read."""
-    pictures = [f"results/codebooks/{codebook}.png" for codebook in mapped_codebooks()]
-    pictures += [f"results/units/{b}/{c}/statistics.png" for b, c in read_units()]
-    pictures += ["results/quality/quality.png"] if CONFIG.quality else []
-    for name, task in CONFIG.tasks.items():
-        classification = task.type == "classification"
-        shown = ["learning_curve", "confusion_matrix"][: 1 + classification]
-        folders = [folders_of(name, method)[0] for method in task.methods]
-        pictures += [f"{folder}/{picture}.png" for folder in folders for picture in shown]
-        pictures += [] if classification else [f"results/{name}/error_by_length.png"]
-    return pictures
-
-
-def shown_setup():
-    """The configuration, less what depends on the machine, as JSON."""
-    left_out = {"device", "compute_threads", "lm_threads"}
-    return json.dumps(CONFIG.model_dump(mode="json", exclude=left_out))
-
-
-def sweep_space():
-    """Settings of the sweep's trainings, as Snakemake's parameter space."""
-    return Paramspace(pd.DataFrame(CONFIG.sweep_points(), columns=SweepPoint._fields))
-
-
-SWEEP = sweep_space()
-SWEEP_FOLDER = f"results/sweep/{SWEEP.wildcard_pattern}/seed-{{seed}}"
-
-
-def swept_task(wildcards):
-    point = SweepPoint(*(getattr(wildcards, name) for name in SweepPoint._fields))
-    return point.task(CONFIG.tasks[CONFIG.sweep.task])
-
-
-def swept_inputs(wildcards):
-    task = swept_task(wildcards)
-    splits = {"train": "train", "dev": CONFIG.corpora[task.corpus].dev_split}
-    codebook = CONFIG.lm[task.lm].codebook
-    indexes = {key: units_index(codebook, task.corpus, split) for key, split in splits.items()}
-    return {**indexes, "lm": f"results/lm/{task.lm}/model.safetensors"}
-
-
-def swept_lm(wildcards):
-    return f"results/lm/{wildcards.lm}/model.safetensors"
-
-
-def swept_scored(wildcards):
-    task = swept_task(wildcards)
-    splits = CONFIG.corpora[task.corpus].scored_splits
-    return [units_index(CONFIG.lm[task.lm].codebook, task.corpus, split) for split in splits]
-
-
-def swept_options(wildcards):
-    return training_options(swept_task(wildcards), wildcards.method)
-
-
-def swept_decoding(wildcards):
-    return options_from_block(swept_task(wildcards).decoding)
-
-
-def sweep_metrics():
-    """metrics.json of every training of the sweep."""
-    return [
-        f"results/sweep/{point}/seed-{seed}/metrics.json"
-        for point in SWEEP.instance_patterns
-        for seed in CONFIG.seeds
-    ]
-
-
-def sweep_points():
-    """Settings of each of them, and which are the task's own, as JSON."""
-    points = CONFIG.sweep_points()
-    if not points:
-        return "[]"
-    task = CONFIG.tasks[CONFIG.sweep.task]
-    own = SweepPoint(
-        task.method, task.lm, task.verbalizer, task.prompt.length, task.training.utterances or "all"
-    )
-    return json.dumps(
-        [
-            {
-                **point._asdict(),
-                "seed": seed,
-                "own": [n for n, a, b in zip(own._fields, own, point) if a == b],
-            }
-            for point in points
-            for seed in CONFIG.seeds
-        ]
-    )
-
-
-def sweep_task():
-    return CONFIG.sweep.task if CONFIG.sweep else ""
-
-
-def published_results():
-    return json.dumps({name: task.published for name, task in CONFIG.tasks.items()})
-
-
-def model_targets():
-    """Every model that is made here, with its learning curve."""
-    return [
-        *(
-            f"results/codebooks/{n}.safetensors"
-            for n, b in CONFIG.codebooks.items()
-            if b.kind == "kmeans"
-        ),
-        *(f"results/encoders/{name}/learning_curve.png" for name in pretrained_encoders()),
-        *(
-            f"results/lm/{n}/learning_curve.png"
-            for n, b in CONFIG.lm.items()
-            if b.kind == "pretrained"
-        ),
-    ]
-
-
-def quality_targets():
-    return ["results/quality/table.md"] if CONFIG.quality else []
-
-
-def sweep_targets():
-    return ["results/sweep/sweep.parquet"] if CONFIG.sweep else []
-
-
-def all_targets():
-    """Every task's score and pictures, the table and the units' quality; without tasks, the models."""
-    if not CONFIG.tasks:
-        return model_targets() + quality_targets()
-    generated = (name for name, task in CONFIG.tasks.items() if task.type != "classification")
-    return [
-        *(f"results/{name}/{task.score_file}" for name, task in CONFIG.tasks.items()),
-        *(f"results/{name}/error_by_length.png" for name in generated),
-        "results/table.md",
-        "results/overview.html",
-        *quality_targets(),
-        *sweep_targets(),
-    ]

@@ -155,9 +155,13 @@ def codebook_encoder(wildcards):
     return CONFIG.codebooks[wildcards.codebook].encoder
 
 
+def task_codebook(wildcards):
+    return CONFIG.lm[CONFIG.tasks[wildcards.task].lm].codebook
+
+
 def task_encoder(wildcards):
     """The encoder behind a task's unit LM, which the task's downstream model hears with."""
-    return CONFIG.codebooks[CONFIG.lm[CONFIG.tasks[wildcards.task].lm].codebook].encoder
+    return CONFIG.codebooks[task_codebook(wildcards)].encoder
 
 
 def task_encoder_weights(wildcards):
@@ -214,10 +218,6 @@ def codebook_encoder_settings(wildcards):
     return settings_of(codebook_encoder(wildcards))
 
 
-def task_codebook(wildcards):
-    return CONFIG.lm[CONFIG.tasks[wildcards.task].lm].codebook
-
-
 def described_files(wildcards):
     """What model.json refers to; behind ready units there is no encoder."""
     codebook = task_codebook(wildcards)
@@ -227,10 +227,8 @@ def described_files(wildcards):
     }
     if isinstance(CONFIG.codebooks[codebook], ExternalCodebook):
         return files
-    weights = weights_of(CONFIG.codebooks[codebook].encoder)
-    return (
-        files | {"codebook": codebook_source(codebook)} | ({"weights": weights} if weights else {})
-    )
+    weights = task_encoder_weights(wildcards)
+    return {**files, "codebook": codebook_source(codebook), "weights": weights}
 
 
 def heard_options(wildcards):

@@ -3,10 +3,14 @@
 import numpy as np
 import torch
 
-from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
+from speechprompt.lm import Dictionary, LMConfig, LoadedLM, UnitLM, save_lm
+from speechprompt.prompt import Prompt
+from speechprompt.task_model import TaskModel
 from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.verbalizer import Verbalizer
 
 CODEBOOK = "c" * 64
+TWO = [[0, 1, 2], [3, 4]]  # labels allowed in two columns
 
 
 def random_lm(layers=3, heads=2, dim=32, ffn=48, n_units=20, seed=0, scale=1.0):
@@ -59,3 +63,18 @@ def learnable_examples(n, n_labels=3, n_units=20, seed=0):
     units = [rng.integers(0, n_units, rng.integers(3, 9)) for _ in range(n)]
     labels = [[int(row[-1]) % n_labels] for row in units]
     return Examples([f"utt-{i}" for i in range(n)], units, labels)
+
+
+def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
+    """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
+    model = random_lm(scale=1.5).freeze(dtype).to(device)
+    prompt = None
+    if mode is not None:
+        generator = torch.Generator().manual_seed(1)
+        layers = [1] if mode in ("both", "infix") else None
+        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
+    else:
+        model.requires_grad_(True)
+    lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
+    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20)
+    return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)

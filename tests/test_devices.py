@@ -5,31 +5,13 @@ import torch
 from torchaudio.models import wav2vec2_model
 
 from elsewhere import elsewhere
-from heart import CODEBOOK, examples, random_lm, random_units
+from heart import TWO, examples, random_lm, random_units, task_model
 from speechprompt.decode import predict
 from speechprompt.encoders.hubert_layers import HubertLayers
-from speechprompt.lm import Dictionary, LoadedLM
+from speechprompt.lm import Dictionary
 from speechprompt.lm.pretrain import _loss
-from speechprompt.prompt import Prompt
-from speechprompt.task_model import TaskModel
-from speechprompt.tasks.verbalizer import Verbalizer
 
-TWO = [[0, 1, 2], [3, 4]]
 UNITS = random_units(9)
-
-
-def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
-    model = random_lm(scale=1.5).freeze(dtype).to(device)
-    prompt = None
-    if mode is not None:
-        generator = torch.Generator().manual_seed(1)
-        layers = [1] if mode in ("both", "infix") else None
-        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
-    else:
-        model.requires_grad_(True)
-    lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
-    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20)
-    return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)
 
 
 def on_both(compute):

@@ -51,6 +51,14 @@ def test_a_point_changes_its_settings_and_no_other():
     assert task.model_dump(exclude=changed) == own.model_dump(exclude=changed)
 
 
+def test_a_downstream_task_is_swept_around_its_prompt():
+    tasks = {"ks": BASE["tasks"]["ks"] | {"method": "downstream"}}
+    sweep = {"task": "ks", "spaces": [{"length": [5, 9]}]}
+    config = parse_config(BASE | {"tasks": tasks, "sweep": sweep})
+    own = config.sweep.own(config.tasks["ks"])
+    assert own == config.sweep_points()[0] == ("prompt", "l", "frequency", 5, "all")
+
+
 @pytest.mark.parametrize(
     ("sweep", "said"),
     [

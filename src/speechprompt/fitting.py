@@ -34,6 +34,11 @@ class Sums(NamedTuple):
     right: int
     answers: int
 
+    @classmethod
+    def of(cls, parts: Sequence[Sums]) -> Sums:
+        """All of several batches together."""
+        return cls(*(sum(values) for values in zip(*parts, strict=True)))
+
 
 class CurvePoint(NamedTuple):
     """One split after one epoch; loss in nats per token."""

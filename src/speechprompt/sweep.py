@@ -63,22 +63,14 @@ def gather_sweep(metrics: Sequence[str | Path], points: Sequence[Mapping[str, An
 
 def plot_by_parameters(table: pa.Table, out: str | Path, title: str) -> None:
     """Draw the main metric against the number of trained parameters: prompt rows, and FT-LM."""
-    with house_figure(out, (WIDTH, 4.2)) as (figure, axes):
-        for method, group in _varied(table, "length", "method").groupby("method", sort=False):
-            _line(axes, group, "trainable_parameters", method)
-        axes.set(xlabel="trained parameters", ylabel=_label(table), xscale="log")
-        axes.legend(frameon=False)
-        figure.suptitle(title)
+    rows = _varied(table, "length", "method")
+    _plot_lines(rows, "trainable_parameters", "trained parameters", _label(table), out, title)
 
 
 def plot_by_utterances(table: pa.Table, out: str | Path, title: str) -> None:
     """Draw the main metric against the utterances learnt from, prompt beside FT-LM."""
-    with house_figure(out, (WIDTH, 4.2)) as (figure, axes):
-        for method, group in _varied(table, "utterances", "method").groupby("method", sort=False):
-            _line(axes, group, "utterances", method)
-        axes.set(xlabel="training utterances", ylabel=_label(table), xscale="log")
-        axes.legend(frameon=False)
-        figure.suptitle(title)
+    rows = _varied(table, "utterances", "method")
+    _plot_lines(rows, "utterances", "training utterances", _label(table), out, title)
 
 
 def plot_by_choice(table: pa.Table, out: str | Path, title: str) -> None:
@@ -115,11 +107,22 @@ def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     return rows.groupby(by, sort=False)[["value", "low", "high"]].mean()
 
 
+def _plot_lines(
+    rows: pd.DataFrame, by: str, xlabel: str, ylabel: str, out: str | Path, title: str
+) -> None:
+    """A line per method against a column, which is drawn logarithmically."""
+    with house_figure(out, (WIDTH, 4.2)) as (figure, axes):
+        for method, group in rows.groupby("method", sort=False):
+            _line(axes, group, by, method)
+        axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+        axes.legend(frameon=False)
+        figure.suptitle(title)
+
+
 def _line(axes: plt.Axes, rows: pd.DataFrame, by: str, method: str) -> None:
     means = _means(rows, by).sort_index()
-    style = {"color": COLOURS[method], "marker": MARKERS[method]}
-    axes.plot(means.index, means["value"], label=METHODS[method], **style)
-    colour = COLOURS[method]
+    colour, marker = COLOURS[method], MARKERS[method]
+    axes.plot(means.index, means["value"], label=METHODS[method], color=colour, marker=marker)
     if len(means) > 1:
         axes.fill_between(means.index, means["low"], means["high"], color=colour, alpha=0.18, lw=0)
     else:

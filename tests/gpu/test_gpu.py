@@ -14,16 +14,20 @@ import pytest
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
-from heart import CODEBOOK, examples, learnable_examples, random_lm, random_units, write_lm
+from heart import (
+    CODEBOOK,
+    TWO,
+    examples,
+    learnable_examples,
+    random_units,
+    task_model,
+    write_lm,
+)
 from speechprompt import fitting
 from speechprompt.compute import make_deterministic, resolve_device
 from speechprompt.decode import predict
 from speechprompt.encoders import load_encoder
-from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.precision import resolve_precision
-from speechprompt.prompt import Prompt
-from speechprompt.task_model import TaskModel
-from speechprompt.tasks.verbalizer import Verbalizer
 from speechprompt.train import train_prompt
 
 sys.path.append(str(Path(__file__).parents[2]))
@@ -35,7 +39,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use"),
 ]
 
-TWO = [[0, 1, 2], [3, 4]]
 ONE = [[0, 1, 2, 3, 4]]
 
 
@@ -44,20 +47,6 @@ def in_fixed_order():
     make_deterministic("cuda")
     yield
     torch.use_deterministic_algorithms(False)
-
-
-def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
-    model = random_lm(scale=1.5).freeze(dtype).to(device)
-    prompt = None
-    if mode is not None:
-        generator = torch.Generator().manual_seed(1)
-        layers = [1] if mode in ("both", "infix") else None
-        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
-    else:
-        model.requires_grad_(True)
-    lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
-    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20)
-    return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)
 
 
 @pytest.mark.parametrize(

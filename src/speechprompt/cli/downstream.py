@@ -6,10 +6,9 @@ import argparse
 import json
 
 from speechprompt.cli.models import checkpoint_beside
-from speechprompt.cli.results import ANSWERS, NAME
+from speechprompt.cli.results import ANSWERS, NAME, write_scores
 from speechprompt.cli.verb import boolean, verb
 from speechprompt.config.tasks import DownstreamSettings
-from speechprompt.progress import log
 
 ENCODER = {
     "--encoder": {
@@ -86,7 +85,7 @@ def score_downstream(a: argparse.Namespace) -> None:
     from speechprompt.downstream.artefact import load_downstream
     from speechprompt.downstream.decode import answer
     from speechprompt.downstream.recordings import load_source, read_recordings
-    from speechprompt.evaluate import describe, mark_repeats, write_metrics, write_predictions
+    from speechprompt.evaluate import mark_repeats
     from speechprompt.files import sha256_file
     from speechprompt.tasks.labels import restore_labels
 
@@ -104,22 +103,6 @@ def score_downstream(a: argparse.Namespace) -> None:
             "score": answers.scores,
             "is_repeat": mark_repeats(answers.audio, recordings.references),
         }
-    write_predictions(
-        a.predictions,
-        splits,
-        task_type=labels.type,
-        columns=labels.columns,
-        method=described["method"],
-    )
-    metrics = write_metrics(
-        a.metrics,
-        [a.predictions],
-        task=a.name,
-        method=described["method"],
-        baselines=[a.floor],
-        trainable_parameters=described["trainable_parameters"],
-        seeds=[described["seed"]],
-        details={"training": described["training"], "layer_weights": described["layer_weights"]},
-        hashes={"encoder": described["encoder_sha256"], "model": sha256_file(a.model)},
-    )
-    log(describe(metrics))
+    details = {"training": described["training"], "layer_weights": described["layer_weights"]}
+    hashes = {"encoder": described["encoder_sha256"], "model": sha256_file(a.model)}
+    write_scores(a, splits, labels, described, details, hashes)

@@ -99,7 +99,7 @@ def score_constant(a: argparse.Namespace) -> None:
 def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     """Answer the scored splits with a trained prompt and measure."""
     from speechprompt.decode import predict
-    from speechprompt.evaluate import describe, prompt_hashes, write_metrics, write_predictions
+    from speechprompt.evaluate import prompt_hashes
     from speechprompt.files import read_json, read_tensor_metadata
     from speechprompt.precision import resolve_precision
     from speechprompt.task_model import load_task_model
@@ -123,25 +123,8 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
             free = answers if decoding.free else predict(task, examples.units, free=True)
             rows["invalid"] = ~free.valid
         splits[_split(path)] = rows
-    write_predictions(
-        a.predictions,
-        splits,
-        task_type=labels.type,
-        columns=labels.columns,
-        method=described["method"],
-    )
-    metrics = write_metrics(
-        a.metrics,
-        [a.predictions],
-        task=a.name,
-        method=described["method"],
-        baselines=[a.floor] if a.floor else [],
-        trainable_parameters=described["trainable_parameters"],
-        seeds=[described["seed"]],
-        details={"training": described["training"]},
-        hashes=prompt_hashes(a.prompt, described),
-    )
-    log(describe(metrics))
+    details = {"training": described["training"]}
+    write_scores(a, splits, labels, described, details, prompt_hashes(a.prompt, described))
 
 
 @verb(
@@ -323,6 +306,27 @@ def pool_scores(a: argparse.Namespace) -> None:
     if a.against:
         print(f"against: {told(pool_predictions(a.against))}")
         print(f"gain:    {told(pooled_gain(a.predictions, a.against))}")
+
+
+def write_scores(a: argparse.Namespace, splits, labels, described, details, hashes) -> None:
+    """Write what a trained model answers in every split and how good that is, and say so."""
+    from speechprompt.evaluate import describe, write_metrics, write_predictions
+
+    method = described["method"]
+    about = {"task_type": labels.type, "columns": labels.columns, "method": method}
+    write_predictions(a.predictions, splits, **about)
+    metrics = write_metrics(
+        a.metrics,
+        [a.predictions],
+        task=a.name,
+        method=method,
+        baselines=[a.floor] if a.floor else [],
+        trainable_parameters=described["trainable_parameters"],
+        seeds=[described["seed"]],
+        details=details,
+        hashes=hashes,
+    )
+    log(describe(metrics))
 
 
 def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details) -> None:

@@ -57,15 +57,19 @@ class SweepSettings(Block):
         min_length=1, description="each gives all combinations of its values"
     )
 
+    def own(self, task: Task) -> SweepPoint:
+        """The task's own settings; a downstream model has no prompt, so those of a prompt."""
+        return SweepPoint(
+            method="finetune" if task.method == "finetune" else "prompt",
+            lm=task.lm,
+            verbalizer=task.verbalizer,
+            length=task.prompt.length,
+            utterances=task.training.utterances or "all",
+        )
+
     def points(self, task: Task) -> list[SweepPoint]:
         """Every combination of every space, each once, in the order given."""
-        own = {
-            "method": "finetune" if task.method == "finetune" else "prompt",
-            "lm": task.lm,
-            "verbalizer": task.verbalizer,
-            "length": task.prompt.length,
-            "utterances": task.training.utterances or "all",
-        }
+        own = self.own(task)._asdict()
         found: dict[SweepPoint, None] = {}
         for space in self.spaces:
             values = [getattr(space, name) or [value] for name, value in own.items()]

@@ -172,7 +172,7 @@ def train_downstream(
         order = np.argsort(examples.seconds, kind="stable").tolist()
         pieces = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         parts = [heard(examples, piece) for piece in pieces]
-        return Sums(*(sum(values) for values in zip(*parts, strict=True)))
+        return Sums.of(parts)
 
     result = fit(
         parameters,

@@ -203,7 +203,7 @@ def pretrain_hubert(
         model.eval()
         order = _batches(valid, np.minimum(lengths, crop), budget, np.random.default_rng(seed))
         parts = [sums(batch, seed, disturbed=False, unmasked=0.0) for batch in order]
-        return Sums(*(sum(values) for values in zip(*parts, strict=True)))
+        return Sums.of(parts)
 
     result = fit(
         dict(model.named_parameters()),
