@@ -52,7 +52,8 @@ def test_a_point_changes_its_settings_and_no_other():
 
 
 def test_a_downstream_task_is_swept_around_its_prompt():
-    tasks = {"ks": BASE["tasks"]["ks"] | {"method": "downstream"}}
+    downstream = {"method": "downstream", "downstream": {"normalize": True}}
+    tasks = {"ks": BASE["tasks"]["ks"] | downstream}
     sweep = {"task": "ks", "spaces": [{"length": [5, 9]}]}
     config = parse_config(BASE | {"tasks": tasks, "sweep": sweep})
     own = config.sweep.own(config.tasks["ks"])
