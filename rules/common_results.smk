@@ -78,6 +78,7 @@ def overview_pictures():
     pictures = [f"results/codebooks/{codebook}.png" for codebook in mapped_codebooks()]
     pictures += [f"results/units/{b}/{c}/statistics.png" for b, c in read_units()]
     pictures += ["results/quality/quality.png"] if CONFIG.quality else []
+    pictures += sweep_pictures() if CONFIG.sweep else []
     for name, task in CONFIG.tasks.items():
         classification = task.type == "classification"
         shown = ["learning_curve", "confusion_matrix"][: 1 + classification]
@@ -116,6 +117,10 @@ def model_targets():
 
 def quality_targets():
     return ["results/quality/table.md"] if CONFIG.quality else []
+
+
+def sweep_pictures():
+    return expand("results/sweep/by_{kind}.png", kind=["parameters", "utterances", "choice"])
 
 
 def sweep_targets():

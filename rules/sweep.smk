@@ -63,7 +63,7 @@ rule gather_sweep:
     output:
         table="results/sweep/sweep.parquet",
         pictures=report(
-            expand("results/sweep/by_{kind}.png", kind=["parameters", "utterances", "choice"]),
+            sweep_pictures(),
             caption="../workflow/report/sweep.rst",
             category="sweep",
         ),

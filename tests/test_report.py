@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from html.parser import HTMLParser
 
@@ -169,6 +170,20 @@ def test_the_overview_has_everything_and_loads_nothing(run, tmp_path):
     assert "1,234 parameters" in page.text
     assert yaml.safe_dump(setup, sort_keys=False) in page.text
     assert "torch" in page.text
+
+
+def test_the_overview_shows_a_sweep(run, tmp_path):
+    results, setup = run
+    (results / "sweep").mkdir()
+    for name in ("parameters", "utterances", "choice"):
+        (results / f"sweep/by_{name}.png").write_bytes(name.encode())
+    write_overview(results, setup | {"sweep": {"task": "ks"}}, tmp_path / "overview.html")
+    page = Page((tmp_path / "overview.html").read_text(encoding="utf-8"))
+    assert "#sweep" in page.loaded
+    shown = [image["src"].split(",")[1] for image in page.images[-5:-2]]
+    assert [base64.b64decode(content) for content in shown] == [
+        *(b"parameters", b"utterances", b"choice"),
+    ]
 
 
 def test_what_results_say_cannot_break_the_page(run, tmp_path):

@@ -39,6 +39,9 @@ CAPTIONS = {
     "confusion_matrix": "Answers on the scored split against references; a row adds up to 100 %.",
     "error_by_length": "Character error rate against the length of the reference, with 95 % "
     "bootstrap intervals: the paper's “curse of long sequences”.",
+    "by_parameters": "Against the number of trained parameters: a prompt has more with every row.",
+    "by_utterances": "Against the utterances learnt from, drawn from the training split.",
+    "by_choice": "Of every verbalizer and every unit LM that was tried.",
     "statistics": "Above: how much of the training split each unit covers. Below: how long an "
     "occurrence lasts. A codebook in good use has few rare units.",
     "codebook": "The centroids, neighbours beside each other (t-SNE; distances far apart mean "
@@ -80,6 +83,7 @@ def write_overview(results: str | Path, setup: Mapping[str, Any], out: str | Pat
     page = environment.get_template("overview.html").render(
         rows=list(_rows(results, setup)),
         tasks=tasks,
+        sweep=list(_sweep(results, setup)),
         units=list(_units(results, setup)),
         configuration=yaml.safe_dump(dict(setup), sort_keys=False, allow_unicode=True),
         versions=versions,
@@ -147,6 +151,13 @@ def _task(
         ],
         "methods": [METHODS[method] for method in methods],
     }
+
+
+def _sweep(results: Path, setup: Mapping[str, Any]) -> Iterator[Figure]:
+    if setup.get("sweep"):
+        for picture in ("by_parameters", "by_utterances", "by_choice"):
+            title = f"{setup['sweep']['task']}, {picture.replace('_', ' ')}"
+            yield _figure(results / f"sweep/{picture}.png", title, picture)
 
 
 def _units(results: Path, setup: Mapping[str, Any]) -> Iterator[Figure]:
