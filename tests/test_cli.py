@@ -1,7 +1,9 @@
 import pytest
+import yaml
 
 from speechprompt.cli import build_parser, main
 from speechprompt.cli.verb import VERBS
+from speechprompt.config import parse_config, read_config
 
 
 @pytest.mark.parametrize("name", sorted(VERBS))
@@ -35,6 +37,30 @@ def test_check_config_prints_defaults(repository, capsys):
     assert "max_rejected: 0.01" in capsys.readouterr().out
 
 
-def test_check_config_of_every_shipped_setup(repository):
+def test_every_shipped_setup_is_right(repository):
     for path in sorted((repository / "configs").glob("*.yaml")):
-        assert main(["check-config", str(path)]) == 0, path
+        parse_config(read_config(path))
+
+
+def test_check_config_looks_at_what_the_setup_starts_from(tmp_path, capsys):
+    setup, table = tmp_path / "setup.yaml", tmp_path / "table.csv"
+    values = {
+        "corpora": {"mine": {"kind": "csv", "table": str(table)}},
+        "codebooks": {"book": {"encoder": "mfcc"}},
+        "encoders": {"mfcc": {"kind": "mfcc", "sample_corpora": ["mine"]}},
+        "lm": {"small": {"codebook": "book", "corpora": ["mine"]}},
+        "tasks": {"words": {"corpus": "mine", "lm": "small", "labels": ["wrd"]}},
+    }
+    setup.write_text(yaml.safe_dump(values))
+    for content, expected in (
+        (None, "corpora.mine.table: no such file"),
+        ("path,split,word,speaker\n", "tasks.words.labels: corpus 'mine' has no label column"),
+        ("path,split,word,speaker\n", "'wrd'; it has: word, speaker"),
+        ("file,split,wrd\n", "expected the column 'path'"),
+    ):
+        if content is not None:
+            table.write_text(content)
+        assert main(["check-config", str(setup)]) == 1
+        assert expected in capsys.readouterr().err
+    table.write_text("path,split,wrd\n")
+    assert main(["check-config", str(setup)]) == 0

@@ -160,6 +160,21 @@ def test_an_utterance_too_long_for_the_unit_lm_is_an_error_of_its_own(run, tmp_p
     assert "leave no room" in answers[-1].error
 
 
+def test_python_takes_one_file_several_or_folders(run):
+    files = record(run / "audio", 2)
+    predictor = load_predictor(*folders(run, "ks"))
+
+    def answered(given):
+        return [(answer.file, answer.answer, answer.error) for answer in predictor.predict(given)]
+
+    each = answered(files)
+    assert answered(str(files[0])) == each[:1]
+    in_folder = answered(run / "audio")
+    assert set(each) < set(in_folder)
+    assert answered([files[1], run / "audio"]) == [each[1], *in_folder]
+    assert answered("no.wav") == [("no.wav", None, "file not found")]
+
+
 def test_folders_lists_and_standard_input(run, tmp_path, capsys, monkeypatch):
     files = record(tmp_path / "a" / "b", 2) + record(tmp_path / "a", 2, start=5, ending="flac")
     (tmp_path / "a" / "notes.txt").write_text("no audio")

@@ -14,7 +14,7 @@ from speechprompt.audio import AudioError
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.files import text_lines
 
-__all__ = ["AudioPaths", "audio_in_folder"]
+__all__ = ["AudioPaths", "audio_in_folder", "recordings_at"]
 
 STANDARD_INPUT = "-"
 # What libsndfile decodes, by the usual endings; a file that is named outright may have any.
@@ -55,7 +55,7 @@ class AudioPaths:
         parts = [self._expand(argument) for argument in arguments]
         for path in lists:
             named = self._lines if path == STANDARD_INPUT else _listed(path)
-            parts.append(chain.from_iterable(map(_found, named)))
+            parts.append(chain.from_iterable(map(recordings_at, named)))
         self._items: Iterable[Path | AudioError] = chain.from_iterable(parts)
         self.total: int | None = None
         if not n_streams:
@@ -71,8 +71,8 @@ class AudioPaths:
 
     def _expand(self, argument: str) -> Iterable[Path | AudioError]:
         if argument == STANDARD_INPUT:
-            return chain.from_iterable(map(_found, self._lines))
-        return _found(argument)
+            return chain.from_iterable(map(recordings_at, self._lines))
+        return recordings_at(argument)
 
 
 def audio_in_folder(folder: Path) -> list[Path]:
@@ -86,7 +86,8 @@ def audio_in_folder(folder: Path) -> list[Path]:
     return found
 
 
-def _found(name: str) -> list[Path | AudioError]:
+def recordings_at(name: str | Path) -> list[Path | AudioError]:
+    """A file itself, or what is in a folder; the error that says so where that is nothing."""
     path = Path(name)
     if not path.is_dir():
         return [path]

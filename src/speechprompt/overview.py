@@ -34,8 +34,8 @@ METRICS = {
     "slot_value_cer": "slot-value CER",
 }
 CAPTIONS = {
-    "learning_curve": "Loss and accuracy on the training and development splits. The dashed line "
-    "marks the epoch that was kept: the one with the lowest development loss.",
+    "learning_curve": "Loss and accuracy on train and on valid, which decides when to stop. The "
+    "dashed line marks the epoch that was kept: the one with the lowest loss on valid.",
     "confusion_matrix": "Answers on the scored split against references; a row adds up to 100 %.",
     "error_by_length": "Character error rate against the length of the reference, with 95 % "
     "bootstrap intervals: the paper's “curse of long sequences”.",

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from speechprompt.answers import Answer, write_answer
 from speechprompt.audio import SAMPLE_RATE, AudioError, read_audio
+from speechprompt.audio_paths import recordings_at
 from speechprompt.codebook import Codebook, check_codebook, load_codebook
 from speechprompt.compute import resolve_device
 from speechprompt.decode import Decoding, Question, answer_room, predict_together
@@ -139,12 +140,18 @@ class Predictor:
             predictor.tasks.append(task)
         return predictor
 
-    def predict(self, files: Iterable[str | Path]) -> list[Answer]:
+    def predict(self, files: str | Path | Iterable[str | Path]) -> list[Answer]:
         """Answers to recordings, in their order; of one recording, in the order of the tasks.
 
-        A recording that cannot be used has answers whose ``error`` says why.
+        Args:
+            files: recordings, or folders, which stand for all audio below them; or only one.
+
+        Returns:
+            A recording that cannot be used has answers whose ``error`` says why.
         """
-        return [answer for block in self.stream(map(Path, files)) for answer in block]
+        paths = [files] if isinstance(files, str | Path) else files
+        found = (recording for path in paths for recording in recordings_at(path))
+        return [answer for block in self.stream(found) for answer in block]
 
     def stream(
         self,

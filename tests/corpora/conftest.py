@@ -5,8 +5,23 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
+
+from speechprompt.config.corpora import Corpus
+from speechprompt.corpora.manifest import FIXED_FIELDS
+
+
+@pytest.fixture
+def configured_labels():
+    """Whether the configuration knows the label columns of manifests as they were written."""
+
+    def agree(block: Corpus, manifests: Path) -> bool:
+        written = pq.read_schema(manifests / "train.parquet").names[len(FIXED_FIELDS) :]
+        return block.label_columns == [*written, "speaker"]
+
+    return agree
 
 
 @pytest.fixture

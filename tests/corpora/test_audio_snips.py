@@ -3,6 +3,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.corpora import AudioSnipsCorpus
 from speechprompt.corpora.audio_snips import SPEAKERS, prepare_audio_snips, to_iob
 from speechprompt.corpora.published import spell
 from speechprompt.corpora.validate import validate
@@ -40,8 +41,9 @@ def rows(folder, split):
     return pq.read_table(folder / f"{split}.parquet").to_pylist()
 
 
-def test_splits_texts_and_tags(corpus):
+def test_splits_texts_and_tags(corpus, configured_labels):
     counts = prepare_audio_snips(corpus, corpus / "m", seed=1)
+    assert configured_labels(AudioSnipsCorpus(), corpus / "m")
     assert counts == {"train": 4, "valid": 2, "test": 2}
     assert validate(corpus / "m", corpus, label_columns=["text", "tags", "intent"]) == counts
     for split, part in ((split, rows(corpus / "m", split)) for split in counts):

@@ -5,6 +5,7 @@ import csv
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.corpora import FluentSpeechCommandsCorpus
 from speechprompt.corpora.fluent_speech_commands import prepare_fluent_speech_commands
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
@@ -41,8 +42,9 @@ def corpus(tmp_path, speak):
     return tmp_path
 
 
-def test_labels_text_and_order(corpus):
+def test_labels_text_and_order(corpus, configured_labels):
     counts = prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
+    assert configured_labels(FluentSpeechCommandsCorpus(), corpus / "m")
     assert counts == {"train": 3, "valid": 3, "test": 3}
     assert validate(corpus / "m", corpus, label_columns=[*LABELS, "text"]) == counts
     train = pq.read_table(corpus / "m/train.parquet")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.corpora import FsddCorpus
 from speechprompt.corpora.fsdd import prepare_fsdd
 from speechprompt.errors import CorpusError
 
@@ -14,9 +15,10 @@ def rows(folder, split):
 
 
 @pytest.mark.parametrize("below", ["", "recordings"])
-def test_official_split(tmp_path, record, below):
+def test_official_split(tmp_path, record, below, configured_labels):
     record(tmp_path / "root" / below, *NAMES)
     counts = prepare_fsdd(tmp_path / "root", tmp_path / "m", seed=0, valid_fraction=0.3)
+    assert configured_labels(FsddCorpus(), tmp_path / "m")
     assert counts["test"] == 8
     assert counts["train"] + counts["valid"] == 8
     test = rows(tmp_path / "m", "test")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.corpora import LibriSpeechCorpus
 from speechprompt.corpora.librispeech import prepare_librispeech
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
@@ -36,8 +37,9 @@ def rows(folder, split):
     return pq.read_table(folder / f"{split}.parquet").to_pylist()
 
 
-def test_subsets_become_splits(corpus):
+def test_subsets_become_splits(corpus, configured_labels):
     counts = prepare_librispeech(corpus, corpus / "m", subsets=SUBSETS, seed=1, threads=2)
+    assert configured_labels(LibriSpeechCorpus(), corpus / "m")
     assert counts == {"train": 6, "valid": 2, "test": 2}
     assert validate(corpus / "m", corpus, label_columns=["text"]) == counts
     train = rows(corpus / "m", "train")

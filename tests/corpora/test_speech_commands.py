@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from speechprompt.config.corpora import SpeechCommandsCorpus
 from speechprompt.corpora.speech_commands import (
     CLASSES,
     cut_silence,
@@ -78,8 +79,9 @@ def rows(folder, split):
     return pq.read_table(folder / f"{split}.parquet").to_pylist()
 
 
-def test_splits_and_labels(corpus):
+def test_splits_and_labels(corpus, configured_labels):
     counts = prepare_speech_commands(corpus, corpus / "m", seed=1, n_silence=40)
+    assert configured_labels(SpeechCommandsCorpus(), corpus / "m")
     train, valid, test = (rows(corpus / "m", split) for split in ("train", "valid", "test"))
     silence = {
         split: [row for row in part if row["label"] == "_silence_"]

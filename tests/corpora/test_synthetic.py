@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from synthesised import contents, table
 
+from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora import synthesis
 from speechprompt.corpora.acoustics import (
     NOISE_COLOURS,
@@ -89,10 +90,11 @@ def test_word_lists():
     assert new["valid"].isdisjoint(new["test"])
 
 
-def test_manifests(corpus, tmp_path):
+def test_manifests(corpus, tmp_path, configured_labels):
     expected = {"train": 48, "valid": 12, "test": 24}
     assert prepare_synthetic(corpus, tmp_path, seed=3) == expected
     assert validate(tmp_path, corpus, label_columns=["label"]) == expected
+    assert configured_labels(SyntheticCorpus(), tmp_path)
 
 
 def test_same_seed_same_bytes_other_seed_others(corpus, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from synthesised import contents, table
 
+from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora import synthesis
 from speechprompt.corpora.manifest import SPLITS
 from speechprompt.corpora.synthetic import (
@@ -244,12 +245,13 @@ def test_there_is_a_little_silence_around(corpus):
     assert np.median(contrasts) > 15
 
 
-def test_manifests(corpus, tmp_path):
+def test_manifests(corpus, tmp_path, configured_labels):
     task, folder = corpus
     expected = {split: SMALL[f"n_{split}"] for split in SPLITS}
     assert prepare_synthetic(folder, tmp_path, seed=3) == expected
     assert validate(tmp_path, folder, label_columns=COLUMNS[task]) == expected
     assert list(table(folder)[0]) == ["path", "split", "speaker", *COLUMNS[task]]
+    assert configured_labels(SyntheticCorpus(task=task), tmp_path)
 
 
 def test_several_processes_and_a_stop_change_no_byte(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from speechprompt.cli.verb import verb
-from speechprompt.config import parse_config, read_config
+from speechprompt.config import check_files, parse_config, read_config
 from speechprompt.files import write_text
 
 
@@ -16,6 +16,7 @@ def check_config(a: argparse.Namespace) -> None:
 
     checked = parse_config(read_config(a.file))
     print(yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False), end="")
+    check_files(checked)
 
 
 @verb(files={"--page": "Markdown page to write", "--schema": "JSON schema to write"})

@@ -13,12 +13,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from speechprompt.config.corpora import CsvCorpus
 from speechprompt.config.explain import explain
-from speechprompt.config.setup import Config
-from speechprompt.errors import ConfigError
+from speechprompt.config.setup import Config, check_labels
+from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.shipped import SHIPPED
 
-__all__ = ["Config", "load_config", "merge", "parse_config", "read_config"]
+__all__ = ["Config", "check_files", "load_config", "merge", "parse_config", "read_config"]
+
+
+UNLABELLED = ("path", "split")  # columns of a table that no task predicts
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,9 +58,19 @@ def load_config(values: Mapping[str, Any], default: str | Path, complete: bool) 
         complete: ``values`` come from a ``--configfile``, a set-up of its own.
 
     Raises:
-        ConfigError: a key is wrong, or a file that the set-up starts from does not exist.
+        ConfigError: a key is wrong, or as :func:`check_files`.
     """
     config = parse_config(values if complete else merge(read_config(default), values))
+    check_files(config)
+    return config
+
+
+def check_files(config: Config) -> None:
+    """Check what a set-up starts from: that it is there, and that tables have the tasks' labels.
+
+    Raises:
+        ConfigError: a file does not exist, is no table, or lacks a label column.
+    """
     for name, corpus in config.corpora.items():
         for key in ("table", "root", "train", "valid", "test"):
             _check_exists(f"corpora.{name}.{key}", getattr(corpus, key, None))
@@ -66,12 +80,28 @@ def load_config(values: Mapping[str, Any], default: str | Path, complete: bool) 
         for name, block in getattr(config, section).items():
             if (weights := getattr(block, "weights", None)) not in SHIPPED:
                 _check_exists(f"{section}.{name}.weights", weights)
-    return config
+    _check_tables(config)
+
+
+def _check_tables(config: Config) -> None:
+    for name, task in config.tasks.items():
+        corpus = config.corpora[task.corpus]
+        if not isinstance(corpus, CsvCorpus):
+            continue
+        from speechprompt.corpora.table import read_columns
+
+        try:
+            known = [column for column in read_columns(corpus.table) if column not in UNLABELLED]
+            check_labels(name, task.labels, task.corpus, known)
+        except (CorpusError, ValueError) as error:
+            raise ConfigError(str(error)) from None
 
 
 def _check_exists(key: str, path: str | None) -> None:
     if isinstance(path, str) and not Path(path).exists():
-        raise ConfigError(f"{key}: no such file or folder: {path} (from {Path.cwd()})")
+        raise ConfigError(
+            f"{key}: no such file or folder: {path} (relative paths start from {Path.cwd()})"
+        )
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

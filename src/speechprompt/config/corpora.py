@@ -47,9 +47,23 @@ class Corpus(Block):
         return ["test"]
 
     @property
+    def label_columns(self) -> list[str] | None:
+        """What a task can predict; None where only the corpus itself tells."""
+        return None
+
+    @property
     def splits(self) -> list[str]:
         """All splits, training first."""
         return ["train", *dict.fromkeys([self.dev_split, *self.scored_splits])]
+
+
+SYNTHETIC_COLUMNS = {
+    "keyword_spotting": ["label"],
+    "intent_classification": ["action", "object", "location", "text"],
+    "transcription": ["text"],
+    "slot_filling": ["text", "tags", "intent"],
+    "english": ["text"],
+}
 
 
 class SyntheticCorpus(Corpus):
@@ -71,6 +85,11 @@ class SyntheticCorpus(Corpus):
         description="the same sentences by each accent's own voice in quiet, in the same time: "
         "what an encoder is to hear in all others",
     )
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Those of the task, and the voice."""
+        return [*SYNTHETIC_COLUMNS[self.task], "speaker"]
 
     @model_validator(mode="after")
     def _check_plain(self) -> Self:
@@ -109,6 +128,11 @@ class FsddCorpus(PublishedCorpus):
     )
     valid_fraction: Share = Field(0.1, description="share of train taken as valid")
 
+    @property
+    def label_columns(self) -> list[str]:
+        """The digit and who says it."""
+        return ["digit", "speaker"]
+
 
 class SpeechCommandsCorpus(PublishedCorpus):
     """Speech Commands v0.01 and its test archive: twelve classes, label column `label`."""
@@ -119,11 +143,21 @@ class SpeechCommandsCorpus(PublishedCorpus):
         description="seeded crops of the noises: some 80 % go to train, 10 % to valid",
     )
 
+    @property
+    def label_columns(self) -> list[str]:
+        """The class and who says it."""
+        return ["label", "speaker"]
+
 
 class FluentSpeechCommandsCorpus(PublishedCorpus):
     """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
 
     kind: Literal["fluent_speech_commands"] = "fluent_speech_commands"
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The parts of the intent, what is said, and by whom."""
+        return ["action", "object", "location", "text", "speaker"]
 
 
 class LibriSpeechCorpus(PublishedCorpus):
@@ -145,6 +179,11 @@ class LibriSpeechCorpus(PublishedCorpus):
         """The subsets of all splits."""
         return [*self.train, *self.valid, *self.test]
 
+    @property
+    def label_columns(self) -> list[str]:
+        """What is read, and by whom."""
+        return ["text", "speaker"]
+
     @model_validator(mode="after")
     def _check_disjoint(self) -> Self:
         if repeated := [name for name in self.folders if self.folders.count(name) > 1]:
@@ -156,6 +195,11 @@ class AudioSnipsCorpus(PublishedCorpus):
     """Audio SNIPS in SUPERB's form: label columns `text`, `tags` (one per word) and `intent`."""
 
     kind: Literal["audio_snips"] = "audio_snips"
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The request, its slots and intent, and who says it."""
+        return ["text", "tags", "intent", "speaker"]
 
 
 class UnitsCorpus(Corpus):
@@ -174,6 +218,11 @@ class UnitsCorpus(Corpus):
     dev_fraction: Share = Field(
         0.1, description="share of train, by hash of the unit string, that all choices look at"
     )
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The configured names of a line's labels."""
+        return self.columns
 
     @property
     def dev_split(self) -> str:

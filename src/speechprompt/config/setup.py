@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -22,7 +22,7 @@ from speechprompt.config.quality import QualitySettings
 from speechprompt.config.sweep import SweepPoint, SweepSettings
 from speechprompt.config.tasks import Task
 
-__all__ = ["Config"]
+__all__ = ["Config", "check_labels"]
 
 RESERVED_TASK_NAMES = (
     *("manifests", "encoders", "features", "codebooks", "units", "lm", "table"),
@@ -123,6 +123,7 @@ class Config(Block):
                 )
             _require(f"tasks.{name}.lm", task.lm, self.lm)
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
+            check_labels(name, task.labels, task.corpus, self.corpora[task.corpus].label_columns)
             if "downstream" in task.methods:
                 self._check_downstream(name, task)
         if self.quality is not None:
@@ -228,6 +229,21 @@ class Config(Block):
                 )
         elif isinstance(self.codebooks[codebook], ExternalCodebook):
             raise ValueError(f"{key}: {corpus!r} is audio, codebook {codebook!r} is external")
+
+
+def check_labels(
+    task: str, labels: Sequence[str], corpus: str, known: Sequence[str] | None
+) -> None:
+    """Refuse a label column that the corpus does not have; None in ``known`` is not known yet.
+
+    Raises:
+        ValueError: naming the column and those that there are.
+    """
+    if missing := [name for name in labels if known is not None and name not in known]:
+        raise ValueError(
+            f"tasks.{task}.labels: corpus {corpus!r} has no label column {missing[0]!r}; "
+            f"it has: {', '.join(known)}"
+        )
 
 
 def _require(key: str, name: str, table: Mapping[str, Any]) -> None:

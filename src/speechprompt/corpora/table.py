@@ -9,7 +9,7 @@ from pathlib import Path
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Recording, write_manifests
 from speechprompt.errors import CorpusError
 
-__all__ = ["prepare_table", "read_recordings"]
+__all__ = ["prepare_table", "read_columns", "read_recordings"]
 
 
 def prepare_table(
@@ -65,8 +65,7 @@ def read_recordings(
     """
     table = Path(table)
     rows = _read_rows(table)
-    line, header = next(rows, (0, []))
-    header = [name.strip() for name in header]
+    header = _header(rows)
     labels = _check_header(table, header, label_columns)
     recordings: list[Recording] = []
     lines: dict[str, int] = {}
@@ -82,6 +81,23 @@ def read_recordings(
     if not recordings:
         raise CorpusError(f"{table}: no rows below the header")
     return recordings, labels
+
+
+def read_columns(table: str | Path) -> list[str]:
+    """Names of a table's columns.
+
+    Raises:
+        CorpusError: not a table, or its header is not as :func:`read_recordings` needs it.
+    """
+    table = Path(table)
+    header = _header(_read_rows(table))
+    _check_header(table, header, None)
+    return header
+
+
+def _header(rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    _, cells = next(rows, (0, []))
+    return [name.strip() for name in cells]
 
 
 def _read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
