@@ -28,6 +28,9 @@ UNITS_PER_BYTE = 80
 # None leaves the request out: a cluster that is asked for 0 GPUs may still want to know which.
 GPU = 1 if DEVICE == "cuda" else None
 
+# Snakemake's default limit on job starts: so many in so many seconds.
+JOB_STARTS = (100, 1)
+
 # Where envs/speechprompt.post-deploy.sh finds the package.
 CHECKOUT = Path(workflow.basedir).parent
 
@@ -72,8 +75,20 @@ def refuse_without_gpu():
         )
 
 
+def look_when_a_job_ends():
+    """Lift Snakemake's limit on job starts, unless the user set it.
+
+    With it, every look at the open jobs arms a timer for the next one: after a few hundred jobs
+    Snakemake looks at them a few hundred times a second, on a core of its own.
+    """
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == JOB_STARTS:
+        workflow.scheduler.job_rate_limiter = None
+
+
 onstart:
     refuse_without_gpu()
+    look_when_a_job_ends()
 
 
 def memory(base, per_mb=0):

@@ -208,9 +208,12 @@ def test_prompt_trainings_share_a_gpu_only_as_configured(ready, noting, tmp_path
     targets = [f"results/word/prompt/seed-{seed}/prompt.safetensors" for seed in (1, 2)]
     notes = tmp_path / "notes"
     settings = {"gpus": "0", "path": noting, "configfile": ready}
-    status, told = run(tmp_path, "--cores", "4", *targets, **settings)
+    status, told = run(tmp_path, "--cores", "4", "--verbose", *targets, **settings)
     assert status == 0, told
     assert at_once(notes) == 1
+    # Nor does Snakemake look at the open jobs again and again while these run.
+    looks = told.count("Resources before job selection")
+    assert looks <= told.count("Finished jobid") + 2
     alone = [Path(tmp_path, target).read_bytes() for target in targets]
 
     notes.unlink()
