@@ -134,7 +134,13 @@ def test_a_large_confusion_matrix_is_narrow_too(tmp_path):
     about = {"task_type": "classification", "columns": ["label"], "method": "prompt"}
     write_predictions(path, {"test": rows}, **about)
     plot_confusion_matrix(path, tmp_path / "matrix.png", "many")
-    assert imread(tmp_path / "matrix.png").shape[1] <= WIDEST
+    height, width, _ = imread(tmp_path / "matrix.png").shape
+    assert width <= WIDEST
+    # Answers that are nobody's reference are one column, however many, and no row.
+    rows["prediction"] = [f"nobody {i}" for i in range(31)]
+    write_predictions(path, {"test": rows}, **about)
+    plot_confusion_matrix(path, tmp_path / "other.png", "many")
+    assert abs(imread(tmp_path / "other.png").shape[0] - height) < 30
 
 
 class Page(HTMLParser):

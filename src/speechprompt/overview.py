@@ -36,7 +36,8 @@ METRICS = {
 CAPTIONS = {
     "learning_curve": "Loss and accuracy on train and on valid, which decides when to stop. The "
     "dashed line marks the epoch that was kept: the one with the lowest loss on valid.",
-    "confusion_matrix": "Answers on the scored split against references; a row adds up to 100 %.",
+    "confusion_matrix": "Answers on the scored split against references; a row adds up to 100 %. "
+    "Answers that no utterance has as its reference share a column.",
     "error_by_length": "Character error rate against the length of the reference, with 95 % "
     "bootstrap intervals: the paper's “curse of long sequences”.",
     "by_parameters": "Against the number of trained parameters: a prompt has more with every row.",

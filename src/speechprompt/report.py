@@ -49,6 +49,7 @@ STYLE = {
 }
 QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
+OTHER = "other"  # the column of answers that no utterance has
 NAMED_UNITS = 20  # more numbers would cover each other
 
 
@@ -69,44 +70,59 @@ def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
                 epoch = best.loc[best["loss"].idxmin(), "epoch"]
                 axis.axvline(epoch, color=GREEN, linestyle="--", label="kept")
             axis.set(xlabel="epoch", ylabel=label)
+            axis.set_ylim(bottom=max(0.0, axis.get_ylim()[0]))
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend(frameon=False)
         figure.suptitle(title)
 
 
 def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) -> None:
-    """Draw answers against references of the last split, each row in percent of its class."""
+    """Draw answers against references of the last split, each row in percent of its class.
+
+    Answers that are no utterance's reference share the last column. Many classes are numbered: a
+    name by its row, numbers below.
+    """
     table = pq.read_table(predictions)
     split = table["split"][-1].as_py()
     table = table.filter(pc.equal(table["split"], split))
     references, answers = table["reference"].to_pylist(), table["prediction"].to_pylist()
-    names = sorted({*references, *answers})
+    names = sorted(set(references))
+    columns = [*names, OTHER] if set(answers) - set(names) else names
     index = {name: i for i, name in enumerate(names)}
-    matrix = np.zeros((len(names), len(names)))
+    matrix = np.zeros((len(names), len(columns)))
     for reference, answer in zip(references, answers, strict=True):
-        matrix[index[reference], index[answer]] += 1
-    share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    small = 9 if len(names) <= NAMED_CELLS else 6.5
-    margin = 0.06 * max(map(len, names)) + 0.7  # inches for names and labels
-    height = min(max(WIDTH, 0.125 * len(names) + margin), 16)
+        matrix[index[reference], index.get(answer, len(names))] += 1
+    share = 100 * matrix / matrix.sum(axis=1, keepdims=True)
+    numbered = len(names) > NAMED_CELLS
+    margin = 0.7 if numbered else 0.06 * max(map(len, names)) + 0.7  # inches for names and labels
+    height = min(max(WIDTH, 0.165 * len(names) + margin), 16)
     with house_figure(out, (WIDTH, height)) as (figure, axes):
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=small)
-        axes.set_yticks(range(len(names)), names, fontsize=small)
-        axes.set(xlabel="prediction", ylabel="reference")
+        if numbered:
+            rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
+            axes.set_yticks(range(len(names)), rows, fontsize=8)
+            shown = [i for i in range(4, len(names), 5) if i < len(columns) - 4 or columns == names]
+            marks = {i: str(i + 1) for i in shown}
+            if columns != names:
+                marks[len(names)] = OTHER
+            axes.set_xticks(list(marks), list(marks.values()))
+            axes.set(xlabel="prediction (number of the row)", ylabel="reference")
+        else:
+            axes.set_yticks(range(len(names)), names, fontsize=9)
+            axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9)
+            axes.set(xlabel="prediction", ylabel="reference")
         figure.suptitle(f"{title}, {split} split")
-        if len(names) <= NAMED_CELLS:
-            for row, column in zip(*np.nonzero(matrix), strict=True):
-                axes.text(
-                    column,
-                    row,
-                    f"{share[row, column]:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if share[row, column] > 55 else "black",
-                )
+        for row, column in zip(*np.nonzero(matrix), strict=True) if not numbered else ():
+            axes.text(
+                column,
+                row,
+                f"{share[row, column]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share[row, column] > 55 else "black",
+            )
         label = "share of the reference class (%)"
         figure.colorbar(image, label=label, location="bottom", shrink=0.8, aspect=40)
 
