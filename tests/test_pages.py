@@ -14,7 +14,9 @@ from workflow import snakemake
 
 pytestmark = pytest.mark.slow
 
-OWN = "not an origin"
+OWN = "not an origin"  # who asks where the browser itself does
+# A remark of the style sheets that Snakemake builds in, about how it does so; no error.
+REMARK = "cdn.tailwindcss.com should not be used in production"
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
@@ -41,10 +43,6 @@ def run(finished, tmp_path_factory):
     return folder
 
 
-# A remark of the style sheets that Snakemake builds in, about how it does so; no error.
-REMARK = "cdn.tailwindcss.com should not be used in production"
-
-
 def opened(chromium, page, folder):
     """The page's document after its scripts ran, what the console says, and addresses it asks."""
     profile, traffic = folder / "profile", folder / "traffic.json"
@@ -62,7 +60,7 @@ def opened(chromium, page, folder):
     assert done.returncode == 0, done.stderr
     console = [line for line in done.stderr.splitlines() if ":CONSOLE:" in line]
     events = [event.get("params", {}) for event in json.loads(traffic.read_text())["events"]]
-    # The browser itself, which is "not an origin", tries to reach its maker.
+    # The browser itself tries to reach its maker.
     of_page = [event for event in events if event.get("initiator", OWN) != OWN]
     asked = {event["url"] for event in of_page if re.match("(http|ws)s?:", event.get("url", ""))}
     return done.stdout, [line for line in console if REMARK not in line], asked

@@ -87,9 +87,9 @@ def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) 
     table = table.filter(pc.equal(table["split"], split))
     references, answers = table["reference"].to_pylist(), table["prediction"].to_pylist()
     names = sorted(set(references))
-    columns = [*names, OTHER] if set(answers) - set(names) else names
+    others = [OTHER] if set(answers) - set(names) else []
     index = {name: i for i, name in enumerate(names)}
-    matrix = np.zeros((len(names), len(columns)))
+    matrix = np.zeros((len(names), len(names) + len(others)))
     for reference, answer in zip(references, answers, strict=True):
         matrix[index[reference], index.get(answer, len(names))] += 1
     share = 100 * matrix / matrix.sum(axis=1, keepdims=True)
@@ -99,32 +99,36 @@ def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) 
     with house_figure(out, (WIDTH, height)) as (figure, axes):
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
+        figure.suptitle(f"{title}, {split} split")
         if numbered:
             rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
             axes.set_yticks(range(len(names)), rows, fontsize=8)
-            shown = [i for i in range(4, len(names), 5) if i < len(columns) - 4 or columns == names]
-            marks = {i: str(i + 1) for i in shown}
-            if columns != names:
-                marks[len(names)] = OTHER
+            last = len(names) - 3 * len(others)  # a number beside OTHER would touch it
+            marks = {i: str(i + 1) for i in range(4, last, 5)}
+            marks |= dict(enumerate(others, len(names)))
             axes.set_xticks(list(marks), list(marks.values()))
             axes.set(xlabel="prediction (number of the row)", ylabel="reference")
         else:
             axes.set_yticks(range(len(names)), names, fontsize=9)
-            axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9)
+            axes.set_xticks(range(share.shape[1]), [*names, *others], rotation=90, fontsize=9)
             axes.set(xlabel="prediction", ylabel="reference")
-        figure.suptitle(f"{title}, {split} split")
-        for row, column in zip(*np.nonzero(matrix), strict=True) if not numbered else ():
-            axes.text(
-                column,
-                row,
-                f"{share[row, column]:.0f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if share[row, column] > 55 else "black",
-            )
+            _write_shares(axes, share)
         label = "share of the reference class (%)"
         figure.colorbar(image, label=label, location="bottom", shrink=0.8, aspect=40)
+
+
+def _write_shares(axes: plt.Axes, share: np.ndarray) -> None:
+    """Numbers into the cells of a matrix that are not empty."""
+    for row, column in zip(*np.nonzero(share), strict=True):
+        axes.text(
+            column,
+            row,
+            f"{share[row, column]:.0f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if share[row, column] > 55 else "black",
+        )
 
 
 def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:

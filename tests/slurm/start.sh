@@ -19,13 +19,7 @@ if [ -e "$conf" ] && ! grep -q "^ClusterName=$cluster$" "$conf"; then
     refuse "$conf is there already: a cluster of this machine's own is left alone"
 fi
 if ! command -v slurmctld slurmd munged >/dev/null; then
-    command -v apt-get >/dev/null || refuse "Slurm is not installed, and there is no apt-get"
-    export DEBIAN_FRONTEND=noninteractive
-    apt=(timeout 300 apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20)
-    install=("${apt[@]}" install -y --no-install-recommends slurm-wlm munge)
-    {
-        "${install[@]}" || { "${apt[@]}" update && "${install[@]}"; }
-    } >/dev/null 2>&1 || refuse "the packages slurm-wlm and munge could not be installed"
+    "$(dirname "$0")/../install.sh" slurm-wlm munge || exit 1
 fi
 
 host=$(hostname -s)

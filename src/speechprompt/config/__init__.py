@@ -22,9 +22,6 @@ from speechprompt.shipped import SHIPPED
 __all__ = ["Config", "check_files", "load_config", "merge", "parse_config", "read_config"]
 
 
-UNLABELLED = ("path", "split")  # columns of a table that no task predicts
-
-
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with ``override``'s keys laid over it, block by block."""
     result = dict(base)
@@ -88,11 +85,10 @@ def _check_tables(config: Config) -> None:
         corpus = config.corpora[task.corpus]
         if not isinstance(corpus, CsvCorpus):
             continue
-        from speechprompt.corpora.table import read_columns
+        from speechprompt.corpora.table import read_label_columns
 
         try:
-            known = [column for column in read_columns(corpus.table) if column not in UNLABELLED]
-            check_labels(name, task.labels, task.corpus, known)
+            check_labels(name, task.labels, task.corpus, read_label_columns(corpus.table))
         except (CorpusError, ValueError) as error:
             raise ConfigError(str(error)) from None
 

@@ -74,8 +74,10 @@ class SyntheticCorpus(Corpus):
         "keyword_spotting", "intent_classification", "transcription", "slot_filling", "english"
     ] = Field(
         "keyword_spotting",
-        description="what is spoken; its label columns are, in this order: `label`; `action`, "
-        "`object`, `location`, `text`; `text`; `text`, `tags`, `intent`; `text`",
+        description="what is spoken; its label columns are, in this order: "
+        + "; ".join(
+            ", ".join(f"`{name}`" for name in names) for names in SYNTHETIC_COLUMNS.values()
+        ),
     )
     n_train: Count = Field(3600, description="training utterances")
     n_valid: Count = Field(600, description="validation utterances, voices of their own")

@@ -123,7 +123,8 @@ class Config(Block):
                 )
             _require(f"tasks.{name}.lm", task.lm, self.lm)
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
-            check_labels(name, task.labels, task.corpus, self.corpora[task.corpus].label_columns)
+            if (known := self.corpora[task.corpus].label_columns) is not None:
+                check_labels(name, task.labels, task.corpus, known)
             if "downstream" in task.methods:
                 self._check_downstream(name, task)
         if self.quality is not None:
@@ -231,15 +232,13 @@ class Config(Block):
             raise ValueError(f"{key}: {corpus!r} is audio, codebook {codebook!r} is external")
 
 
-def check_labels(
-    task: str, labels: Sequence[str], corpus: str, known: Sequence[str] | None
-) -> None:
-    """Refuse a label column that the corpus does not have; None in ``known`` is not known yet.
+def check_labels(task: str, labels: Sequence[str], corpus: str, known: Sequence[str]) -> None:
+    """Refuse a label column that the corpus does not have.
 
     Raises:
         ValueError: naming the column and those that there are.
     """
-    if missing := [name for name in labels if known is not None and name not in known]:
+    if missing := [name for name in labels if name not in known]:
         raise ValueError(
             f"tasks.{task}.labels: corpus {corpus!r} has no label column {missing[0]!r}; "
             f"it has: {', '.join(known)}"

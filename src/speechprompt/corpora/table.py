@@ -9,7 +9,7 @@ from pathlib import Path
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Recording, write_manifests
 from speechprompt.errors import CorpusError
 
-__all__ = ["prepare_table", "read_columns", "read_recordings"]
+__all__ = ["prepare_table", "read_label_columns", "read_recordings"]
 
 
 def prepare_table(
@@ -83,8 +83,8 @@ def read_recordings(
     return recordings, labels
 
 
-def read_columns(table: str | Path) -> list[str]:
-    """Names of a table's columns.
+def read_label_columns(table: str | Path) -> list[str]:
+    """What a task can predict of a table: its labels, and the speaker where there is one.
 
     Raises:
         CorpusError: not a table, or its header is not as :func:`read_recordings` needs it.
@@ -92,7 +92,7 @@ def read_columns(table: str | Path) -> list[str]:
     table = Path(table)
     header = _header(_read_rows(table))
     _check_header(table, header, None)
-    return header
+    return [name for name in header if name not in ("path", "split")]
 
 
 def _header(rows: Iterator[tuple[int, list[str]]]) -> list[str]:
