@@ -12,6 +12,7 @@ from speechprompt.downstream.model import DownstreamModel, ModelShape
 from speechprompt.encoders import Encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.files import read_tensors, write_tensors
+from speechprompt.meta import without_weights
 
 __all__ = ["load_downstream", "save_downstream"]
 
@@ -58,7 +59,7 @@ def load_downstream(
             f"found {encoder.sha256} ({encoder.kind}); use the encoder of that training, or train "
             "the downstream model again"
         )
-    with torch.device("meta"):
+    with without_weights():
         expected = DownstreamModel(ModelShape(**metadata["shape"])).trained()
     wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

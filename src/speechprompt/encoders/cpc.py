@@ -37,6 +37,7 @@ from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import sha256_file, write_tensors
+from speechprompt.meta import without_weights
 
 __all__ = ["CpcEncoder", "cpc_from_checkpoint", "save_cpc"]
 
@@ -329,7 +330,7 @@ def _load_cpc(path: str | Path, layer: int) -> tuple[dict[str, Tensor], dict[str
 
 
 def _build_lstm(tensors: Mapping[str, Tensor], config: Mapping[str, int], layer: int) -> nn.LSTM:
-    with torch.device("meta"):
+    with without_weights():
         lstm = nn.LSTM(config["hiddenEncoder"], config["hiddenGar"], layer, batch_first=True)
     own = {
         name.removeprefix(AR_PREFIX): tensor

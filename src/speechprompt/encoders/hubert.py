@@ -27,6 +27,7 @@ from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import sha256_file, write_tensors
+from speechprompt.meta import without_weights
 
 __all__ = ["HubertEncoder", "save_hubert", "weight_shapes", "window_and_shift"]
 
@@ -177,7 +178,7 @@ def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
     try:
         window_and_shift(config["extractor_conv_layer_config"])
-        with torch.device("meta"):
+        with without_weights():
             return wav2vec2_model(**arguments, aux_num_out=None)
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"{path}: impossible HuBERT configuration ({error})") from error

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechprompt.archives import unpack
@@ -21,6 +20,7 @@ from speechprompt.importing.settings import demand, fairseq_settings, require
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, load_weights, weights
+from speechprompt.meta import without_weights
 from speechprompt.progress import log
 
 __all__ = ["import_unit_lm"]
@@ -96,7 +96,7 @@ def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
     settings = fairseq_settings(state, origin)
     tensors = named_tensors(state.get("model"), origin)
     config = _config(settings, n_symbols + n_filler, origin)
-    with torch.device("meta"):
+    with without_weights():
         model = UnitLM(config)
     _check(tensors, model, origin)
     if n_filler:
@@ -105,7 +105,7 @@ def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
             if name in tensors:
                 tensors[name] = tensors[name][:n_symbols]
         config = _config(settings, n_symbols, origin)
-        with torch.device("meta"):
+        with without_weights():
             model = UnitLM(config)
     model = model.to_empty(device="cpu")
     model.reset_positions()

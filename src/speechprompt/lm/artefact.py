@@ -14,6 +14,7 @@ from speechprompt.files import read_tensors, sha256_file, write_tensors
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
+from speechprompt.meta import without_weights
 
 __all__ = ["LoadedLM", "load_lm", "save_lm"]
 
@@ -79,7 +80,7 @@ def load_lm(
             f"{path}: trained on units of codebook {metadata['codebook_sha256']}, but the codebook "
             f"in use is {codebook_sha256}; train the unit LM again or use its own codebook"
         )
-    with torch.device("meta"):
+    with without_weights():
         model = UnitLM(LMConfig(**metadata["architecture"]))
     model = model.to_empty(device="cpu")
     model.reset_positions()

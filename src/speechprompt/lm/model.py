@@ -366,7 +366,8 @@ def _cast(module: nn.Linear | nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor,
 def _sinusoids(config: LMConfig) -> Tensor:
     """(max_positions, D) tensor2tensor-style positions: the first token has number PAD + 1."""
     half = config.dim // 2
-    frequency = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
-    number = torch.arange(PAD + 1, PAD + 1 + config.max_positions, dtype=torch.float)
-    angle = number[:, None] * frequency
+    with torch.device("cpu"):
+        place = torch.arange(half, dtype=torch.float)
+        number = torch.arange(PAD + 1, PAD + 1 + config.max_positions, dtype=torch.float)
+    angle = number[:, None] * torch.exp(place * -(math.log(10000) / (half - 1)))
     return torch.cat((angle.sin(), angle.cos()), dim=1)

@@ -1,0 +1,42 @@
+"""Models of which only the shapes are there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["without_weights"]
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Build modules on torch's meta device: no memory for their weights, and no initial values.
+
+    To draw values that are never there torch would import its compiler, which takes longer than
+    reading the weights of a small model.
+    """
+    with torch.device("meta"), _NoInitialValues():
+        yield
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Functions of ``torch.nn.init`` return the tensor as it is, weight norm one of its shape."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if function is torch.norm_except_dim:
+            weight, _, dim = args
+            return weight.new_empty([n if i == dim else 1 for i, n in enumerate(weight.shape)])
+        return function(*args, **kwargs)
