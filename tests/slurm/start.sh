@@ -29,8 +29,9 @@ mkdir -p /etc/slurm "$state/state" "$state/spool" /run/munge /var/log/munge
 chown -R munge: /run/munge /var/log/munge /var/lib/munge /etc/munge
 # The node offers two cores at least and the memory that rules ask for, whatever the machine has: the
 # test's jobs need little.
-# Without accounting the plugin asks squeue, which forgets a job after MinJobAge. A job that takes
-# more memory than it asked for is killed within a second or two.
+# Without accounting the plugin asks squeue, which forgets a job MinJobAge seconds after its end, and
+# so does scontrol, which the test asks last: no run is as slow as that. A job that takes more memory
+# than it asked for is killed within a second or two.
 cat >"$conf" <<CONF
 ClusterName=$cluster
 SlurmctldHost=$host(127.0.0.1)
@@ -51,7 +52,7 @@ JobAcctGatherParams=OverMemoryKill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=1
-MinJobAge=300
+MinJobAge=7200
 KillWait=2
 ReturnToService=2
 MpiDefault=none
