@@ -33,11 +33,11 @@ from torch.nn import functional
 
 from speechprompt.audio import SAMPLE_RATE
 from speechprompt.compute import to_device
+from speechprompt.empty_models import without_weights
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.files import sha256_file, write_tensors
-from speechprompt.meta import without_weights
 
 __all__ = ["CpcEncoder", "cpc_from_checkpoint", "save_cpc"]
 

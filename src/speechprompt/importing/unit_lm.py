@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.archives import unpack
+from speechprompt.empty_models import without_initial_values, without_weights
 from speechprompt.errors import ArtefactError, AssetError, ConfigError
 from speechprompt.files import text_lines
 from speechprompt.importing.checks import check_weights, identify, named_tensors
@@ -20,7 +21,6 @@ from speechprompt.importing.settings import demand, fairseq_settings, require
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, load_weights, weights
-from speechprompt.meta import without_weights
 from speechprompt.progress import log
 
 __all__ = ["import_unit_lm"]
@@ -105,10 +105,8 @@ def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
             if name in tensors:
                 tensors[name] = tensors[name][:n_symbols]
         config = _config(settings, n_symbols, origin)
-        with without_weights():
-            model = UnitLM(config)
-    model = model.to_empty(device="cpu")
-    model.reset_positions()
+    with without_initial_values():
+        model = UnitLM(config)
     load_weights(model, tensors, origin)
     return model
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from speechprompt.empty_models import without_initial_values
 from speechprompt.errors import ArtefactError
 from speechprompt.files import read_tensors, sha256_file, write_tensors
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
-from speechprompt.meta import without_weights
 
 __all__ = ["LoadedLM", "load_lm", "save_lm"]
 
@@ -80,10 +80,8 @@ def load_lm(
             f"{path}: trained on units of codebook {metadata['codebook_sha256']}, but the codebook "
             f"in use is {codebook_sha256}; train the unit LM again or use its own codebook"
         )
-    with without_weights():
+    with without_initial_values():
         model = UnitLM(LMConfig(**metadata["architecture"]))
-    model = model.to_empty(device="cpu")
-    model.reset_positions()
     load_weights(model, tensors, str(path))
     model.freeze(dtype).to(device)
     dictionary = Dictionary(metadata["dictionary"])

@@ -201,16 +201,13 @@ class UnitLM(nn.Module):
             self.embed[PAD].zero_()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.reset_positions()
+        # Computed, and no weights.
+        self.register_buffer("sinusoids", _sinusoids(config), persistent=False)
 
     @property
     def scale(self) -> float:
         """Factor on every token embedding."""
         return math.sqrt(self.config.dim)
-
-    def reset_positions(self) -> None:
-        """Compute the positions, (max_positions, D), which are no weights."""
-        self.register_buffer("sinusoids", _sinusoids(self.config), persistent=False)
 
     def freeze(self, dtype: torch.dtype = torch.float32) -> UnitLM:
         """Make every weight constant and store it in ``dtype``; embeddings stay float32."""
@@ -366,8 +363,7 @@ def _cast(module: nn.Linear | nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor,
 def _sinusoids(config: LMConfig) -> Tensor:
     """(max_positions, D) tensor2tensor-style positions: the first token has number PAD + 1."""
     half = config.dim // 2
-    with torch.device("cpu"):
-        place = torch.arange(half, dtype=torch.float)
-        number = torch.arange(PAD + 1, PAD + 1 + config.max_positions, dtype=torch.float)
-    angle = number[:, None] * torch.exp(place * -(math.log(10000) / (half - 1)))
+    frequency = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
+    number = torch.arange(PAD + 1, PAD + 1 + config.max_positions, dtype=torch.float)
+    angle = number[:, None] * frequency
     return torch.cat((angle.sin(), angle.cos()), dim=1)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from speechprompt.meta import without_weights
+from speechprompt.empty_models import without_initial_values, without_weights
 
 LOADING = """
 import sys
@@ -32,9 +32,12 @@ def test_shapes_are_those_of_the_real_model():
     assert {name: tensor.shape for name, tensor in model.state_dict().items()} == expected
 
 
-def test_elsewhere_weights_are_drawn():
-    with without_weights():
-        build()
+def test_nothing_is_drawn():
+    before = torch.get_rng_state()
+    with without_initial_values():
+        nn.init.normal_(torch.empty(3))
+        nn.init.uniform_(tensor=torch.empty(3))
+    assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(nn.init.ones_(torch.empty(3)), torch.ones(3))
 
 

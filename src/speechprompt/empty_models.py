@@ -1,4 +1,4 @@
-"""Models of which only the shapes are there yet."""
+"""Models that are made to be filled, or for their shapes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["without_weights"]
+__all__ = ["without_initial_values", "without_weights"]
+
+
+def without_initial_values() -> TorchFunctionMode:
+    """Build modules whose weights hold anything until they are loaded."""
+    return _NoInitialValues()
 
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Build modules on torch's meta device: no memory for their weights, and no initial values.
+    """Build modules on torch's meta device: no memory for weights, and no initial values.
 
-    To draw values that are never there torch would import its compiler, which takes longer than
+    To compute values that are never there torch would import its compiler, which takes longer than
     reading the weights of a small model.
     """
-    with torch.device("meta"), _NoInitialValues():
+    with torch.device("meta"), without_initial_values():
         yield
 
 
