@@ -68,6 +68,11 @@ def test_tensors_are_laid_out_as_the_library_does(tmp_path):
     (ours_header, ours_data), (header, data) = map(split, (ours, library))
     assert ours_header == header
     assert ours_data == data
+    arrays = {n: tensor.numpy() for n, tensor in tensors.items() if tensor.dtype != torch.bfloat16}
+    write_tensors(tmp_path / "b.safetensors", arrays, {})
+    found, _ = read_tensors(tmp_path / "b.safetensors")
+    assert found.keys() == arrays.keys()
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in found.items())
     with pytest.raises(ValueError, match="tensors of complex64 cannot be written"):
         write_tensors(tmp_path / "a.safetensors", {"z": torch.zeros(1, dtype=torch.cfloat)}, {})
 

@@ -159,8 +159,6 @@ def write_codebook(
         features: The encoder that they belong to.
         origin: Further metadata: how they came about.
     """
-    import torch
-
     metadata = {
         "encoder": features.encoder,
         "encoder_sha256": features.encoder_sha256,
@@ -169,8 +167,7 @@ def write_codebook(
         "n_units": len(centroids),
         **origin,
     }
-    tensor = torch.from_numpy(np.ascontiguousarray(centroids, dtype=np.float32))
-    write_tensors(out, {"centroids": tensor}, metadata)
+    write_tensors(out, {"centroids": np.asarray(centroids, dtype=np.float32)}, metadata)
 
 
 def _read_sample(path: str | Path) -> tuple[FeatureMetadata, np.ndarray]:

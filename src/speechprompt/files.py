@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from speechprompt.errors import ArtefactError, SpeechPromptError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import torch
 
@@ -120,12 +121,13 @@ def write_parquet(path: str | Path, table: pa.Table) -> None:
 
 
 def write_tensors(
-    path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+    path: str | Path, tensors: Mapping[str, torch.Tensor | np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
     """Write a safetensors file atomically; equal content gives equal bytes.
 
     ``metadata`` values are stored as JSON text. Tensors are laid out as the library does, but
-    written one by one: it would copy them all twice, and order metadata by a random hash.
+    written one by one: it would copy them all twice, and order metadata by a random hash. NumPy's
+    arrays are written without waiting for torch to be imported.
     """
     order = list(TENSOR_TYPES)
     types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
@@ -137,7 +139,7 @@ def write_tensors(
     }
     end = 0
     for name in names:
-        start, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        start, end = end, end + tensors[name].nbytes
         shape = list(tensors[name].shape)
         kind = TENSOR_TYPES[types[name]]
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
@@ -150,8 +152,12 @@ def write_tensors(
             stream.write(_tensor_bytes(tensors[name]))
 
 
-def _tensor_bytes(tensor: torch.Tensor) -> memoryview:
+def _tensor_bytes(tensor: torch.Tensor | np.ndarray) -> memoryview:
     """The numbers of a tensor, row by row, without a copy where they lie so on the CPU."""
+    import numpy as np
+
+    if isinstance(tensor, np.ndarray):
+        return memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
     import torch
 
     flat = tensor.detach().cpu().contiguous().reshape(-1)
