@@ -25,7 +25,7 @@ results/%: $(VENV)/.run FORCE
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $@
 
 test: $(VENV)/.dev ## Set up and run the tests
-	PATH="$(abspath $(BIN)):$$PATH" pytest --numprocesses 2 --dist loadfile
+	PATH="$(abspath $(BIN)):$$PATH" pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 quality: $(VENV)/.dev ## Lint and check the layout of code and rules
 	$(BIN)/ruff check $(CODE)

@@ -24,8 +24,7 @@ IMPATIENT = Path(__file__).with_name("impatient.py")
 TARGET = "results/ks/acc.txt"
 PROFILE = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")]
 # One node with few cores, and files that are there at once.
-# Shards ask for one of the two threads that they compute with: two at a time.
-HERE = ["--cores", "2", "--latency-wait", "15", "--set-threads", "extract_features=1"]
+HERE = ["--cores", "2", "--latency-wait", "15"]
 # The unit LM's training takes more than the first attempt asks for, and less than the second.
 # The node has a GPU in name only: the floor's request for one is to be seen.
 REQUESTS = ["--set-resources", "pretrain_unit_lm:mem_mb=350*attempt**3", "fit_floor:gpu=1"]
