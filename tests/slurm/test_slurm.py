@@ -133,7 +133,7 @@ def runs(tmp_path_factory, request):
             stderr=subprocess.STDOUT,
         )
     killer = Killer(remote)
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 1200
     try:
         while killer.at_work() and process.poll() is None and time.monotonic() < deadline:
             killer.step()
