@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from speechprompt.empty_models import without_initial_values, without_weights
+from speechprompt.lm import load_lm
+from speechprompt.shipped import shipped_model
 
 LOADING = """
 import sys
@@ -37,6 +39,9 @@ def test_nothing_is_drawn():
     with without_initial_values():
         nn.init.normal_(torch.empty(3))
         nn.init.uniform_(tensor=torch.empty(3))
+        nn.init.xavier_uniform_(torch.empty(3, 3))
+        build()
+    load_lm(shipped_model("unit-lm-nano.safetensors"))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(nn.init.ones_(torch.empty(3)), torch.ones(3))
 

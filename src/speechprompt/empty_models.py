@@ -13,7 +13,7 @@ __all__ = ["without_initial_values", "without_weights"]
 
 
 def without_initial_values() -> TorchFunctionMode:
-    """Build modules whose weights hold anything until they are loaded."""
+    """Build modules whose weights hold anything until loaded; no random number is drawn."""
     return _NoInitialValues()
 
 
@@ -28,6 +28,10 @@ def without_weights() -> Iterator[None]:
         yield
 
 
+# What functions of ``torch.nn.init`` call that do not ask modes themselves.
+_DRAWS = (torch.Tensor.uniform_, torch.Tensor.normal_)
+
+
 class _NoInitialValues(TorchFunctionMode):
     """Functions of ``torch.nn.init`` return the tensor as it is, weight norm one of its shape."""
 
@@ -39,7 +43,7 @@ class _NoInitialValues(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(function, "__module__", None) == "torch.nn.init":
+        if getattr(function, "__module__", None) == "torch.nn.init" or function in _DRAWS:
             return args[0] if args else kwargs["tensor"]
         if function is torch.norm_except_dim:
             weight, _, dim = args
