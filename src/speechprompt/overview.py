@@ -157,7 +157,7 @@ def _task(
 def _sweep(results: Path, setup: Mapping[str, Any]) -> Iterator[Figure]:
     if setup.get("sweep"):
         for picture in ("by_parameters", "by_utterances", "by_choice"):
-            title = f"{setup['sweep']['task']}, {picture.replace('_', ' ')}"
+            title = f"sweep of {setup['sweep']['task']}, {picture.replace('_', ' ')}"
             yield _figure(results / f"sweep/{picture}.png", title, picture)
 
 
