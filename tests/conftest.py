@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,6 +49,20 @@ def finished(tmp_path_factory, worker_id) -> Path:
         if not (directory / "results/ks/acc.txt").exists():
             snakemake(directory, "--cores", "2", "results/ks/acc.txt")
     return directory
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A small finished run of the package's stages; one for each module that asks for it."""
+    from small_run import write_run
+
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def copied(run, tmp_path) -> Path:
+    """A copy of it, for a test to change."""
+    return shutil.copytree(run, tmp_path / "elsewhere")
 
 
 @dataclass

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from small_run import LABELS, record, sound, task_model, write_run
+from small_run import LABELS, record, sound, task_model
 from speechprompt import load_predictor, predictor
 from speechprompt.answers import Answer, AnswerTable
 from speechprompt.audio import AudioError
@@ -22,16 +21,6 @@ from speechprompt.encoders.mfcc import MfccEncoder
 from speechprompt.errors import CorpusError
 from speechprompt.files import read_json
 from speechprompt.task_folder import describe_model
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def copied(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "elsewhere")
 
 
 def folders(run, *tasks):

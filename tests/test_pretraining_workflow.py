@@ -26,8 +26,7 @@ TINY_HUBERT = {
 
 def reduced(name):
     """A set-up that comes along, with tiny models and few utterances."""
-    values = yaml.safe_load((REPOSITORY / "configs" / name).read_text())
-    values |= {"shards": 1, "compute_threads": 1}
+    values = yaml.safe_load((REPOSITORY / "configs" / name).read_text()) | {"shards": 1}
     for corpus in values["corpora"].values():
         if corpus["kind"] == "synthetic":
             corpus |= {"n_train": 60, "n_valid": 12, "n_test": 12}

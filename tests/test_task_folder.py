@@ -14,16 +14,6 @@ from speechprompt.shipped import shipped_model
 from speechprompt.task_folder import describe_model
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def copied(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "elsewhere")
-
-
 def test_a_run_may_be_moved(copied, run):
     files = record(run / "audio", 4)
     before = load_predictor(*(run / "results" / task for task in LABELS)).predict(files)
