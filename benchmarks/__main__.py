@@ -17,7 +17,7 @@ from benchmarks.cases import HUBERT, MODELS, OURS, Case, Effort, list_cases
 from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
 from speechprompt.errors import ConfigError
-from speechprompt.files import write_json, write_text
+from speechprompt.storage.files import write_json, write_text
 
 _FULL = Effort(seconds=3.0, repetitions=2, passes=6)
 _QUICK = Effort(seconds=1.5, repetitions=1, passes=3)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechprompt.audio import SAMPLE_RATE, read_audio
-from speechprompt.corpora.espeak import Speaker
+from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.synthetic import keyword_spotting, transcription
+from speechprompt.corpora.synthetic.espeak import Speaker
 from speechprompt.errors import CorpusError
 
 __all__ = ["make_recordings"]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torchaudio.models import wav2vec2_model
 
-from speechprompt.audio import SAMPLE_RATE
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.hubert import save_hubert
-from speechprompt.files import read_tensors
-from speechprompt.importing.fairseq_library import import_fairseq
-from speechprompt.importing.hubert import fairseq_names
+from speechprompt.models.importing.fairseq_library import import_fairseq
+from speechprompt.models.importing.hubert import fairseq_names
+from speechprompt.storage.files import read_tensors
 
 __all__ = ["HUBERT_BASE", "LAYER", "OurEncoder", "PublishedReader", "write_hubert"]
 

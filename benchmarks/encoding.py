@@ -17,7 +17,7 @@ from benchmarks.encoders import HUBERT_BASE, LAYER, OurEncoder, PublishedReader
 from benchmarks.machine import peak_memory
 from benchmarks.operations import encoding_operations
 from benchmarks.timing import repeat
-from speechprompt.audio import SAMPLE_RATE
+from speechprompt.audio.reading import SAMPLE_RATE
 
 __all__ = ["measure_encoding", "unit_agreement"]
 

@@ -66,7 +66,7 @@ def matrix_peak(
     import torch
     import torch.nn.functional as F
 
-    from speechprompt.encoders.product import Product
+    from speechprompt.encoders.linear import Product
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     wait = torch.cuda.synchronize if device == "cuda" else None
@@ -126,7 +126,7 @@ def _seconds_per_call(
 def _gpu_name() -> str:
     import torch
 
-    from speechprompt.compute import resolve_device
+    from speechprompt.runtime.device import resolve_device
 
     resolve_device("cuda")
     return torch.cuda.get_device_name()

@@ -13,7 +13,7 @@ from benchmarks.contender import Contender
 from benchmarks.data import Workload, make_workload
 from benchmarks.machine import matrix_peak, peak_memory
 from benchmarks.timing import Timing, repeat
-from speechprompt.compute import set_compute_threads
+from speechprompt.runtime.device import set_compute_threads
 from speechprompt.tasks.examples import Examples
 
 __all__ = ["measure"]

@@ -16,13 +16,13 @@ from benchmarks.operations import (
     forward_operations,
     training_operations,
 )
-from speechprompt.compute import make_deterministic
-from speechprompt.decode import predict
 from speechprompt.lm import load_lm
-from speechprompt.lm.packing import micro_batches
-from speechprompt.precision import resolve_precision
-from speechprompt.prompt import Prompt
-from speechprompt.task_model import TaskModel
+from speechprompt.lm.batching import micro_batches
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import TaskModel
+from speechprompt.runtime.device import make_deterministic
+from speechprompt.runtime.precision import resolve_precision
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.verbalizer import Verbalizer
 

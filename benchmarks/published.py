@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from benchmarks.contender import DROPOUT, Update
 from benchmarks.data import Workload
-from speechprompt.importing.fairseq_library import import_fairseq
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, load_lm
 from speechprompt.lm.dictionary import END, PAD, SEPARATOR
 from speechprompt.lm.fairseq import to_fairseq
-from speechprompt.prompt import Prompt
+from speechprompt.models.importing.fairseq_library import import_fairseq
+from speechprompt.prompting.prompt import Prompt
 from speechprompt.tasks.examples import Examples
 
 __all__ = ["Published", "build_decoder"]

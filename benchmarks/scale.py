@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from speechprompt.files import write_json
+from speechprompt.storage.files import write_json
 
 __all__ = ["main"]
 
@@ -79,7 +79,7 @@ def _write_corpus(folder: Path) -> np.ndarray:
     import soundfile
 
     from benchmarks.audio import make_recordings
-    from speechprompt.audio import SAMPLE_RATE
+    from speechprompt.audio.reading import SAMPLE_RATE
 
     rng = np.random.default_rng(1)
     seconds = np.exp(rng.normal(np.log(0.9), 0.5, DISTINCT)).clip(0.3, 8.0)
@@ -98,7 +98,7 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
     import soundfile
 
     from speechprompt.corpora.manifest import manifest_schema
-    from speechprompt.files import write_parquet
+    from speechprompt.storage.files import write_parquet
 
     folder = out / f"encode-{n}"
     chosen = [i % DISTINCT for i in range(n)]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from speechprompt.config import load_config
+from speechprompt.workflow.configuration import load_config
 from speechprompt.config.corpora import PublishedCorpus
 from speechprompt.config.models import ExternalCodebook
-from speechprompt.digest import digest
+from speechprompt.storage.code_digest import digest
 from speechprompt.errors import ConfigError
-from speechprompt.options import options_from_block
+from speechprompt.config.options import options_from_block
 
 try:
     CONFIG = load_config(
@@ -117,7 +117,7 @@ def prepare_options(wildcards):
 
 
 def prepare_digest(wildcards):
-    return digest(f"corpora.{CONFIG.corpora[wildcards.corpus].kind}")
+    return digest(f"corpora.published.{CONFIG.corpora[wildcards.corpus].kind}")
 
 
 def synthetic_digest(wildcards):
@@ -153,7 +153,7 @@ def sampled_features(wildcards):
 
 
 def encoder_digest(wildcards):
-    return digest("features", f"encoders.{CONFIG.encoders[wildcards.encoder].kind}")
+    return digest("units.extraction", f"encoders.{CONFIG.encoders[wildcards.encoder].kind}")
 
 
 def sample_size(wildcards):

@@ -1,6 +1,6 @@
 # Where models come from: published checkpoints, files of the user's own, or this workflow's training.
 
-from speechprompt.assets import ASSETS
+from speechprompt.downloads.assets import ASSETS
 from speechprompt.config.models import (
     GivenCodebook,
     GivenUnitLm,
@@ -10,7 +10,7 @@ from speechprompt.config.models import (
     KmeansCodebook,
     UnitLmSettings,
 )
-from speechprompt.shipped import SHIPPED
+from speechprompt.models.shipped import SHIPPED
 
 
 def weights_of(encoder):
@@ -148,7 +148,7 @@ def import_encoder_verb(wildcards):
 
 
 def import_encoder_digest(wildcards):
-    return digest(f"importing.{CONFIG.encoders[wildcards.encoder].kind}")
+    return digest(f"models.importing.{CONFIG.encoders[wildcards.encoder].kind}")
 
 
 def codebook_encoder(wildcards):

@@ -101,7 +101,7 @@ rule download_corpus:
         disk_mb=download_disk,
     params:
         source=download_options,
-        code=digest("corpora.collect"),
+        code=digest("corpora.published.collect"),
     shell:
         "speechprompt --log {log} download-corpus {params.source} --out $(dirname {output.record})"
 

@@ -22,7 +22,7 @@ rule train_downstream:
         labels=task_labels,
         balance=task_balance,
         options=downstream_options,
-        code=downstream_digest("downstream.train"),
+        code=downstream_digest("downstream.training"),
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
         " --root {params.root:q} --encoder {params.encoder:q} --name {wildcards.task}"
@@ -53,7 +53,7 @@ rule score_downstream:
     params:
         root=downstream_root,
         encoder=downstream_encoder,
-        code=downstream_digest("downstream.decode", "downstream.artefact", "evaluate"),
+        code=downstream_digest("downstream.decoding", "downstream.artefact", "evaluation.scores"),
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
         " --root {params.root:q} --encoder {params.encoder:q} --name {wildcards.task}"

@@ -44,7 +44,7 @@ rule sample_frames:
     params:
         n_frames=sample_size,
         seed=CONFIG.seed,
-        code=digest("features"),
+        code=digest("units.extraction"),
     shell:
         "speechprompt --log {log} sample-frames {input.features} --frames {params.n_frames}"
         " --seed {params.seed} --out {output.sample}"

@@ -20,7 +20,7 @@ rule pretrain_unit_lm:
     params:
         options=lm_options,
         seed=CONFIG.seed,
-        code=digest("lm.pretrain"),
+        code=digest("lm.pretraining"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
         " speechprompt --log {log} pretrain-lm {input.units} {params.options}"

@@ -17,7 +17,7 @@ rule download_model:
         disk_mb=4000,
     params:
         root=model_root,
-        code=digest("download"),
+        code=digest("downloads.download"),
     shell:
         "speechprompt --log {log} download-model {wildcards.asset} {params.root} --out {output.model}"
 
@@ -69,7 +69,7 @@ rule import_codebook:
     params:
         encoder=codebook_encoder_settings,
         options=import_options("codebooks"),
-        code=digest("importing.codebook"),
+        code=digest("models.importing.codebook"),
     shell:
         "speechprompt --log {log} import-codebook {input.kmeans:q} --encoder {params.encoder:q}"
         " {params.options} --out {output.codebook}"
@@ -95,7 +95,7 @@ rule import_unit_lm:
         runtime=minutes(60),
     params:
         options=import_options("lm"),
-        code=digest("importing.unit_lm"),
+        code=digest("models.importing.unit_lm"),
     shell:
         "speechprompt --log {log} import-unit-lm {input.checkpoint:q} --codebook {input.codebook:q}"
         " {params.options} --out {output.lm}"
@@ -118,7 +118,7 @@ rule copy_shipped:
         runtime=minutes(10),
     params:
         sums=json.dumps(SHIPPED),
-        code=digest("shipped"),
+        code=digest("models.shipped"),
     shell:
         "speechprompt --log {log} copy-shipped {wildcards.model} --out {output.model}"
 
@@ -143,7 +143,7 @@ rule take_codebook:
         runtime=minutes(10),
     params:
         encoder=codebook_encoder_settings,
-        code=digest("codebook"),
+        code=digest("units.codebook"),
     shell:
         "speechprompt --log {log} take-codebook {input.given:q} --encoder {params.encoder:q}"
         " --out {output.codebook}"

@@ -44,7 +44,7 @@ rule measure_units:
         runtime=minutes(60),
     params:
         encoder=codebook_encoder,
-        code=digest("unit_quality"),
+        code=digest("evaluation.phone_quality"),
     shell:
         "speechprompt --log {log} measure-units {input.index} --alignments {input.alignments}"
         " --encoder {params.encoder} --out {output.quality}"
@@ -76,7 +76,7 @@ rule compare_quality:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        code=digest("quality_table", "report"),
+        code=digest("report.quality_table", "report.pictures"),
     shell:
         "speechprompt --log {log} compare-quality {input.measured} --out {output.markdown}"
         " --picture {output.picture}"

@@ -5,10 +5,10 @@ import sys
 
 from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 
-from speechprompt.assets import ASSETS
+from speechprompt.downloads.assets import ASSETS
 from speechprompt.config.models import Imported
-from speechprompt.corpora.sources import SOURCES
-from speechprompt.machine import SLOTS, gpu_slots, gpus, memory_mb
+from speechprompt.corpora.published.sources import SOURCES
+from speechprompt.runtime.gpus import SLOTS, gpu_slots, gpus, memory_mb
 
 # `auto` goes by this machine's hardware, unless other machines run the jobs.
 DEVICE = CONFIG.device

@@ -21,7 +21,7 @@ rule train_swept:
     params:
         task=sweep_task(),
         options=swept_options,
-        code=digest("train", "tasks.labels"),
+        code=digest("prompting.training", "tasks.labels"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
         " --name {params.task} {params.options} --seed {wildcards.seed}"
@@ -50,7 +50,7 @@ rule score_swept:
     params:
         task=sweep_task(),
         decoding=swept_decoding,
-        code=digest("decode", "evaluate", "tasks.labels"),
+        code=digest("prompting.decoding", "evaluation.scores", "tasks.labels"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
         " --name {params.task} {params.decoding}"
@@ -80,7 +80,7 @@ rule gather_sweep:
     params:
         points=sweep_points(),
         title=sweep_task(),
-        code=digest("sweep"),
+        code=digest("report.sweep"),
     shell:
         "speechprompt --log {log} gather-sweep {input.metrics} --points {params.points:q}"
         " --title '{params.title}, sweep' --out {output.table}"

@@ -19,7 +19,7 @@ rule train_prompt:
         gpu=GPU,
     params:
         options=task_options,
-        code=digest("train", "tasks.labels"),
+        code=digest("prompting.training", "tasks.labels"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
         " --name {wildcards.task} {params.options} --seed {wildcards.seed}"
@@ -48,7 +48,7 @@ rule fit_floor:
         type=task_type,
         labels=task_labels,
         balance=task_balance,
-        code=digest("floor", "evaluate", "tasks.labels"),
+        code=digest("evaluation.ngram_baseline", "evaluation.scores", "tasks.labels"),
     shell:
         "speechprompt --log {log} fit-floor --train {input.train} --dev {input.dev} --scored {input.scored}"
         " --name {wildcards.task} --type {params.type} --labels {params.labels:q} --balance {params.balance}"
@@ -76,7 +76,7 @@ rule score_constant:
     params:
         type=task_type,
         labels=task_labels,
-        code=digest("constant", "evaluate", "tasks.labels"),
+        code=digest("evaluation.constant_baseline", "evaluation.scores", "tasks.labels"),
     shell:
         "speechprompt --log {log} score-constant --train {input.train} --dev {input.dev}"
         " --scored {input.scored} --name {wildcards.task} --type {params.type} --labels {params.labels:q}"
@@ -107,7 +107,7 @@ rule score_prompt:
         gpu=GPU,
     params:
         decoding=decoding_options,
-        code=digest("decode", "evaluate", "tasks.labels"),
+        code=digest("prompting.decoding", "evaluation.scores", "tasks.labels"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
         " --name {wildcards.task} --floor {input.floor} {params.decoding}"

@@ -19,7 +19,7 @@ rule quantize_units:
         runtime=minutes(60),
     params:
         deduplicate=deduplicate,
-        code=digest("units"),
+        code=digest("units.unit_files"),
     shell:
         "speechprompt --log {log} quantize-units --features {input.features} --manifest {input.manifest}"
         " --codebook {input.codebook} --deduplicate {params.deduplicate}"
@@ -45,7 +45,7 @@ rule prepare_units:
         runtime=minutes(60),
     params:
         options=corpus_options,
-        code=digest("ready_units"),
+        code=digest("units.text_corpus"),
     shell:
         "speechprompt --log {log} prepare-units {params.options} --split {wildcards.split}"
         " --dictionary {input.dictionary:q} --out {output.units}"
@@ -69,7 +69,7 @@ rule gather_units:
         runtime=minutes(30),
     params:
         manifest=manifest_option,
-        code=digest("units"),
+        code=digest("units.unit_files"),
     shell:
         "speechprompt --log {log} gather-units {input.parts} --corpus {wildcards.corpus}"
         " --split {wildcards.split} {params.manifest} --out {output.index}"

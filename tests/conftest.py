@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
+import tarfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from workflow import REPOSITORY, snakemake
+from pipeline import REPOSITORY, snakemake
 
 # More threads than cores are at work here: those that wait for others must not keep a core busy.
 # Read when torch is loaded, here and in whatever the tests start.
@@ -65,6 +67,24 @@ def copied(run, tmp_path) -> Path:
     return shutil.copytree(run, tmp_path / "elsewhere")
 
 
+@pytest.fixture
+def tar():
+    """Pack files, or members with a type of their own, as tar.gz."""
+
+    def pack(files: dict[str, bytes], *members: tarfile.TarInfo) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            for member in members:
+                archive.addfile(member)
+        return buffer.getvalue()
+
+    return pack
+
+
 @dataclass
 class Host:
     """A local web server; what it does wrong is set by its fields."""
@@ -88,7 +108,7 @@ class Host:
 def host(monkeypatch):
     """The server. Pauses between attempts take no time."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("speechprompt.download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("speechprompt.downloads.download.time.sleep", lambda seconds: None)
     state = Host()
 
     class Handler(BaseHTTPRequestHandler):

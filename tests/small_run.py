@@ -6,17 +6,17 @@ import numpy as np
 import soundfile
 import torch
 
-from heart import random_lm
-from speechprompt.codebook import load_codebook, write_codebook
+from random_models import random_lm
 from speechprompt.encoders import load_encoder
-from speechprompt.frames import FeatureMetadata
 from speechprompt.lm import Dictionary, load_lm, save_lm
-from speechprompt.prompt import Prompt
-from speechprompt.task_folder import describe_model
-from speechprompt.task_model import TaskModel
+from speechprompt.predict.task_folder import describe_model
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import TaskModel
 from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.sequences import SlotFilling, Transcription
 from speechprompt.tasks.verbalizer import Verbalizer
+from speechprompt.units.codebook import load_codebook, write_codebook
+from speechprompt.units.frames import FeatureMetadata
 
 N_UNITS = 20
 RATE = 16000

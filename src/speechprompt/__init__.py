@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from speechprompt.predictor import Predictor
+    from speechprompt.predict.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_predictor"]
@@ -37,6 +37,6 @@ def load_predictor(
         ArtefactError: a file is missing, or is not the one of the training.
         ConfigError: no folder, or one twice.
     """
-    from speechprompt.predictor import Predictor
+    from speechprompt.predict.predictor import Predictor
 
     return Predictor.load(*folders, weights=weights, device=device)

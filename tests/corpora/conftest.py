@@ -54,24 +54,6 @@ def speak(shared_data):
 
 
 @pytest.fixture
-def tar():
-    """Pack files, or members with a type of their own, as tar.gz."""
-
-    def pack(files: dict[str, bytes], *members: tarfile.TarInfo) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            for name, content in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-            for member in members:
-                archive.addfile(member)
-        return buffer.getvalue()
-
-    return pack
-
-
-@pytest.fixture
 def pack_folder():
     """Pack a folder's files as tar.gz, below a top folder or flat."""
 

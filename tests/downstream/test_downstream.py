@@ -7,18 +7,18 @@ import pytest
 import soundfile
 import torch
 
-from killing import killed_in_the_middle
+from interruption import killed_in_the_middle
 from speechprompt.downstream import recordings as module
 from speechprompt.downstream.artefact import load_downstream
-from speechprompt.downstream.decode import answer
+from speechprompt.downstream.decoding import answer
 from speechprompt.downstream.recordings import load_source, read_recordings
-from speechprompt.downstream.train import length_batches, train_downstream
+from speechprompt.downstream.training import length_batches, train_downstream
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.files import read_tensors, sha256_file, write_tensors
+from speechprompt.models.shipped import shipped_model
 from speechprompt.pretraining.model import build_hubert, model_config
-from speechprompt.shipped import shipped_model
+from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
 from speechprompt.tasks.labels import restore_labels
 
 # Without normalising over the utterance, after which every mean over time is 0.
@@ -201,7 +201,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(corpus, tmp_path):
     train_downstream(*manifests, out=whole, **options)
     options |= {"checkpoint_path": str(checkpoint)}
     killed_in_the_middle(
-        "speechprompt.downstream.train:train_downstream",
+        "speechprompt.downstream.training:train_downstream",
         manifests,
         options | {"out": str(resumed)},
         checkpoint,

@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional
 
 from fairseq_readers import published_reader
-from speechprompt.audio import read_audio
+from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.cpc import cpc_from_checkpoint, save_cpc
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.features import extract_features
-from speechprompt.files import read_tensors, write_tensors
-from speechprompt.frames import FeatureMetadata, iter_features, read_feature_metadata
+from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.units.extraction import extract_features
+from speechprompt.units.frames import FeatureMetadata, iter_features, read_feature_metadata
 
 FULL = {"hiddenEncoder": 512, "hiddenGar": 512, "nLevelsGRU": 4}
 SMALL = {"hiddenEncoder": 24, "hiddenGar": 16, "nLevelsGRU": 3}

@@ -7,12 +7,12 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from torchaudio.models import wav2vec2_model
 
-from speechprompt.encoders import load_encoder, product
+from speechprompt.encoders import linear, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.files import read_tensors, sha256_file, write_tensors
-from speechprompt.quantize import deduplicate
+from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
+from speechprompt.units.quantization import deduplicate
 
 CONVOLUTIONS = [[32, 10, 5], *[[32, 3, 2]] * 4, *[[32, 2, 2]] * 2]
 BASE = {
@@ -132,7 +132,7 @@ def test_bf16_is_close_and_nearly_all_units_are_those_of_fp32(model, in_bf16, wa
 def test_without_onednn_the_frames_are_the_same_within_rounding(
     model, in_bf16, waveforms, monkeypatch
 ):
-    monkeypatch.setattr(product, "_has_onednn", lambda weight: False)
+    monkeypatch.setattr(linear, "_has_onednn", lambda weight: False)
     for encoder, tolerance in ((model[2], 1e-5), (in_bf16, 0.2)):
         plain = load_encoder("hubert", weights=model[3], layer=LAYER, precision=encoder.precision)
         for frames, expected in zip(

@@ -7,10 +7,10 @@ import torch
 from torchaudio.compliance import kaldi
 
 from fairseq_readers import published_reader
-from speechprompt.audio import read_audio
+from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder, logmel
-from speechprompt.features import extract_features
-from speechprompt.frames import FeatureMetadata, iter_features, read_feature_metadata
+from speechprompt.units.extraction import extract_features
+from speechprompt.units.frames import FeatureMetadata, iter_features, read_feature_metadata
 
 
 def noise(n_samples, seed=0):

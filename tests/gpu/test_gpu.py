@@ -14,7 +14,7 @@ import pytest
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
-from heart import (
+from random_models import (
     CODEBOOK,
     TWO,
     examples,
@@ -23,12 +23,12 @@ from heart import (
     task_model,
     write_lm,
 )
-from speechprompt import fitting
-from speechprompt.compute import make_deterministic, resolve_device
-from speechprompt.decode import predict
 from speechprompt.encoders import load_encoder
-from speechprompt.precision import resolve_precision
-from speechprompt.train import train_prompt
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.training import train_prompt
+from speechprompt.runtime.device import make_deterministic, resolve_device
+from speechprompt.runtime.precision import resolve_precision
+from speechprompt.training import loop as fitting
 
 sys.path.append(str(Path(__file__).parents[2]))
 

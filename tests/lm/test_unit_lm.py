@@ -5,15 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from heart import CODEBOOK, random_lm, random_units, write_lm
-from literal import literal_hidden
+from random_models import CODEBOOK, random_lm, random_units, write_lm
+from reference_prompt import literal_hidden
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.files import read_tensors, write_tensors
 from speechprompt.lm import Dictionary, LMConfig, load_lm
+from speechprompt.lm.batching import micro_batches, pack
 from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import Cache, _attend_in_blocks
-from speechprompt.lm.packing import micro_batches, pack
-from speechprompt.precision import resolve_precision
+from speechprompt.runtime.precision import resolve_precision
+from speechprompt.storage.files import read_tensors, write_tensors
 
 
 def test_gslm_has_the_published_number_of_parameters():

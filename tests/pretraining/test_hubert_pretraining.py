@@ -6,12 +6,12 @@ import pytest
 import soundfile
 import torch
 
-from killing import killed_in_the_middle
+from interruption import killed_in_the_middle
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
-from speechprompt.files import read_tensor_metadata
 from speechprompt.pretraining.hubert import _play, pretrain_hubert
-from speechprompt.units import UnitsMetadata, write_index, write_units
+from speechprompt.storage.files import read_tensor_metadata
+from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
 
 TONES = (300, 700, 1500, 3100)
 SMALL = {

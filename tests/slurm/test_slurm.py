@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workflow import REPOSITORY, command
+from pipeline import REPOSITORY, command
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 

@@ -23,7 +23,7 @@ from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
 )
 from speechprompt.cli.verb import VERBS
 from speechprompt.errors import SpeechPromptError
-from speechprompt.progress import log, log_to
+from speechprompt.runtime.progress import log, log_to
 
 __all__ = ["build_parser", "main"]
 

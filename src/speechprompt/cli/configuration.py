@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from speechprompt.cli.verb import verb
-from speechprompt.config import check_files, parse_config, read_config
-from speechprompt.files import write_text
+from speechprompt.config import parse_config, read_config
+from speechprompt.storage.files import write_text
+from speechprompt.workflow.configuration import check_files
 
 
 @verb(files={"file": "YAML configuration"})
@@ -22,7 +23,7 @@ def check_config(a: argparse.Namespace) -> None:
 @verb(files={"--page": "Markdown page to write", "--schema": "JSON schema to write"})
 def write_reference(a: argparse.Namespace) -> None:
     """Write the configuration's reference page and JSON schema."""
-    from speechprompt.reference import render_page, render_schema
+    from speechprompt.config.reference import render_page, render_schema
 
     write_text(a.page, render_page())
     write_text(a.schema, render_schema())

@@ -80,7 +80,7 @@ def prepare_csv(a: argparse.Namespace, corpus: CsvCorpus) -> None:
 )
 def prepare_units(a: argparse.Namespace, corpus: UnitsCorpus) -> None:
     """Turn lines of ready units and labels into a units file."""
-    from speechprompt.ready_units import prepare_units
+    from speechprompt.units.text_corpus import prepare_units
 
     prepare_units(
         a.split,
@@ -141,7 +141,7 @@ def _shard(text: str) -> tuple[int, int]:
 def extract_features(a: argparse.Namespace) -> None:
     """Encode one shard of a manifest."""
     from speechprompt.encoders import load_encoder
-    from speechprompt.features import extract_features
+    from speechprompt.units.extraction import extract_features
 
     settings = dict(a.encoder)
     batch = {"batch_seconds": settings.pop("batch_seconds")} if "batch_seconds" in settings else {}
@@ -158,7 +158,7 @@ def extract_features(a: argparse.Namespace) -> None:
 )
 def sample_frames(a: argparse.Namespace) -> None:
     """Draw frames, evenly over all, for fitting codebooks."""
-    from speechprompt.features import sample_frames
+    from speechprompt.units.extraction import sample_frames
 
     sample_frames(a.features, a.out, n_frames=a.frames, seed=a.seed)
 
@@ -170,7 +170,7 @@ def sample_frames(a: argparse.Namespace) -> None:
 )
 def fit_codebook(a: argparse.Namespace) -> None:
     """Fit a k-means codebook."""
-    from speechprompt.codebook import fit_codebook
+    from speechprompt.units.codebook import fit_codebook
 
     fit_codebook(a.sample, a.out, n_units=a.n_units, seed=a.seed)
 
@@ -186,7 +186,7 @@ def fit_codebook(a: argparse.Namespace) -> None:
 )
 def quantize_units(a: argparse.Namespace) -> None:
     """Assign every frame to its nearest centroid and collapse repeats."""
-    from speechprompt.quantize import quantize_units
+    from speechprompt.units.quantization import quantize_units
 
     quantize_units(a.features, a.manifest, a.codebook, a.out, dedup=a.deduplicate)
 
@@ -206,7 +206,7 @@ def quantize_units(a: argparse.Namespace) -> None:
 )
 def gather_units(a: argparse.Namespace) -> None:
     """Check the parts of a split and list them in its index."""
-    from speechprompt.units import write_index
+    from speechprompt.units.unit_files import write_index
 
     write_index(a.parts, a.out, corpus=a.corpus, split=a.split, manifest_path=a.manifest)
 
@@ -220,6 +220,6 @@ def gather_units(a: argparse.Namespace) -> None:
 )
 def compare_units(a: argparse.Namespace) -> None:
     """Compare units with others of the same recordings: agreement, error rate, differences."""
-    from speechprompt.compare import compare_units, describe_comparison
+    from speechprompt.units.comparison import compare_units, describe_comparison
 
     print(describe_comparison(compare_units(a.ours, a.reference, a.shown)))

@@ -46,7 +46,7 @@ ROOT = {"--root": "folder that the manifests' paths start from"}
 )
 def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> None:
     """Train a downstream model on a learned sum of a frozen encoder's layers."""
-    from speechprompt.downstream.train import train_downstream
+    from speechprompt.downstream.training import train_downstream
 
     train_downstream(
         a.train,
@@ -83,10 +83,10 @@ def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> Non
 def score_downstream(a: argparse.Namespace) -> None:
     """Answer the scored splits with a downstream model and measure."""
     from speechprompt.downstream.artefact import load_downstream
-    from speechprompt.downstream.decode import answer
+    from speechprompt.downstream.decoding import answer
     from speechprompt.downstream.recordings import load_source, read_recordings
-    from speechprompt.evaluate import mark_repeats
-    from speechprompt.files import sha256_file
+    from speechprompt.evaluation.scores import mark_repeats
+    from speechprompt.storage.files import sha256_file
     from speechprompt.tasks.labels import restore_labels
 
     source = load_source(a.encoder, a.device)

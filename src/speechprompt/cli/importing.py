@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from speechprompt.cli.verb import verb
 
 if TYPE_CHECKING:
-    from speechprompt.frames import FeatureMetadata
+    from speechprompt.units.frames import FeatureMetadata
 
 CHECKS = {
     "--sha256": {"metavar": "SUM", "help": "the sum that the imported file must have"},
@@ -41,7 +41,7 @@ ENCODER = {
 )
 def import_hubert(a: argparse.Namespace) -> None:
     """Import a published HuBERT."""
-    from speechprompt.importing.hubert import import_hubert
+    from speechprompt.models.importing.hubert import import_hubert
 
     import_hubert(a.checkpoint, a.out, sha256=a.sha256, trust=a.trust)
 
@@ -55,7 +55,7 @@ def import_hubert(a: argparse.Namespace) -> None:
 )
 def import_cpc(a: argparse.Namespace) -> None:
     """Import a published CPC encoder."""
-    from speechprompt.importing.cpc import import_cpc
+    from speechprompt.models.importing.cpc import import_cpc
 
     import_cpc(a.checkpoint, a.out, sha256=a.sha256, trust=a.trust)
 
@@ -74,8 +74,8 @@ def import_cpc(a: argparse.Namespace) -> None:
 )
 def import_unit_lm(a: argparse.Namespace) -> None:
     """Import a unit LM that fairseq trained."""
-    from speechprompt.files import sha256_file
-    from speechprompt.importing.unit_lm import import_unit_lm
+    from speechprompt.models.importing.unit_lm import import_unit_lm
+    from speechprompt.storage.files import sha256_file
 
     n_units = _count_units(a.codebook)
     import_unit_lm(
@@ -98,7 +98,7 @@ def import_unit_lm(a: argparse.Namespace) -> None:
 )
 def import_codebook(a: argparse.Namespace) -> None:
     """Import a published k-means codebook."""
-    from speechprompt.importing.codebook import import_codebook
+    from speechprompt.models.importing.codebook import import_codebook
 
     features = _features_of(a.encoder)
     import_codebook(a.kmeans, a.out, features=features, sha256=a.sha256, trust=a.trust)
@@ -107,8 +107,8 @@ def import_codebook(a: argparse.Namespace) -> None:
 @verb(files={"--out": "file to write"}, options={"model": {"help": "name of the model"}})
 def copy_shipped(a: argparse.Namespace) -> None:
     """Verify a model that comes with the package, and copy it."""
-    from speechprompt.files import copy_file
-    from speechprompt.shipped import shipped_model
+    from speechprompt.models.shipped import shipped_model
+    from speechprompt.storage.files import copy_file
 
     copy_file(shipped_model(a.model), a.out)
 
@@ -119,8 +119,8 @@ def copy_shipped(a: argparse.Namespace) -> None:
 )
 def take_codebook(a: argparse.Namespace) -> None:
     """Check that a codebook belongs to an encoder, and copy it."""
-    from speechprompt.codebook import check_codebook, load_codebook
-    from speechprompt.files import copy_file
+    from speechprompt.storage.files import copy_file
+    from speechprompt.units.codebook import check_codebook, load_codebook
 
     check_codebook(load_codebook(a.codebook), _features_of(a.encoder), "the encoder")
     copy_file(a.codebook, a.out)
@@ -135,8 +135,8 @@ def take_codebook(a: argparse.Namespace) -> None:
 )
 def take_unit_lm(a: argparse.Namespace) -> None:
     """Check that a unit LM reads the units of a codebook, and copy it."""
-    from speechprompt.files import copy_file, sha256_file
     from speechprompt.lm import load_lm
+    from speechprompt.storage.files import copy_file, sha256_file
 
     load_lm(a.unit_lm, sha256_file(a.codebook))
     copy_file(a.unit_lm, a.out)
@@ -145,7 +145,7 @@ def take_unit_lm(a: argparse.Namespace) -> None:
 def _features_of(settings: dict[str, Any]) -> FeatureMetadata:
     """What an encoder's features say about it."""
     from speechprompt.encoders import load_encoder
-    from speechprompt.frames import FeatureMetadata
+    from speechprompt.units.frames import FeatureMetadata
 
     return FeatureMetadata.of(
         load_encoder(**{key: value for key, value in settings.items() if key != "batch_seconds"})
@@ -158,6 +158,6 @@ def _count_units(codebook: Path) -> int:
         from speechprompt.lm import Dictionary
 
         return Dictionary.read(codebook).n_units
-    from speechprompt.codebook import load_codebook
+    from speechprompt.units.codebook import load_codebook
 
     return load_codebook(codebook).n_units

@@ -59,7 +59,7 @@ def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> N
 )
 def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
     """Pre-train a unit LM on the units of train splits."""
-    from speechprompt.lm.pretrain import pretrain_unit_lm
+    from speechprompt.lm.pretraining import pretrain_unit_lm
 
     pretrain_unit_lm(
         a.units,
@@ -88,9 +88,9 @@ def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
 )
 def train_prompt(a: argparse.Namespace, task: Task) -> None:
     """Train a task's prompt on a frozen unit LM."""
-    from speechprompt.files import read_json
+    from speechprompt.prompting.training import train_prompt
+    from speechprompt.storage.files import read_json
     from speechprompt.tasks.labels import read_examples, read_labels
-    from speechprompt.train import train_prompt
 
     labels = read_labels(a.train, task.type, task.labels)
     train_prompt(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speechprompt.progress import log
+from speechprompt.runtime.progress import log
 
 __all__ = ["REJECTED", "report"]
 

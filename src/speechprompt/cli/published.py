@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from speechprompt.assets import ASSETS
 from speechprompt.cli.preparing import REJECTED, report
 from speechprompt.cli.verb import verb
 from speechprompt.config.corpora import (
@@ -14,7 +13,8 @@ from speechprompt.config.corpora import (
     LibriSpeechCorpus,
     SpeechCommandsCorpus,
 )
-from speechprompt.corpora.sources import SOURCES
+from speechprompt.corpora.published.sources import SOURCES
+from speechprompt.downloads.assets import ASSETS
 
 MANIFESTS = {"--out": "folder for the manifests"}
 FILES = {"folder": "folder that download-corpus filled"} | MANIFESTS
@@ -34,7 +34,7 @@ FILES = {"folder": "folder that download-corpus filled"} | MANIFESTS
 )
 def download_corpus(a: argparse.Namespace) -> None:
     """Download, check and unpack a published corpus, or link to a copy of it."""
-    from speechprompt.corpora.collect import collect_corpus
+    from speechprompt.corpora.published.collect import collect_corpus
 
     collect_corpus(a.kind, a.out, folders=a.folders, root=a.root)
 
@@ -52,7 +52,7 @@ def download_corpus(a: argparse.Namespace) -> None:
 )
 def download_model(a: argparse.Namespace) -> None:
     """Download and check a published model file, or link to a copy of it."""
-    from speechprompt.download import fetch, link_copy
+    from speechprompt.downloads.download import fetch, link_copy
 
     asset = ASSETS[a.model]
     if a.root is not None:
@@ -69,7 +69,7 @@ def download_model(a: argparse.Namespace) -> None:
 )
 def prepare_fsdd(a: argparse.Namespace, corpus: FsddCorpus) -> None:
     """Split the Free Spoken Digit Dataset and write its manifests."""
-    from speechprompt.corpora.fsdd import prepare_fsdd
+    from speechprompt.corpora.published.fsdd import prepare_fsdd
 
     counts = prepare_fsdd(
         a.recordings,
@@ -84,7 +84,7 @@ def prepare_fsdd(a: argparse.Namespace, corpus: FsddCorpus) -> None:
 @verb(files=FILES, options=REJECTED, threads=True, block=SpeechCommandsCorpus, seed=True)
 def prepare_speech_commands(a: argparse.Namespace, corpus: SpeechCommandsCorpus) -> None:
     """Split Speech Commands, cut its silence and write its manifests."""
-    from speechprompt.corpora.speech_commands import prepare_speech_commands
+    from speechprompt.corpora.published.speech_commands import prepare_speech_commands
 
     report(prepare_speech_commands(a.folder, a.out, n_silence=corpus.n_silence, **_common(a)))
 
@@ -94,7 +94,7 @@ def prepare_fluent_speech_commands(
     a: argparse.Namespace, corpus: FluentSpeechCommandsCorpus
 ) -> None:
     """Write the manifests of Fluent Speech Commands."""
-    from speechprompt.corpora.fluent_speech_commands import prepare_fluent_speech_commands
+    from speechprompt.corpora.published.fluent_speech_commands import prepare_fluent_speech_commands
 
     report(prepare_fluent_speech_commands(a.folder, a.out, **_common(a)))
 
@@ -102,7 +102,7 @@ def prepare_fluent_speech_commands(
 @verb(files=FILES, options=REJECTED, threads=True, block=LibriSpeechCorpus, seed=True)
 def prepare_librispeech(a: argparse.Namespace, corpus: LibriSpeechCorpus) -> None:
     """Write the manifests of LibriSpeech."""
-    from speechprompt.corpora.librispeech import prepare_librispeech
+    from speechprompt.corpora.published.librispeech import prepare_librispeech
 
     subsets = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     report(prepare_librispeech(a.folder, a.out, subsets=subsets, **_common(a)))
@@ -111,7 +111,7 @@ def prepare_librispeech(a: argparse.Namespace, corpus: LibriSpeechCorpus) -> Non
 @verb(files=FILES, options=REJECTED, threads=True, block=AudioSnipsCorpus, seed=True)
 def prepare_audio_snips(a: argparse.Namespace, corpus: AudioSnipsCorpus) -> None:
     """Write the manifests of Audio SNIPS."""
-    from speechprompt.corpora.audio_snips import prepare_audio_snips
+    from speechprompt.corpora.published.audio_snips import prepare_audio_snips
 
     report(prepare_audio_snips(a.folder, a.out, **_common(a)))
 

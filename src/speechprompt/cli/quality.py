@@ -6,7 +6,7 @@ import argparse
 
 from speechprompt.cli.verb import verb
 from speechprompt.config.corpora import SyntheticCorpus
-from speechprompt.progress import log
+from speechprompt.runtime.progress import log
 
 
 @verb(
@@ -47,7 +47,7 @@ def align_phones(a: argparse.Namespace, corpus: SyntheticCorpus) -> None:
 )
 def measure_units(a: argparse.Namespace) -> None:
     """Measure phone purity, cluster purity and PNMI of a codebook's units."""
-    from speechprompt.unit_quality import measure_units
+    from speechprompt.evaluation.phone_quality import measure_units
 
     quality = measure_units(a.index, a.alignments, a.out, encoder=a.encoder)
     for frames, scores in quality.frames.items():
@@ -65,8 +65,8 @@ def measure_units(a: argparse.Namespace) -> None:
 )
 def compare_quality(a: argparse.Namespace) -> None:
     """Set the quality of codebooks side by side, as a table and a picture."""
-    from speechprompt.quality_table import compare_quality
-    from speechprompt.report import plot_unit_quality
+    from speechprompt.report.pictures import plot_unit_quality
+    from speechprompt.report.quality_table import compare_quality
 
     table = compare_quality(a.measured, a.out, a.out.with_suffix(".parquet"))
     plot_unit_quality(table, a.picture, "Units against phones")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from speechprompt.cli.verb import boolean, verb
 from speechprompt.config.tasks import DecodingSettings
-from speechprompt.progress import log
+from speechprompt.runtime.progress import log
 
 if TYPE_CHECKING:
-    from speechprompt.metrics import Score
+    from speechprompt.evaluation.metrics import Score
 
 NAME = {"--name": {"required": True, "help": "name of the task"}}
 ANSWERS = {
@@ -40,7 +40,7 @@ BASELINE = {
 )
 def fit_floor(a: argparse.Namespace) -> None:
     """Score the floor of a classification: logistic regression on unit 1-3-grams."""
-    from speechprompt.floor import fit_floor
+    from speechprompt.evaluation.ngram_baseline import fit_floor
     from speechprompt.tasks.labels import read_examples, read_labels
 
     labels = read_labels(a.train, a.type, a.labels)
@@ -69,7 +69,7 @@ def fit_floor(a: argparse.Namespace) -> None:
 )
 def score_constant(a: argparse.Namespace) -> None:
     """Score the audio-free baseline of a generation: the best constant answer."""
-    from speechprompt.constant import choose_constant
+    from speechprompt.evaluation.constant_baseline import choose_constant
     from speechprompt.tasks.labels import read_examples, read_labels
 
     labels = read_labels(a.train, a.type, a.labels)
@@ -98,11 +98,11 @@ def score_constant(a: argparse.Namespace) -> None:
 )
 def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     """Answer the scored splits with a trained prompt and measure."""
-    from speechprompt.decode import predict
-    from speechprompt.evaluate import prompt_hashes
-    from speechprompt.files import read_json, read_tensor_metadata
-    from speechprompt.precision import resolve_precision
-    from speechprompt.task_model import load_task_model
+    from speechprompt.evaluation.scores import prompt_hashes
+    from speechprompt.prompting.decoding import predict
+    from speechprompt.prompting.task_model import load_task_model
+    from speechprompt.runtime.precision import resolve_precision
+    from speechprompt.storage.files import read_json, read_tensor_metadata
     from speechprompt.tasks.labels import read_examples, restore_labels
 
     described = read_tensor_metadata(a.prompt)
@@ -137,7 +137,7 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
 )
 def summarise_seeds(a: argparse.Namespace) -> None:
     """Score a method over its seeds."""
-    from speechprompt.evaluate import describe, write_summary
+    from speechprompt.evaluation.scores import describe, write_summary
 
     log(describe(write_summary(a.out, a.seeds, [a.floor])))
 
@@ -151,7 +151,7 @@ def summarise_seeds(a: argparse.Namespace) -> None:
 )
 def publish_task(a: argparse.Namespace) -> None:
     """Publish a prompt, its predictions, the scores over the seeds, and the one-line score."""
-    from speechprompt.evaluate import describe, publish
+    from speechprompt.evaluation.scores import describe, publish
 
     log(describe(publish(a.seed, a.summary, a.out)))
 
@@ -169,7 +169,7 @@ def publish_task(a: argparse.Namespace) -> None:
 )
 def write_table(a: argparse.Namespace) -> None:
     """Write the table of results, as Markdown and beside it as Parquet."""
-    from speechprompt.table import write_table
+    from speechprompt.report.results_table import write_table
 
     write_table(a.metrics, a.out, a.out.with_suffix(".parquet"), a.published)
 
@@ -180,7 +180,7 @@ def write_table(a: argparse.Namespace) -> None:
 )
 def plot_curve(a: argparse.Namespace) -> None:
     """Draw the learning curve of a training."""
-    from speechprompt.report import plot_learning_curve
+    from speechprompt.report.pictures import plot_learning_curve
 
     plot_learning_curve(a.curve, a.out, a.title)
 
@@ -191,7 +191,7 @@ def plot_curve(a: argparse.Namespace) -> None:
 )
 def plot_confusion(a: argparse.Namespace) -> None:
     """Draw the confusion matrix of a classification."""
-    from speechprompt.report import plot_confusion_matrix
+    from speechprompt.report.pictures import plot_confusion_matrix
 
     plot_confusion_matrix(a.predictions, a.out, a.title)
 
@@ -206,9 +206,9 @@ def plot_confusion(a: argparse.Namespace) -> None:
 )
 def plot_error_by_length(a: argparse.Namespace) -> None:
     """Draw the character error rate against the length of the reference, by method."""
-    from speechprompt.files import write_parquet
-    from speechprompt.lengths import error_by_length
-    from speechprompt.report import plot_error_by_length
+    from speechprompt.evaluation.error_by_length import error_by_length
+    from speechprompt.report.pictures import plot_error_by_length
+    from speechprompt.storage.files import write_parquet
 
     table = error_by_length(a.predictions)
     write_parquet(a.out.with_suffix(".parquet"), table)
@@ -224,9 +224,9 @@ def plot_error_by_length(a: argparse.Namespace) -> None:
 )
 def plot_unit_statistics(a: argparse.Namespace) -> None:
     """Count how often units occur and how long they last, and draw it."""
-    from speechprompt.files import write_parquet
-    from speechprompt.report import plot_unit_statistics
-    from speechprompt.unit_statistics import unit_statistics
+    from speechprompt.report.pictures import plot_unit_statistics
+    from speechprompt.storage.files import write_parquet
+    from speechprompt.units.statistics import unit_statistics
 
     table = unit_statistics(a.index)
     write_parquet(a.out.with_suffix(".parquet"), table)
@@ -243,9 +243,9 @@ def plot_unit_statistics(a: argparse.Namespace) -> None:
 )
 def plot_codebook(a: argparse.Namespace) -> None:
     """Draw a map of a codebook's centroids."""
-    from speechprompt.codebook import load_codebook
-    from speechprompt.frames import open_parquet
-    from speechprompt.report import plot_codebook
+    from speechprompt.report.pictures import plot_codebook
+    from speechprompt.units.codebook import load_codebook
+    from speechprompt.units.frames import open_parquet
 
     with open_parquet(a.statistics) as file:
         statistics = file.read()
@@ -265,8 +265,8 @@ def plot_codebook(a: argparse.Namespace) -> None:
 )
 def gather_sweep(a: argparse.Namespace) -> None:
     """Gather a sweep's scores into one table and draw them."""
-    from speechprompt import sweep
-    from speechprompt.files import write_parquet
+    from speechprompt.report import sweep
+    from speechprompt.storage.files import write_parquet
 
     table = sweep.gather_sweep(a.metrics, a.points)
     write_parquet(a.out, table)
@@ -281,7 +281,7 @@ def gather_sweep(a: argparse.Namespace) -> None:
 )
 def write_overview(a: argparse.Namespace) -> None:
     """Write the overview: one page of all results, pictures, configuration and versions."""
-    from speechprompt.overview import write_overview
+    from speechprompt.report.overview import write_overview
 
     write_overview(a.results, a.setup, a.out)
 
@@ -296,7 +296,7 @@ def write_overview(a: argparse.Namespace) -> None:
 )
 def pool_scores(a: argparse.Namespace) -> None:
     """Print the main metric over several predictions files together, such as speakers left out."""
-    from speechprompt.evaluate import pool_predictions, pooled_gain
+    from speechprompt.evaluation.scores import pool_predictions, pooled_gain
 
     def told(score: Score) -> str:
         low, high = (100 * bound for bound in score.interval)
@@ -310,7 +310,7 @@ def pool_scores(a: argparse.Namespace) -> None:
 
 def write_scores(a: argparse.Namespace, splits, labels, described, details, hashes) -> None:
     """Write what a trained model answers in every split and how good that is, and say so."""
-    from speechprompt.evaluate import describe, write_metrics, write_predictions
+    from speechprompt.evaluation.scores import describe, write_metrics, write_predictions
 
     method = described["method"]
     about = {"task_type": labels.type, "columns": labels.columns, "method": method}
@@ -330,7 +330,7 @@ def write_scores(a: argparse.Namespace, splits, labels, described, details, hash
 
 
 def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details) -> None:
-    from speechprompt.evaluate import write_metrics, write_predictions
+    from speechprompt.evaluation.scores import write_metrics, write_predictions
 
     rows = {split: _rows(examples, *answers[split]) for split, examples in scored.items()}
     write_predictions(a.predictions, rows, task_type=a.type, columns=a.labels, method=method)
@@ -338,13 +338,13 @@ def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details
 
 
 def _split(index: Path) -> str:
-    from speechprompt.files import read_json
+    from speechprompt.storage.files import read_json
 
     return read_json(index)["split"]
 
 
 def _rows(examples, answers, scores) -> dict:
-    from speechprompt.evaluate import mark_repeats
+    from speechprompt.evaluation.scores import mark_repeats
 
     return {
         "utt_id": examples.utt_ids,

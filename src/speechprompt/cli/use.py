@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from speechprompt.cli.verb import boolean, verb
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError
-from speechprompt.progress import progress, show
+from speechprompt.runtime.progress import progress, show
 
 if TYPE_CHECKING:
-    from speechprompt.answers import Answer
+    from speechprompt.predict.answers import Answer
 
 
 @verb(
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 def describe_model(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     """Write down what a published prompt needs to answer new audio, and where it is."""
-    from speechprompt.task_folder import describe_model
+    from speechprompt.predict.task_folder import describe_model
 
     describe_model(
         a.out,
@@ -75,8 +75,8 @@ def describe_model(a: argparse.Namespace, decoding: DecodingSettings) -> None:
 )
 def predict(a: argparse.Namespace) -> int:
     """Answer recordings with published tasks; the exit status is 1 if one could not be used."""
-    from speechprompt.audio_paths import AudioPaths
-    from speechprompt.predictor import Predictor
+    from speechprompt.audio.paths import AudioPaths
+    from speechprompt.predict.predictor import Predictor
 
     folders, arguments = _tasks_first(a.paths)
     if not arguments and not a.list:
@@ -91,7 +91,7 @@ def predict(a: argparse.Namespace) -> int:
 
 
 def _tasks_first(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    from speechprompt.task_folder import is_task_folder, open_task
+    from speechprompt.predict.task_folder import is_task_folder, open_task
 
     n_tasks = next((i for i, path in enumerate(paths) if not is_task_folder(path)), len(paths))
     if n_tasks == 0:
@@ -117,9 +117,9 @@ def _tasks_first(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 )
 def inspect(a: argparse.Namespace) -> None:
     """Say what an artefact is: schema, metadata, counts, hashes, provenance, first rows."""
-    from speechprompt.inspection import inspect_artefact
-    from speechprompt.inspection_text import describe_inspection, describe_utterance
-    from speechprompt.utterances import find_utterance, plot_utterance
+    from speechprompt.inspect.artefacts import inspect_artefact
+    from speechprompt.inspect.text import describe_inspection, describe_utterance
+    from speechprompt.inspect.utterances import find_utterance, plot_utterance
 
     if a.utterance is None:
         if a.picture or a.root or a.predictions:
@@ -137,7 +137,7 @@ def inspect(a: argparse.Namespace) -> None:
 
 def _print(blocks: Iterable[list[Answer]], as_json: bool) -> int:
     """Print answers as they come; return the exit status."""
-    from speechprompt.answers import AnswerTable
+    from speechprompt.predict.answers import AnswerTable
 
     status, table = 0, AnswerTable()
     for answers in blocks:

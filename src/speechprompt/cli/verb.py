@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from speechprompt.machine import SLOTS, claim_gpu
-from speechprompt.options import add_options, block_from_options
+from speechprompt.config.options import add_options, block_from_options
+from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
 __all__ = ["VERBS", "Verb", "boolean", "take_device", "verb"]
 
@@ -86,7 +86,7 @@ def verb(
     def declare(function: Callable[..., int | None]) -> Callable[..., int | None]:
         def run(arguments: argparse.Namespace) -> int | None:
             if compute:
-                from speechprompt.compute import set_compute_threads
+                from speechprompt.runtime.device import set_compute_threads
 
                 set_compute_threads(arguments.compute_threads)
                 useful = compute is True or compute(arguments)
@@ -108,7 +108,7 @@ def take_device(name: str) -> str:
     Raises:
         ConfigError: ``cuda`` is asked for on a machine without one.
     """
-    from speechprompt.compute import resolve_device
+    from speechprompt.runtime.device import resolve_device
 
     slots = os.environ.get(SLOTS)
     if name == "cuda" and slots:

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.assets import ASSETS
 from speechprompt.config.fields import (
     Block,
     Count,
@@ -17,6 +16,7 @@ from speechprompt.config.fields import (
     Schedule,
     Share,
 )
+from speechprompt.downloads.assets import ASSETS
 
 __all__ = [
     "AnyCodebook",

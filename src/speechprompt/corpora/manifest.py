@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from speechprompt.audio import AudioError, probe_audio
+from speechprompt.audio.reading import AudioError, probe_audio
 from speechprompt.errors import CorpusError
-from speechprompt.files import atomic_path, write_parquet
-from speechprompt.progress import log, progress
+from speechprompt.runtime.progress import log, progress
+from speechprompt.storage.files import atomic_path, write_parquet
 
 __all__ = [
     "RESERVED_COLUMNS",

@@ -1,1 +1,5 @@
-"""Downstream models (FT-DM): SUPERB's heads on a learned sum of a frozen encoder's layers."""
+"""Downstream models (FT-DM): audio and labels come in, a trained head and its answers go out.
+
+The head reads a learned sum of the layers of a frozen encoder, as in SUPERB. The next room is
+``evaluation``.
+"""

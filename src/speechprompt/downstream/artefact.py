@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from speechprompt.downstream.model import DownstreamModel, ModelShape
-from speechprompt.empty_models import without_weights
 from speechprompt.encoders import Encoder
 from speechprompt.errors import ArtefactError
-from speechprompt.files import read_tensors, write_tensors
+from speechprompt.runtime.uninitialised import without_weights
+from speechprompt.storage.files import read_tensors, write_tensors
 
 __all__ = ["load_downstream", "save_downstream"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from speechprompt.audio import SAMPLE_RATE
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 
 if TYPE_CHECKING:

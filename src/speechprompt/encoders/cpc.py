@@ -31,13 +31,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechprompt.audio import SAMPLE_RATE
-from speechprompt.compute import to_device
-from speechprompt.empty_models import without_weights
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.files import sha256_file, write_tensors
+from speechprompt.runtime.device import to_device
+from speechprompt.runtime.uninitialised import without_weights
+from speechprompt.storage.files import sha256_file, write_tensors
 
 __all__ = ["CpcEncoder", "cpc_from_checkpoint", "save_cpc"]
 

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
-from speechprompt.audio import SAMPLE_RATE
-from speechprompt.compute import to_device
-from speechprompt.empty_models import without_weights
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.encoders.weights import check_weights, full_precision, read_config
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.files import sha256_file, write_tensors
+from speechprompt.runtime.device import to_device
+from speechprompt.runtime.uninitialised import without_weights
+from speechprompt.storage.files import sha256_file, write_tensors
 
 __all__ = ["HubertEncoder", "save_hubert", "weight_shapes", "window_and_shift"]
 

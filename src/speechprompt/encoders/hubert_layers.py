@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torchaudio.models import Wav2Vec2Model
 from torchaudio.models.wav2vec2 import components
 
-from speechprompt.encoders.product import Product
+from speechprompt.encoders.linear import Product
 
 __all__ = ["HubertLayers"]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
-from speechprompt.audio import SAMPLE_RATE
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 
 __all__ = ["LogMelEncoder"]

@@ -15,7 +15,7 @@ import torchaudio
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
-from speechprompt.audio import SAMPLE_RATE
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 
 __all__ = ["MfccEncoder"]

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from speechprompt.empty_models import without_initial_values
 from speechprompt.errors import ArtefactError
-from speechprompt.files import read_tensors, sha256_file, write_tensors
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
+from speechprompt.runtime.uninitialised import without_initial_values
+from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
 
 __all__ = ["LoadedLM", "load_lm", "save_lm"]
 

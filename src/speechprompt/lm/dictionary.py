@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from speechprompt.errors import ArtefactError
-from speechprompt.files import write_text
+from speechprompt.storage.files import write_text
 
 __all__ = ["END", "N_SPECIALS", "PAD", "SEPARATOR", "Dictionary"]
 

@@ -7,7 +7,7 @@ values share one matrix here, split on the way in and out.
 
 Prompts are plain tensors to this module: rows of an input prompt, keys and values per layer, and
 the separator's embedding (SpeechPrompt, arXiv 2203.16773, section 3). What is not needed is not
-computed: a prefix that utterances share is one row (:mod:`speechprompt.lm.packing`), deep prompts
+computed: a prefix that utterances share is one row (:mod:`speechprompt.lm.batching`), deep prompts
 are never pushed through the layers, the last layer and the output see wanted positions only, and
 with frozen weights the first layer's gradient stops at the rows that can be trained.
 """
@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechprompt.errors import ConfigError
+from speechprompt.lm.batching import Pack
 from speechprompt.lm.dictionary import PAD, SEPARATOR
-from speechprompt.lm.packing import Pack
 
 __all__ = ["Cache", "LMConfig", "PromptTensors", "UnitLM"]
 

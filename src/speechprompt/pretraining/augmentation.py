@@ -10,8 +10,8 @@ from functools import cache
 
 import numpy as np
 
-from speechprompt.audio import SAMPLE_RATE
-from speechprompt.corpora.acoustics import NOISE_COLOURS, make_noise
+from speechprompt.audio.acoustics import NOISE_COLOURS, make_noise
+from speechprompt.audio.reading import SAMPLE_RATE
 
 __all__ = ["augment"]
 

@@ -14,19 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechprompt.audio import SAMPLE_RATE, read_audio
-from speechprompt.compute import (
-    make_deterministic,
-    resolve_device,
-    set_compute_threads,
-    to_device,
-)
+from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.manifest import share_of
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.files import read_json, read_tensors, write_parquet
-from speechprompt.fitting import Sums, curve_table, digest, fit
-from speechprompt.precision import Precision, resolve_precision
 from speechprompt.pretraining.augmentation import augment
 from speechprompt.pretraining.model import (
     FRAME_SHIFT,
@@ -35,9 +26,18 @@ from speechprompt.pretraining.model import (
     masked_prediction,
     model_config,
 )
-from speechprompt.progress import log
-from speechprompt.schedule import Schedule
-from speechprompt.units import read_units
+from speechprompt.runtime.device import (
+    make_deterministic,
+    resolve_device,
+    set_compute_threads,
+    to_device,
+)
+from speechprompt.runtime.precision import Precision, resolve_precision
+from speechprompt.runtime.progress import log
+from speechprompt.storage.files import read_json, read_tensors, write_parquet
+from speechprompt.training.loop import Sums, curve_table, digest, fit
+from speechprompt.training.schedule import Schedule
+from speechprompt.units.unit_files import read_units
 
 __all__ = ["pretrain_hubert"]
 
@@ -118,7 +118,7 @@ def pretrain_hubert(
         augmentation: disturb recordings in training.
         lr, betas, weight_decay: of AdamW.
         clip: largest norm of the gradient; 0 for none.
-        schedule, warmup: see :func:`~speechprompt.schedule.learning_rate`; in updates.
+        schedule, warmup: see :func:`~speechprompt.training.schedule.learning_rate`; in updates.
         batch_seconds: audio in one update.
         crop_seconds: of a longer utterance a random piece is taken.
         max_epochs, patience: at most so many epochs, and so many without a better loss.

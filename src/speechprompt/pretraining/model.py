@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.models import HuBERTPretrainModel, hubert_pretrain_model
 
-from speechprompt.audio import SAMPLE_RATE
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.hubert import window_and_shift
 from speechprompt.errors import ConfigError
 

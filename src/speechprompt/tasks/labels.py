@@ -17,7 +17,7 @@ from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.sequences import SlotFilling, Transcription
-from speechprompt.units import read_units
+from speechprompt.units.unit_files import read_units
 
 __all__ = [
     "Labels",

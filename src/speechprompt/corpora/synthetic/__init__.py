@@ -12,11 +12,11 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from speechprompt.corpora.synthesis import TABLE, Utterance, synthesise_corpus
 from speechprompt.corpora.synthetic.speech import Sentence
+from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, synthesise_corpus
 from speechprompt.corpora.table import prepare_table
-from speechprompt.digest import digest
 from speechprompt.errors import ConfigError
+from speechprompt.storage.code_digest import digest
 
 __all__ = ["SYNTHETIC_TASKS", "plan_task", "prepare_synthetic", "synthesise"]
 
@@ -72,7 +72,7 @@ def synthesise(
         **{f"n_{split}": size for split, size in sizes.items()},
         "plain": plain,
         "espeakng-loader": version("espeakng-loader"),
-        "source": digest("corpora.synthesis", f"corpora.synthetic.{task}"),
+        "source": digest("corpora.synthetic.synthesis", f"corpora.synthetic.{task}"),
     }
     return synthesise_corpus(out_dir, utterances, parameters, processes=processes)
 

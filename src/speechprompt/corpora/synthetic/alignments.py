@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from speechprompt.corpora.espeak import Speaker
-from speechprompt.corpora.phones import SILENCE, Alignment
-from speechprompt.corpora.synthesis import Utterance, in_batches, to_pcm
 from speechprompt.corpora.synthetic import plan_task
+from speechprompt.corpora.synthetic.espeak import Speaker
+from speechprompt.corpora.synthetic.phones import SILENCE, Alignment
+from speechprompt.corpora.synthetic.synthesis import Utterance, in_batches, to_pcm
 from speechprompt.errors import ArtefactError
-from speechprompt.files import write_parquet
-from speechprompt.progress import progress
+from speechprompt.runtime.progress import progress
+from speechprompt.storage.files import write_parquet
 
 __all__ = ["ALIGNMENTS_SCHEMA", "align_phones", "phone_of"]
 

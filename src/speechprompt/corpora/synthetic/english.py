@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from speechprompt.corpora.manifest import SPLITS
-from speechprompt.corpora.synthesis import Utterance
 from speechprompt.corpora.synthetic.grammar import choose, fill, text_of
 from speechprompt.corpora.synthetic.speech import plan_sentences
+from speechprompt.corpora.synthetic.synthesis import Utterance
 
 __all__ = ["PATTERNS", "WORDS", "plan"]
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from speechprompt.corpora.manifest import SPLITS
-from speechprompt.corpora.synthesis import Utterance
 from speechprompt.corpora.synthetic.grammar import choose
 from speechprompt.corpora.synthetic.speech import plan_sentences
+from speechprompt.corpora.synthetic.synthesis import Utterance
 
 __all__ = ["INTENTS", "LOCATIONS", "plan", "wordings"]
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speechprompt.audio import SAMPLE_RATE
-from speechprompt.corpora.acoustics import scale_to
-from speechprompt.corpora.espeak import Speaker
+from speechprompt.audio.acoustics import scale_to
+from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.corpora.manifest import SPLITS, Recording
-from speechprompt.corpora.phones import SILENCE as SILENT_PHONE
-from speechprompt.corpora.phones import Alignment
-from speechprompt.corpora.synthesis import Utterance
+from speechprompt.corpora.synthetic.espeak import Speaker
+from speechprompt.corpora.synthetic.phones import SILENCE as SILENT_PHONE
+from speechprompt.corpora.synthetic.phones import Alignment
 from speechprompt.corpora.synthetic.speech import background, record, say, tilt, voices_of
-from speechprompt.corpora.voices import Delivery, Voice
+from speechprompt.corpora.synthetic.synthesis import Utterance
+from speechprompt.corpora.synthetic.voices import Delivery, Voice
 
 __all__ = ["CLASSES", "KEYWORDS", "UNKNOWN_WORDS", "plan"]
 

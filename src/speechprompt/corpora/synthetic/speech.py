@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from speechprompt.audio import SAMPLE_RATE, resample
-from speechprompt.corpora import espeak
-from speechprompt.corpora.acoustics import (
+from speechprompt.audio.acoustics import (
     NOISE_COLOURS,
     add_noise,
     colour_spectrum,
     make_noise,
     scale_to,
 )
+from speechprompt.audio.reading import SAMPLE_RATE, resample
 from speechprompt.corpora.manifest import SPLITS, Recording
-from speechprompt.corpora.phones import QUIET_DB, Alignment, align
-from speechprompt.corpora.synthesis import Utterance
-from speechprompt.corpora.voices import Delivery, Voice, assign_voices
+from speechprompt.corpora.synthetic import espeak
+from speechprompt.corpora.synthetic.phones import QUIET_DB, Alignment, align
+from speechprompt.corpora.synthetic.synthesis import Utterance
+from speechprompt.corpora.synthetic.voices import Delivery, Voice, assign_voices
 
 __all__ = ["Sentence", "background", "plan_sentences", "record", "say", "tilt", "voices_of"]
 

@@ -1,0 +1,178 @@
+"""Audio SNIPS in SUPERB's form: sentences with slots, spoken by sixteen voices (Lai et al., 2021).
+
+One label file, ``all.iob.snips.txt``, of lines ``{speaker}-snips-{split}-{n} BOS TEXT EOS`` TAB
+``O tags intent``; audio in ``{split}/{name}.wav`` (SUPERB's copy), or as published before it in
+``audio_{speaker}/snips/snips-{split}-{n}.mp3``. https://huggingface.co/datasets/s3prl/SNIPS
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechprompt.corpora.manifest import Recording, write_manifests
+from speechprompt.corpora.published.counts import compare_counts, spell
+from speechprompt.corpora.published.sources import SOURCES
+from speechprompt.errors import CorpusError
+from speechprompt.runtime.progress import log
+from speechprompt.storage.files import text_lines
+
+__all__ = ["SPEAKERS", "prepare_audio_snips", "to_iob"]
+
+SPEAKERS = {
+    "train": ("Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"),
+    "valid": ("Aditi", "Amy", "Geraint", "Nicole"),
+    "test": ("Brian", "Emma", "Raveena", "Russell"),
+}
+SENTENCES = {"train": 13_084, "valid": 700, "test": 700}
+PUBLISHED = {split: SENTENCES[split] * len(SPEAKERS[split]) for split in SPEAKERS}
+FOLDER, LABEL_FILE = SOURCES["audio_snips"][0].folder, SOURCES["audio_snips"][0].marker
+NAME = re.compile(r"(?P<speaker>[^-]+)-(?P<sentence>snips-(?P<split>train|valid|test)-\d+)")
+SUFFIXES = ("wav", "mp3", "flac")
+# The one word in another script that SUPERB's recipe gives a spelling for.
+FOREIGN = {"楽園追放": "EXPELLED"}
+PUNCTUATION = "?!.,;-–…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    name: str
+    words: list[str]
+    tags: list[str]
+    intent: str
+
+
+def prepare_audio_snips(
+    root: str | Path,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    max_rejected: float = 0.01,
+    threads: int = 1,
+) -> dict[str, int]:
+    """Turn the corpus into manifests with ``text``, ``tags`` and ``intent``.
+
+    ``tags`` has one tag per word of ``text``: ``O``, ``B-artist``, ``I-artist``. Speakers do not
+    share splits, and rows keep the order of the label file.
+
+    Args:
+        root: Folder that has ``SNIPS``.
+        out_dir: Folder of the manifests.
+        seed: As for every preparation; the published splits draw nothing.
+        max_rejected: Largest share of unusable recordings that is passed over; those that are not
+            there count as well.
+        threads: Recordings decoded at a time.
+
+    Returns:
+        Utterances per split.
+
+    Raises:
+        CorpusError: the label file is missing or not as expected, or as for ``write_manifests``.
+    """
+    root = Path(root)
+    table = root / FOLDER / LABEL_FILE
+    recordings = []
+    changed: dict[str, str] = {}
+    for where, line in _read_lines(table):
+        if (match := NAME.fullmatch(line.name)) is None:
+            raise CorpusError(
+                f"{where}: expected {{speaker}}-snips-{{split}}-{{n}}, found {line.name!r}"
+            )
+        if match["speaker"] not in SPEAKERS[match["split"]]:
+            continue
+        words, tags = _clean(line.words, line.tags, changed)
+        if not words:
+            raise CorpusError(f"{where}: expected words between BOS and EOS, found none")
+        recordings.append(
+            Recording(
+                path=_find_audio(root, match),
+                split=match["split"],
+                labels={"text": " ".join(words), "tags": " ".join(tags), "intent": line.intent},
+                speaker=match["speaker"],
+            )
+        )
+    if changed:
+        before, after = next(iter(changed.items()))
+        log(f"{table}: {len(changed)} words had other characters ({before} became {after})")
+    compare_counts(root / FOLDER, recordings, PUBLISHED)
+    return write_manifests(
+        recordings,
+        root,
+        out_dir,
+        label_columns=["text", "tags", "intent"],
+        seed=seed,
+        valid_fraction=0.0,
+        max_rejected=max_rejected,
+        threads=threads,
+    )
+
+
+def to_iob(tags: Sequence[str]) -> list[str]:
+    """Mark where a slot begins: SUPERB's file repeats a slot's name over its words.
+
+    Tags that have ``B-`` and ``I-`` already are kept as they are.
+    """
+    marked = []
+    for before, tag in zip(["O", *tags], tags, strict=False):
+        if tag == "O" or tag.startswith(("B-", "I-")):
+            marked.append(tag)
+        else:
+            marked.append(f"I-{tag}" if tag == before else f"B-{tag}")
+    return marked
+
+
+def _read_lines(table: Path) -> Iterator[tuple[str, _Line]]:
+    """The lines of the label file, each with the place that errors name."""
+    if not table.exists():
+        raise CorpusError(
+            f"{table}: not there; the published annotation of Audio SNIPS has digits and is not "
+            "what SUPERB uses: take this file from SUPERB's copy"
+        )
+    for number, text in text_lines(table, CorpusError):
+        where = f"{table}, line {number}"
+        yield where, _parse_line(where, text)
+
+
+def _parse_line(where: str, text: str) -> _Line:
+    left, tab, right = text.partition("\t")
+    (name, *tokens), (*tags, intent) = left.split() or [""], right.split() or [""]
+    if not tab or len(tokens) < 2 or len(tags) != len(tokens) - 1:
+        raise CorpusError(
+            f"{where}: expected 'name BOS TEXT EOS', a tab, and 'O', one tag per word of TEXT, "
+            f"intent; found {len(tokens)} tokens and {len(tags)} tags"
+        )
+    return _Line(name, tokens[1:-1], tags[1:], intent)
+
+
+def _clean(
+    words: Sequence[str], tags: Sequence[str], changed: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Words as they are spelled and their tags; punctuation goes, and its tag with it.
+
+    Where a slot begins is settled before, so that punctuation between two slots of one type keeps
+    them apart.
+    """
+    spelled, kept = [], []
+    begins = False
+    for word, tag in zip(words, to_iob(tags), strict=True):
+        begins = tag.startswith("B-") or (begins and tag.startswith("I-"))
+        text = "" if word in PUNCTUATION else spell(FOREIGN.get(word, word))
+        if text not in (word.upper(), "AND", ""):
+            changed.setdefault(word, text)
+        for part in text.split():
+            spelled.append(part)
+            kept.append(f"B-{tag[2:]}" if begins else f"I-{tag[2:]}" if tag != "O" else "O")
+            begins = False
+    return spelled, kept
+
+
+def _find_audio(root: Path, match: re.Match[str]) -> str:
+    """The path of a recording relative to the root; SUPERB's, where there is none."""
+    stems = (
+        f"{FOLDER}/{match['split']}/{match[0]}",
+        f"{FOLDER}/audio_{match['speaker']}/snips/{match['sentence']}",
+    )
+    paths = [f"{stem}.{suffix}" for stem in stems for suffix in SUFFIXES]
+    return next((path for path in paths if (root / path).is_file()), paths[0])

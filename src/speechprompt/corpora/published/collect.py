@@ -1,0 +1,142 @@
+"""The folders of a published corpus in one place: downloaded, or linked to a copy of the user's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from speechprompt.corpora.published.sources import SOURCES, Source
+from speechprompt.downloads.archives import unpack
+from speechprompt.downloads.assets import ASSETS, Asset
+from speechprompt.downloads.download import fetch, recorded_sum
+from speechprompt.errors import CorpusError
+from speechprompt.runtime.progress import log
+from speechprompt.storage.files import write_json
+
+__all__ = ["RECORD", "collect_corpus"]
+
+RECORD = "corpus.json"
+NAMED_IN_ERRORS = 10
+
+
+def collect_corpus(
+    kind: str,
+    out_dir: str | Path,
+    *,
+    folders: Sequence[str] | None = None,
+    root: str | Path | None = None,
+    assets: Mapping[str, Asset] = ASSETS,
+) -> Path:
+    """Bring the folders of a published corpus together, under their published names.
+
+    Folders that an earlier run unpacked are kept. An archive is removed once it is unpacked; its
+    sum stays beside the folders. ``corpus.json`` is written last and says where each folder is
+    from.
+
+    Args:
+        kind: The corpus, one of :data:`~speechprompt.corpora.published.sources.SOURCES`.
+        out_dir: Folder that gets them, and ``corpus.json``.
+        folders: Those wanted; None is all.
+        root: A copy that exists already: it is linked to, and nothing is downloaded.
+        assets: The archives by name.
+
+    Returns:
+        ``out_dir``.
+
+    Raises:
+        AssetError: a download fails, or an archive is not as expected.
+        CorpusError: ``root`` has not the folders, or a link would replace a real folder.
+    """
+    out_dir = Path(out_dir)
+    sources = [item for item in SOURCES[kind] if folders is None or item.folder in folders]
+    out_dir.mkdir(parents=True, exist_ok=True)
+    origins = {}
+    for source in sources:
+        if root is None:
+            asset = assets[source.asset]
+            _download(source, asset, out_dir)
+            sha256 = recorded_sum(out_dir / asset.name)
+            origin = {"url": asset.url, "sha256": sha256, "licence": asset.licence}
+        else:
+            found = _find_in_copy(source, Path(root), single=len(sources) == 1)
+            _link(out_dir / source.folder, found)
+            origin = {"link": str(found)}
+        origins[source.folder] = origin
+    write_json(out_dir / RECORD, {"kind": kind, "folders": origins})
+    return out_dir
+
+
+def _download(source: Source, asset: Asset, out_dir: Path) -> None:
+    folder, archive = out_dir / source.folder, out_dir / asset.name
+    recorded = recorded_sum(archive)
+    if folder.is_dir() and not folder.is_symlink() and recorded is not None:
+        if asset.sha256 in (None, recorded):
+            log(f"{folder}: kept from an earlier download")
+            return
+        # Removed first: from here on the record speaks of the new archive.
+        shutil.rmtree(folder)
+    fetch(asset, archive)
+    unpacked = out_dir / f".{source.folder}.unpacked"
+    unpack(archive, unpacked, max_bytes=asset.max_unpacked)
+    try:
+        found = _first_with_marker(source, _places_in_archive(source, unpacked))
+        if found is None:
+            raise CorpusError(
+                f"{archive}: expected a folder with {source.marker}, found {_listing(unpacked)}"
+            )
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+        os.replace(found, folder)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    archive.unlink()
+
+
+def _places_in_archive(source: Source, base: Path) -> Iterator[Path]:
+    """The folder may be the archive's top, or lie below a folder of any name."""
+    yield base / source.folder
+    yield from sorted(base.glob(f"*/{source.folder}"))
+    yield base
+    yield from sorted(base.iterdir())
+
+
+def _find_in_copy(source: Source, root: Path, *, single: bool) -> Path:
+    """The folder in the user's copy, by its name there; with a single folder the copy itself."""
+    places = [root / source.folder, *sorted(root.glob(f"*/{source.folder}"))]
+    if single or root.name == source.folder:
+        places.append(root)
+    found = _first_with_marker(source, places)
+    if found is None:
+        raise CorpusError(
+            f"{root}: expected the folder {source.folder} with {source.marker} in it, "
+            f"found {_listing(root)}"
+        )
+    return found.resolve()
+
+
+def _first_with_marker(source: Source, places: Iterator[Path] | Sequence[Path]) -> Path | None:
+    return next((path for path in places if any(path.glob(source.marker))), None)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Replace the link atomically, so that a running job sees one or the other."""
+    if link.exists() and not link.is_symlink():
+        raise CorpusError(
+            f"{link}: is a folder, from a download for instance; remove it to use the copy {target}"
+        )
+    temporary = link.with_name(f".{link.name}.part")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target, target_is_directory=True)
+    os.replace(temporary, link)
+
+
+def _listing(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no such folder"
+    names = sorted(path.name for path in folder.iterdir())
+    more = len(names) - NAMED_IN_ERRORS
+    return (", ".join(names[:NAMED_IN_ERRORS]) or "nothing") + (f" … +{more}" if more > 0 else "")

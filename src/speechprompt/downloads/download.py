@@ -1,0 +1,251 @@
+"""Downloads: resumed where they broke off, retried, and never used before their hash is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, build_opener
+
+from speechprompt import __version__
+from speechprompt.downloads.assets import Asset
+from speechprompt.errors import AssetError
+from speechprompt.runtime.progress import log, progress
+from speechprompt.storage.files import sha256_file, write_text
+
+__all__ = ["fetch", "link_copy", "recorded_sum"]
+
+PAUSES_SECONDS = (1, 4, 15, 60)
+ATTEMPTS = len(PAUSES_SECONDS) + 1
+TIMEOUT_SECONDS = 60
+BLOCK_BYTES = 2**20
+# Beside every 5xx: timeout, too early, too many requests.
+TRANSIENT_STATUS = (408, 425, 429)
+NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
+
+
+class _Interrupted(Exception):
+    """The transfer broke off; what has arrived is kept."""
+
+
+def fetch(asset: Asset, out: str | Path) -> Path:
+    """Download a file, or check the one that is there.
+
+    What has arrived is kept in a hidden file beside ``out``, named by what it is a part of, and
+    taken up again by the next attempt or the next run. ``{out}.sha256`` records the sum: where
+    none is published, that of the first download, which is enforced from then on.
+
+    Args:
+        asset: What to download.
+        out: Where it goes. A file that is there already, put there by hand for instance, is
+            checked and kept.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        AssetError: the download fails for good, or the file is not the one expected.
+    """
+    out = Path(out)
+    record = _record_path(out)
+    expected = asset.sha256 or recorded_sum(out)
+    origin = "published" if asset.sha256 else f"recorded in {record}"
+    try:
+        if out.is_file():
+            found = sha256_file(out)
+            if expected not in (None, found):
+                raise AssetError(
+                    f"{out}: expected the SHA-256 {expected} ({origin}), found {found}; remove "
+                    "the file to download it again"
+                )
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            found = _download(asset, out, expected, origin)
+        write_text(record, f"{found}  {out.name}\n")
+    except OSError as error:
+        raise AssetError(f"{out}: cannot be written ({error})") from error
+    return out
+
+
+def recorded_sum(out: str | Path) -> str | None:
+    """The SHA-256 that an earlier download to ``out`` had; None before the first.
+
+    Raises:
+        AssetError: the record holds no sum.
+    """
+    record = _record_path(Path(out))
+    if not record.is_file():
+        return None
+    words = record.read_text(encoding="utf-8").split()
+    if not words or len(words[0]) != 64:
+        raise AssetError(f"{record}: expected a line 'SHA-256  name'; remove the file")
+    return words[0]
+
+
+def link_copy(asset: Asset, root: str | Path, out: str | Path) -> None:
+    """Put a link to a copy of an asset where :func:`fetch` will check it.
+
+    Args:
+        asset: What it is a copy of.
+        root: Folder that holds it, under the asset's name or the one it is published under.
+        out: The link.
+
+    Raises:
+        AssetError: the folder has no such file.
+    """
+    names = (asset.name, asset.url.rsplit("/", 1)[-1])
+    copy = next((path for name in names if (path := Path(root) / name).is_file()), None)
+    if copy is None:
+        raise AssetError(f"{root}: expected {' or '.join(dict.fromkeys(names))} in this folder")
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    out.symlink_to(copy.resolve())
+
+
+def _record_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.sha256")
+
+
+def _download(asset: Asset, out: Path, expected: str | None, origin: str) -> str:
+    """Transfer until the file is whole and its sum right; return the sum.
+
+    A wrong file is never kept; one that was put together from several attempts is fetched anew.
+    """
+    key = hashlib.sha256(f"{asset.url} {expected}".encode()).hexdigest()[:8]
+    part = out.with_name(f".{out.name}.{key}.part")
+    resumed = _transfer_with_retries(asset, part, can_check=expected is not None)
+    found = sha256_file(part)
+    if resumed and expected not in (None, found):
+        log(f"{asset.url}: what was put together has a wrong sum; starting again")
+        _discard(part)
+        _transfer_with_retries(asset, part, can_check=True)
+        found = sha256_file(part)
+    if expected not in (None, found):
+        _discard(part)
+        raise AssetError(
+            f"{asset.url}: expected the SHA-256 {expected} ({origin}), found {found}: the file "
+            "has changed at its host, or something else answered"
+        )
+    os.replace(part, out)
+    _validator_path(part).unlink(missing_ok=True)
+    return found
+
+
+def _transfer_with_retries(asset: Asset, part: Path, *, can_check: bool) -> bool:
+    """Transfer in several attempts; return whether any went on from bytes already there."""
+    resumed, pauses = False, iter(PAUSES_SECONDS)
+    while True:
+        try:
+            return _transfer(asset, part, can_check) or resumed
+        except _Interrupted as error:
+            resumed = True
+            arrived = part.stat().st_size if part.exists() else 0
+            if (pause := next(pauses, None)) is None:
+                raise AssetError(
+                    f"{asset.url}: download failed ({error}) after {ATTEMPTS} attempts; "
+                    f"{arrived} bytes are kept, run again to go on"
+                ) from error
+            log(f"{asset.url}: {error} after {arrived} bytes; trying again")
+            time.sleep(pause)
+
+
+def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
+    """One attempt; return whether it went on from bytes already there."""
+    start = part.stat().st_size if part.exists() else 0
+    validator = _read_validator(part)
+    # Without a sum, only the server can tell that both ends belong to the same file.
+    if start and not (can_check or validator):
+        start = 0
+    if asset.size is not None and start == asset.size:
+        return True
+    headers = {"User-Agent": f"speechprompt/{__version__}", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if validator:
+            headers["If-Range"] = validator
+    request = Request(asset.url, headers=headers)
+    try:
+        # An opener of its own: urlopen keeps the proxies that were set at its first call.
+        with build_opener().open(request, timeout=TIMEOUT_SECONDS) as response:
+            if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+                start = 0
+            elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                _discard(part)
+                raise _Interrupted("the server sent another range than asked for")
+            _receive(asset, response, part, start)
+    except HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            total = error.headers.get("Content-Range", "").removeprefix("bytes */")
+            if total == str(start):
+                return True
+            _discard(part)
+            raise _Interrupted("what was kept does not belong to the file") from error
+        if error.code < 500 and error.code not in TRANSIENT_STATUS:
+            raise AssetError(f"{asset.url}: download failed ({error})") from error
+        raise _Interrupted(str(error)) from error
+    except NETWORK_ERRORS as error:
+        raise _Interrupted(repr(error)) from error
+    return start > 0
+
+
+def _receive(asset: Asset, response: http.client.HTTPResponse, part: Path, start: int) -> None:
+    """Append the answer's body to what is there."""
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length and length.isdigit() else asset.size
+    if None not in (asset.size, total) and total != asset.size:
+        raise AssetError(f"{asset.url}: expected {asset.size} bytes, the server has {total}")
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - start > free:
+        raise AssetError(
+            f"{part.parent}: {total - start} bytes are needed for {asset.name}, {free} are free"
+        )
+    _write_validator(part, response)
+    with part.open("ab" if start else "wb") as stream:
+        blocks = math.ceil((total - start) / BLOCK_BYTES) if total is not None else None
+        for block in progress(_blocks(response), asset.name, total=blocks, unit="MiB"):
+            stream.write(block)
+            if total is not None and stream.tell() > total:
+                raise AssetError(f"{asset.url}: expected {total} bytes, the server sends more")
+    arrived = part.stat().st_size
+    if total is not None and arrived < total:
+        raise _Interrupted(f"broke off {total - arrived} bytes before the end")
+
+
+def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    while True:
+        try:
+            block = response.read(BLOCK_BYTES)
+        except (OSError, *NETWORK_ERRORS) as error:
+            raise _Interrupted(repr(error)) from error
+        if not block:
+            return
+        yield block
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _validator_path(part).unlink(missing_ok=True)
+
+
+def _validator_path(part: Path) -> Path:
+    return part.with_suffix(".validator")
+
+
+def _read_validator(part: Path) -> str:
+    path = _validator_path(part)
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _write_validator(part: Path, response: http.client.HTTPResponse) -> None:
+    """Keep what identifies the file at its host; weak tags do not vouch for the bytes."""
+    tag = response.headers.get("ETag", "")
+    if not tag or tag.startswith("W/"):
+        tag = response.headers.get("Last-Modified", "")
+    write_text(_validator_path(part), tag + "\n")

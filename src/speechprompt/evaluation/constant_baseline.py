@@ -1,0 +1,58 @@
+"""The audio-free baseline of generated answers: the one answer that is best whatever is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+from speechprompt.errors import ConfigError
+from speechprompt.evaluation.metrics import slot_type_f1
+from speechprompt.tasks.sequences import parse_slots
+
+__all__ = ["choose_constant"]
+
+CANDIDATES = 4000
+COMPARED = 400
+
+
+def choose_constant(task_type: str, train: Sequence[str], dev: Sequence[str], seed: int = 0) -> str:
+    """Choose the constant answer.
+
+    Args:
+        task_type: ``transcription``: fewest character edits; ``slot_filling``: highest slot-type
+            F1, then fewest character edits.
+        train: answers to choose from; single words of them and nothing are candidates too.
+        dev: answers that decide.
+        seed: of the draw where there are more answers than can be compared.
+
+    Raises:
+        ConfigError: the task type has no constant baseline.
+    """
+    generator = np.random.default_rng(seed)
+    dev = _draw(list(dev), COMPARED, generator)
+    if task_type == "transcription":
+        words = dict.fromkeys(word for answer in train for word in answer.split())
+        candidates = _draw([*dict.fromkeys(train), *words], CANDIDATES, generator)
+        return _nearest(["", *candidates], dev)
+    if task_type != "slot_filling":
+        raise ConfigError(f"type: a constant answer is for generation, found {task_type!r}")
+    by_types: dict[tuple[str, ...], list[str]] = {}
+    for answer in dict.fromkeys(train):
+        types = tuple(sorted({kind for kind, _ in parse_slots(answer)[1]}))
+        by_types.setdefault(types, []).append(answer)
+    best = max(by_types.values(), key=lambda group: sum(slot_type_f1(r, group[0]) for r in dev))
+    return _nearest(_draw(best, CANDIDATES, generator), dev)
+
+
+def _nearest(candidates: Sequence[str], references: Sequence[str]) -> str:
+    edits = cdist(candidates, references, scorer=Levenshtein.distance, dtype=np.int32).sum(axis=1)
+    return candidates[int(edits.argmin())]
+
+
+def _draw(answers: list[str], limit: int, generator: np.random.Generator) -> list[str]:
+    if len(answers) <= limit:
+        return answers
+    return [answers[i] for i in sorted(generator.choice(len(answers), limit, replace=False))]

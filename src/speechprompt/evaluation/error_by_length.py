@@ -1,0 +1,63 @@
+"""Error against the length of the answer: the paper's analysis figure (section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.metrics import metrics_of, score
+from speechprompt.evaluation.scores import about_predictions, counts, read_predictions
+
+__all__ = ["error_by_length"]
+
+BINS = 8
+
+
+def error_by_length(predictions: Sequence[str | Path]) -> pa.Table:
+    """Character error rate by length of the reference, on the last scored split.
+
+    The lengths are cut into at most eight ranges with about as many utterances each.
+
+    Args:
+        predictions: files of one task; those of the same method are its seeds.
+
+    Returns:
+        One row per method and range: ``method``, ``shortest``, ``longest`` and ``mean_length`` in
+        characters of the text, ``n`` utterances, ``cer`` as a fraction with its 95 % interval
+        ``cer_low`` to ``cer_high``.
+
+    Raises:
+        ArtefactError: the predictions are no generated text.
+    """
+    by_method: dict[str, list[pa.Table]] = {}
+    for path in predictions:
+        table = read_predictions(path)
+        if "characters" not in table.column_names:
+            raise ArtefactError(f"{path}: expected predictions of a generated text, found labels")
+        by_method.setdefault(about_predictions(table)["method"], []).append(table)
+    rows = []
+    for method, tables in by_method.items():
+        lengths = tables[0]["characters"].to_numpy()
+        edges = np.unique(np.quantile(lengths, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+        place = np.searchsorted(edges, lengths, side="left")
+        metric = metrics_of(tables[0].column_names)["cer"]
+        for number in np.unique(place):
+            inside = place == number
+            found = score(metric, counts(tables, inside))
+            rows.append(
+                {
+                    "method": method,
+                    "shortest": int(lengths[inside].min()),
+                    "longest": int(lengths[inside].max()),
+                    "mean_length": float(lengths[inside].mean()),
+                    "n": found.n,
+                    "cer": found.value,
+                    "cer_low": found.interval[0],
+                    "cer_high": found.interval[1],
+                }
+            )
+    return pa.Table.from_pylist(rows)

@@ -1,0 +1,142 @@
+"""The floor: logistic regression on unit n-grams, so that nobody is fooled by an easy task.
+
+It sees the units that the unit LM sees and none of their order beyond three units. Where a prompt
+is not above it, the language model has added nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from speechprompt.errors import ArtefactError
+from speechprompt.runtime.progress import progress
+
+__all__ = ["Floor", "fit_floor"]
+
+GRID_C = (0.1, 0.3, 1.0, 3.0)
+MAX_ITERATIONS = 3000
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The chosen setting, its dev accuracy, and per split answers with log-probabilities."""
+
+    setting: dict[str, object]
+    dev_accuracy: float
+    n_features: int
+    answers: dict[str, np.ndarray]  # [n] strings, as given for train
+    scores: dict[str, np.ndarray]  # [n] log-probability of the answer
+
+
+def fit_floor(
+    train: tuple[Sequence[Sequence[int]], Sequence[str]],
+    dev: tuple[Sequence[Sequence[int]], Sequence[str]],
+    scored: Mapping[str, Sequence[Sequence[int]]],
+    balance: bool = False,
+) -> Floor:
+    """Fit a classifier of whole answers on unit 1-3-grams and choose its setting on dev.
+
+    With several label columns every tuple of train is one class: measured, that is a higher floor
+    than a classifier per column. The chosen setting is fitted again on train and dev together.
+
+    Args:
+        train: units and answer per utterance.
+        dev: the same of the split that choices look at: binary or count features, and C from a
+            fixed grid.
+        scored: units per split to answer in the end.
+        balance: weight the classes equally, as a task that balances them does.
+
+    Raises:
+        ArtefactError: the regression did not converge.
+    """
+    vectorizer = CountVectorizer(
+        analyzer=_ngrams, dtype=np.float64, min_df=2 if len(train[0]) > 1000 else 1
+    )
+    counts, dev_counts = vectorizer.fit_transform(train[0]), vectorizer.transform(dev[0])
+    train_answers, dev_answers = np.asarray(train[1]), np.asarray(dev[1])
+    grid = list(product((True, False), GRID_C))
+    accuracies = []
+    with threadpool_limits(1):
+        model = None
+        for binary, strength in progress(grid, "floor: choosing features and C", unit="fit"):
+            features = _features(counts, binary)
+            model = _fit(features, train_answers, strength, balance, model)
+            guesses = model.predict(_features(dev_counts, binary))
+            accuracies.append(float((guesses == dev_answers).mean()))
+        chosen = _choose(grid, accuracies, len(dev_answers))
+        binary, strength = grid[chosen]
+        features = _features(sparse.vstack([counts, dev_counts]), binary)
+        answers = np.concatenate([train_answers, dev_answers])
+        final = _fit(features, answers, strength, balance, None)
+        tables = {
+            split: final.predict_log_proba(_features(vectorizer.transform(units), binary))
+            for split, units in scored.items()
+        }
+    return Floor(
+        setting={"features": "binary" if binary else "count", "C": strength},
+        dev_accuracy=accuracies[chosen],
+        n_features=counts.shape[1],
+        answers={s: final.classes_[table.argmax(axis=1)] for s, table in tables.items()},
+        scores={split: table.max(axis=1) for split, table in tables.items()},
+    )
+
+
+def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_dev: int) -> int:
+    """The one-standard-error rule: the simplest setting that is as good as the best, by noise.
+
+    Simpler is the stronger penalty, then binary features. Hastie, Tibshirani and Friedman, The
+    Elements of Statistical Learning, section 7.10.
+    """
+    best = max(accuracies)
+    enough = best - np.sqrt(best * (1 - best) / n_dev)
+    good = [i for i, accuracy in enumerate(accuracies) if accuracy >= enough]
+    return min(good, key=lambda i: (grid[i][1], not grid[i][0]))
+
+
+def _ngrams(units: Sequence[int]) -> list[str]:
+    words = [str(unit) for unit in units]
+    return [
+        " ".join(words[start : start + n]) for n in (1, 2, 3) for start in range(len(words) - n + 1)
+    ]
+
+
+def _features(counts: sparse.csr_matrix, binary: bool) -> sparse.csr_matrix:
+    if not binary:
+        return counts
+    result = counts.copy()
+    result.data = np.ones_like(result.data)
+    return result
+
+
+def _fit(
+    features: sparse.csr_matrix,
+    labels: np.ndarray,
+    strength: float,
+    balance: bool,
+    previous: LogisticRegression | None,
+) -> LogisticRegression:
+    model = LogisticRegression(
+        C=strength,
+        class_weight="balanced" if balance else None,
+        max_iter=MAX_ITERATIONS,
+        warm_start=True,
+    )
+    if previous is not None and np.array_equal(previous.classes_, np.unique(labels)):
+        # The solution for the next weaker penalty is near: a few iterations instead of hundreds.
+        model.coef_, model.intercept_ = previous.coef_, previous.intercept_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            return model.fit(features, labels)
+        except ConvergenceWarning as warning:
+            raise ArtefactError(f"floor: logistic regression, C={strength}: {warning}") from None

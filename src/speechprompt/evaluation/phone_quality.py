@@ -1,0 +1,243 @@
+"""How well units tell phones apart: purities and mutual information, frame by frame.
+
+As HuBERT measures its clusters (Hsu et al. 2021, arXiv 2106.07447; fairseq computes it in
+examples/hubert/measure_teacher_quality.py). With the share p(y, z) of the frames that have phone y
+and unit z:
+
+- phone purity, the mean over frames of p(y|z) of the unit's most frequent phone: the accuracy of
+  guessing phones from units; it grows with the number of units;
+- cluster purity, the mean of p(z|y) of the phone's most frequent unit; it falls with their number;
+- PNMI, phone-normalised mutual information I(y; z) / H(y): the share of what there is to know of
+  the phones that the units tell; 1 where they tell all.
+
+All three come out too high on few frames, the more so for many units. A resample of the bootstrap
+has fewer distinct utterances, so that it is higher again: the intervals are the resamples' spread
+about the measured value, without that shift.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+from scipy import sparse
+
+from speechprompt.corpora.synthetic.phones import SILENCE
+from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.metrics import Score, resample, score_draws
+from speechprompt.storage.files import read_json, sha256_file, write_json
+from speechprompt.units.unit_files import read_units
+
+__all__ = ["METRICS", "UnitQuality", "frame_centres", "measure", "measure_units", "phones_at"]
+
+METRICS = ("phone_purity", "cluster_purity", "pnmi")
+# What a frame is computed from: 400 samples at 16 kHz, the reach of HuBERT's convolutions as
+# published and the window of MFCC and log-mel.
+WINDOW_SECONDS = 0.025
+# Middle of the first frame where no window starts with the audio: CPC's reaches from -153 to 311.
+FIRST_CENTRES = {"cpc": 79 / 16_000}
+
+
+class UnitQuality(BaseModel):
+    """The content of results/quality/{codebook}.json.
+
+    ``frames`` has the metrics over ``all`` frames and over those of ``speech``, without silence;
+    fractions, with bootstrap intervals over utterances. ``encoder`` is its name.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    codebook: str
+    encoder: str
+    layer: int | None
+    n_units: int
+    corpus: str
+    split: str
+    n_utterances: int
+    n_phones: int
+    n_frames: dict[str, int]
+    frames: dict[str, dict[str, Score]]
+    hashes: dict[str, str]
+
+
+def frame_centres(n_frames: int, frame_rate: float, encoder: str) -> np.ndarray:
+    """The middle of what each frame is computed from.
+
+    Frame i of an encoder with 50 frames/s, HuBERT or MFCC, is computed from the 400 samples from
+    320 i on, so that its middle is at (320 i + 200) / 16,000 s.
+
+    Args:
+        n_frames: Number of frames.
+        frame_rate: Frames per second.
+        encoder: Kind of the encoder.
+
+    Returns:
+        Seconds, float64 ``[n_frames]``.
+    """
+    first = FIRST_CENTRES.get(encoder, WINDOW_SECONDS / 2)
+    return first + np.arange(n_frames) / frame_rate
+
+
+def phones_at(phones: Sequence[str], starts: Sequence[float], times: np.ndarray) -> np.ndarray:
+    """The phone at each time.
+
+    Args:
+        phones: Names, in order.
+        starts: Seconds, ascending, the first 0.
+        times: Seconds ``[n]``.
+
+    Returns:
+        Names ``[n]``.
+    """
+    return np.asarray(phones)[np.searchsorted(starts, times, side="right") - 1]
+
+
+def measure(counts: np.ndarray) -> tuple[float, float, float]:
+    """The three metrics, as :data:`METRICS` names them.
+
+    Args:
+        counts: Frames of each phone and unit, ``[n_phones, n_units]``, at least one.
+
+    Returns:
+        Fractions. PNMI is 0 where there is one phone only, and nothing to know.
+    """
+    joint = counts / counts.sum()
+    phone_purity, cluster_purity = joint.max(axis=0).sum(), joint.max(axis=1).sum()
+    entropies = [_entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0)), _entropy(joint)]
+    of_phones, of_units, of_both = entropies
+    pnmi = (of_phones + of_units - of_both) / of_phones if of_phones else 0.0
+    return float(phone_purity), float(cluster_purity), float(pnmi)
+
+
+def measure_units(
+    index_path: str | Path,
+    alignments_path: str | Path,
+    out: str | Path,
+    *,
+    encoder: str | None = None,
+    seed: int = 0,
+) -> UnitQuality:
+    """Measure the units of a split against its phones.
+
+    Args:
+        index_path: Index of the split's units.
+        alignments_path: Alignments of the same utterances, see
+            :func:`speechprompt.corpora.synthetic.alignments.align_phones`.
+        out: JSON file to write.
+        encoder: Name of the encoder; its kind if None.
+        seed: Seed of the resampling.
+
+    Raises:
+        ArtefactError: the units have no frames, or belong to other recordings than the alignments.
+    """
+    units = read_units(index_path, ["utt_id", "units", "durations", "n_frames"])
+    about = {key.decode(): value.decode() for key, value in (units.schema.metadata or {}).items()}
+    if "frame_rate" not in about or units["durations"].null_count:
+        raise ArtefactError(f"{index_path}: expected units of audio, found units without frames")
+    alignments = _read_alignments(alignments_path, units["utt_id"], index_path)
+    index = read_json(index_path)
+    names, counts = _count(
+        units, alignments, json.loads(about["frame_rate"]), about["encoder"], index["n_units"]
+    )
+    speech = np.array([name != SILENCE for name in names])
+    total = np.asarray(counts.sum(axis=0)).reshape(len(names), -1)
+    if not total[speech].any():
+        raise ArtefactError(f"{alignments_path}: expected speech, found silence alone")
+    quality = UnitQuality(
+        codebook=index["codebook"],
+        encoder=encoder or about["encoder"],
+        layer=json.loads(about.get("layer", "null")),
+        n_units=index["n_units"],
+        corpus=index["corpus"],
+        split=index["split"],
+        n_utterances=units.num_rows,
+        n_phones=int(speech.sum()),
+        n_frames={"all": int(total.sum()), "speech": int(total[speech].sum())},
+        frames=_score(counts, total, speech, seed),
+        hashes={
+            "codebook": index["codebook_sha256"],
+            "units": sha256_file(index_path),
+            "alignments": sha256_file(alignments_path),
+        },
+    )
+    write_json(out, quality.model_dump(mode="json"))
+    return quality
+
+
+def _entropy(shares: np.ndarray) -> float:
+    """In nats."""
+    positive = shares[shares > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def _read_alignments(
+    path: str | Path, utt_ids: pa.ChunkedArray, index_path: str | Path
+) -> list[dict]:
+    """Phones, starts and end of each utterance."""
+    rows = pq.read_table(path).to_pylist()
+    if [row["utt_id"] for row in rows] != utt_ids.to_pylist():
+        raise ArtefactError(
+            f"{path}: expected the utterances of {index_path} in its order, found others; align "
+            "the split again"
+        )
+    return rows
+
+
+def _count(
+    units: pa.Table, alignments: Sequence[dict], frame_rate: float, encoder: str, n_units: int
+) -> tuple[list[str], sparse.csr_array]:
+    """Frames of each phone and unit in every utterance.
+
+    Returns:
+        Names of the phones; counts ``[n_utterances, n_phones * n_units]``.
+
+    Raises:
+        ArtefactError: an utterance's frames do not end where its alignment does.
+    """
+    names = sorted({phone for row in alignments for phone in row["phones"]})
+    number = {name: i for i, name in enumerate(names)}
+    rows, cells = [], []
+    for i, (spoken, row) in enumerate(zip(units.to_pylist(), alignments, strict=True)):
+        frames = np.repeat(spoken["units"], spoken["durations"])
+        times = frame_centres(len(frames), frame_rate, encoder)
+        # The last frame lies within the recording, and the next one would not.
+        if not 0 < row["end"] - times[-1] < WINDOW_SECONDS + 1 / frame_rate:
+            raise ArtefactError(
+                f"utterance {spoken['utt_id']!r}: expected frames of {row['end']:.3f} s as in its "
+                f"alignment, found {len(frames)} at {frame_rate:g} per second"
+            )
+        phones = phones_at([number[name] for name in row["phones"]], row["starts"], times)
+        rows.append(np.full(len(frames), i))
+        cells.append(phones * n_units + frames)
+    ones = np.ones(sum(map(len, cells)))
+    shape = (len(rows), len(names) * n_units)
+    coordinates = (np.concatenate(rows), np.concatenate(cells))
+    return names, sparse.coo_array((ones, coordinates), shape=shape).tocsr()
+
+
+def _score(
+    counts: sparse.csr_array, total: np.ndarray, speech: np.ndarray, seed: int
+) -> dict[str, dict[str, Score]]:
+    """Every metric over all frames and over those of speech, with its interval."""
+    n, kept = counts.shape[0], {"all": np.ones_like(speech), "speech": speech}
+    values = {name: measure(total[mask]) for name, mask in kept.items()}
+    draws: dict[str, list[tuple[float, float, float]]] = {name: [] for name in kept}
+    for rows in resample(n, seed):
+        drawn = (np.bincount(rows, minlength=n) @ counts).reshape(total.shape)
+        for name, mask in kept.items():
+            # Without a frame of speech, as in a few silent recordings, there is nothing to add.
+            if drawn[mask].any():
+                draws[name].append(measure(drawn[mask]))
+    result: dict[str, dict[str, Score]] = {}
+    for name in kept:
+        columns = zip(METRICS, values[name], np.transpose(draws[name]), strict=True)
+        result[name] = {
+            metric: score_draws(value, drawn - drawn.mean() + value, n)
+            for metric, value, drawn in columns
+        }
+    return result

@@ -1,1 +1,0 @@
-"""Published models, each read once and written as safetensors with what it is in the metadata."""

@@ -1,0 +1,240 @@
+"""What an artefact is: kind, counts, schema, metadata, hashes, provenance, first rows.
+
+Only what is shown is read: a Parquet file's footer and first rows, a safetensors file's header. The
+hash is computed in one pass over the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from speechprompt.errors import ArtefactError
+from speechprompt.storage.files import read_json, read_tensor_header, sha256_file
+from speechprompt.units.frames import open_parquet
+
+__all__ = ["Inspection", "inspect_artefact", "results_folder"]
+
+# Parquet files by what marks them: a column or a key of the metadata that no earlier one has.
+PARQUET_KINDS = {
+    "codebook_sha256": "units of a shard",
+    "n_samples": "manifest of a split",
+    "reason": "recordings that were rejected",
+    "speechprompt": "predictions",
+    "lr": "learning curve",
+    "phones": "phone alignments",
+    "pnmi": "quality of units",
+    "mean_length": "error by length of the answer",
+    "gain_value": "table of results",
+}
+TENSOR_KINDS = {"speechprompt prompt 1": "prompt", "speechprompt unit LM 1": "unit LM"}
+JSON_KINDS = {
+    "parts": "units of a split",
+    "main": "metrics",
+    "format": "what a published task needs to answer audio",
+}
+
+
+@dataclass
+class Inspection:
+    """What was found.
+
+    Attributes:
+        path: the artefact.
+        kind: what it is, in words.
+        facts: counts and sizes.
+        schema: type of every column, or type and shape of every tensor.
+        metadata: what the file says about itself.
+        provenance: files that it was made from, by role: hash, and whether the file here has it.
+        rows: the first ones.
+    """
+
+    path: str
+    kind: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    schema: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self)
+
+
+def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
+    """Say what an artefact is.
+
+    Args:
+        path: a Parquet, safetensors or JSON file of the pipeline; a folder with an ``index.json``,
+            or of a published task.
+        n_rows: first rows to show.
+
+    Raises:
+        ArtefactError: it is missing, damaged or none of these.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = _main_file(path)
+    readers = {".parquet": _parquet, ".safetensors": _tensors, ".json": _json}
+    if not path.is_file():
+        raise ArtefactError(f"{path}: file not found")
+    if path.suffix not in readers:
+        raise ArtefactError(
+            f"{path}: expected one of {', '.join(readers)}, or a folder with index.json or of a "
+            "published task"
+        )
+    found = readers[path.suffix](path, n_rows)
+    found.facts |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    return found
+
+
+def results_folder(path: str | Path) -> Path | None:
+    """The results that an artefact belongs to: the nearest folder above that has codebooks."""
+    parents = Path(path).absolute().parents
+    return next((folder for folder in parents if (folder / "codebooks").is_dir()), None)
+
+
+def _main_file(folder: Path) -> Path:
+    for name in ("index.json", "model.json", "metrics.json"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ArtefactError(f"{folder}: expected a folder with index.json, model.json or metrics.json")
+
+
+def _parquet(path: Path, n_rows: int) -> Inspection:
+    with open_parquet(path) as file:
+        schema, footer = file.schema_arrow, file.metadata
+        raw = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        metadata = {k: _value(v) for k, v in raw.items() if k not in ("ARROW:schema", "pandas")}
+        names = schema.names
+        first = next(file.iter_batches(batch_size=max(n_rows, 1)), None)
+    if "frames" in names:
+        kind = "features of a shard" if "utt_id" in names else "sample of frames"
+    else:
+        marks = (mark for mark in PARQUET_KINDS if mark in names or mark in metadata)
+        kind = PARQUET_KINDS.get(next(marks, ""), "table")
+    return Inspection(
+        str(path),
+        kind,
+        facts={"rows": footer.num_rows, "row_groups": footer.num_row_groups},
+        schema={column.name: _type(column.type) for column in schema},
+        metadata=metadata.pop("speechprompt", {}) | metadata,
+        provenance=_codebook_provenance(path, metadata),
+        rows=first.to_pylist()[:n_rows] if first is not None else [],
+    )
+
+
+def _tensors(path: Path, n_rows: int) -> Inspection:
+    tensors, metadata = read_tensor_header(path)
+    kind = TENSOR_KINDS.get(metadata.get("format"), "tensors")
+    if "centroids" in tensors:
+        kind = "codebook"
+    elif "kind" in metadata and "config" in metadata:
+        kind = f"encoder ({metadata['kind']})"
+    provenance = {} if kind == "codebook" else _codebook_provenance(path, metadata)
+    if "lm_sha256" in metadata:
+        models = "lm/*/model.safetensors"
+        provenance["unit LM"] = _searched(metadata["lm_sha256"], path, models)
+    return Inspection(
+        str(path),
+        kind,
+        facts={
+            "tensors": len(tensors),
+            "numbers": sum(prod(tensor["shape"]) for tensor in tensors.values()),
+        },
+        schema={
+            name: f"{tensor['dtype']} {list(tensor['shape'])}" for name, tensor in tensors.items()
+        },
+        metadata=metadata,
+        provenance=provenance,
+    )
+
+
+def _json(path: Path, n_rows: int) -> Inspection:
+    value = read_json(path)
+    if not isinstance(value, Mapping):
+        raise ArtefactError(f"{path}: expected an object, found {type(value).__name__}")
+    kind = next((kind for mark, kind in JSON_KINDS.items() if mark in value), "JSON")
+    found = Inspection(str(path), kind, metadata=dict(value))
+    if kind == JSON_KINDS["parts"]:
+        parts = found.metadata.pop("parts")
+        found.facts = {"rows": value["n_utterances"], "parts": len(parts)}
+        found.provenance = _codebook_provenance(path, value) | {
+            part["name"]: _named(part["sha256"], path.parent / part["name"]) for part in parts
+        }
+        if parts and (path.parent / parts[0]["name"]).is_file():
+            part = _parquet(path.parent / parts[0]["name"], n_rows)
+            found.schema, found.rows = part.schema, part.rows
+    elif kind == JSON_KINDS["format"]:
+        for role in ("prompt", "unit_lm", "codebook", "encoder"):
+            file = value[role] if role != "encoder" else (value[role] or {}).get("weights")
+            if file is not None:
+                place = path.parent / file["path"]
+                name = role.replace("unit_lm", "unit LM")
+                found.provenance[name] = _named(file["sha256"], place)
+    elif kind == JSON_KINDS["main"]:
+        scores = {
+            "prediction": value["splits"],
+            **{f"floor {name}": floor for name, floor in value.get("floors", {}).items()},
+        }
+        found.metadata = {k: v for k, v in value.items() if k not in ("splits", "floors", "gains")}
+        found.rows = [
+            {"of": of, "split": split, "metric": name, **_flat(score)}
+            for of, splits in scores.items()
+            for split, metrics in splits.items()
+            for name, score in metrics.items()
+        ]
+    return found
+
+
+def _flat(score: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = score["interval"]
+    return {"value": score["value"], "low": low, "high": high, "n": score["n"]}
+
+
+def _codebook_provenance(path: Path, metadata: Mapping[str, Any]) -> dict[str, str]:
+    if "codebook_sha256" not in metadata:
+        return {}
+    sha256 = metadata["codebook_sha256"]
+    return {"codebook": _searched(sha256, path, "codebooks/*.safetensors")}
+
+
+def _named(sha256: str, path: Path) -> str:
+    """A hash, and whether the file that should have it does."""
+    if not path.is_file():
+        return f"{sha256}, but {_near(path)} is missing"
+    same = sha256_file(path) == sha256
+    return f"{sha256} = {_near(path)}" if same else f"{sha256}, but {_near(path)} has another"
+
+
+def _searched(sha256: str, path: Path, pattern: str) -> str:
+    """A hash, and which of the files of the same results has it."""
+    folder = results_folder(path)
+    candidates = sorted(folder.glob(pattern)) if folder else []
+    same = next((file for file in candidates if sha256_file(file) == sha256), None)
+    return f"{sha256}, not found here" if same is None else f"{sha256} = {_near(same)}"
+
+
+def _near(path: Path) -> str:
+    """A path as short as it can be said from the working directory."""
+    path = path.resolve()
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _type(kind: pa.DataType) -> str:
+    return str(kind).replace("element: ", "").replace("item: ", "")

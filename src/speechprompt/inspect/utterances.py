@@ -1,0 +1,279 @@
+"""One utterance of the unit shards: found without reading the others, heard, and drawn."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.inspect.artefacts import results_folder
+from speechprompt.storage.files import atomic_path, read_json
+from speechprompt.units.frames import open_parquet
+from speechprompt.units.unit_files import UNITS_COLUMNS
+
+__all__ = ["Utterance", "find_utterance", "plot_utterance"]
+
+WIDTH_INCHES = 5.0
+DPI = 160  # 800 dots: at half the size the smallest letters are as large as those of a page
+SMALLEST_TEXT = 9.5
+RANGE_DB = 70
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance's row, and what its shard's metadata says.
+
+    Attributes:
+        row: value of every column.
+        part: the shard that it stands in.
+        codebook: name of the codebook.
+        n_units: size of the codebook.
+        frame_rate: frames per second; None where the units came ready.
+    """
+
+    row: dict[str, Any]
+    part: Path
+    codebook: str
+    n_units: int
+    frame_rate: float | None
+
+    @property
+    def reference(self) -> str:
+        """Its labels, those of several columns one after the other."""
+        labels = [self.row[name] for name in self.row if name not in UNITS_COLUMNS]
+        return " | ".join(label for label in labels if label is not None)
+
+    def audio_path(self, root: str | Path | None = None) -> Path:
+        """Where its recording is.
+
+        Args:
+            root: the folder that the corpus's paths start from; by default the run's own.
+
+        Raises:
+            CorpusError: it has no recording, or it is not there.
+        """
+        if self.row["path"] is None:
+            raise CorpusError(f"{self.row['utt_id']!r}: its units came ready, without a recording")
+        results, corpus = results_folder(self.part), self.part.absolute().parent.parent.name
+        roots = [Path(root)] if root is not None else []
+        if root is None and results is not None:
+            folder = results.parent / "resources" / "corpora" / corpus
+            roots = [folder, folder / "recordings"]
+        paths = [folder / self.row["path"] for folder in roots]
+        found = next((path for path in paths if path.is_file()), None)
+        if found is None:
+            looked = ", ".join(map(str, paths)) or "nowhere"
+            raise CorpusError(
+                f"recording {self.row['path']}: looked for {looked}; give the folder that the "
+                "corpus's paths start from as --root"
+            )
+        return found
+
+
+def find_utterance(path: str | Path, utt_id: str) -> Utterance:
+    """Find an utterance in a units file or, by its index, in a split.
+
+    Only names are read, then the rows around the one that is asked for.
+
+    Raises:
+        ArtefactError: no units file or index, or no such utterance.
+    """
+    path = Path(path)
+    parts = [path]
+    if path.is_dir() or path.suffix == ".json":
+        path = path / "index.json" if path.is_dir() else path
+        value = read_json(path) if path.is_file() else {}
+        if "parts" not in value:
+            raise ArtefactError(f"{path}: expected an index of units")
+        parts = [path.parent / part["name"] for part in value["parts"]]
+    n_rows = 0
+    for part in parts:
+        with open_parquet(part) as file:
+            metadata = {
+                k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()
+            }
+            if "units" not in file.schema_arrow.names or "codebook" not in metadata:
+                raise ArtefactError(f"{part}: expected a units file, such as part-*.parquet")
+            for group in range(file.num_row_groups):
+                names = file.read_row_group(group, columns=["utt_id"])["utt_id"]
+                place = pc.index(names, utt_id).as_py()
+                n_rows += len(names)
+                if place >= 0:
+                    rate = metadata.get("frame_rate")
+                    return Utterance(
+                        file.read_row_group(group).slice(place, 1).to_pylist()[0],
+                        part,
+                        metadata["codebook"],
+                        int(metadata["n_units"]),
+                        None if rate is None else float(rate),
+                    )
+    raise ArtefactError(f"{path}: no utterance {utt_id!r} among {n_rows}")
+
+
+def find_prediction(path: str | Path, utt_id: str) -> dict[str, Any]:
+    """An utterance's row of a predictions file.
+
+    Raises:
+        ArtefactError: no predictions, or not of this utterance.
+    """
+    with open_parquet(path) as file:
+        if missing := {"utt_id", "reference", "prediction"} - set(file.schema_arrow.names):
+            raise ArtefactError(f"{path}: expected predictions, columns {missing} are missing")
+        for group in range(file.num_row_groups):
+            place = pc.index(file.read_row_group(group, columns=["utt_id"])["utt_id"], utt_id)
+            if place.as_py() >= 0:
+                return file.read_row_group(group).slice(place.as_py(), 1).to_pylist()[0]
+    raise ArtefactError(f"{path}: no prediction for utterance {utt_id!r}")
+
+
+def plot_utterance(
+    utterance: Utterance,
+    out: str | Path,
+    *,
+    root: str | Path | None = None,
+    predictions: str | Path | None = None,
+) -> None:
+    """Draw waveform, spectrogram and units on one time axis, under reference and prediction.
+
+    Args:
+        utterance: the utterance.
+        out: PNG to write.
+        root: the folder that the corpus's paths start from; by default the run's own.
+        predictions: predictions file that has the utterance.
+
+    Raises:
+        ArtefactError: its units have no durations, or it has no prediction.
+        CorpusError: its recording is missing or cannot be read.
+    """
+    from speechprompt.report.pictures import STYLE, plt
+
+    row = utterance.row
+    if row["durations"] is None or utterance.frame_rate is None:
+        raise ArtefactError(f"{row['utt_id']!r}: its units came ready, without durations")
+    answered = None if predictions is None else find_prediction(predictions, row["utt_id"])
+    samples = read_audio(utterance.audio_path(root))
+    style = STYLE | {"figure.dpi": DPI, "savefig.bbox": "standard", "axes.titlesize": 11}
+    with plt.rc_context(style):
+        figure, panels = plt.subplots(
+            3,
+            sharex=True,
+            figsize=(WIDTH_INCHES, 6.2),
+            height_ratios=(1, 1.7, 2.2),
+            layout="constrained",
+        )
+        try:
+            _draw_audio(panels[0], panels[1], samples)
+            _draw_units(panels[2], utterance)
+            seconds = max(len(samples) / SAMPLE_RATE, row["n_frames"] / utterance.frame_rate)
+            panels[2].set(xlabel="time (s)", xlim=(0, seconds))
+            figure.suptitle(_title(utterance, answered), x=0.02, ha="left", fontsize=11)
+            with atomic_path(out) as temporary:
+                figure.savefig(temporary, format="png")
+        finally:
+            plt.close(figure)
+
+
+def _title(utterance: Utterance, answered: dict[str, Any] | None) -> str:
+    lines = _wrap("", utterance.row["utt_id"])
+    reference = answered["reference"] if answered else utterance.reference
+    lines += _wrap("reference: ", reference or "none")
+    if answered is not None:
+        share = np.exp(answered["score"])
+        lines += _wrap("prediction: ", f"{answered['prediction'] or 'none'} (p = {share:.2g})")
+    return "\n".join(lines)
+
+
+def _wrap(name: str, text: str) -> list[str]:
+    return textwrap.wrap(name + text, width=54, subsequent_indent="    ", max_lines=3)
+
+
+def _draw_audio(wave: Any, spectrogram: Any, samples: np.ndarray) -> None:
+    from speechprompt.report.pictures import BLACK
+
+    wave.plot(np.arange(len(samples)) / SAMPLE_RATE, samples, color=BLACK, linewidth=0.5)
+    peak = max(float(np.abs(samples).max()), 1e-4) * 1.1
+    wave.set(ylabel="amplitude", ylim=(-peak, peak))
+    wave.locator_params(axis="y", nbins=3)
+    # 25 ms windows every 5 ms; the smallest number keeps digital silence from being -infinity.
+    window = min(400, len(samples))
+    power, frequencies, times = _spectrogram(np.pad(samples, (window // 2, window // 2)), window)
+    level = 10 * np.log10(power + 1e-12)
+    spectrogram.pcolormesh(
+        times,
+        frequencies / 1000,
+        level,
+        cmap="magma",
+        vmin=level.max() - RANGE_DB,
+        vmax=level.max(),
+        rasterized=True,
+    )
+    spectrogram.grid(False)
+    spectrogram.text(
+        0.99,
+        0.97,
+        f"black: {RANGE_DB} dB below the loudest",
+        transform=spectrogram.transAxes,
+        ha="right",
+        va="top",
+        color="white",
+        fontsize=SMALLEST_TEXT,
+    )
+    spectrogram.set(ylabel="frequency (kHz)", ylim=(0, SAMPLE_RATE / 2000))
+
+
+def _spectrogram(samples: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Power [bins, n], frequencies in Hz [bins], and times in s [n] of the windows' middles."""
+    # Of a long recording fewer windows: no more than the picture has dots.
+    hop = max(80, len(samples) // 1600)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1).T) ** 2
+    return (
+        power,
+        np.fft.rfftfreq(window, 1 / SAMPLE_RATE),
+        np.arange(len(frames)) * hop / SAMPLE_RATE,
+    )
+
+
+def _draw_units(axes: Any, utterance: Utterance) -> None:
+    """A bar per unit, at the height of its number, as long as it lasts, and its name if it fits."""
+    from speechprompt.report.pictures import BLUE
+
+    units = np.asarray(utterance.row["units"])
+    edges = np.concatenate(([0], np.cumsum(utterance.row["durations"]))) / utterance.frame_rate
+    starts, ends = edges[:-1], edges[1:]
+    axes.hlines(units, starts, ends, color=BLUE, linewidth=4)
+    axes.grid(False, axis="x")
+    axes.vlines(
+        edges, -0.02 * utterance.n_units, utterance.n_units, color="grey", lw=0.4, alpha=0.5
+    )
+    axes.set(ylabel=f"unit of {utterance.codebook}")
+    axes.set_ylim(-0.05 * utterance.n_units, 1.15 * utterance.n_units)
+    _name_units(axes, units, starts, ends)
+
+
+def _name_units(axes: Any, units: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+    points = 0.8 * WIDTH_INCHES * 72 / max(float(ends[-1]), 1e-3)  # per second
+    high = axes.get_ylim()[1]
+    for unit, start, end in _wide(zip(units, starts, ends, strict=True), SMALLEST_TEXT / points):
+        above = unit < 0.8 * high
+        axes.annotate(
+            str(unit),
+            ((start + end) / 2, unit),
+            (0, 4 if above else -4),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            fontsize=SMALLEST_TEXT,
+            rotation=90,
+        )
+
+
+def _wide(bars: Any, least: float) -> Sequence[tuple[int, float, float]]:
+    return [(int(unit), start, end) for unit, start, end in bars if end - start >= least]

@@ -1,0 +1,278 @@
+"""Packing a batch: every distinct prefix of its sequences is computed once, padding never.
+
+The model is causal, so utterances that begin alike share their first hidden states: the packed
+rows are the nodes of the batch's prefix tree. Matrix products, norms and residuals run over these
+rows only; attention alone sees one line per utterance, through index tables into the rows.
+
+A sequence is written in *slots*: dictionary ids, and for prompt row i the number ``-1 - i``. Prompt
+slots are either hidden rows like any other (input prompts) or places that only hold a layer's
+deep keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechprompt.runtime.device import to_device
+
+__all__ = ["Gather", "Memory", "Pack", "micro_batches", "pack"]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A table that copies rows to places, and its transpose for the gradient.
+
+    Attributes:
+        index: (K,) the source row of every place.
+        places: (E,) places whose gradient counts, sorted by their row.
+        starts: (R,) where in ``places`` those of each row begin.
+    """
+
+    index: Tensor
+    places: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, index: np.ndarray, n_rows: int, counts: np.ndarray) -> Gather:
+        """Build from row numbers of any shape and, in the same shape, which places count."""
+        index, counts = index.ravel(), counts.ravel()
+        places = np.flatnonzero(counts)
+        places = places[np.argsort(index[places], kind="stable")]
+        starts = np.searchsorted(index[places], np.arange(n_rows))
+        return cls(*map(torch.from_numpy, (index, places, starts)))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(R, D) to (K, D)."""
+        return _GatherRows.apply(rows, self.index, self.places, self.starts)
+
+
+class _GatherRows(torch.autograd.Function):
+    """index_select whose backward is one pass over the gradient, not a slow scattered addition."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, index: Tensor, places: Tensor, starts: Tensor) -> Tensor:
+        ctx.save_for_backward(places, starts)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        places, starts = ctx.saved_tensors
+        return F.embedding_bag(places, gradient, starts, mode="sum"), None, None, None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the attention of one kind of layer reads.
+
+    Attributes:
+        gather: from deep prompt rows, then packed rows, to (B*S) keys and values.
+        mask: (1, T, S) added to the scores of the query slots.
+        wanted_mask: (B, W, S) the same for the wanted slots.
+        lengths: (B,) slots in use.
+    """
+
+    gather: Gather
+    mask: Tensor
+    wanted_mask: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A batch of B sequences as N prefix tree rows, with the tables of its attention.
+
+    Attributes:
+        tokens: (N,) dictionary id, or -1 - i for row i of an input prompt.
+        positions: (N,) index of the token in its sequence, not counting prompt rows.
+        spread: from rows to (B*T) query slots.
+        collect: from query slots back to rows.
+        plain: memory of the layers without deep rows.
+        deep: memory of the layers with deep rows.
+        wanted: (M,) rows whose hidden state is asked for.
+        wanted_spread: from wanted rows to (B*W) wanted slots.
+        wanted_collect: from wanted slots back to wanted rows.
+        wanted_slot: (B, W) true where a wanted slot is no padding.
+        next_position: (B,) position of a token that would follow.
+        owner: (N,) which prompt of several each row is read with; None where there is one.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    spread: Gather
+    collect: Gather
+    plain: Memory
+    deep: Memory
+    wanted: Tensor
+    wanted_spread: Gather
+    wanted_collect: Gather
+    wanted_slot: Tensor
+    next_position: Tensor
+    owner: Tensor | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the activations: that of the masks."""
+        return self.plain.mask.dtype
+
+    @property
+    def wanted_query(self) -> Tensor:
+        """(B, W) index into the wanted rows, any where padded."""
+        return self.wanted_spread.index.view(self.wanted_slot.shape)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Pack:
+        """Indices on a device, masks in the activations' type too."""
+        return _moved(self, device, dtype)
+
+
+def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        return to_device(value.to(dtype) if value.is_floating_point() else value, device)
+    parts = (_moved(getattr(value, field.name), device, dtype) for field in fields(value))
+    return type(value)(*parts)
+
+
+def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut a batch into pieces of similar lengths whose padded size stays within a token budget.
+
+    Args:
+        lengths: slots of every sequence of the corpus.
+        order: the indices that make up the batch.
+        budget: largest (longest length x utterances) of a piece; one utterance is always allowed.
+
+    Returns:
+        Lists of indices, by falling length.
+    """
+    pieces: list[list[int]] = []
+    for index in sorted(order, key=lambda i: (-lengths[i], i)):
+        if pieces and lengths[pieces[-1][0]] * (len(pieces[-1]) + 1) <= budget:
+            pieces[-1].append(index)
+        else:
+            pieces.append([index])
+    return pieces
+
+
+def pack(
+    sequences: Sequence[np.ndarray],
+    wanted_from: Sequence[int] | None = None,
+    rows: bool = False,
+    owners: Sequence[int] | None = None,
+) -> Pack:
+    """Pack sequences of slots.
+
+    Args:
+        sequences: B arrays of slots; each holds the same prompt slots, if any, or with ``owners``
+            those of its prompt.
+        wanted_from: for each sequence the index of the first slot whose hidden state is wanted
+            (all following ones are); None wants every one.
+        rows: whether prompt slots are hidden rows (input prompts). Without, layers that have no
+            deep rows see no prompt.
+        owners: for each sequence the number of its prompt, where a batch has several. Their rows
+            are numbered through, and all are deep rows in every layer: prompts of different lengths
+            leave no layer that would have to skip them.
+
+    Returns:
+        The pack, on the CPU, with float32 masks.
+    """
+    lengths = np.array([len(sequence) for sequence in sequences])
+    n, width = len(sequences), int(lengths.max())
+    slots = np.zeros((n, width), np.int64)
+    valid = np.arange(width) < lengths[:, None]
+    slots[valid] = np.concatenate(sequences)
+    prompt = valid & (slots < 0)
+    prompt_lengths = prompt.sum(axis=1)
+    length = int(prompt_lengths.min())
+    n_prompt = max(0, -int(slots.min()))  # rows of all prompts together
+
+    node, n_nodes = _prefix_tree(slots, valid)
+    hidden = valid if rows else valid & ~prompt
+    names, first = np.unique(np.where(hidden, node, -1).ravel(), return_index=True)
+    first = first[names >= 0]
+    n_rows = len(first)
+    row_of_node = np.zeros(n_nodes, np.int64)
+    row_of_node[names[names >= 0]] = np.arange(n_rows)
+    row = np.where(hidden, row_of_node[node], 0)
+    owns = np.zeros(slots.shape, bool)
+    owns.flat[first] = True
+
+    # Prompt slots in front need no queries of their own when they are no hidden rows.
+    prefix = not rows and length > 0 and bool(prompt[:, :length].all())
+    start = length if prefix else 0
+    slot = np.arange(width)
+    later = slot > slot[start:, None]
+    if wanted_from is None:
+        wanted_from = np.full(n, start)
+    wanted_slot = np.asarray(wanted_from)[:, None] + np.arange(max(lengths - wanted_from))
+    wanted_valid = wanted_slot < lengths[:, None]
+    wanted_slot = np.where(wanted_valid, wanted_slot, width - 1)
+    later_than_wanted = slot > wanted_slot[:, :, None]
+    wanted_row = np.where(wanted_valid, np.take_along_axis(row, wanted_slot, axis=1), -1)
+    wanted, wanted_first, index = np.unique(wanted_row, return_index=True, return_inverse=True)
+    padded = int(wanted[0] < 0)
+    wanted, wanted_first = wanted[padded:], wanted_first[padded:]
+    wanted_index = np.maximum(index.reshape(wanted_row.shape) - padded, 0)
+    wanted_owns = np.zeros(wanted_row.shape, bool)
+    wanted_owns.flat[wanted_first] = True
+
+    def memory(index: np.ndarray, used: np.ndarray, n: int, skip: int) -> Memory:
+        return Memory(
+            Gather.of(index[:, skip:], n, used[:, skip:]),
+            _blocked(later[None, :, skip:]),
+            _blocked(later_than_wanted[:, :, skip:]),
+            torch.from_numpy(lengths - skip),
+        )
+
+    deep = np.where(prompt, -1 - slots, row + n_prompt)
+    return Pack(
+        tokens=torch.from_numpy(slots.ravel()[first]),
+        positions=torch.from_numpy((np.cumsum(~prompt, axis=1) - 1).ravel()[first]),
+        spread=Gather.of(row[:, start:], n_rows, owns[:, start:]),
+        collect=_collect(owns[:, start:], row[:, start:]),
+        plain=memory(row, hidden, n_rows, start),
+        deep=memory(deep, valid, n_prompt + n_rows, 0),
+        wanted=torch.from_numpy(wanted),
+        wanted_spread=Gather.of(wanted_index, len(wanted), wanted_owns),
+        wanted_collect=_collect(wanted_owns, wanted_index),
+        wanted_slot=torch.from_numpy(wanted_valid),
+        next_position=torch.from_numpy(lengths - prompt_lengths),
+        owner=None if owners is None else torch.from_numpy(np.repeat(owners, width)[first]),
+    )
+
+
+def _collect(owns: np.ndarray, row: np.ndarray) -> Gather:
+    """From slots to rows: each row takes the slot that owns it."""
+    places = np.flatnonzero(owns)
+    owner = np.empty(len(places), np.int64)
+    owner[row.ravel()[places]] = places
+    return Gather.of(owner, owns.size, np.ones(len(owner), bool))
+
+
+def _blocked(where: np.ndarray) -> Tensor:
+    mask = torch.zeros(where.shape)
+    return mask.masked_fill_(torch.from_numpy(where), float("-inf"))
+
+
+def _prefix_tree(slots: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the distinct prefixes: (B, T) node of each slot, and how many there are."""
+    node = np.zeros(slots.shape, np.int64)
+    before = np.zeros(len(slots), np.int64)
+    base = 0
+    low = int(slots.min())
+    span = int(slots.max()) - low + 1
+    for t in range(slots.shape[1]):
+        # Padding gets nodes too; nobody reads them.
+        _, number = np.unique(before * span + slots[:, t] - low, return_inverse=True)
+        number = number.reshape(-1)
+        node[:, t] = base + number
+        before = number
+        base += int(number.max()) + 1
+    node[~valid] = 0
+    return node, base

@@ -1,0 +1,226 @@
+"""HuBERT (Hsu et al., 2021) as published by fairseq or by torchaudio, to the encoder's own file.
+
+The names of fairseq 0.12.2's ``HubertModel`` and of ``torchaudio.models.wav2vec2_model`` are
+mapped one to one, and every weight has to be there; only those are left out that pre-training or
+fine-tuning needed on top of the encoder.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from speechprompt.encoders.hubert import save_hubert, weight_shapes
+from speechprompt.errors import ArtefactError
+from speechprompt.models.importing.checks import check_weights, identify, named_tensors
+from speechprompt.models.importing.pickles import load_checkpoint
+from speechprompt.models.importing.settings import demand, fairseq_settings, require
+
+__all__ = ["fairseq_names", "import_hubert"]
+
+BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE")
+# Fine-tuned models (``hubert_ctc``) have the encoder below this name.
+FINE_TUNED = "w2v_encoder.w2v_model."
+# On top of the encoder: masking, the clusters to predict, a fine-tuned output layer.
+HEADS = re.compile(
+    r"mask_emb|label_embs_concat|(final_proj|target_glu\.0|w2v_encoder\.proj|aux)\.(weight|bias)"
+)
+# Where torchaudio has no choice: fairseq's defaults.
+FIXED = {"activation_fn": "gelu", "layer_type": "transformer", "pos_conv_depth": 1}
+EXTRACTOR_MODES = {"default": "group_norm", "layer_norm": "layer_norm"}
+MOST_CONVOLUTIONS = 100
+POSITIONS = "encoder.transformer.pos_conv_embed.conv"
+# The length and the direction of a normalised weight: torch's name before version 2.1, and since.
+NORMED = {
+    "weight_g": "parametrizations.weight.original0",
+    "weight_v": "parametrizations.weight.original1",
+}
+
+
+def import_hubert(
+    checkpoint: str | Path, out: str | Path, *, sha256: str | None = None, trust: bool = False
+) -> None:
+    """Import a HuBERT of any size.
+
+    Args:
+        checkpoint: A checkpoint of fairseq, pre-trained (``hubert_base_ls960.pt``) or fine-tuned
+            with CTC, or the file of one of torchaudio's pipelines
+            (``hubert_fairseq_base_ls960.pth``).
+        out: The safetensors file, as :class:`speechprompt.encoders.hubert.HubertEncoder` reads it.
+        sha256: The sum that the checkpoint must have, if any.
+        trust: Run whatever code the checkpoint holds; for files of one's own.
+
+    Raises:
+        AssetError: another sum, a damaged file, or one that would run code.
+        ArtefactError: another model, or weights that are missing, surplus or misshapen.
+    """
+    origin = str(checkpoint)
+    source = identify(checkpoint, sha256)
+    state = load_checkpoint(checkpoint, trust=trust)
+    is_fairseq = isinstance(state, Mapping) and "model" in state
+    read = _read_fairseq if is_fairseq else _read_torchaudio
+    config, names, tensors = read(state, origin)
+    what = (
+        f"a HuBERT of {config['encoder_num_layers']} layers of {config['encoder_embed_dim']} "
+        f"dimensions ({config['extractor_mode']})"
+    )
+    shapes = weight_shapes(origin, config)
+    check_weights(origin, what, {theirs: shapes[ours] for theirs, ours in names.items()}, tensors)
+    weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
+    save_hubert(out, weights, config, {"source": source})
+
+
+def _read_fairseq(
+    state: Mapping[str, Any], origin: str
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
+    """Configuration, fairseq's names to torchaudio's, and the encoder's weights."""
+    settings = fairseq_settings(state, origin)
+    tensors = named_tensors(state["model"], origin)
+    if any(name.startswith(FINE_TUNED) for name in tensors):
+        inner = require(settings, "w2v_args", dict, origin)
+        settings = fairseq_settings({"cfg" if "model" in inner else "args": inner}, origin)
+    tensors = {
+        name.removeprefix(FINE_TUNED): tensor
+        for name, tensor in tensors.items()
+        if not HEADS.fullmatch(name.removeprefix(FINE_TUNED))
+    }
+    config = _config(settings, origin)
+    return config, dict(fairseq_names(config)), tensors
+
+
+def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """fairseq's settings as :func:`speechprompt.encoders.hubert.save_hubert` takes them."""
+    name = settings.get("_name") or settings.get("arch") or "hubert"
+    if not str(name).startswith("hubert"):
+        raise ArtefactError(f"{origin}: expected a HuBERT, found {name!r}")
+    demand(settings, FIXED, origin)
+    mode = settings.get("extractor_mode")
+    if mode not in EXTRACTOR_MODES:
+        raise ArtefactError(
+            f"{origin}: setting extractor_mode: expected one of {', '.join(EXTRACTOR_MODES)}, "
+            f"found {mode!r}"
+        )
+    layers = require(settings, "conv_feature_layers", str, origin)
+    return {
+        "extractor_mode": EXTRACTOR_MODES[mode],
+        "extractor_conv_layer_config": _convolutions(layers, origin),
+        "extractor_conv_bias": require(settings, "conv_bias", bool, origin),
+        "encoder_embed_dim": require(settings, "encoder_embed_dim", int, origin),
+        "encoder_projection_dropout": settings.get("dropout_input", 0.0),
+        "encoder_pos_conv_kernel": require(settings, "conv_pos", int, origin),
+        "encoder_pos_conv_groups": require(settings, "conv_pos_groups", int, origin),
+        "encoder_num_layers": require(settings, "encoder_layers", int, origin),
+        "encoder_num_heads": require(settings, "encoder_attention_heads", int, origin),
+        "encoder_attention_dropout": settings.get("attention_dropout", 0.0),
+        "encoder_ff_interm_features": require(settings, "encoder_ffn_embed_dim", int, origin),
+        "encoder_ff_interm_dropout": settings.get("activation_dropout", 0.0),
+        "encoder_dropout": settings.get("dropout", 0.0),
+        "encoder_layer_norm_first": require(settings, "layer_norm_first", bool, origin),
+        "encoder_layer_drop": settings.get("encoder_layerdrop", 0.0),
+        "normalize_waveform": require(settings, "normalize", bool, origin),
+    }
+
+
+def fairseq_names(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """fairseq's name and torchaudio's of every weight of the encoder."""
+    modules = [
+        ("post_extract_proj", "encoder.feature_projection.projection"),
+        ("layer_norm", "encoder.feature_projection.layer_norm"),
+        ("encoder.layer_norm", "encoder.transformer.layer_norm"),
+    ]
+    for i in range(config["encoder_num_layers"]):
+        theirs, ours = f"encoder.layers.{i}", f"encoder.transformer.layers.{i}"
+        modules += [
+            *(
+                (f"{theirs}.self_attn.{part}_proj", f"{ours}.attention.{part}_proj")
+                for part in ("k", "v", "q", "out")
+            ),
+            (f"{theirs}.self_attn_layer_norm", f"{ours}.layer_norm"),
+            (f"{theirs}.fc1", f"{ours}.feed_forward.intermediate_dense"),
+            (f"{theirs}.fc2", f"{ours}.feed_forward.output_dense"),
+            (f"{theirs}.final_layer_norm", f"{ours}.final_layer_norm"),
+        ]
+    grouped = config["extractor_mode"] == "group_norm"
+    for i in range(len(config["extractor_conv_layer_config"])):
+        theirs, ours = (f"feature_extractor.conv_layers.{i}" for _ in range(2))
+        yield f"{theirs}.0.weight", f"{ours}.conv.weight"
+        if config["extractor_conv_bias"]:
+            yield f"{theirs}.0.bias", f"{ours}.conv.bias"
+        if not grouped or i == 0:
+            modules.append((f"{theirs}.2" if grouped else f"{theirs}.2.1", f"{ours}.layer_norm"))
+    for theirs, ours in modules:
+        for kind in ("weight", "bias"):
+            yield f"{theirs}.{kind}", f"{ours}.{kind}"
+    for theirs, ours in {"bias": "bias", **NORMED}.items():
+        yield f"encoder.pos_conv.0.{theirs}", f"{POSITIONS}.{ours}"
+
+
+def _convolutions(text: str, origin: str) -> list[list[int]]:
+    """Channels, kernel and stride of each layer, of ``[(512,10,5)] + [(512,3,2)] * 4``.
+
+    fairseq evaluates this text as Python; here it may be nothing but lists, sums and products.
+    """
+    try:
+        layers = _evaluate(ast.parse(text.strip(), mode="eval").body)
+        if all(len(layer) == 3 and all(type(n) is int for n in layer) for layer in layers):
+            return [list(layer) for layer in layers]
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        pass
+    raise ArtefactError(
+        f"{origin}: setting conv_feature_layers: expected a text such as "
+        f"'[(512,10,5)] + [(512,3,2)] * 4', found {text[:200]!r}"
+    )
+
+
+def _evaluate(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return [_evaluate(item) for item in items]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return [*_evaluate(left), *_evaluate(right)]
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            items, count = _evaluate(left), _evaluate(right)
+            if len(items) * count <= MOST_CONVOLUTIONS:
+                return items * count
+    raise ValueError("neither a list nor a sum or product of lists")
+
+
+def _read_torchaudio(
+    state: Any, origin: str
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
+    """Configuration, names and weights of a file of ``torchaudio.pipelines``, told by its width."""
+    from torchaudio import pipelines
+
+    tensors = {
+        _new_name(name): tensor
+        for name, tensor in named_tensors(state, origin).items()
+        if not HEADS.fullmatch(name)
+    }
+    bundles = {name: getattr(pipelines, name) for name in BUNDLES}
+    widths = {bundle._params["encoder_embed_dim"]: bundle for bundle in bundles.values()}
+    projection = tensors.get("encoder.feature_projection.projection.weight")
+    bundle = widths.get(len(projection)) if projection is not None else None
+    if bundle is None:
+        raise ArtefactError(
+            f"{origin}: expected a checkpoint of fairseq (with `model` and `cfg`) or the weights "
+            f"of one of torchaudio's {', '.join(BUNDLES)}, found {', '.join(list(tensors)[:5])} …"
+        )
+    config = {key: value for key, value in bundle._params.items() if key != "aux_num_out"}
+    config["extractor_conv_layer_config"] = [
+        list(layer) for layer in config["extractor_conv_layer_config"]
+    ]
+    config["normalize_waveform"] = bundle._normalize_waveform
+    return config, {name: name for name in weight_shapes(origin, config)}, tensors
+
+
+def _new_name(name: str) -> str:
+    """torchaudio's name since it normalises weights by parametrisation."""
+    module, _, kind = name.rpartition(".")
+    return f"{module}.{NORMED[kind]}" if kind in NORMED else name

@@ -1,0 +1,261 @@
+"""Checkpoints and scikit-learn models that were published as pickles, read without running them.
+
+A pickle is a program: whatever it names, it may call. Here it may name only what
+:mod:`speechprompt.models.importing.standins` allows. No other module of the package unpickles.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import math
+import mmap
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechprompt.errors import AssetError
+from speechprompt.models.importing.checks import identify
+from speechprompt.models.importing.standins import ArrayWrapper, Dtype, Restricted
+
+__all__ = ["load_checkpoint", "load_joblib"]
+
+# Far more than a pickled k-means model has.
+MAX_UNPACKED = 2**31
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+ZIP_HEADER = struct.Struct("<26xHH")
+
+
+def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool = False) -> Any:
+    """Read a file of ``torch.save``, of the zip format or the one before torch 1.6.
+
+    Args:
+        path: The checkpoint.
+        sha256: The sum it must have, if any; compared before anything else is read.
+        trust: Unpickle in full, with whatever code the file asks for. Only for a file of one's own.
+
+    Returns:
+        What was saved. Tensors lie on the CPU; those of the zip format are pages of the file until
+        they are written to. Objects are :class:`~.standins.StandIn`, unless
+        trusted.
+
+    Raises:
+        AssetError: another sum, a damaged file, or a pickle that names anything beyond what
+            checkpoints need.
+    """
+    if sha256:
+        identify(path, sha256)
+    with _errors_of(path, "a checkpoint of torch.save"):
+        if trust:
+            from speechprompt.models.importing.fairseq_library import importable_fairseq
+
+            with importable_fairseq():
+                return torch.load(path, map_location="cpu", weights_only=False)
+        with open(path, "rb") as file:
+            is_zip = file.read(2) == b"PK"
+            file.seek(0)
+            return (_load_zip if is_zip else _load_legacy)(path, file)
+
+
+def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = False) -> Any:
+    """Read a file of ``joblib.dump`` (0.10 or newer), compressed or not.
+
+    Args:
+        path: The file.
+        sha256: The sum it must have, if any; compared before anything else is read.
+        trust: Unpickle in full, with whatever code the file asks for. Only for a file of one's own.
+
+    Returns:
+        What was dumped: arrays are NumPy's, objects
+        :class:`~.standins.StandIn`, unless trusted.
+
+    Raises:
+        AssetError: another sum, a damaged file, or a pickle that names anything beyond what
+            scikit-learn's models need.
+    """
+    if sha256:
+        identify(path, sha256)
+    with _errors_of(path, "a file of joblib.dump"):
+        if trust:
+            import joblib
+
+            return joblib.load(path)
+        return _JoblibUnpickler(path, io.BytesIO(_decompress(Path(path).read_bytes()))).load()
+
+
+@contextmanager
+def _errors_of(path: str | Path, what: str) -> Iterator[None]:
+    """Bytes of unknown origin raise anything; say which file they are of."""
+    try:
+        yield
+    except AssetError:
+        raise
+    except Exception as error:
+        raise AssetError(
+            f"{path}: cannot be read as {what} ({type(error).__name__}: {error}); "
+            "it may be damaged or incomplete"
+        ) from error
+
+
+# Python's own unpickler for both formats, not the compiled one: a pickle can make that one reserve
+# any amount of memory, and it does not stop behind an array.
+class _TorchUnpickler(Restricted, pickle._Unpickler):
+    """One pickle of a checkpoint.
+
+    Args:
+        origin: The file, for messages.
+        file: Where the pickle begins.
+        storage: Gives the numbers (n,) of a storage by its key, type and n.
+    """
+
+    def __init__(
+        self,
+        origin: str | Path,
+        file: BinaryIO,
+        storage: Callable[[str, torch.dtype, int], Tensor] | None = None,
+    ) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.origin, self.storage = origin, storage
+
+    def persistent_load(self, saved: Any) -> Tensor:
+        """A storage, which torch keeps outside of the pickle."""
+        kind, dtype, key, _, count, *view = saved
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view) or not self.storage:
+            raise ValueError("a storage of a kind that torch.save does not write today")
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"a storage of {count!r} numbers")
+        return self.storage(str(key), dtype, count)
+
+
+def _load_zip(path: str | Path, file: BinaryIO) -> Any:
+    """The format since torch 1.6: a zip archive with one pickle and one record per storage."""
+    archive = zipfile.ZipFile(file)
+    records = {name.partition("/")[2]: entry for name, entry in archive.NameToInfo.items()}
+    if "constants.pkl" in records or "data.pkl" not in records:
+        raise AssetError(
+            f"{path}: expected a checkpoint of torch.save, found an archive of "
+            f"{', '.join(sorted(records)[:5])} …"
+        )
+    if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
+        raise AssetError(f"{path}: expected little-endian numbers; save it again on such a machine")
+    # Copy on write: the tensors own their changes, and the file's pages need no memory.
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    storages: dict[str, Tensor] = {}
+
+    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        if key not in storages:
+            storages[key] = _map_record(pages, records[f"data/{key}"], dtype, count)
+        return storages[key]
+
+    with archive.open(records["data.pkl"]) as stream:
+        return _TorchUnpickler(path, io.BytesIO(stream.read(MAX_UNPACKED)), storage).load()
+
+
+def _map_record(pages: mmap.mmap, entry: zipfile.ZipInfo, dtype: torch.dtype, count: int) -> Tensor:
+    """The numbers (count,) of one record of the archive, checked against its sum."""
+    n_name, n_extra = ZIP_HEADER.unpack_from(pages, entry.header_offset)
+    start = entry.header_offset + ZIP_HEADER.size + n_name + n_extra
+    size = count * dtype.itemsize
+    if entry.compress_type != zipfile.ZIP_STORED or not size <= entry.file_size:
+        raise ValueError(f"{entry.filename}: expected {size} bytes, found {entry.file_size}")
+    with memoryview(pages) as view, view[start : start + entry.file_size] as record:
+        if len(record) != entry.file_size or zlib.crc32(record) != entry.CRC:
+            raise ValueError(f"{entry.filename}: its checksum is wrong")
+    if not count:
+        return torch.empty(0, dtype=dtype)
+    return torch.frombuffer(pages, dtype=dtype, count=count, offset=start)
+
+
+def _load_legacy(path: str | Path, file: BinaryIO) -> Any:
+    """The format before torch 1.6: pickles one after the other, then the storages."""
+    limit = Path(path).stat().st_size
+    storages: dict[str, Tensor] = {}
+
+    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        if count * dtype.itemsize > limit:
+            raise ValueError(f"a storage of {count} numbers in a file of {limit} bytes")
+        if key not in storages:
+            storages[key] = torch.zeros(count, dtype=dtype)
+        return storages[key]
+
+    if _TorchUnpickler(path, file).load() != LEGACY_MAGIC:
+        raise ValueError("neither a zip archive nor torch's magic number")
+    if _TorchUnpickler(path, file).load() != LEGACY_PROTOCOL:
+        raise ValueError("unknown version of the format")
+    if not _TorchUnpickler(path, file).load()["little_endian"]:
+        raise ValueError("expected little-endian numbers")
+    result = _TorchUnpickler(path, file, storage).load()
+    for key in _TorchUnpickler(path, file).load():
+        target = storages[key]
+        (count,) = struct.unpack("<q", file.read(8))
+        content = target.view(torch.uint8).numpy() if count else np.empty(0, np.uint8)
+        if count != len(target) or file.readinto(content) != len(content):
+            raise ValueError(f"storage {key} is incomplete")
+    return result
+
+
+class _JoblibUnpickler(Restricted, pickle._Unpickler):
+    """A pickle with the bytes of its arrays in between, as ``joblib.numpy_pickle`` writes them."""
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, origin: str | Path, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.origin, self.file = origin, file
+
+    def load_build(self) -> None:
+        """Set an object's state; where an array is announced, put it in its place."""
+        super().load_build()
+        if isinstance(self.stack[-1], ArrayWrapper):
+            self.stack[-1] = self._read_array(**vars(self.stack[-1]))
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _read_array(
+        self,
+        *,
+        shape: tuple[int, ...],
+        dtype: Dtype,
+        order: str,
+        numpy_array_alignment_bytes: int | None = None,
+        **rest: Any,
+    ) -> np.ndarray:
+        if numpy_array_alignment_bytes is not None:
+            (padding,) = self.file.read(1)
+            self.file.read(padding)
+        plain = dtype.resolve()
+        size = math.prod(shape) * plain.itemsize
+        data = self.file.read(size)
+        if len(data) != size:
+            raise EOFError(f"an array of {size} bytes ends after {len(data)}")
+        return np.frombuffer(data, plain).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _decompress(data: bytes) -> bytes:
+    """Undo joblib's compression, which is known by its first bytes."""
+    openers: dict[bytes, Callable[[], Any]] = {
+        b"\x78": zlib.decompressobj,
+        b"\x1f\x8b": lambda: zlib.decompressobj(zlib.MAX_WBITS + 16),
+        b"BZ": bz2.BZ2Decompressor,
+        b"\x5d\x00": lzma.LZMADecompressor,
+        b"\xfd7zXZ": lzma.LZMADecompressor,
+    }
+    for prefix, opener in openers.items():
+        if data.startswith(prefix):
+            stream = opener()
+            content = stream.decompress(data, MAX_UNPACKED)
+            if not stream.eof:
+                raise EOFError(f"its compressed data end early or hold over {MAX_UNPACKED} bytes")
+            return content
+    return data

@@ -1,0 +1,127 @@
+"""What a fairseq checkpoint says about its model, in either of its layouts.
+
+Until fairseq 0.10 a checkpoint had ``args``, one flat ``argparse.Namespace``; since then ``cfg``,
+blocks of settings as a dict or as omegaconf's ``DictConfig``.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from speechprompt.errors import ArtefactError
+from speechprompt.models.importing.standins import StandIn
+
+__all__ = ["demand", "fairseq_settings", "plain", "require"]
+
+DEEPEST = 50
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def fairseq_settings(state: Any, origin: str) -> dict[str, Any]:
+    """The settings of model and task in one, plain values only.
+
+    Args:
+        state: The checkpoint, or a dict with its ``args`` or ``cfg``.
+        origin: The file, for messages.
+
+    Raises:
+        ArtefactError: neither layout, or settings that are no plain values.
+    """
+    if not isinstance(state, Mapping):
+        raise ArtefactError(
+            f"{origin}: expected a fairseq checkpoint, found {type(state).__name__}"
+        )
+    if state.get("args") is not None:
+        settings = plain(state["args"], origin)
+        return _expect_dict(settings, "args", origin)
+    config = _expect_dict(plain(state.get("cfg"), origin), "cfg", origin)
+    merged = {
+        **{key: value for key, value in _block(config, "task", origin).items() if key != "_name"},
+        **_block(config, "model", origin),
+    }
+    return {key: _resolve(value, config) for key, value in merged.items()}
+
+
+def plain(value: Any, origin: str, depth: int = 0) -> Any:
+    """Dicts, lists, text, numbers and None from whatever a configuration is made of.
+
+    Raises:
+        ArtefactError: it is nested too deeply to be a configuration.
+    """
+    if depth > DEEPEST:
+        raise ArtefactError(f"{origin}: its settings are nested more than {DEEPEST} deep")
+    if isinstance(value, enum.Enum):
+        return value.value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    own = getattr(value, "__dict__", {})
+    for content in ("_content", "_val"):  # omegaconf's containers and leaves
+        if content in own:
+            return plain(own[content], origin, depth + 1)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, origin, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, origin, depth + 1) for item in value]
+    if isinstance(value, StandIn) and value.arguments and not own:  # an enum's value
+        return plain(value.arguments[-1], origin, depth + 1)
+    return {key: plain(item, origin, depth + 1) for key, item in own.items()}
+
+
+def require(settings: Mapping[str, Any], key: str, kind: type, origin: str) -> Any:
+    """A setting that has no default.
+
+    Raises:
+        ArtefactError: it is missing or of another type.
+    """
+    value = settings.get(key)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ArtefactError(f"{origin}: setting {key}: expected {kind.__name__}, found {value!r}")
+    return value
+
+
+def demand(settings: Mapping[str, Any], wanted: Mapping[str, Any], origin: str) -> None:
+    """Refuse a model that differs where this package offers no choice.
+
+    Args:
+        settings: Of :func:`fairseq_settings`.
+        wanted: The values needed; a setting that is not there has them.
+        origin: The file, for the message.
+
+    Raises:
+        ArtefactError: naming the settings, what was expected and found.
+    """
+    wrong = [
+        f"{key}: expected {value!r}, found {settings[key]!r}"
+        for key, value in wanted.items()
+        if key in settings and (settings[key] or None) != (value or None)
+    ]
+    if wrong:
+        raise ArtefactError(f"{origin}: a model that is not offered here; {'; '.join(wrong)}")
+
+
+def _expect_dict(value: Any, name: str, origin: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ArtefactError(
+        f"{origin}: expected a fairseq checkpoint with `args` or `cfg`, found "
+        f"{type(value).__name__} as `{name}`"
+    )
+
+
+def _block(config: Mapping[str, Any], name: str, origin: str) -> dict[str, Any]:
+    return _expect_dict(config.get(name), f"cfg.{name}", origin)
+
+
+def _resolve(value: Any, config: Mapping[str, Any]) -> Any:
+    """The value that ``${block.key}`` refers to; None where there is none."""
+    for _ in range(DEEPEST):
+        match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            return value
+        value = config
+        for part in match[1].split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return None

@@ -1,0 +1,193 @@
+"""GSLM's unit LM (Lakhotia et al., 2021) as published by fairseq, to the pipeline's own file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import Tensor
+
+from speechprompt.downloads.archives import unpack
+from speechprompt.errors import ArtefactError, AssetError, ConfigError
+from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
+from speechprompt.lm.dictionary import N_SPECIALS
+from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, load_weights, weights
+from speechprompt.models.importing.checks import check_weights, identify, named_tensors
+from speechprompt.models.importing.pickles import load_checkpoint
+from speechprompt.models.importing.settings import demand, fairseq_settings, require
+from speechprompt.runtime.progress import log
+from speechprompt.runtime.uninitialised import without_initial_values, without_weights
+from speechprompt.storage.files import text_lines
+
+__all__ = ["import_unit_lm"]
+
+CHECKPOINT, DICTIONARY = "checkpoint_best.pt", "dict.txt"
+# A checkpoint of 151M parameters with its optimiser's state has 1.8 GB.
+MAX_UNPACKED = 8 * 10**9
+# What fairseq fills its dictionary up with, to a multiple of 8.
+FILLER = re.compile(r"madeupword\d{4}")
+EMBEDDING = f"{PREFIX}embed_tokens.weight"
+# Where UnitLM has no choice: fairseq's ``base_lm_architecture`` with GSLM's tied embeddings.
+FIXED = {
+    "activation_fn": "relu",
+    "decoder_normalize_before": True,
+    "decoder_final_norm": True,
+    "share_decoder_input_output_embed": True,
+    **dict.fromkeys(
+        (
+            *("no_decoder_final_norm", "decoder_learned_pos"),
+            *("no_token_positional_embeddings", "no_scale_embedding", "layernorm_embedding"),
+            *("character_embeddings", "adaptive_input", "adaptive_softmax_cutoff"),
+            *("decoder_layers_to_keep", "decoder_xformers_att_config", "base_layers"),
+            *("scale_fc", "scale_attn", "scale_heads", "scale_resids"),
+        ),
+        False,
+    ),
+}
+
+
+def import_unit_lm(
+    source: str | Path,
+    out: str | Path,
+    *,
+    codebook_sha256: str,
+    n_units: int | None = None,
+    dictionary: str | Path | None = None,
+    sha256: str | None = None,
+    trust: bool = False,
+) -> None:
+    """Import a unit LM.
+
+    Args:
+        source: The published archive (``hubert100_lm.tgz``), which holds checkpoint_best.pt and
+            dict.txt, in a folder or not; or a checkpoint, given its dictionary.
+        out: The unit LM to write, safetensors.
+        codebook_sha256: Of the codebook whose units the LM reads.
+        n_units: Units of that codebook; None skips the comparison.
+        dictionary: The checkpoint's dict.txt, unless ``source`` is an archive. Its order decides
+            which embedding is which unit's.
+        sha256: The sum that ``source`` must have, if any.
+        trust: Run whatever code the checkpoint holds; for files of one's own.
+
+    Raises:
+        AssetError: another sum, a damaged or unsafe archive, a checkpoint that would run code.
+        ArtefactError: another model; weights that are missing, surplus or misshapen; a dictionary
+            that does not fit the weights or the codebook.
+    """
+    origin = str(source)
+    identity = identify(source, sha256)
+    with _files(Path(source), dictionary, Path(out).parent) as (checkpoint, words):
+        units, n_filler = _read_dictionary(words)
+        if n_units is not None and units.n_units != n_units:
+            raise ArtefactError(
+                f"{origin}: expected a unit LM of the codebook's {n_units} units, found "
+                f"{units.n_units} in its {words.name}"
+            )
+        state = load_checkpoint(checkpoint, trust=trust)
+        model = _build(state, units.n_symbols, n_filler, origin)
+    save_lm(out, model, units, codebook_sha256, {"source": identity})
+
+
+def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
+    settings = fairseq_settings(state, origin)
+    tensors = named_tensors(state.get("model"), origin)
+    config = _config(settings, n_symbols + n_filler, origin)
+    with without_weights():
+        model = UnitLM(config)
+    _check(tensors, model, origin)
+    if n_filler:
+        log(f"{origin}: {n_filler} symbols that only fill up the dictionary are left out")
+        for name in (EMBEDDING, PREFIX + TIED):
+            if name in tensors:
+                tensors[name] = tensors[name][:n_symbols]
+        config = _config(settings, n_symbols, origin)
+    with without_initial_values():
+        model = UnitLM(config)
+    load_weights(model, tensors, origin)
+    return model
+
+
+def _config(settings: Mapping[str, Any], n_symbols: int, origin: str) -> LMConfig:
+    name = str(settings.get("_name") or settings.get("arch") or "transformer_lm")
+    if not name.startswith("transformer_lm"):
+        raise ArtefactError(f"{origin}: expected a transformer_lm, found {name!r}")
+    dim = require(settings, "decoder_embed_dim", int, origin)
+    same_width = {"decoder_input_dim": dim, "decoder_output_dim": dim}
+    demand(settings, {**FIXED, **same_width}, origin)
+    longest = "tokens_per_sample" if settings.get("max_target_positions") is None else ""
+    try:
+        return LMConfig(
+            n_symbols=n_symbols,
+            layers=require(settings, "decoder_layers", int, origin),
+            heads=require(settings, "decoder_attention_heads", int, origin),
+            dim=dim,
+            ffn=require(settings, "decoder_ffn_embed_dim", int, origin),
+            max_positions=require(settings, longest or "max_target_positions", int, origin),
+        )
+    except ConfigError as error:
+        raise ArtefactError(f"{origin}: {error}") from error
+
+
+def _check(tensors: Mapping[str, Tensor], model: UnitLM, origin: str) -> None:
+    """Compare the checkpoint's weights with those of its architecture and dictionary."""
+    config = model.config
+    embedding = tensors.get(EMBEDDING)
+    if embedding is not None and len(embedding) != config.n_symbols:
+        raise ArtefactError(
+            f"{origin}: expected {len(embedding) - N_SPECIALS} lines in {DICTIONARY}, as many as "
+            f"{EMBEDDING} has rows besides {N_SPECIALS} special symbols, found "
+            f"{config.n_symbols - N_SPECIALS}"
+        )
+    ignored = {PREFIX + name for name in (*CONSTANTS, TIED)}
+    check_weights(
+        origin,
+        f"a unit LM of {config.layers} layers of {config.dim} dimensions over {config.n_symbols} "
+        "symbols",
+        {PREFIX + name: tuple(tensor.shape) for name, tensor in weights(model).items()},
+        {name: tensor for name, tensor in tensors.items() if name not in ignored},
+    )
+
+
+def _read_dictionary(path: Path) -> tuple[Dictionary, int]:
+    """The units in order, and how many symbols fill the dictionary up behind them."""
+    words = [text.split()[0] for _, text in text_lines(path, ArtefactError)]
+    n_filler = 0
+    while n_filler < len(words) and FILLER.fullmatch(words[-1 - n_filler]):
+        n_filler += 1
+    try:
+        return Dictionary(int(word) for word in words[: len(words) - n_filler]), n_filler
+    except (ValueError, ArtefactError) as error:
+        raise ArtefactError(
+            f"{path}: expected lines of `unit count`, each unit 0..K-1 once ({error})"
+        ) from error
+
+
+@contextmanager
+def _files(
+    source: Path, dictionary: str | Path | None, folder: Path
+) -> Iterator[tuple[Path, Path]]:
+    """Checkpoint and dictionary, unpacked beside the output for as long as they are needed."""
+    if dictionary is not None:
+        yield source, Path(dictionary)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".unpacked-", dir=folder) as temporary:
+        unpacked = Path(temporary, "files")
+        unpack(source, unpacked, max_bytes=MAX_UNPACKED)
+        yield _find(unpacked, CHECKPOINT, source), _find(unpacked, DICTIONARY, source)
+
+
+def _find(folder: Path, name: str, archive: Path) -> Path:
+    found = sorted(folder.rglob(name))
+    if len(found) != 1:
+        files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+        raise AssetError(
+            f"{archive}: expected one {name} in it, found {len(found)} among "
+            f"{', '.join(files[:5])}{' …' if len(files) > 5 else ''}; a checkpoint by itself "
+            f"needs its {DICTIONARY}"
+        )
+    return found[0]

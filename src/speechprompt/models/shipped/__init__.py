@@ -1,0 +1,41 @@
+"""Small pre-trained models that come with the package; a card beside each says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from speechprompt.errors import ArtefactError
+from speechprompt.storage.files import sha256_file
+
+__all__ = ["SHIPPED", "shipped_model"]
+
+FOLDER = Path(__file__).parent
+# Name -> SHA-256.
+SHIPPED = {
+    "hubert-nano.safetensors": "2a2084f6cb80b24e9de94fc5b30bc4b288141333fcd7d67529b966f9206308db",
+    "hubert-nano-100.safetensors": (
+        "b9e26d55367d29bcfc7c922bc7bf5daa2997096c32ac5d8e207260613b1d2534"
+    ),
+    "unit-lm-nano.safetensors": "6fb0e8e98c2122633b655b2bea7aeb83f22fb2e6c16a04cb24ba1bc2993cac42",
+}
+
+
+def shipped_model(name: str) -> Path:
+    """The path of a shipped model, verified.
+
+    Args:
+        name: A key of :data:`SHIPPED`.
+
+    Raises:
+        ArtefactError: no such model, or the file is not the one that was shipped.
+    """
+    if name not in SHIPPED:
+        raise ArtefactError(f"shipped model: expected one of {', '.join(SHIPPED)}, found {name!r}")
+    path = FOLDER / name
+    if not path.is_file():
+        raise ArtefactError(f"{path}: missing; install the package again")
+    if (found := sha256_file(path)) != SHIPPED[name]:
+        raise ArtefactError(
+            f"{path}: expected sha256 {SHIPPED[name]}, found {found}; install the package again"
+        )
+    return path

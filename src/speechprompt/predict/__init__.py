@@ -1,0 +1,4 @@
+"""Prediction: a task's folder and new recordings come in, answers go out.
+
+``task_folder`` finds the models of a task, ``predictor`` runs them, and ``answers`` prints.
+"""

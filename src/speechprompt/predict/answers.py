@@ -1,0 +1,120 @@
+"""An answer to a recording, as an object, a line of JSON or a row of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from speechprompt.tasks.classification import SEPARATOR
+from speechprompt.tasks.labels import Labels
+from speechprompt.tasks.sequences import parse_slots
+
+__all__ = ["Answer", "AnswerTable", "write_answer"]
+
+TITLES = ("file", "task", "answer", "probability")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task says of a recording, or why it cannot.
+
+    Attributes:
+        file: the recording, as it was named.
+        task: the task.
+        answer: written down as in predictions.parquet: the label, several with `` | `` between
+            them, a transcript, or a transcript with its slots marked.
+        score: natural logarithm of the answer's probability among what the task allows.
+        probability: the same as a fraction; of a transcript it is that of all its characters.
+        labels: of a classification, the value of each label column.
+        slots: of slot filling, type and value of each slot.
+        probabilities: of every label, where there is one label column.
+        error: why there is no answer.
+    """
+
+    file: str
+    task: str
+    answer: str | None = None
+    score: float | None = None
+    probability: float | None = None
+    labels: dict[str, str] | None = None
+    slots: list[tuple[str, str]] | None = None
+    probabilities: dict[str, float] | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """What is known of it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def write_answer(
+    file: str,
+    task: str,
+    labels: Labels,
+    indices: Sequence[int],
+    score: float,
+    label_scores: np.ndarray | None,
+) -> Answer:
+    """Write down an answer of :class:`~speechprompt.prompting.decoding.Predictions`.
+
+    Args:
+        file: the recording.
+        task: the task.
+        labels: of the task.
+        indices: its label indices.
+        score: log-probability.
+        label_scores: log-probability of every label of a single column.
+    """
+    answer = labels.decode(indices)
+    values = None
+    if labels.type == "classification" and answer:
+        parts = [answer] if len(labels.columns) == 1 else answer.split(SEPARATOR)
+        values = dict(zip(labels.columns, parts, strict=True))
+    probabilities = None
+    if label_scores is not None:
+        shares = np.exp(label_scores).tolist()
+        probabilities = dict(zip(labels.names, shares, strict=True))
+    return Answer(
+        file=file,
+        task=task,
+        answer=answer,
+        score=float(score),
+        probability=math.exp(score),
+        labels=values,
+        slots=parse_slots(answer)[1] if labels.type == "slot_filling" else None,
+        probabilities=probabilities,
+    )
+
+
+class AnswerTable:
+    """Rows of text, block by block: a column only ever gets wider."""
+
+    def __init__(self) -> None:
+        self.widths: list[int] | None = None
+
+    def block(self, answers: Sequence[Answer]) -> str:
+        """Rows of some answers, the first time under the titles."""
+        rows = [_row(answer) for answer in answers]
+        titled = self.widths is None
+        if titled:
+            rows.insert(0, TITLES)
+            self.widths = [0] * len(TITLES)
+        for column in range(len(TITLES) - 1):
+            # An error may be long, and nothing stands to its right.
+            cells = [row[column] for row in rows if column < 2 or row[3]]
+            self.widths[column] = max([self.widths[column], *map(len, cells)])
+        return "\n".join(self._line(row) for row in rows)
+
+    def _line(self, row: Sequence[str]) -> str:
+        cells = [cell.ljust(width) for cell, width in zip(row[:3], self.widths, strict=False)]
+        return "  ".join([*cells, row[3].rjust(len(TITLES[3]))]).rstrip()
+
+
+def _row(answer: Answer) -> tuple[str, str, str, str]:
+    if answer.error is not None:
+        return answer.file, answer.task, f"error: {answer.error}", ""
+    share = answer.probability
+    written = f"{share:.4f}" if share >= 0.0001 else f"{share:.1e}"
+    return answer.file, answer.task, answer.answer or "-", written

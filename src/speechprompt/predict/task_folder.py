@@ -1,0 +1,206 @@
+"""``model.json``: what a published task needs to answer new audio, and where it is.
+
+The task's folder names the prompt, the unit LM, the codebook and the encoder's weights by hash, and
+by paths from itself, so that the run may be copied or moved. A file outside the run keeps the path
+that the configuration gives it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechprompt.errors import ArtefactError
+from speechprompt.models.shipped import SHIPPED, shipped_model
+from speechprompt.storage.files import read_json, read_tensor_metadata, sha256_file, write_json
+
+__all__ = ["MODEL", "TaskFolder", "describe_model", "is_task_folder", "open_task"]
+
+MODEL = "model.json"
+FORMAT = "speechprompt model 1"
+PROMPT = "prompt.safetensors"
+ANSWERING = ("prompt", "finetune")
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """A published task, its files verified by hash.
+
+    Attributes:
+        task: name of the task.
+        folder: where it was found.
+        prompt, unit_lm, codebook: the files.
+        unit_lm_sha256: hash of the unit LM.
+        encoder: settings of :func:`~speechprompt.encoders.load_encoder`.
+        batch_seconds: audio that the encoder takes at once, None for its default.
+        deduplicate: whether repeated units are collapsed.
+        decoding: how answers are found.
+        described: metadata of the prompt.
+    """
+
+    task: str
+    folder: Path
+    prompt: Path
+    unit_lm: Path
+    unit_lm_sha256: str
+    codebook: Path
+    encoder: dict[str, Any]
+    batch_seconds: float | None
+    deduplicate: bool
+    decoding: dict[str, Any]
+    described: dict[str, Any]
+
+
+def describe_model(
+    out: str | Path,
+    *,
+    task: str,
+    prompt: str | Path,
+    unit_lm: str | Path,
+    codebook: str | Path | None,
+    encoder: dict[str, Any] | None,
+    deduplicate: bool,
+    decoding: dict[str, Any],
+) -> None:
+    """Write a task's ``model.json``.
+
+    Args:
+        out: the file, in the folder where the prompt is published.
+        task: name of the task.
+        prompt: the prompt that is published as ``prompt.safetensors`` beside ``out``.
+        unit_lm: its unit LM.
+        codebook: its codebook; None for ready units.
+        encoder: settings of the encoder; None for ready units.
+        deduplicate: whether repeated units are collapsed.
+        decoding: settings of :class:`~speechprompt.prompting.decoding.Decoding`, and the LM's
+            ``precision``.
+    """
+    folder = Path(out).parent
+    settings = dict(encoder or {})
+    weights = settings.pop("weights", None)
+    value = {
+        "format": FORMAT,
+        "task": task,
+        "prompt": {"path": PROMPT, "sha256": sha256_file(prompt)},
+        "unit_lm": _reference(unit_lm, folder),
+        "codebook": codebook and _reference(codebook, folder),
+        "encoder": encoder and {"settings": settings, "weights": _reference(weights, folder)},
+        "deduplicate": deduplicate,
+        "decoding": decoding,
+    }
+    write_json(out, value)
+
+
+def is_task_folder(path: str | Path) -> bool:
+    """Whether a path is a folder of a published task, complete or not."""
+    return any((Path(path) / name).is_file() for name in (MODEL, PROMPT, "metrics.json"))
+
+
+def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFolder:
+    """Find and verify all that a published task needs.
+
+    Args:
+        folder: the task's folder, such as ``results/ks``.
+        weights: the encoder's weights, where they are no longer at the place that is written down.
+
+    Raises:
+        ArtefactError: it is no such folder, a file is missing or has another hash, or the task
+            cannot answer audio.
+    """
+    folder = Path(folder)
+    value = _read_model(folder)
+    if value["encoder"] is None or value["codebook"] is None:
+        raise ArtefactError(
+            f"{folder}: trained on ready units, whose encoder is not known; it cannot hear audio"
+        )
+    prompt = _find(folder, value["prompt"], "prompt")
+    encoder = dict(value["encoder"]["settings"])
+    batch_seconds = encoder.pop("batch_seconds", None)
+    if (reference := value["encoder"]["weights"]) is not None:
+        # Resolved: tasks that share the file are seen to.
+        encoder["weights"] = str(_find_weights(folder, reference, weights).resolve())
+    return TaskFolder(
+        task=value["task"],
+        folder=folder,
+        prompt=prompt,
+        unit_lm=_find(folder, value["unit_lm"], "unit LM"),
+        unit_lm_sha256=value["unit_lm"]["sha256"],
+        codebook=_find(folder, value["codebook"], "codebook"),
+        encoder=encoder,
+        batch_seconds=batch_seconds,
+        deduplicate=value["deduplicate"],
+        decoding=value["decoding"],
+        described=read_tensor_metadata(prompt),
+    )
+
+
+def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
+    """Path from the folder, and hash; a file of the user's outside the run keeps its full path."""
+    if path is None:
+        return None
+    run = folder.absolute().parent.parent
+    stays = Path(path).is_absolute() and not Path(path).is_relative_to(run)
+    place = Path(path if stays else os.path.relpath(path, folder))
+    return {"path": place.as_posix(), "sha256": sha256_file(path)}
+
+
+def _read_model(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder}: expected the folder of a task, such as results/ks")
+    if not (folder / MODEL).is_file():
+        metrics = folder / "metrics.json"
+        method = read_json(metrics).get("method") if metrics.is_file() else None
+        if method is not None and method not in ANSWERING:
+            raise ArtefactError(
+                f"{folder}: method {method!r} cannot be used on new audio; expected one of "
+                f"{', '.join(ANSWERING)}"
+            )
+        raise ArtefactError(
+            f"{folder}: expected the folder of a published task, but there is no {MODEL}; publish "
+            "it again, such as with `snakemake results/ks/acc.txt`"
+        )
+    value = read_json(folder / MODEL)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ArtefactError(f"{folder / MODEL}: expected format {FORMAT!r}; publish the task again")
+    return value
+
+
+def _find(folder: Path, reference: dict[str, str], what: str) -> Path:
+    path = folder / reference["path"]
+    if not path.is_file():
+        raise ArtefactError(
+            f"{path}: the {what} of {folder} is missing; copy it there, or the whole run"
+        )
+    _verify(path, reference, folder, what)
+    return path
+
+
+def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | None) -> Path:
+    """The encoder's weights: where the user says, where they were, or as they are shipped."""
+    if given is not None:
+        given = Path(given)
+        if not given.is_file():
+            raise ArtefactError(f"{given}: expected the encoder's weights, found no file")
+        _verify(given, reference, folder, "encoder")
+        return given
+    path = folder / reference["path"]
+    shipped = [name for name, sha256 in SHIPPED.items() if sha256 == reference["sha256"]]
+    if not path.is_file() and shipped:
+        return shipped_model(shipped[0])
+    if not path.is_file():
+        raise ArtefactError(
+            f"{path}: the encoder's weights of {folder} are missing; copy them there, or say where "
+            "they are with --weights"
+        )
+    _verify(path, reference, folder, "encoder")
+    return path
+
+
+def _verify(path: Path, reference: dict[str, str], folder: Path, what: str) -> None:
+    if (found := sha256_file(path)) != reference["sha256"]:
+        raise ArtefactError(
+            f"{path}: the {what} of {folder / MODEL} has sha256 {reference['sha256']}, but this "
+            f"file {found}; it was replaced since, restore it or train the prompt again"
+        )

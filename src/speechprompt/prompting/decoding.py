@@ -1,0 +1,335 @@
+"""Decoding: answers to utterances, batched, with a key/value cache.
+
+Classification: position i allows every label of column i, and the length is fixed; with one column
+that is a single forward pass. Generation allows the verbalizer's units and the end. ``free``
+decodes greedily over the whole vocabulary as published, and counts what is no valid answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechprompt.errors import ConfigError, CorpusError
+from speechprompt.lm.batching import micro_batches
+from speechprompt.lm.dictionary import END
+from speechprompt.lm.model import Cache, PromptTensors
+from speechprompt.prompting.shared_batches import group_tasks, read_sources
+from speechprompt.prompting.task_model import TaskModel
+
+__all__ = ["Decoding", "Predictions", "Question", "answer_room", "predict", "predict_together"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are found.
+
+    Attributes:
+        beam: hypotheses kept; 1 is greedy.
+        free: greedy over the whole vocabulary instead of what the task allows.
+        max_length: longest answer of a generation, not counting the source; an answer also ends
+            where the unit LM has no positions left.
+        length_penalty: a finished hypothesis of a generation is ranked by its log-probability over
+            (length + 1) to this power.
+    """
+
+    beam: int = 1
+    free: bool = False
+    max_length: int = 400
+    length_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """Utterances that one task is to answer.
+
+    Attributes:
+        task: LM, prompt and verbalizer.
+        units: units 0..K-1 of every utterance.
+        decoding: how answers are found.
+        utt_ids: names of the utterances, for messages; their numbers by default.
+    """
+
+    task: TaskModel
+    units: Sequence[np.ndarray]
+    decoding: Decoding = Decoding()
+    utt_ids: Sequence[str] | None = None
+
+    def limits(self) -> list[int]:
+        """Longest answer of every utterance.
+
+        Raises:
+            CorpusError: an utterance leaves no room for an answer.
+        """
+        limits = []
+        for i, row in enumerate(self.units):
+            try:
+                limits.append(answer_room(self.task, row, self.decoding.max_length))
+            except CorpusError as error:
+                name = i if self.utt_ids is None else self.utt_ids[i]
+                raise CorpusError(f"utterance {name!r}: {error}") from None
+        return limits
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers in the order of the utterances.
+
+    Attributes:
+        labels: label indices of each answer; -1 for a symbol that is no label (``free`` only).
+        scores: log-probability of each answer among what was allowed, float64.
+        valid: whether each is a possible answer; false only with ``free``.
+        label_scores: (N, n_labels) log-probabilities for one label column, else None.
+    """
+
+    labels: list[list[int]]
+    scores: np.ndarray
+    valid: np.ndarray
+    label_scores: np.ndarray | None = None
+
+
+def predict(
+    task: TaskModel,
+    units: Sequence[np.ndarray],
+    *,
+    beam: int = 1,
+    free: bool = False,
+    max_length: int = 400,
+    length_penalty: float = 1.0,
+    micro_tokens: int = 4096,
+    utt_ids: Sequence[str] | None = None,
+) -> Predictions:
+    """Decode the utterances of one task; see :class:`Question` and :func:`predict_together`."""
+    decoding = Decoding(beam, free, max_length, length_penalty)
+    return predict_together([Question(task, units, decoding, utt_ids)], micro_tokens)[0]
+
+
+def predict_together(questions: Sequence[Question], micro_tokens: int = 4096) -> list[Predictions]:
+    """Decode the utterances of several tasks, those on one frozen LM in the same batches.
+
+    The sources of a batch are read at once, each with its own prompt. Answers differ in form, so
+    each task writes its own. A task's labels are those that it gives alone; scores may differ in
+    the last bits, as between any two batches.
+
+    Args:
+        questions: the tasks, each with its utterances.
+        micro_tokens: padded tokens computed at once.
+
+    Raises:
+        ConfigError: ``free`` with a learnable verbalizer, whose labels are no units, or with beams.
+        CorpusError: an utterance leaves no room for an answer.
+    """
+    found: dict[int, Predictions] = {}
+    for group in group_tasks([question.task for question in questions]):
+        answered = _predict_group([questions[number] for number in group], micro_tokens)
+        found.update(zip(group, answered, strict=True))
+    return [found[number] for number in range(len(questions))]
+
+
+@torch.no_grad()
+def _predict_group(questions: Sequence[Question], micro_tokens: int) -> list[Predictions]:
+    """Decode questions whose tasks may share batches."""
+    found = [_Answers(question) for question in questions]
+    tasks = [question.task for question in questions]
+    rows = [(n, i) for n, question in enumerate(questions) for i in range(len(question.units))]
+    units = [row for question in questions for row in question.units]
+    limits = np.array([limit for question in questions for limit in question.limits()], int)
+    lengths = [tasks[n].length(row) for (n, _), row in zip(rows, units, strict=True)]
+    budget = max(1, micro_tokens // max(question.decoding.beam for question in questions))
+    for piece in micro_batches(lengths, range(len(rows)), budget):
+        owners = np.array([rows[k][0] for k in piece])
+        longest = int(limits[piece].max())
+        cache = None if longest == 1 else Cache(room=longest)
+        hidden = read_sources(tasks, owners.tolist(), [units[k] for k in piece], cache)
+        for n in np.unique(owners).tolist():
+            own = np.flatnonzero(owners == n)
+            read = (hidden, cache)
+            if len(own) < len(piece):
+                index = torch.from_numpy(own).to(hidden.device)
+                read = (hidden[index], cache and cache.select(index))
+            mine = [piece[k] for k in own]
+            found[n].write(*read, [rows[k][1] for k in mine], limits[mine].tolist())
+    return [answers.done() for answers in found]
+
+
+class _Answers:
+    """The answers to one question, written batch by batch."""
+
+    def __init__(self, question: Question) -> None:
+        self.task, self.decoding = question.task, question.decoding
+        n, allowed = len(question.units), self.task.allowed
+        if self.decoding.free and (
+            self.task.verbalizer.kind == "learnable" or self.decoding.beam > 1
+        ):
+            raise ConfigError(
+                "decoding: free is greedy and over units; it has no beam or learnable"
+            )
+        self.task.model.eval()
+        self.labels: list[list[int]] = [[] for _ in range(n)]
+        self.scores = np.zeros(n)
+        self.label_scores = None
+        if allowed is not None and len(allowed) == 1 and not self.decoding.free:
+            self.label_scores = np.zeros((n, len(self.task.label_ids)))
+
+    def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
+        """Answer the utterances of some rows from what was read of them."""
+        task, decoding = self.task, self.decoding
+        if self.label_scores is not None:
+            position = torch.zeros(len(rows), dtype=torch.long, device=hidden.device)
+            table = task.answer_scores(hidden, position)
+            best = table.max(1)
+            self.label_scores[rows] = table[:, :-1].double().cpu().numpy()
+            answers, found = [[i] for i in best.indices.tolist()], best.values.tolist()
+        elif decoding.free:
+            answers, found = _free(task, hidden, cache, steps, task.prompt_tensors())
+        elif decoding.beam == 1:
+            answers, found = _greedy(task, hidden, cache, steps)
+        else:
+            answers, found = _beam(
+                task, hidden, cache, steps, decoding.beam, decoding.length_penalty
+            )
+        for i, answer, score in zip(rows, answers, found, strict=True):
+            self.labels[i], self.scores[i] = answer, score
+
+    def done(self) -> Predictions:
+        """All answers."""
+        valid = np.array([_is_valid(answer, self.task.allowed) for answer in self.labels], bool)
+        return Predictions(self.labels, self.scores, valid, self.label_scores)
+
+
+def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
+    """Longest answer to an utterance: the last label needs no position of its own.
+
+    Raises:
+        CorpusError: the utterance leaves no room for an answer.
+    """
+    room = task.model.config.max_positions - len(units) - 1
+    wanted = max_length if task.allowed is None else len(task.allowed)
+    if room < (wanted if task.allowed is not None else 1):
+        raise CorpusError(
+            f"its {len(units)} units leave no room for an answer in the "
+            f"{task.model.config.max_positions} positions of the unit LM; leave it out or use a "
+            "unit LM with more positions"
+        )
+    return min(wanted, room)
+
+
+def _greedy(
+    task: TaskModel, hidden: Tensor, cache: Cache, steps: list[int]
+) -> tuple[list[list[int]], list[float]]:
+    """The best allowed label at every position, until the end where answers may end."""
+    limit = torch.tensor(steps, device=hidden.device)
+    n, end = len(hidden), len(task.label_ids)
+    ids = torch.from_numpy(task.label_ids).to(hidden.device)
+    line = torch.arange(n, device=hidden.device)  # utterances that go on
+    answers: list[list[int]] = [[] for _ in range(n)]
+    scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
+    for step in range(max(steps)):
+        best = task.answer_scores(hidden, torch.full_like(line, step)).max(1)
+        scores[line] += best.values
+        for i, label in zip(line.tolist(), best.indices.tolist(), strict=True):
+            if label != end:
+                answers[i].append(label)
+        going = ((best.indices != end) & (limit[line] > step + 1)).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) < len(line):
+            line, cache = line[going], cache.select(going)
+        hidden = task.model.step(ids[best.indices[going]], cache)
+    return answers, scores.tolist()
+
+
+def _free(
+    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int], prompt: PromptTensors
+) -> tuple[list[list[int]], list[float]]:
+    """Greedy over the whole vocabulary until ``</s>`` or as many symbols as an answer has."""
+    limit = torch.tensor(steps, device=hidden.device)
+    label_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
+    n = len(hidden)
+    line = torch.arange(n, device=hidden.device)
+    answers: list[list[int]] = [[] for _ in range(n)]
+    scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
+    for step in range(max(steps)):
+        best = task.model.logits(hidden).log_softmax(1).max(1)
+        scores[line] += best.values
+        for i, id_ in zip(line.tolist(), best.indices.tolist(), strict=True):
+            if id_ != END:
+                answers[i].append(label_of.get(id_, -1))
+        going = ((best.indices != END) & (limit[line] > step + 1)).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) < len(line):
+            line, cache = line[going], cache.select(going)
+        # The separator is a symbol like any other here, and stays the trained one.
+        hidden = task.model.step(best.indices[going], cache, prompt)
+    return answers, scores.tolist()
+
+
+def _beam(
+    task: TaskModel,
+    hidden: Tensor,
+    cache: Cache,
+    steps: list[int],
+    beam: int,
+    length_penalty: float,
+) -> tuple[list[list[int]], list[float]]:
+    """Beam search; hypotheses of one utterance share its finished list."""
+    device = hidden.device
+    n, end = len(hidden), len(task.label_ids)
+    ids = torch.from_numpy(task.label_ids).to(device)
+    fixed = task.allowed is not None
+    # Hypotheses are sorted out on the processor: a GPU would be waited for at each of them.
+    utterance = torch.arange(n)  # of every live hypothesis, sorted
+    prefixes: list[list[int]] = [[] for _ in range(n)]
+    scores = torch.zeros(n, dtype=torch.float64)
+    finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(n)]
+    for step in range(max(steps)):
+        position = torch.full((len(hidden),), step, device=device)
+        table = scores[:, None] + task.answer_scores(hidden, position).cpu()
+        parents, chosen, kept = [], [], []
+        for i in utterance.unique().tolist():
+            rows = (utterance == i).nonzero()[:, 0]
+            candidates = table[rows].flatten()
+            order = candidates.argsort(descending=True, stable=True)[: 2 * beam].tolist()
+            # As many finished candidates among the best as the beam is wide: nothing follows.
+            live = 0
+            for rank, flat in enumerate(order):
+                score, parent = float(candidates[flat]), int(rows[flat // (end + 1)])
+                if score == float("-inf"):
+                    break
+                label = flat % (end + 1)
+                answer = prefixes[parent] + ([] if label == end else [label])
+                if label == end or step + 1 == steps[i]:
+                    if rank < beam:
+                        share = 1 if fixed else (step + 1) ** length_penalty
+                        finished[i].append((score / share, score, answer))
+                elif live < beam:
+                    live += 1
+                    parents.append(parent)
+                    chosen.append(label)
+                    kept.append((i, score, answer))
+        done = {i for i in range(n) if len(finished[i]) >= beam}
+        rows = [r for r, (i, _, _) in enumerate(kept) if i not in done]
+        if not rows:
+            break
+        index = torch.tensor([parents[r] for r in rows], device=device)
+        before, utterance = utterance, torch.tensor([kept[r][0] for r in rows])
+        same = torch.equal(before, utterance)
+        cache = cache.exchange(index) if same else cache.select(index)
+        scores = torch.tensor([kept[r][1] for r in rows], dtype=torch.float64)
+        prefixes = [kept[r][2] for r in rows]
+        hidden = task.model.step(ids[[chosen[r] for r in rows]], cache)
+    best = [max(of_one, key=lambda found: found[0]) for of_one in finished]
+    return [answer for _, _, answer in best], [score for _, score, _ in best]
+
+
+def _is_valid(answer: list[int], allowed: list[list[int]] | None) -> bool:
+    if allowed is None:
+        return -1 not in answer
+    return len(answer) == len(allowed) and all(
+        label in column for label, column in zip(answer, allowed, strict=True)
+    )

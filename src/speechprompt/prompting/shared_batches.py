@@ -1,0 +1,75 @@
+"""Batches that mix tasks: prompts belong to rows, so one frozen unit LM reads all of them at once.
+
+The rows of the prompts stand one after the other in front of the packed rows, and every utterance
+attends to those of its own prompt only; only the separators are looked up by owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechprompt.lm.batching import pack
+from speechprompt.lm.model import Cache, PromptTensors
+from speechprompt.prompting.task_model import TaskModel
+
+__all__ = ["group_tasks", "read_sources"]
+
+
+def group_tasks(tasks: Sequence[TaskModel]) -> list[list[int]]:
+    """Numbers of the tasks that may share a batch.
+
+    Those are prompts on the same unit LM with deep rows in every layer, of any length. A fine-tuned
+    LM, and a prompt that some layer sees as input rows or not at all, has batches of its own.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, task in enumerate(tasks):
+        prompt = task.prompt
+        mixes = prompt is not None and len(prompt.layers) == prompt.n_lm_layers
+        groups.setdefault((id(task.model), -1 if mixes else number), []).append(number)
+    return list(groups.values())
+
+
+@torch.no_grad()
+def read_sources(
+    tasks: Sequence[TaskModel],
+    owners: Sequence[int],
+    units: Sequence[np.ndarray],
+    cache: Cache | None = None,
+) -> Tensor:
+    """Read B utterances, each with the prompt of its task.
+
+    Args:
+        tasks: one, or several of a group.
+        owners: for each utterance the number of its task.
+        units: units 0..K-1 of each.
+        cache: an empty one is filled with what decoding needs to go on.
+
+    Returns:
+        (B, D) hidden states at the separators, where answers begin.
+    """
+    present = sorted(set(owners))
+    first = tasks[present[0]]
+    if len(present) == 1:
+        packed, prompt = first.pack(units), first.prompt_tensors()
+        return first.model(packed, prompt, cache)[packed.wanted_query[:, 0]]
+    prompts = [tasks[number].prompt_tensors() for number in present]
+    layers = prompts[0].keys
+    joined = PromptTensors(
+        torch.stack([prompt.separator for prompt in prompts]),
+        keys={i: torch.cat([prompt.keys[i] for prompt in prompts]) for i in layers},
+        values={i: torch.cat([prompt.values[i] for prompt in prompts]) for i in layers},
+    )
+    lengths = [tasks[number].prompt.length for number in present]
+    starts = np.cumsum([0, *lengths])
+    places = [present.index(owner) for owner in owners]
+    sequences, wanted = [], []
+    for owner, place, row in zip(owners, places, units, strict=True):
+        slots, start = tasks[owner].slots(row)
+        sequences.append(np.where(slots < 0, slots - starts[place], slots))
+        wanted.append(start)
+    packed = pack(sequences, wanted, owners=places).to(first.device, first.dtype)
+    return first.model(packed, joined, cache)[packed.wanted_query[:, 0]]

@@ -1,0 +1,283 @@
+"""A unit LM adapted to one task: prompt, verbalizer, loss, and the file that keeps them.
+
+A ``prompt.safetensors`` holds exactly the trained tensors: the prompt's, the learnable verbalizer's
+layer where there is one, and for the fine-tuning baseline (FT-LM) the whole LM instead of a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechprompt.errors import ArtefactError
+from speechprompt.lm.artefact import LoadedLM, load_lm
+from speechprompt.lm.batching import Pack, pack
+from speechprompt.lm.dictionary import END, Dictionary
+from speechprompt.lm.fairseq import load_weights, weights
+from speechprompt.lm.model import PromptTensors, UnitLM
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.runtime.device import to_device
+from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.tasks.verbalizer import Verbalizer
+
+__all__ = ["Losses", "TaskModel", "attach_prompt", "load_task_model"]
+
+_FORMAT = "speechprompt prompt 1"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of some utterances under teacher forcing.
+
+    Attributes:
+        total: () summed cross-entropy over the predicted tokens, differentiable.
+        n_tokens: how many those are.
+        right: (B,) whether the best allowed label is right at every position, which is when greedy
+            decoding gives the reference.
+    """
+
+    total: Tensor
+    n_tokens: int
+    right: Tensor
+
+
+class TaskModel:
+    """A unit LM with what one task adds.
+
+    Attributes:
+        lm: the unit LM with its dictionary; frozen unless fine-tuned.
+        prompt: None for a fine-tuned LM.
+        verbalizer: units of the labels.
+        allowed: label indices allowed at each position of an answer; None for generation, where
+            every label and the end are allowed anywhere.
+        end_loss: whether ``</s>`` after the answer is predicted in training, as published.
+        dtype: of the activations.
+    """
+
+    def __init__(
+        self,
+        lm: LoadedLM,
+        prompt: Prompt | None,
+        verbalizer: Verbalizer,
+        allowed: Sequence[Sequence[int]] | None,
+        *,
+        end_loss: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.lm = lm
+        self.prompt = prompt
+        self.verbalizer = verbalizer
+        self.allowed = None if allowed is None else [list(column) for column in allowed]
+        self.end_loss = (end_loss or allowed is None) and verbalizer.kind != "learnable"
+        self.dtype = dtype
+        device = lm.model.embed.device
+        if prompt is not None:
+            prompt.to(device)
+        verbalizer.to(device)
+        dictionary = lm.dictionary
+        self.unit_ids = torch.from_numpy(dictionary.ids(np.arange(dictionary.n_units))).to(device)
+        self.label_ids = dictionary.ids(verbalizer.units)
+        self.allowed_masks = _allowed_masks(self.allowed, len(verbalizer.units)).to(device)
+
+    @property
+    def model(self) -> UnitLM:
+        """The transformer."""
+        return self.lm.model
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """Between units and ids."""
+        return self.lm.dictionary
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.embed.device
+
+    def named_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Exactly what is trained, by the names of the file."""
+        if self.prompt is None:
+            named = {"lm." + name: p for name, p in self.model.named_parameters()}
+        else:
+            named = dict(self.prompt.named_parameters())
+        named |= {"verbalizer." + name: p for name, p in self.verbalizer.named_parameters()}
+        return named
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors of the file: those trained, a fine-tuned LM under fairseq's names."""
+        named = {name: p.detach() for name, p in self.named_parameters().items()}
+        if self.prompt is None:
+            named = {n: p for n, p in named.items() if not n.startswith("lm.")}
+            named |= {"lm." + name: w.detach() for name, w in weights(self.model).items()}
+        return named
+
+    def prompt_tensors(self, seed: int | None = None) -> PromptTensors:
+        """The prompt for the LM, with dropout where a seed is given."""
+        return PromptTensors() if self.prompt is None else self.prompt.tensors(seed)
+
+    def length(self, units: np.ndarray, labels: Sequence[int] = ()) -> int:
+        """Slots that an utterance and its answer take, the prompt included."""
+        rows = self.prompt.length if self.prompt else 0
+        return rows + len(units) + 2 + len(labels)
+
+    def slots(
+        self, units: np.ndarray, answer: Sequence[int] | np.ndarray = ()
+    ) -> tuple[np.ndarray, int]:
+        """An utterance with its prompt and an answer's ids, and the slot of its separator."""
+        source = self.dictionary.source(units)
+        if self.prompt is None:
+            return np.concatenate((source, answer)).astype(np.int64), len(source) - 1
+        return self.prompt.slots(source, answer), self.prompt.separator_slot(source)
+
+    def pack(
+        self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] | None = None
+    ) -> Pack:
+        """Pack sources, with answers for teacher forcing; wanted from the separator on."""
+        sequences, wanted = [], []
+        for i, row in enumerate(units):
+            answer = [] if labels is None else self.label_ids[labels[i]]
+            slots, start = self.slots(row, answer if self.end_loss else answer[:-1])
+            sequences.append(slots)
+            wanted.append(start)
+        rows = self.prompt is not None and self.prompt.has_live_rows
+        return pack(sequences, wanted, rows).to(self.device, self.dtype)
+
+    def losses(
+        self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
+    ) -> Losses:
+        """Cross-entropy of the answers given the sources."""
+        packed = self.pack(units, labels)
+        scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
+        line, position = packed.wanted_slot.nonzero(as_tuple=True)
+        scores = scores.index_select(0, packed.wanted_query[line, position])
+        target = np.full((len(units), packed.wanted_slot.shape[1]), -1)
+        for i, row in enumerate(labels):
+            target[i, : len(row)] = row
+        # Label, or -1 for the end.
+        target = to_device(torch.from_numpy(target), self.device)[line, position]
+        label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
+        if self.verbalizer.kind == "learnable":
+            total = F.cross_entropy(label_scores, target, reduction="sum")
+        else:
+            ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
+            total = F.cross_entropy(scores, ids, reduction="sum")
+        best = self._allowed_scores(label_scores, scores[:, END], position).argmax(1)
+        wrong = best != target % (label_scores.shape[1] + 1)
+        if self.allowed is not None:
+            wrong &= target >= 0
+        n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
+        n_wrong.index_add_(0, line, wrong.long())
+        return Losses(total, len(target), n_wrong == 0)
+
+    def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
+        """Log-probabilities (M, n_labels + 1) of labels and end among what a position allows."""
+        scores = self.model.logits(hidden)
+        labels = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
+        return self._allowed_scores(labels, scores[:, END], position).log_softmax(1)
+
+    def _allowed_scores(self, labels: Tensor, end: Tensor, position: Tensor) -> Tensor:
+        mask = self.allowed_masks[position.clamp(max=len(self.allowed_masks) - 1)]
+        return torch.cat((labels, end[:, None]), dim=1) + mask
+
+    def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
+        """Write the trained tensors with what they need to be loaded again."""
+        prompt = self.prompt and {
+            "length": self.prompt.length,
+            "mode": self.prompt.mode,
+            "layers": self.prompt.layers,
+            "dropout": self.prompt.dropout,
+        }
+        own = {
+            "format": _FORMAT,
+            "method": "prompt" if self.prompt else "finetune",
+            "prompt": prompt,
+            "verbalizer": {"kind": self.verbalizer.kind, "units": self.verbalizer.units},
+            "allowed": self.allowed,
+            "end_loss": self.end_loss,
+            "lm_sha256": self.lm.sha256,
+            "codebook_sha256": self.lm.codebook_sha256,
+            "trainable_parameters": sum(p.numel() for p in self.named_parameters().values()),
+        }
+        write_tensors(path, self.state(), {**metadata, **own})
+
+
+def load_task_model(
+    prompt_path: str | Path,
+    lm_path: str | Path,
+    codebook_sha256: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> TaskModel:
+    """Read a prompt (or a fine-tuned LM) onto the unit LM it was trained with.
+
+    Raises:
+        ArtefactError: not a prompt file, another unit LM or codebook, or tensors that are missing
+            or left over.
+    """
+    lm = load_lm(lm_path, codebook_sha256, dtype, device)
+    return attach_prompt(prompt_path, lm, lm_path)
+
+
+def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) -> TaskModel:
+    """Read a prompt onto a unit LM that is loaded, which prompts share.
+
+    Args:
+        prompt_path: The prompt; a fine-tuned LM overwrites the weights of the one given.
+        lm: The unit LM.
+        lm_path: Its file, for messages.
+
+    Raises:
+        ArtefactError: as for :func:`load_task_model`.
+    """
+    tensors, metadata = read_tensors(prompt_path)
+    if metadata.get("format") != _FORMAT:
+        raise ArtefactError(f"{prompt_path}: no prompt of this package (metadata has no `format`)")
+    dtype = lm.model.norm.weight.dtype
+    for name, found in (("lm_sha256", lm.sha256), ("codebook_sha256", lm.codebook_sha256)):
+        if metadata[name] != found:
+            raise ArtefactError(
+                f"{prompt_path}: trained with {name} {metadata[name]}, but {lm_path} has {found}; "
+                "use the unit LM of that training, or train the prompt again"
+            )
+    settings = metadata["verbalizer"]
+    verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units)
+    prompt = Prompt(lm.model.config, **metadata["prompt"]) if metadata["prompt"] else None
+    task = TaskModel(
+        lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
+    )
+    own = {n: t for n, t in tensors.items() if not n.startswith("lm.")}
+    if prompt is None:
+        load_weights(lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, prompt_path)
+    expected = {n: p for n, p in task.state().items() if not n.startswith("lm.")}
+    if expected.keys() != own.keys():
+        raise ArtefactError(
+            f"{prompt_path}: expected tensors {sorted(expected)}, found {sorted(own)}"
+        )
+    for name, target in expected.items():
+        if target.shape != own[name].shape:
+            raise ArtefactError(
+                f"{prompt_path}: {name}: expected shape {tuple(target.shape)}, "
+                f"found {tuple(own[name].shape)}"
+            )
+        target.copy_(own[name])
+    for module in (prompt, verbalizer):
+        if module is not None:
+            module.requires_grad_(False)
+    return task
+
+
+def _allowed_masks(allowed: list[list[int]] | None, n_labels: int) -> Tensor:
+    """(positions, n_labels + 1) added to the scores: 0 for what is allowed, the end last."""
+    if allowed is None:
+        return torch.zeros(1, n_labels + 1)
+    masks = torch.full((len(allowed), n_labels + 1), float("-inf"))
+    for mask, column in zip(masks, allowed, strict=True):
+        mask[column] = 0.0
+    return masks

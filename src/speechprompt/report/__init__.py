@@ -1,0 +1,1 @@
+"""Report: metrics, learning curves and predictions come in, pictures, tables and a page go out."""

@@ -1,0 +1,122 @@
+"""The quality of several codebooks side by side, as Markdown to read and Parquet to use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.metrics import Score
+from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
+from speechprompt.storage.files import read_json, write_parquet, write_text
+
+__all__ = ["compare_quality"]
+
+HEADER = (
+    "Units against the phones of corpus `{corpus}`, split {split} ({n_utterances:,} utterances): "
+    "percent, with 95 % bootstrap intervals over utterances. Over all frames ({all:,} with the "
+    "first codebook), and over those of speech, without silence ({speech:,}). Gap closed: how much "
+    "of what the first codebook's PNMI lacks to 100 is gained. Few utterances make units look "
+    "better than they are, many units the more so.\n"
+)
+COLUMNS = (
+    *("frames", "codebook", "encoder", "layer", "K"),
+    *("phone purity", "cluster purity", "PNMI", "gap closed"),
+)
+
+
+def compare_quality(
+    files: Sequence[str | Path], markdown: str | Path, parquet: str | Path
+) -> pa.Table:
+    """Write the table.
+
+    Args:
+        files: What ``evaluation.phone_quality.measure_units`` wrote of each codebook, first the one
+            that others are compared with first.
+        markdown: File to write, in percent.
+        parquet: File to write, in fractions; ``layer`` is null where an encoder has none, ``gap``
+            for the first codebook.
+
+    Returns:
+        The table as written to ``parquet``: a row per codebook, for all frames and then for those
+        of speech.
+
+    Raises:
+        ArtefactError: the codebooks were measured on different utterances.
+    """
+    measured = [UnitQuality.model_validate(read_json(path)) for path in files]
+    first = measured[0]
+    for path, other in zip(files, measured, strict=True):
+        if other.hashes["alignments"] != first.hashes["alignments"]:
+            raise ArtefactError(
+                f"{path}: measured on {other.corpus}/{other.split} with other phones than "
+                f"{files[0]}, on {first.corpus}/{first.split}; measure both again"
+            )
+    rows = [_row(item, first, frames) for frames in first.frames for item in measured]
+    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    lines += [" | ".join(_cells(row)) for row in rows]
+    text = "\n".join(f"| {line} |" for line in lines)
+    header = HEADER.format(
+        corpus=first.corpus,
+        split=first.split,
+        n_utterances=first.n_utterances,
+        **first.n_frames,
+    )
+    table = pa.Table.from_pylist(rows, schema=_schema())
+    write_parquet(parquet, table)
+    write_text(markdown, f"{header}\n{text}\n")
+    return table
+
+
+def _row(item: UnitQuality, first: UnitQuality, frames: str) -> dict[str, Any]:
+    ours, base = (quality.frames[frames] for quality in (item, first))
+    lacking = 1 - base["pnmi"].value
+    gap = (ours["pnmi"].value - base["pnmi"].value) / lacking if lacking else 0.0
+    return {
+        "frames": frames,
+        "codebook": item.codebook,
+        "encoder": item.encoder,
+        "layer": item.layer,
+        "n_units": item.n_units,
+        **{key: value for name in METRICS for key, value in _spread(name, ours[name]).items()},
+        "gap": None if item is first else gap,
+        "n_frames": item.n_frames[frames],
+        "n_utterances": item.n_utterances,
+    }
+
+
+def _spread(name: str, score: Score) -> dict[str, float]:
+    low, high = score.interval
+    return {name: score.value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    def percent(name: str) -> str:
+        value, low, high = (100 * row[f"{name}{part}"] for part in ("", "_low", "_high"))
+        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+    return [
+        row["frames"],
+        row["codebook"],
+        row["encoder"],
+        "–" if row["layer"] is None else str(row["layer"]),
+        f"{row['n_units']:,}",
+        *(percent(name) for name in METRICS),
+        "–" if row["gap"] is None else f"{100 * row['gap'] + 0.0:.2f}",
+    ]
+
+
+def _schema() -> pa.Schema:
+    text, number, whole = pa.string(), pa.float64(), pa.int64()
+    triples = [(f"{name}{part}", number) for name in METRICS for part in ("", "_low", "_high")]
+    return pa.schema(
+        [
+            *(("frames", text), ("codebook", text), ("encoder", text)),
+            *(("layer", whole), ("n_units", whole)),
+            *triples,
+            *(("gap", number), ("n_frames", whole), ("n_utterances", whole)),
+        ]
+    )

@@ -1,0 +1,135 @@
+"""Results of a sweep: one tidy table, and pictures of what each setting does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pyarrow as pa
+
+from speechprompt.evaluation.scores import Metrics
+from speechprompt.report.pictures import BLUE, METHODS, ORANGE, WIDTH, house_figure
+from speechprompt.storage.files import read_json
+
+__all__ = ["SETTINGS", "gather_sweep", "plot_by_choice", "plot_by_parameters", "plot_by_utterances"]
+
+SETTINGS = ("method", "lm", "verbalizer", "length", "utterances")
+COLOURS = {"prompt": BLUE, "finetune": ORANGE}
+MARKERS = {"prompt": "o", "finetune": "s"}
+
+
+def gather_sweep(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Gather the scores of a sweep's trainings.
+
+    Args:
+        metrics: metrics.json of every training.
+        points: for each of them ``method``, ``lm``, ``verbalizer``, ``length`` (prompt rows),
+            ``seed``, and ``own``: names of the settings that are the task's own.
+
+    Returns:
+        One row per training, split and metric: ``task``, the settings, ``utterances`` learnt from,
+        ``seed``, ``trainable_parameters``, ``split``, ``metric``, ``main`` (whether it is the
+        task's main metric on its last split), ``value`` as a fraction with its 95 % interval
+        ``low`` to ``high``, ``n`` utterances scored, and ``own_…`` per setting.
+    """
+    rows = []
+    for path, point in zip(metrics, points, strict=True):
+        found = Metrics.model_validate(read_json(path))
+        own = {f"own_{name}": name in point["own"] for name in SETTINGS}
+        for split, scores in found.splits.items():
+            for name, score in scores.items():
+                rows.append(
+                    {
+                        "task": found.task,
+                        **{key: point[key] for key in SETTINGS[:4]},
+                        "utterances": found.details["training"]["utterances"],
+                        "seed": point["seed"],
+                        "trainable_parameters": found.trainable_parameters,
+                        "split": split,
+                        "metric": name,
+                        "main": name == found.main.name and split == list(found.splits)[-1],
+                        "value": score.value,
+                        "low": score.interval[0],
+                        "high": score.interval[1],
+                        "n": score.n,
+                        **own,
+                    }
+                )
+    return pa.Table.from_pylist(rows)
+
+
+def plot_by_parameters(table: pa.Table, out: str | Path, title: str) -> None:
+    """Draw the main metric against the number of trained parameters: prompt rows, and FT-LM."""
+    rows = _varied(table, "length", "method")
+    _plot_lines(rows, "trainable_parameters", "trained parameters", _label(table), out, title)
+
+
+def plot_by_utterances(table: pa.Table, out: str | Path, title: str) -> None:
+    """Draw the main metric against the utterances learnt from, prompt beside FT-LM."""
+    rows = _varied(table, "utterances", "method")
+    _plot_lines(rows, "utterances", "training utterances", _label(table), out, title)
+
+
+def plot_by_choice(table: pa.Table, out: str | Path, title: str) -> None:
+    """Draw the main metric for every verbalizer and every unit LM that was tried."""
+    groups = [_means(_varied(table, name), name) for name in ("verbalizer", "lm")]
+    heights = [0.5 * len(group) + 0.8 for group in groups]
+    ratios = {"height_ratios": heights}
+    with house_figure(out, (WIDTH, sum(heights) + 0.6), nrows=2, gridspec_kw=ratios) as drawn:
+        figure, panels = drawn
+        for axes, group, label in zip(panels, groups, ("verbalizer", "unit LM"), strict=True):
+            places = range(len(group))
+            bounds = [group["value"] - group["low"], group["high"] - group["value"]]
+            axes.errorbar(
+                group["value"], places, xerr=bounds, fmt="o", color=BLUE, capsize=4, markersize=7
+            )
+            axes.set_yticks(places, group.index)
+            axes.set(ylim=(len(group) - 0.5, -0.5), xlabel=_label(table), ylabel=label)
+        figure.suptitle(title)
+
+
+def _varied(table: pa.Table, *names: str) -> pd.DataFrame:
+    """Main results in percent of the trainings that have the task's own settings but for these."""
+    rows = table.to_pandas()
+    rows = rows[rows["main"]]
+    for name in SETTINGS:
+        if name not in names:
+            rows = rows[rows[f"own_{name}"]]
+    percent = {column: 100 * rows[column] for column in ("value", "low", "high")}
+    return rows.assign(**percent)
+
+
+def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Means over the seeds; so are the bounds of the intervals."""
+    return rows.groupby(by, sort=False)[["value", "low", "high"]].mean()
+
+
+def _plot_lines(
+    rows: pd.DataFrame, by: str, xlabel: str, ylabel: str, out: str | Path, title: str
+) -> None:
+    """A line per method against a column, which is drawn logarithmically."""
+    with house_figure(out, (WIDTH, 4.2)) as (figure, axes):
+        for method, group in rows.groupby("method", sort=False):
+            _line(axes, group, by, method)
+        axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+        axes.legend(frameon=False)
+        figure.suptitle(title)
+
+
+def _line(axes: plt.Axes, rows: pd.DataFrame, by: str, method: str) -> None:
+    means = _means(rows, by).sort_index()
+    colour, marker = COLOURS[method], MARKERS[method]
+    axes.plot(means.index, means["value"], label=METHODS[method], color=colour, marker=marker)
+    if len(means) > 1:
+        axes.fill_between(means.index, means["low"], means["high"], color=colour, alpha=0.18, lw=0)
+    else:
+        bounds = [means["value"] - means["low"], means["high"] - means["value"]]
+        axes.errorbar(means.index, means["value"], yerr=bounds, color=colour, capsize=4)
+
+
+def _label(table: pa.Table) -> str:
+    name = table.filter(table["main"])["metric"][0].as_py()
+    return {"acc": "accuracy (%)"}.get(name, f"{name} (%)")

@@ -1,0 +1,5 @@
+"""The machine that a job runs on: device, number type, GPU slots, memory and progress bars.
+
+A job's settings come in; a torch device, a number of threads and log messages go out. No result
+depends on this room, except for rounding.
+"""

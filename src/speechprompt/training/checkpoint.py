@@ -1,0 +1,96 @@
+"""Resumable state of a training: tensors and JSON in one safetensors file, no pickle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechprompt.errors import ArtefactError
+from speechprompt.runtime.progress import log
+from speechprompt.storage.files import read_tensors, write_tensors
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint:
+    """Parameters, Adam's moments, best parameters so far and counters of one training.
+
+    Args:
+        path: the file, no declared output of any rule; None keeps no checkpoints.
+        fingerprint: of everything the training depends on; a file with another is ignored.
+        parameters: what is trained.
+        optimiser: an Adam or AdamW over exactly these, in this order.
+        seconds: how long to wait between two writes.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        fingerprint: str,
+        parameters: Mapping[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        seconds: float = 30.0,
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self.fingerprint = fingerprint
+        self.parameters = dict(parameters)
+        self.optimiser = optimiser
+        self.seconds = seconds
+        self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._written = time.monotonic()
+
+    def keep_best(self) -> None:
+        """Remember the parameters of this moment."""
+        for name, parameter in self.parameters.items():
+            self.best[name].copy_(parameter.detach())
+
+    def restore_best(self) -> None:
+        """Put the remembered parameters back."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.best[name])
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the file, unless the last time is too recent."""
+        if self.path is None or time.monotonic() - self._written < self.seconds:
+            return
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            tensors[f"now/{name}"] = parameter
+            tensors[f"best/{name}"] = self.best[name]
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"adam.{key}/{name}"] = value
+        write_tensors(self.path, tensors, {"fingerprint": self.fingerprint, "state": state})
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """Restore everything; the state given to :meth:`save`, or None to start from nothing."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            tensors, metadata = read_tensors(self.path)
+        except ArtefactError:
+            log(f"{self.path}: damaged checkpoint ignored, training starts again")
+            return None
+        if metadata.get("fingerprint") != self.fingerprint:
+            log(f"{self.path}: checkpoint of another training ignored, training starts again")
+            return None
+        with torch.no_grad():
+            for full, tensor in tensors.items():
+                group, name = full.split("/", 1)
+                parameter = self.parameters[name]
+                if group == "now":
+                    parameter.copy_(tensor)
+                elif group == "best":
+                    self.best[name].copy_(tensor)
+                else:
+                    key = group.removeprefix("adam.")
+                    # The count of steps too: a fused optimiser reads it where the rest is.
+                    self.optimiser.state[parameter][key] = tensor.to(parameter.device)
+        log(f"{self.path}: training goes on from here")
+        return metadata["state"]

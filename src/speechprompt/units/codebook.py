@@ -1,0 +1,189 @@
+"""Codebook: k-means centroids over frames, and the nearest centroid of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
+from speechprompt.units.frames import FeatureMetadata, open_parquet, read_feature_metadata
+
+__all__ = ["Codebook", "check_codebook", "fit_codebook", "load_codebook", "write_codebook"]
+
+MAX_UNITS = np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """K centroids of one encoder's frames.
+
+    Attributes:
+        name: Name of the file without its ending.
+        sha256: Hash of the file.
+        centroids: float32 ``[K, D]``.
+        features: The encoder whose frames it was fitted on.
+    """
+
+    name: str
+    sha256: str
+    centroids: np.ndarray
+    features: FeatureMetadata
+
+    @property
+    def n_units(self) -> int:
+        """K."""
+        return len(self.centroids)
+
+    def assign(self, frames: np.ndarray) -> np.ndarray:
+        """Nearest centroid of each frame ``[n_frames, D]``, as int16 ``[n_frames]``.
+
+        ``|x - c|² = |x|² - 2 x·c + |c|²``, of which ``|x|²`` does not matter: one matrix product
+        in float32. The lowest unit wins a tie.
+        """
+        offsets = np.einsum("kd,kd->k", self.centroids, self.centroids)
+        distances = offsets - 2 * (frames.astype(np.float32) @ self.centroids.T)  # (n_frames, K)
+        return distances.argmin(axis=1).astype(np.int16)
+
+
+def fit_codebook(
+    sample_path: str | Path,
+    out: str | Path,
+    *,
+    n_units: int,
+    seed: int,
+    batch_size: int = 10_000,
+    max_iter: int = 100,
+    n_init: int = 5,
+) -> Codebook:
+    """Fit a codebook with mini-batch k-means, k-means++ initialised, as GSLM does.
+
+    The same sample and seed give the same bytes, whatever the number of threads: numeric libraries
+    are held to one here.
+
+    Args:
+        sample_path: Sample of frames, as :func:`~.units.extraction.sample_frames` writes it.
+        out: The codebook, a safetensors file.
+        n_units: Centroids, K.
+        seed: Seed of initialisation and batches.
+        batch_size: Frames in a mini-batch.
+        max_iter: Most passes over the sample.
+        n_init: Initialisations tried; the best one on a subset is fitted.
+
+    Raises:
+        ArtefactError: the sample cannot be read or holds fewer frames than units.
+        ConfigError: ``n_units`` is not in 2 … 32767 (units are int16).
+    """
+    from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
+
+    if not 2 <= n_units <= MAX_UNITS:
+        raise ConfigError(f"n_units: expected 2 to {MAX_UNITS}, found {n_units}")
+    metadata, frames = _read_sample(sample_path)
+    if len(frames) < n_units:
+        raise ArtefactError(
+            f"{sample_path}: expected at least n_units = {n_units} frames, found {len(frames)}; "
+            "sample more frames or ask for fewer units"
+        )
+    kmeans = MiniBatchKMeans(
+        n_units,
+        init="k-means++",
+        n_init=n_init,
+        batch_size=batch_size,
+        max_iter=max_iter,
+        tol=0.0,
+        max_no_improvement=100,
+        reassignment_ratio=0.0,
+        compute_labels=False,
+        random_state=seed,
+    )
+    with threadpool_limits(limits=1):
+        kmeans.fit(frames)
+    origin = {"seed": seed, "n_frames": len(frames)}
+    write_codebook(out, kmeans.cluster_centers_, metadata, origin)
+    return load_codebook(out)
+
+
+def load_codebook(path: str | Path) -> Codebook:
+    """Read a codebook.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or no codebook.
+    """
+    try:
+        tensors, metadata = read_tensors(path, framework="numpy")
+        centroids = tensors["centroids"].astype(np.float32)
+        features = FeatureMetadata(
+            encoder=metadata["encoder"],
+            encoder_sha256=metadata["encoder_sha256"],
+            layer=metadata["layer"],
+            frame_rate=metadata["frame_rate"],
+            dimension=centroids.shape[1],
+        )
+    except (KeyError, IndexError) as error:
+        raise ArtefactError(f"{path}: expected a codebook, {error} is missing") from error
+    return Codebook(Path(path).stem, sha256_file(path), centroids, features)
+
+
+def check_codebook(codebook: Codebook, features: FeatureMetadata, source: str | Path) -> None:
+    """Refuse features of another encoder than the codebook was fitted on.
+
+    Args:
+        codebook: The codebook.
+        features: What the features say about their encoder.
+        source: Where the features come from, for the message.
+
+    Raises:
+        ArtefactError: the encoders differ.
+    """
+    if codebook.features != features:
+        raise ArtefactError(
+            f"{source}: expected features of the encoder that codebook {codebook.name!r} was "
+            f"fitted on ({codebook.features}), found {features}; fit the codebook again or "
+            "extract the features again"
+        )
+
+
+def write_codebook(
+    out: str | Path, centroids: np.ndarray, features: FeatureMetadata, origin: Mapping[str, Any]
+) -> None:
+    """Write a codebook.
+
+    Args:
+        out: The safetensors file.
+        centroids: ``[K, D]``, stored as float32.
+        features: The encoder that they belong to.
+        origin: Further metadata: how they came about.
+    """
+    metadata = {
+        "encoder": features.encoder,
+        "encoder_sha256": features.encoder_sha256,
+        "layer": features.layer,
+        "frame_rate": features.frame_rate,
+        "n_units": len(centroids),
+        **origin,
+    }
+    write_tensors(out, {"centroids": np.asarray(centroids, dtype=np.float32)}, metadata)
+
+
+def _read_sample(path: str | Path) -> tuple[FeatureMetadata, np.ndarray]:
+    """The sample's metadata and its frames, float32 ``[n_frames, D]``."""
+    metadata = read_feature_metadata(path)
+    with open_parquet(path) as file:
+        if file.schema_arrow.names != ["frames"]:
+            raise ArtefactError(
+                f"{path}: expected a sample with the column 'frames', "
+                f"found {file.schema_arrow.names}"
+            )
+        shape = (file.metadata.num_rows, metadata.dimension)
+        frames, start = np.empty(shape, dtype=np.float32), 0
+        for group in range(file.num_row_groups):
+            for chunk in file.read_row_group(group)["frames"].chunks:
+                values = chunk.flatten().to_numpy(zero_copy_only=False)
+                frames[start : start + len(chunk)] = values.reshape(-1, metadata.dimension)
+                start += len(chunk)
+    return metadata, frames

@@ -1,0 +1,185 @@
+"""Units against somebody else's units of the same recordings: does a set-up reproduce them?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rapidfuzz.distance import Levenshtein
+
+from speechprompt.errors import ArtefactError
+from speechprompt.storage.files import text_lines
+from speechprompt.units.unit_files import read_units
+
+__all__ = ["Comparison", "Difference", "compare_units", "describe_comparison"]
+
+CONTEXT = 5
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first unit in which an utterance differs, and what stands around it."""
+
+    utt_id: str
+    position: int
+    ours: tuple[int, ...]
+    reference: tuple[int, ...]
+    edits: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far two sets of units agree.
+
+    Attributes:
+        n_ours, n_reference: utterances on each side.
+        n_compared: those on both sides.
+        n_equal: those whose units are the same throughout.
+        n_edits: substitutions, deletions and insertions over those on both sides.
+        n_units: units of the reference in them.
+        differences: the first utterances that differ, in the reference's order.
+        hints: what the two sides differ in throughout.
+    """
+
+    n_ours: int
+    n_reference: int
+    n_compared: int
+    n_equal: int
+    n_edits: int
+    n_units: int
+    differences: list[Difference]
+    hints: list[str]
+
+    @property
+    def unit_error_rate(self) -> float:
+        """Edits over reference units, as a fraction."""
+        return self.n_edits / max(1, self.n_units)
+
+
+def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Comparison:
+    """Compare units utterance by utterance.
+
+    Utterances are matched by file name without its ending, with as many of its folders as both
+    sides share.
+
+    Args:
+        ours: an index.json, a units file (Parquet), or text lines ``file|units`` or
+            ``file|units|labels``.
+        reference: likewise.
+        shown: differing utterances to list.
+
+    Raises:
+        ArtefactError: a file is none of these, or the two have no utterance in common.
+    """
+    left, right = _read(Path(ours)), _read(Path(reference))
+    matched = _match(list(left), list(right))
+    if not matched:
+        raise ArtefactError(
+            f"{ours} and {reference}: no utterance in common; names are such as "
+            f"{next(iter(left), None)!r} and {next(iter(right), None)!r}"
+        )
+    n_equal = n_edits = n_units = 0
+    differences = []
+    for name, other in matched:
+        found, expected = left[name], right[other]
+        edits = Levenshtein.distance(found, expected)
+        n_equal += edits == 0
+        n_edits += edits
+        n_units += len(expected)
+        if edits and len(differences) < shown:
+            differences.append(_difference(other, found, expected, edits))
+    hints = _hints([left[name] for name, _ in matched], [right[other] for _, other in matched])
+    return Comparison(
+        len(left), len(right), len(matched), n_equal, n_edits, n_units, differences, hints
+    )
+
+
+def describe_comparison(found: Comparison) -> str:
+    """The comparison in a few lines."""
+    lines = [
+        f"utterances: {found.n_compared} compared, of {found.n_ours} and {found.n_reference}",
+        f"agree exactly: {found.n_equal} ({100 * found.n_equal / found.n_compared:.2f} %)",
+        f"unit error rate: {100 * found.unit_error_rate:.2f} % "
+        f"({found.n_edits} edits over {found.n_units} reference units)",
+        *found.hints,
+    ]
+    for item in found.differences:
+        lines += [
+            f"{item.utt_id}: {item.edits} edits, the first at unit {item.position}",
+            f"  ours       {' '.join(map(str, item.ours))}",
+            f"  reference  {' '.join(map(str, item.reference))}",
+        ]
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict[str, list[int]]:
+    """Units by name."""
+    if path.suffix == ".json":
+        return _from_table(read_units(path))
+    if path.suffix == ".parquet":
+        try:
+            return _from_table(pq.read_table(path))
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise ArtefactError(f"{path}: expected a units file ({error})") from None
+    return _from_text(path)
+
+
+def _from_table(table: pa.Table) -> dict[str, list[int]]:
+    names = table["utt_id"].to_pylist()
+    if "path" in table.column_names:
+        paths = table["path"].to_pylist()
+        names = [path or name for path, name in zip(paths, names, strict=True)]
+    return dict(zip(names, table["units"].to_pylist(), strict=True))
+
+
+def _from_text(path: Path) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, line in text_lines(path, ArtefactError):
+        name, _, rest = line.partition("|")
+        words = rest.split("|")[0].split()
+        if not rest or not all(word.isdecimal() for word in words):
+            raise ArtefactError(f"{path}:{number}: expected 'file|units', found {line[:60]!r}")
+        units = [int(word) for word in words]
+        if found.setdefault(name.strip(), units) != units:
+            raise ArtefactError(f"{path}:{number}: {name.strip()!r} stood above with other units")
+    return found
+
+
+def _match(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that end alike, in the order of the right side."""
+    deepest = max((len(PurePosixPath(name).parts) for name in (*left, *right)), default=0)
+    for depth in range(deepest, 0, -1):
+        ours, theirs = _by_ending(left, depth), _by_ending(right, depth)
+        if matched := [(ours[key], name) for key, name in theirs.items() if key in ours]:
+            return matched
+    return []
+
+
+def _by_ending(names: Sequence[str], depth: int) -> dict[tuple[str, ...], str]:
+    """Names by their last parts; those that are not distinct are left out."""
+    found: dict[tuple[str, ...], str | None] = {}
+    for name in names:
+        key = PurePosixPath(name).with_suffix("").parts[-depth:]
+        found[key] = None if key in found else name
+    return {key: name for key, name in found.items() if name is not None}
+
+
+def _difference(name: str, ours: list[int], reference: list[int], edits: int) -> Difference:
+    pairs = enumerate(zip(ours, reference, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(reference)))
+    window = slice(max(0, at - CONTEXT), at + CONTEXT + 1)
+    return Difference(name, at, tuple(ours[window]), tuple(reference[window]), edits)
+
+
+def _hints(ours: Sequence[list[int]], reference: Sequence[list[int]]) -> list[str]:
+    repeated = [
+        any(a == b for units in side for a, b in pairwise(units)) for side in (ours, reference)
+    ]
+    if repeated[0] == repeated[1]:
+        return []
+    side = "ours" if repeated[0] else "the reference"
+    return [f"only {side} has repeated units: one of the two has been de-duplicated"]

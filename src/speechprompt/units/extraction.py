@@ -1,0 +1,228 @@
+"""Features of every utterance of one shard, and a seeded sample of frames over all shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.encoders.base import Encoder
+from speechprompt.encoders.batching import encode_in_batches
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError
+from speechprompt.runtime.progress import progress
+from speechprompt.storage.files import atomic_path
+from speechprompt.units.frames import (
+    FeatureMetadata,
+    features_schema,
+    features_table,
+    frames_writer,
+    open_parquet,
+    read_feature_metadata,
+    read_group,
+    sample_schema,
+    sample_table,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["extract_features", "read_waveform", "sample_frames", "shard_rows"]
+
+# Audio read ahead and sorted by length, in seconds: bounds the memory, whatever the corpus.
+WINDOW_SECONDS = 400.0
+SAMPLE_ROWS = 65_536
+
+
+def shard_rows(n_rows: int, shard: int, n_shards: int) -> range:
+    """Rows of one shard: contiguous; all shards together hold every row exactly once.
+
+    Raises:
+        ConfigError: ``shard`` is not one of 0 … ``n_shards - 1``.
+    """
+    if not 0 <= shard < n_shards:
+        raise ConfigError(f"shard: expected 0 to {n_shards - 1}, found {shard}")
+    return range(shard * n_rows // n_shards, (shard + 1) * n_rows // n_shards)
+
+
+def extract_features(
+    manifest_path: str | Path,
+    corpus_root: str | Path,
+    encoder: Encoder,
+    out: str | Path,
+    *,
+    shard: int = 0,
+    n_shards: int = 1,
+    batch_seconds: float = 40.0,
+    description: str = "features",
+) -> int:
+    """Encode one shard of a manifest into a Parquet file, in the manifest's order.
+
+    Columns: ``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``. Memory is bounded
+    by a read-ahead window of audio, within which batches hold utterances of similar length.
+
+    Args:
+        manifest_path: Manifest of the split.
+        corpus_root: Folder that the manifest's paths start from.
+        encoder: The encoder.
+        out: The features file.
+        shard: Number of this shard, from 0.
+        n_shards: Number of shards.
+        batch_seconds: Audio in one batch, as if all were as long as the longest, if the encoder
+            prefers batches to single utterances. Frames are those of an utterance alone: on a
+            processor the same bits, on an accelerator within float32 rounding.
+        description: Text before the progress bar.
+
+    Returns:
+        The number of utterances.
+
+    Raises:
+        ArtefactError: the manifest cannot be read, or frames are not finite.
+        CorpusError: the split is empty, or a file that the manifest lists cannot be read.
+    """
+    manifest = _read_manifest(manifest_path)
+    if not len(manifest):
+        raise CorpusError(f"{manifest_path}: expected utterances, found none")
+    rows = shard_rows(len(manifest), shard, n_shards)
+    manifest = manifest.slice(rows.start, len(rows))
+    schema = features_schema(FeatureMetadata.of(encoder))
+    seconds = batch_seconds if encoder.prefers_batches else 0.0
+    with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
+        for utt_ids, waveforms in _read_windows(manifest, Path(corpus_root), description):
+            encoded = encode_in_batches(encoder, waveforms, seconds)
+            frames = [frame.numpy() for frame in encoded]
+            writer.write_table(features_table(utt_ids, frames, schema))
+    return len(manifest)
+
+
+def sample_frames(
+    feature_parts: Sequence[str | Path], out: str | Path, *, n_frames: int, seed: int
+) -> int:
+    """Draw frames without replacement, every frame equally likely, into a Parquet file.
+
+    The file depends on the frames in the order of the parts, and not on how they are cut into
+    parts. Column: ``frames`` fp16 ``[D]``, in the order of the parts.
+
+    Args:
+        feature_parts: Features files of one encoder, in order.
+        out: The sample.
+        n_frames: Frames to draw; all, where there are fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The number of frames drawn.
+
+    Raises:
+        ArtefactError: no parts, no frames, or parts of different encoders.
+    """
+    metadata = _common_metadata(feature_parts)
+    counts = [(path, _count_frames(path)) for path in feature_parts]
+    total = sum(chain.from_iterable(groups for _, groups in counts))
+    if total == 0:
+        raise ArtefactError(f"{feature_parts[0]}: expected frames, found none in any part")
+    size = min(n_frames, total)
+    generator = np.random.default_rng(seed)
+    chosen = np.sort(generator.choice(total, size=size, replace=False, shuffle=False))
+
+    schema = sample_schema(metadata)
+    picked = _pick_frames(counts, chosen, metadata.dimension)
+    with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
+        for block in _rechunk(progress(picked, "sample", unit="group"), SAMPLE_ROWS):
+            writer.write_table(sample_table(block, schema))
+    return size
+
+
+def _read_manifest(path: str | Path) -> pa.Table:
+    columns = ["utt_id", "path"]
+    with open_parquet(path) as file:
+        if missing := set(columns) - set(file.schema_arrow.names):
+            raise ArtefactError(f"{path}: expected a manifest, columns {missing} are missing")
+        return file.read(columns=columns)
+
+
+def _read_windows(
+    manifest: pa.Table, root: Path, description: str
+) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
+    """Read audio until a window is full; at least one utterance per window."""
+    import torch
+
+    utt_ids: list[str] = []
+    waveforms: list[torch.Tensor] = []
+    n_samples = 0
+    pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
+    for utt_id, path in progress(pairs, description, total=len(manifest)):
+        waveform = read_waveform(root / path)
+        utt_ids.append(utt_id)
+        waveforms.append(torch.from_numpy(waveform))
+        n_samples += len(waveform)
+        if n_samples >= WINDOW_SECONDS * SAMPLE_RATE:
+            yield utt_ids, waveforms
+            utt_ids, waveforms, n_samples = [], [], 0
+    if utt_ids:
+        yield utt_ids, waveforms
+
+
+def read_waveform(path: Path) -> np.ndarray:
+    """Read a recording that a manifest lists, as :func:`.audio.reading.read_audio` does.
+
+    Raises:
+        CorpusError: it cannot be read any more.
+    """
+    try:
+        return read_audio(path)
+    except CorpusError as error:
+        raise CorpusError(
+            f"{error}; it could be read when its manifest was made, restore the file or prepare "
+            "the corpus again"
+        ) from error
+
+
+def _common_metadata(parts: Sequence[str | Path]) -> FeatureMetadata:
+    if not parts:
+        raise ArtefactError("sample of frames: expected features files, found none")
+    first = read_feature_metadata(parts[0])
+    for path in parts[1:]:
+        if (found := read_feature_metadata(path)) != first:
+            raise ArtefactError(
+                f"{path}: expected features of the encoder of {parts[0]} ({first}), found {found}"
+            )
+    return first
+
+
+def _count_frames(path: str | Path) -> list[int]:
+    """Frames in each row group."""
+    with open_parquet(path) as file:
+        groups = range(file.num_row_groups)
+        lengths = [file.read_row_group(group, columns=["n_frames"])[0] for group in groups]
+    return [int(np.sum(column.to_numpy(), dtype=np.int64)) for column in lengths]
+
+
+def _pick_frames(
+    counts: Sequence[tuple[str | Path, list[int]]], chosen: np.ndarray, dimension: int
+) -> Iterator[np.ndarray]:
+    """Yield the frames with the given sorted numbers, row group by row group."""
+    start = 0
+    for path, groups in counts:
+        with open_parquet(path) as file:
+            for group, count in enumerate(groups):
+                first, last = np.searchsorted(chosen, [start, start + count])
+                if last > first:
+                    yield read_group(file, group, dimension)[2][chosen[first:last] - start]
+                start += count
+
+
+def _rechunk(blocks: Iterator[np.ndarray], n_rows: int) -> Iterator[np.ndarray]:
+    """Blocks of ``n_rows`` each but the last: equal files, however the features were cut."""
+    pending: list[np.ndarray] = []
+    for block in blocks:
+        pending.append(block)
+        while sum(map(len, pending)) >= n_rows:
+            joined = np.concatenate(pending)
+            yield joined[:n_rows]
+            pending = [joined[n_rows:]]
+    if sum(map(len, pending)):
+        yield np.concatenate(pending)

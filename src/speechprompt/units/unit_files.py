@@ -1,0 +1,210 @@
+"""Units files: Parquet shards of units beside their labels, and the index of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.storage.files import read_json, sha256_file, write_json, write_parquet
+from speechprompt.units.frames import open_parquet, schema_metadata
+
+__all__ = [
+    "UnitsMetadata",
+    "read_units",
+    "units_schema",
+    "units_table",
+    "write_index",
+    "write_units",
+]
+
+UNITS_COLUMNS = {
+    "utt_id": pa.string(),
+    "path": pa.string(),
+    "units": pa.list_(pa.int16()),
+    "durations": pa.list_(pa.int16()),
+    "n_frames": pa.int32(),
+    "speaker": pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class UnitsMetadata:
+    """Schema metadata of a units file; what an external codebook does not tell is None."""
+
+    codebook: str
+    codebook_sha256: str
+    n_units: int
+    dedup: bool
+    encoder: str | None = None
+    layer: int | None = None
+    frame_rate: float | None = None
+
+
+def units_schema(label_columns: Sequence[str], metadata: UnitsMetadata) -> pa.Schema:
+    """Columns of a units file: the fixed ones, then the labels."""
+    columns = UNITS_COLUMNS | {name: pa.string() for name in label_columns}
+    return pa.schema(columns, metadata=schema_metadata(asdict(metadata)))
+
+
+def units_table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """Rows of :func:`units_schema` from sequences or Arrow columns by name."""
+    arrays = []
+    for field in schema:
+        column = columns[field.name]
+        if isinstance(column, pa.ChunkedArray | pa.Array):
+            arrays.append(column.cast(field.type))
+        else:
+            arrays.append(pa.array(column, type=field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def write_units(
+    out: str | Path,
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    label_columns: Sequence[str],
+    metadata: UnitsMetadata,
+) -> None:
+    """Write a units file of utterances that are quantised already.
+
+    Args:
+        out: The units file.
+        columns: ``utt_id``, ``units`` and the label columns; ``path``, ``durations``, ``n_frames``
+            and ``speaker`` are null where they are not given.
+        label_columns: Names of the labels, in order.
+        metadata: The codebook and how the units came about.
+
+    Raises:
+        CorpusError: a unit is not one of 0 … ``n_units - 1``.
+    """
+    for utt_id, units in zip(columns["utt_id"], columns["units"], strict=True):
+        if len(units) and not 0 <= min(units) <= max(units) < metadata.n_units:
+            raise CorpusError(
+                f"utterance {utt_id!r}: expected units 0 to {metadata.n_units - 1} of codebook "
+                f"{metadata.codebook!r}, found {min(units)} to {max(units)}"
+            )
+    schema = units_schema(label_columns, metadata)
+    nulls = pa.nulls(len(columns["utt_id"]))
+    unknown = dict.fromkeys(("path", "durations", "n_frames", "speaker"), nulls)
+    write_parquet(out, units_table({**unknown, **columns}, schema))
+
+
+def write_index(
+    parts: Sequence[str | Path],
+    out: str | Path,
+    *,
+    corpus: str,
+    split: str,
+    manifest_path: str | Path | None = None,
+) -> dict[str, Any]:
+    """Gather the parts of a split: check that they belong together and list them with their hashes.
+
+    Args:
+        parts: Units files in order, in the folder of ``out``.
+        out: The split's index.json.
+        corpus: Name of the corpus.
+        split: Name of the split.
+        manifest_path: Manifest whose utterances, in order, the parts must hold.
+
+    Returns:
+        The index as written.
+
+    Raises:
+        ArtefactError: parts of different codebooks or columns, an utterance twice, or not the
+            manifest's utterances.
+    """
+    if not parts:
+        raise ArtefactError(f"{out}: expected units files to list, found none")
+    schema = _read_schema(parts[0])
+    entries, utt_ids = [], []
+    for part in map(Path, parts):
+        if part.parent.resolve() != Path(out).parent.resolve():
+            raise ArtefactError(f"{part}: expected a file beside {out}")
+        if not _read_schema(part).equals(schema, check_metadata=True):
+            raise ArtefactError(
+                f"{part}: expected columns, codebook and metadata of {parts[0]}, found others; "
+                "quantise all parts of the split again"
+            )
+        with open_parquet(part) as file:
+            found = file.read(columns=["utt_id"])["utt_id"].to_pylist()
+        entries.append({"name": part.name, "sha256": sha256_file(part), "n_utterances": len(found)})
+        utt_ids += found
+    _check_utterances(utt_ids, out, manifest_path)
+    metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+    index = {
+        "codebook": metadata["codebook"],
+        "codebook_sha256": metadata["codebook_sha256"],
+        "n_units": int(metadata["n_units"]),
+        "corpus": corpus,
+        "split": split,
+        "label_columns": [name for name in schema.names if name not in UNITS_COLUMNS],
+        "n_utterances": len(utt_ids),
+        "parts": entries,
+    }
+    write_json(out, index)
+    return index
+
+
+def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a split: exactly the parts that its index lists, in order.
+
+    Args:
+        index_path: The split's index.json.
+        columns: Columns to read, in that order; all by default.
+
+    Raises:
+        ArtefactError: a part is missing or not the one that was indexed, or there is no such
+            column.
+    """
+    index = read_json(index_path)
+    try:
+        parts = [(Path(index_path).parent / p["name"], p["sha256"]) for p in index["parts"]]
+    except (KeyError, TypeError) as error:
+        raise ArtefactError(f"{index_path}: expected an index of units ({error})") from error
+    tables = []
+    for path, expected in parts:
+        if not path.is_file():
+            raise ArtefactError(f"{path}: listed in {index_path}, but missing; quantise it again")
+        if (found := sha256_file(path)) != expected:
+            raise ArtefactError(
+                f"{path}: expected sha256 {expected} as in {index_path}, found {found}; the file "
+                "was replaced, gather the split again"
+            )
+        with open_parquet(path) as file:
+            names = file.schema_arrow.names
+            if columns and (missing := [name for name in columns if name not in names]):
+                raise ArtefactError(
+                    f"{path}: expected column {missing[0]!r}, found {', '.join(names)}"
+                )
+            table = file.read(columns=columns)
+            tables.append(table.select(columns) if columns else table)
+    return pa.concat_tables(tables)
+
+
+def _check_utterances(
+    utt_ids: Sequence[str], out: str | Path, manifest_path: str | Path | None
+) -> None:
+    seen: set[str] = set()
+    for utt_id in utt_ids:
+        if utt_id in seen:
+            raise ArtefactError(f"{out}: expected each utterance once, found {utt_id!r} twice")
+        seen.add(utt_id)
+    if manifest_path is None:
+        return
+    with open_parquet(manifest_path) as file:
+        expected = file.read(columns=["utt_id"])["utt_id"].to_pylist()
+    if expected != list(utt_ids):
+        raise ArtefactError(
+            f"{out}: expected the {len(expected)} utterances of {manifest_path} in its order, "
+            f"found {len(utt_ids)} that differ; quantise all parts of the split again"
+        )
+
+
+def _read_schema(path: str | Path) -> pa.Schema:
+    with open_parquet(path) as file:
+        return file.schema_arrow

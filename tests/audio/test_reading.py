@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechprompt.audio.reading import AudioError, probe_audio, read_audio, resample
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    """Two seconds of 440 Hz at 22,050 Hz."""
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 22_050).astype(np.float32)
+
+
+def peak_hertz(waveform: np.ndarray, sample_rate: int = 16_000) -> float:
+    spectrum = np.abs(np.fft.rfft(waveform))
+    return float(np.argmax(spectrum) * sample_rate / len(waveform))
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [("a.wav", "PCM_16"), ("a.wav", "FLOAT"), ("a.flac", "PCM_24"), ("a.ogg", "VORBIS")],
+)
+def test_any_format_becomes_16_khz_float32(tmp_path, tone, name, subtype):
+    soundfile.write(tmp_path / name, tone, 22_050, subtype=subtype)
+    waveform = read_audio(tmp_path / name)
+    assert waveform.dtype == np.float32
+    assert waveform.shape == (32_000,)
+    assert peak_hertz(waveform) == pytest.approx(440, abs=1)
+    assert np.abs(waveform[1000:-1000]).max() == pytest.approx(0.5, abs=0.03)
+    assert probe_audio(tmp_path / name) == (44_100, 22_050)
+
+
+def test_mp3_is_read(tmp_path, tone):
+    soundfile.write(tmp_path / "a.mp3", tone, 22_050, format="MP3")
+    assert peak_hertz(read_audio(tmp_path / "a.mp3")) == pytest.approx(440, abs=1)
+    assert probe_audio(tmp_path / "a.mp3")[1] == 22_050
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
+def test_rates(tmp_path, rate):
+    time = np.arange(rate) / rate
+    soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(2 * np.pi * 1000 * time), rate)
+    waveform = read_audio(tmp_path / "a.wav")
+    assert len(waveform) == 16_000
+    assert peak_hertz(waveform) == pytest.approx(1000, abs=1)
+
+
+def test_same_rate_is_not_touched(tmp_path):
+    samples = np.arange(-100, 100, dtype=np.int16) * 300
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav"), samples / np.float32(32768))
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = np.full(100, 0.5), np.full(100, -0.25)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), 0.125)
+
+
+def test_resample_is_torchaudios(tone):
+    import torch
+    import torchaudio
+
+    expected = torchaudio.functional.resample(torch.from_numpy(tone), 22_050, 16_000).numpy()
+    np.testing.assert_allclose(resample(tone, 22_050, 16_000), expected, atol=1e-5)
+
+
+def test_resample_does_not_depend_on_threads():
+    import torch
+
+    noise = np.random.default_rng(0).normal(0, 0.1, (20, 11_000)).astype(np.float32)
+    before = torch.get_num_threads()
+    try:
+        results = {}
+        for threads in (1, 2, 4, 7):
+            torch.set_num_threads(threads)
+            results[threads] = np.stack([resample(row, 22_050, 16_000) for row in noise])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for result in results.values():
+        np.testing.assert_array_equal(result, results[1])
+
+
+def test_blocks_join_without_a_seam(tmp_path):
+    samples = np.random.default_rng(0).integers(-20_000, 20_000, 200_001).astype(np.int16)
+    soundfile.write(tmp_path / "a.flac", samples, 16_000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.flac") * 32768, samples)
+    assert probe_audio(tmp_path / "a.flac") == (200_001, 16_000)
+
+
+def make_broken(folder: Path, kind: str, tone: np.ndarray) -> Path:
+    path = folder / "broken.wav"
+    if kind == "empty file":
+        path.touch()
+    elif kind == "no samples":
+        soundfile.write(path, tone[:0], 16_000)
+    elif kind == "text":
+        path.write_text("this is not a recording\n" * 100)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "truncated wav":
+        soundfile.write(path, tone, 16_000)
+        path.write_bytes(path.read_bytes()[:10_000])
+    elif kind == "truncated flac":
+        path = path.with_suffix(".flac")
+        noise = np.random.default_rng(0).normal(0, 0.1, 100_000)
+        soundfile.write(path, noise, 16_000)
+        path.write_bytes(path.read_bytes()[:100_000])
+    elif kind == "damaged flac":
+        path = path.with_suffix(".flac")
+        noise = np.random.default_rng(0).normal(0, 0.1, 100_000)
+        soundfile.write(path, noise, 16_000)
+        content = bytearray(path.read_bytes())
+        content[50_000:90_000] = bytes(40_000)
+        path.write_bytes(content)
+    elif kind == "nan":
+        soundfile.write(path, np.where(np.arange(44_100) == 40_000, np.nan, tone), 16_000, "FLOAT")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "file not found"),
+        ("folder", "not a file"),
+        ("empty file", "empty: 0 bytes"),
+        ("no samples", "empty: no samples"),
+        ("text", "not audio"),
+        ("truncated wav", "truncated: 78244 bytes"),
+        ("truncated flac", "truncated"),
+        ("damaged flac", "damaged|truncated"),
+        ("nan", "not finite"),
+    ],
+)
+def test_unusable_files_say_why(tmp_path, tone, kind, reason):
+    path = make_broken(tmp_path, kind, tone)
+    for function in (probe_audio, read_audio):
+        with pytest.raises(AudioError, match=reason) as caught:
+            function(path)
+        assert str(path) in str(caught.value)
+        assert str(path) not in caught.value.reason
+
+
+def test_wav_of_unknown_length_is_not_truncated(tmp_path, tone):
+    path = tmp_path / "piped.wav"
+    soundfile.write(path, tone, 16_000, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    path.write_bytes(content)
+    assert probe_audio(path) == (44_100, 16_000)
+
+
+def test_torch_is_only_imported_to_resample(tmp_path, tone):
+    soundfile.write(tmp_path / "a.wav", tone, 16_000)
+    code = (
+        "import sys; from speechprompt.audio.reading import read_audio; "
+        "read_audio(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.wav")], check=True)

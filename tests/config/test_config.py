@@ -1,0 +1,279 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speechprompt.config import parse_config, read_config
+from speechprompt.errors import ConfigError
+from speechprompt.workflow.configuration import load_config
+
+SET_UPS = sorted(path.name for path in (Path(__file__).parents[2] / "configs").glob("*.yaml"))
+BASE = {
+    "corpora": {
+        "words": {"kind": "synthetic"},
+        "ready": {"kind": "units", "codebook": "other", "train": "a", "valid": "b"},
+    },
+    "encoders": {"mfcc": {"kind": "mfcc", "sample_corpora": ["words"]}},
+    "codebooks": {"k100": {"encoder": "mfcc"}, "other": {"kind": "external", "dictionary": "d"}},
+    "lm": {"small": {"codebook": "k100", "corpora": ["words"]}},
+    "tasks": {"ks": {"corpus": "words", "lm": "small"}},
+}
+
+
+PRETRAINED = {"kind": "hubert", "pretraining": {"targets": "k100", "corpora": ["words"]}}
+
+
+def changed_block(block, **changes):
+    """A copy of an encoder's block with other settings of its pre-training."""
+    return block | {"pretraining": block["pretraining"] | changes}
+
+
+def changed(path, value):
+    """A copy of BASE with one value set, by its path of keys."""
+    result = yaml.safe_load(yaml.safe_dump(BASE))
+    node = result
+    *parents, last = path.split(".")
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return result
+
+
+def test_base_is_accepted_with_defaults():
+    config = parse_config(BASE)
+    assert config.tasks["ks"].prompt.length == 20
+    assert config.codebooks["k100"].n_units == 100
+    assert config.corpora["words"].splits == ["train", "valid", "test"]
+    assert config.corpora["ready"].splits == ["train", "dev", "valid"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("sed", 1, ["sed: unknown key", "seeds"]),
+        ("tasks.ks.prompt.lenght", 3, ["tasks.ks.prompt.lenght: unknown key", "length"]),
+        ("corpora.words.n_tran", 3, ["corpora.words.n_tran: unknown key", "n_train"]),
+        ("corpora.words.n_train", "many", ["corpora.words.n_train", "integer", "'many'"]),
+        ("corpora.words.kind", "tape", ["corpora.words", "'tape'", "'csv'"]),
+        ("device", "gpu", ["device", "'cuda'", "'gpu'"]),
+        ("max_rejected", 2, ["max_rejected", "less than 1"]),
+        ("tasks.units", {"corpus": "words", "lm": "small"}, ["tasks.units", "results/units"]),
+        ("tasks.a/b", {"corpus": "words", "lm": "small"}, ["letters, digits"]),
+        ("tasks.ks.corpus", "word", ["tasks.ks.corpus", "'word'", "words"]),
+        ("tasks.ks.lm", "big", ["tasks.ks.lm", "'big'", "small"]),
+        ("tasks.ks.corpus", "ready", ["tasks.ks.corpus", "'other'", "'k100'"]),
+        ("tasks.ks.compare", ["downstrem"], ["tasks.ks.compare", "'downstream'", "'downstrem'"]),
+        ("tasks.ks.compare", ["downstream"], ["tasks.ks.compare", "'mfcc'", "normalize: true"]),
+        ("tasks.ks.method", "downstream", ["tasks.ks.method", "cmvn: false"]),
+        (
+            "tasks.ks.downstream",
+            {"width": 3},
+            ["tasks.ks.downstream.width: unknown key", "hidden"],
+        ),
+        ("tasks.ks.published", {"prompts": 95.0}, ["tasks.ks.published", "'prompts'", "'prompt'"]),
+        ("tasks.ks.labels", ["a", "a"], ["tasks.ks.labels", "twice"]),
+        ("encoders.mfcc.sample_corpora", ["ready"], ["sample_corpora", "units, not audio"]),
+        ("codebooks.k100.encoder", "hubert", ["codebooks.k100.encoder", "mfcc"]),
+        ("lm.small.heads", 3, ["lm.small.dim", "heads"]),
+        ("seeds", [1, 1], ["seeds", "twice"]),
+        ("seeds", [], ["seeds"]),
+        ("lm.small.codebook", "other", ["lm.small.corpora", "external"]),
+        ("encoders.mfcc.sample_corpora", [], ["encoders.mfcc.sample_corpora", "'k100'"]),
+        ("encoders.hubert", {"kind": "hubert"}, ["encoders.hubert.weights", "checkpoint"]),
+        (
+            "encoders.hubert",
+            {"kind": "hubert", "checkpoint": "hubert_base.pt"},
+            ["encoders.hubert.checkpoint", "'hubert_base.pt'", "hubert_base_ls960.pt"],
+        ),
+        (
+            "lm.gslm",
+            {"codebook": "k100", "checkpoint": "hubert100_lm.tgz", "trust": True},
+            ["lm.gslm.trust", "of one's own"],
+        ),
+        (
+            "codebooks.km",
+            {"encoder": "mfcc", "checkpoint": "mine/km.bin", "root": "models"},
+            ["codebooks.km.root", "published"],
+        ),
+        (
+            "lm.gslm",
+            {"codebook": "km100", "checkpoint": "hubert100_lm.tgz"},
+            ["lm.gslm.codebook", "'km100'", "k100"],
+        ),
+        ("corpora.words.plain", True, ["corpora.words.plain", "keyword_spotting"]),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, target_corpora=["words", "words"]),
+            ["encoders.own.pretraining.target_corpora", "one for each"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, target_corpora=["ready"]),
+            ["encoders.own.pretraining.target_corpora", "units, not audio"],
+        ),
+        ("encoders.own", PRETRAINED | {"weights": "w"}, ["encoders.own.weights", "exactly one"]),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, corpora=["ready"]),
+            ["encoders.own.pretraining.corpora", "units, not audio"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, targets="k10"),
+            ["encoders.own.pretraining.targets", "'k10'", "k100"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, targets="other"),
+            ["encoders.own.pretraining.targets", "external"],
+        ),
+        (
+            "encoders.own",
+            changed_block(PRETRAINED, width=3),
+            ["encoders.own.pretraining.width: unknown key", "dim"],
+        ),
+        (
+            "encoders.own",
+            {"kind": "hubert", "weights_of": "mfcc"},
+            ["encoders.own.weights_of", "'mfcc' has no weights"],
+        ),
+        (
+            "encoders.mfcc",
+            PRETRAINED | {"sample_corpora": ["words"]},
+            ["encoders.mfcc.pretraining.targets", "learn from itself"],
+        ),
+        (
+            "lm.gslm",
+            {"codebook": "k100", "checkpoint": "a/lm.tgz", "layers": 3},
+            ["lm.gslm.layers: unknown key", "checkpoint"],
+        ),
+        ("tasks.quality", {"corpus": "words", "lm": "small"}, ["results/quality is taken"]),
+        ("tasks.alignments", {"corpus": "words", "lm": "small"}, ["results/alignments"]),
+        (
+            "quality",
+            {"corpus": "word", "codebooks": ["k100"]},
+            ["quality.corpus: 'word' is not known", "words"],
+        ),
+        (
+            "quality",
+            {"corpus": "ready", "codebooks": ["k100"]},
+            ["quality.corpus", "synthetic", "'ready' is of kind units"],
+        ),
+        (
+            "quality",
+            {"corpus": "words", "codebooks": ["k10"]},
+            ["quality.codebooks: 'k10' is not known", "k100"],
+        ),
+        (
+            "quality",
+            {"corpus": "words", "codebooks": ["other"]},
+            ["quality.codebooks: 'other' is external"],
+        ),
+        ("quality", {"corpus": "words", "codebooks": []}, ["quality.codebooks", "at least 1"]),
+        ("quality", {"corpus": "words", "codebooks": ["k100"] * 2}, ["quality.codebooks", "twice"]),
+        (
+            "quality",
+            {"corpus": "words", "codebooks": ["k100"], "split": "dev"},
+            ["quality.split", "'test'", "'dev'"],
+        ),
+        (
+            "quality",
+            {"corpus": "words", "codebook": "k100"},
+            ["quality.codebook: unknown key", "codebooks", "split"],
+        ),
+    ],
+)
+def test_wrong_value_is_refused_with_its_path(path, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(changed(path, value))
+    for text in expected:
+        assert text in str(caught.value)
+
+
+def test_downstream_models_need_audio():
+    values = changed("lm.ready", {"codebook": "other", "corpora": ["ready"]})
+    values["tasks"]["ks"] |= {"corpus": "ready", "lm": "ready"}
+    parse_config(values)
+    values["tasks"]["ks"]["compare"] = ["downstream"]
+    with pytest.raises(ConfigError, match=r"tasks\.ks\.compare: .*'ready' holds units"):
+        parse_config(values)
+
+
+def test_downstream_settings_are_superbs_unless_given():
+    values = changed("tasks.ks.downstream", {"normalize": True, "max_epochs": 3})
+    values["tasks"]["ks"]["compare"] = ["downstream", "finetune"]
+    task = parse_config(values).tasks["ks"]
+    assert task.methods == ["prompt", "downstream", "finetune"]
+    assert (task.downstream.max_epochs, task.downstream.lr, task.downstream.hidden) == (
+        3,
+        1e-4,
+        None,
+    )
+
+
+def test_quality_is_measured_where_it_is_configured():
+    assert parse_config(BASE).quality is None
+    quality = parse_config(changed("quality", {"corpus": "words", "codebooks": ["k100"]})).quality
+    assert (quality.corpus, quality.split, quality.codebooks) == ("words", "test", ["k100"])
+
+
+def test_a_block_with_a_checkpoint_is_imported():
+    values = changed("lm.small", {"codebook": "k100", "checkpoint": "mine/lm.tgz", "trust": True})
+    values["codebooks"]["k100"] = {"encoder": "mfcc", "checkpoint": "hubert_km100.bin"}
+    config = parse_config(values)
+    assert config.lm["small"].kind == config.codebooks["k100"].kind == "imported"
+    assert config.codebooks["k100"].published
+    assert not config.lm["small"].published
+
+
+@pytest.mark.parametrize("name", SET_UPS)
+def test_the_set_ups_that_come_along_are_accepted(name):
+    text = (Path(__file__).parents[2] / "configs" / name).read_text()
+    config = parse_config(yaml.safe_load(text))
+    assert config.tasks or config.encoders
+
+
+def test_learnable_verbalizer_needs_one_column():
+    values = changed("tasks.ks.verbalizer", "learnable")
+    parse_config(values)
+    values["tasks"]["ks"]["labels"] = ["action", "object"]
+    with pytest.raises(ConfigError, match="one label column"):
+        parse_config(values)
+
+
+def test_overrides_are_laid_over_the_default(tmp_path):
+    default = tmp_path / "config.yaml"
+    values = {key: value for key, value in BASE.items() if key != "corpora"}
+    default.write_text(
+        yaml.safe_dump(
+            {
+                **values,
+                "corpora": {"words": {"kind": "synthetic"}},
+                "codebooks": {"k100": {"encoder": "mfcc"}},
+            }
+        )
+    )
+    override = {"tasks": {"ks": {"prompt": {"length": "9"}}}}
+    config = load_config(override, default=default, complete=False)
+    assert config.tasks["ks"].prompt.length == 9
+    assert config.tasks["ks"].corpus == "words"
+
+
+def test_a_complete_setup_takes_nothing_from_the_default(tmp_path):
+    default = tmp_path / "config.yaml"
+    default.write_text(yaml.safe_dump(BASE))
+    assert not load_config({"seed": 2}, default=default, complete=True).tasks
+
+
+def test_missing_file_of_a_corpus_is_named(tmp_path):
+    values = {"corpora": {"mine": {"kind": "csv", "table": str(tmp_path / "no.csv")}}}
+    with pytest.raises(ConfigError, match=r"corpora\.mine\.table: no such file"):
+        load_config(values, default="unused", complete=True)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_unreadable_yaml_is_named(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        read_config(path)

@@ -1,0 +1,96 @@
+"""Phone alignments of synthetic corpora, as files."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from speechprompt.cli import main
+from speechprompt.corpora.synthetic import SYNTHETIC_TASKS, prepare_synthetic, synthesis, synthesise
+from speechprompt.corpora.synthetic.alignments import align_phones, phone_of
+from speechprompt.errors import ArtefactError
+
+SIZES = {"n_train": 3, "n_valid": 2, "n_test": 26}
+# Those that the documentation of phone_of lists.
+LISTED = re.findall("``(.+?)``", phone_of.__doc__.partition("- stops")[2], re.DOTALL)
+PHONES = {phone for phones in LISTED for phone in phones.split()}
+
+
+@pytest.fixture(scope="module", params=SYNTHETIC_TASKS)
+def corpus(request, tmp_path_factory):
+    """A task, its corpus and its manifests."""
+    root = tmp_path_factory.mktemp(request.param)
+    synthesise(request.param, root, seed=3, **SIZES)
+    prepare_synthetic(root, root / "manifests", seed=3)
+    return request.param, root
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "phone"),
+    [
+        *(("'i:", "i"), ("i", "i"), ("I2", "I"), ("'3:", "3"), ("3", "3"), (",0", "0")),
+        *(("t#", "t"), ("t[", "t"), ("r-", "r"), ("@-", "@"), (";", "j"), ("i@3", "i@")),
+        *(("aI@", "aI@"), ("@L", "@L"), ("0#", "0"), ("sil", "sil"), ("tS", "tS")),
+    ],
+)
+def test_phones_have_no_stress_and_no_variants(mnemonic, phone):
+    assert phone_of(mnemonic) == phone
+
+
+def test_every_recording_is_aligned_from_start_to_end(corpus, tmp_path):
+    task, root = corpus
+    manifest = root / "manifests" / "test.parquet"
+    align_phones(task, root, manifest, tmp_path / "test.parquet", seed=3, **SIZES)
+    rows = pq.read_table(tmp_path / "test.parquet").to_pylist()
+    recordings = pq.read_table(manifest).to_pylist()
+    assert [row["utt_id"] for row in rows] == [recording["utt_id"] for recording in recordings]
+    for row, recording in zip(rows, recordings, strict=True):
+        assert len(row["phones"]) == len(row["starts"])
+        assert row["starts"][0] == 0
+        assert row["end"] == pytest.approx(recording["n_samples"] / 16_000)
+        assert all(np.diff([*row["starts"], row["end"]]) > 0)
+        assert set(row["phones"]) <= PHONES
+        silent = recording["speaker"] is None
+        assert (row["phones"] == ["sil"]) == silent
+
+
+def test_the_verb_does_the_same_in_several_processes(tmp_path, monkeypatch):
+    synthesise("transcription", tmp_path, seed=3, **SIZES)
+    prepare_synthetic(tmp_path, tmp_path / "manifests", seed=3)
+    manifest = tmp_path / "manifests" / "test.parquet"
+    align_phones("transcription", tmp_path, manifest, tmp_path / "once", seed=3, **SIZES)
+    monkeypatch.setattr(synthesis, "WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(synthesis, "BATCH", 4)
+    sizes = [word for name, n in SIZES.items() for word in (f"--{name}".replace("_", "-"), str(n))]
+    status = main(
+        [
+            *("align-phones", str(manifest), "--root", str(tmp_path), "--task", "transcription"),
+            *(*sizes, "--seed", "3", "--compute-threads", "2", "--out", str(tmp_path / "twice")),
+        ]
+    )
+    assert status == 0
+    assert (tmp_path / "twice").read_bytes() == (tmp_path / "once").read_bytes()
+
+
+def test_other_settings_and_other_recordings_are_refused(corpus, tmp_path):
+    task, root = corpus
+    manifest = root / "manifests" / "valid.parquet"
+    with pytest.raises(ArtefactError, match=r"valid.parquet: expected recordings of the task"):
+        align_phones(task, root, manifest, tmp_path / "a", seed=4, **SIZES)
+    first = pq.read_table(manifest)["path"][0].as_py()
+    target = tmp_path / first
+    for path in pq.read_table(manifest)["path"].to_pylist():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes((root / path).read_bytes())
+    waveform, rate = soundfile.read(target)
+    soundfile.write(target, np.roll(waveform, 160), rate)
+    with pytest.raises(ArtefactError, match=r"expected the recording that eSpeak NG makes of it"):
+        align_phones(task, tmp_path, manifest, tmp_path / "a", seed=3, **SIZES)
+    target.unlink()
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        align_phones(task, tmp_path, manifest, tmp_path / "a", seed=3, **SIZES)
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,58 @@
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from speechprompt.evaluation.ngram_baseline import fit_floor
+from speechprompt.units.text_corpus import prepare_units
+
+
+def sequences(rng, n):
+    """Two classes that differ in the order of two units only."""
+    labels = rng.integers(0, 2, n)
+    units = []
+    for label in labels:
+        noise = rng.integers(10, 20, 6).tolist()
+        units.append([*noise[:3], *((1, 2) if label else (2, 1)), *noise[3:]])
+    return units, [str(label) for label in labels]
+
+
+def test_order_of_neighbours_is_learnt():
+    rng = np.random.default_rng(0)
+    train, dev, test = (sequences(rng, n) for n in (400, 100, 100))
+    floor = fit_floor(train, dev, {"test": test[0]})
+    assert np.mean(floor.answers["test"] == np.array(test[1])) > 0.95
+    assert (floor.scores["test"] <= 0).all()
+
+
+def test_class_weights_lift_the_rare_class():
+    rng = np.random.default_rng(1)
+    units = [rng.integers(0, 6, 8).tolist() for _ in range(400)]
+    labels = ["rare" if 0 in u and rng.random() < 0.25 else "common" for u in units]
+    data = (units, labels)
+    plain = fit_floor(data, data, {"test": units})
+    balanced = fit_floor(data, data, {"test": units}, balance=True)
+    assert (balanced.answers["test"] == "rare").sum() > (plain.answers["test"] == "rare").sum()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("corpus", "balance", "least"),
+    [("speech_commands", True, 0.943), ("fluent_commands", False, 0.870)],
+)
+def test_floor_on_the_papers_units(shared_data, tmp_path, corpus, balance, least):
+    folder = shared_data / "units"
+    files = {name: folder / corpus / f"{name}.txt" for name in ("train", "valid")}
+    columns = ["label"] if balance else ["action", "object", "location"]
+    examples = {}
+    for split in ("train", "dev", "valid"):
+        part = tmp_path / f"{split}.parquet"
+        dictionary = folder / "dict.hubert100.txt"
+        prepare_units(
+            split, part, **files, dictionary=dictionary, codebook="hubert100", columns=columns
+        )
+        table = pq.read_table(part)
+        answers = zip(*(table[column].to_pylist() for column in columns), strict=True)
+        examples[split] = table["units"].to_pylist(), [" ".join(answer) for answer in answers]
+    units, truth = examples["valid"]
+    floor = fit_floor(examples["train"], examples["dev"], {"valid": units}, balance)
+    assert np.mean(floor.answers["valid"] == np.array(truth)) >= least

@@ -1,0 +1,204 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.error_by_length import error_by_length
+from speechprompt.evaluation.scores import (
+    pool_predictions,
+    pooled_gain,
+    publish,
+    write_metrics,
+    write_predictions,
+    write_summary,
+)
+from speechprompt.report.results_table import write_table
+
+
+def rows(references, answers, prefix="u", repeats=None, **more):
+    n = len(references)
+    return {
+        "utt_id": [f"{prefix}{i}" for i in range(n)],
+        "reference": references,
+        "prediction": answers,
+        "score": np.zeros(n),
+        "is_repeat": repeats or [False] * n,
+        **more,
+    }
+
+
+def save(path, data, task_type="classification", columns=("label",), method="prompt"):
+    splits = data if "test" in data else {"test": data}
+    write_predictions(path, splits, task_type=task_type, columns=columns, method=method)
+    return path
+
+
+def measure(path, predictions, **more):
+    metrics = write_metrics(path, [predictions], task="t", method="prompt", **more)
+    assert json.loads(path.read_text()) == metrics.model_dump(mode="json")
+    return metrics
+
+
+def seeds_of(tmp_path, references, answers_by_seed, **kind):
+    """Folders as the pipeline fills them."""
+    folders = []
+    for seed, answers in enumerate(answers_by_seed, 1):
+        folder = tmp_path / f"seed-{seed}"
+        folders.append(folder)
+        save(folder / "predictions.parquet", rows(references, answers), **kind)
+        hashes = {"prompt": f"hash{seed}", "lm": "x"}
+        measure(
+            folder / "metrics.json", folder / "predictions.parquet", seeds=[seed], hashes=hashes
+        )
+        (folder / "prompt.safetensors").write_bytes(b"prompt %d" % seed)
+    return folders
+
+
+def test_accuracy_by_row_and_over_distinct_utterances(tmp_path):
+    data = rows(["a", "b", "b", "b"], ["a", "b", "a", "a"], repeats=[False, False, False, True])
+    scores = measure(tmp_path / "m.json", save(tmp_path / "p.parquet", data)).splits["test"]
+    assert (scores["acc"].value, scores["acc"].n) == (0.5, 4)
+    assert scores["acc_distinct"].value == pytest.approx(2 / 3)
+    assert scores["acc_distinct"].n == 3
+
+
+def test_the_share_of_invalid_free_answers_is_a_metric(tmp_path):
+    data = rows(["a", "b", "b", "b"], ["a", "", "b", "a"], invalid=[False, True, False, False])
+    scores = measure(tmp_path / "m.json", save(tmp_path / "p.parquet", data)).splits["test"]
+    assert scores["invalid"].value == 0.25
+
+
+def test_the_last_split_gives_the_main_metric(tmp_path):
+    splits = {"valid": rows(["a"], ["b"], "v"), "test": rows(["a", "a"], ["a", "b"], "t")}
+    metrics = measure(tmp_path / "m.json", save(tmp_path / "p.parquet", splits))
+    assert metrics.splits["valid"]["acc"].value == 0
+    assert metrics.main.model_dump() == {"name": "acc", "value": 0.5, "higher_is_better": True}
+
+
+def test_a_result_stands_beside_its_floor_with_the_paired_gain(tmp_path):
+    ours = save(tmp_path / "p.parquet", rows(["a"] * 10, ["a"] * 8 + ["b"] * 2))
+    floor = save(tmp_path / "f.parquet", rows(["a"] * 10, ["a"] * 5 + ["b"] * 5), method="ngrams")
+    metrics = measure(tmp_path / "m.json", ours, baselines=[floor])
+    assert metrics.floors["ngrams"]["test"]["acc"].value == 0.5
+    assert metrics.gains["ngrams"]["test"]["acc"].value == pytest.approx(0.3)
+    other = save(tmp_path / "o.parquet", rows(["a"] * 10, ["a"] * 10, "v"), method="ngrams")
+    with pytest.raises(ArtefactError, match="different utterances"):
+        measure(tmp_path / "m.json", ours, baselines=[other])
+
+
+def test_generated_answers_stand_beside_themselves_shuffled(tmp_path):
+    references = ["ONE", "TWO", "SIX", "TEN"]
+    kind = {"task_type": "transcription", "columns": ["text"]}
+    right = save(tmp_path / "p.parquet", rows(references, references), **kind)
+    same = save(tmp_path / "s.parquet", rows(references, ["ONE"] * 4), **kind)
+    constant = save(tmp_path / "c.parquet", rows(references, ["ONE"] * 4), method="c", **kind)
+    metrics = measure(tmp_path / "m.json", right, baselines=[constant])
+    assert metrics.main.model_dump() == {"name": "wer", "value": 0.0, "higher_is_better": False}
+    # Nobody keeps an own answer, so every word is wrong.
+    assert metrics.floors["shuffled"]["test"]["wer"].value == 1.0
+    assert metrics.gains["shuffled"]["test"]["wer"].value == 1.0
+    assert metrics.gains["c"]["test"]["wer"].value == 0.75
+    # A prompt that does not listen gains nothing by its own utterances.
+    deaf = measure(tmp_path / "m.json", same, baselines=[constant])
+    assert deaf.gains["shuffled"]["test"]["wer"].value == 0.0
+
+
+def test_publish_means_over_seeds(tmp_path):
+    answers = (["a", "a", "a", "b"], ["a", "a", "b", "b"])
+    folders = seeds_of(tmp_path / "prompt", ["a"] * 4, answers)
+    summary = tmp_path / "prompt" / "metrics.json"
+    write_summary(summary, folders)
+    publish(folders[0], summary, tmp_path / "acc.txt")
+    assert (tmp_path / "prompt.safetensors").read_bytes() == b"prompt 1"
+    assert (tmp_path / "acc.txt").read_text() == "62.50\n"
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["main"] == {"name": "acc", "value": 0.625, "higher_is_better": True}
+    assert metrics["per_seed"] == {"1": 0.75, "2": 0.5}
+    assert metrics["hashes"] == {"lm": "x", "prompt_seed_1": "hash1", "prompt_seed_2": "hash2"}
+
+
+def test_a_downstream_model_is_published_by_its_own_name(tmp_path):
+    references, folder = ["a"] * 4, tmp_path / "seed-1"
+    save(folder / "predictions.parquet", rows(references, references), method="downstream")
+    hashes = {"encoder": "e", "model": "m"}
+    measure(folder / "metrics.json", folder / "predictions.parquet", seeds=[1], hashes=hashes)
+    (folder / "model.safetensors").write_bytes(b"model")
+    summary = write_summary(tmp_path / "metrics.json", [folder])
+    assert summary.hashes == {"encoder": "e", "model_seed_1": "m"}
+    publish(folder, tmp_path / "metrics.json", tmp_path / "out" / "acc.txt")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"model"
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match=r"prompt\.safetensors or model\.safetensors"):
+        publish(folder, tmp_path / "metrics.json", tmp_path / "out" / "acc.txt")
+
+
+def test_table_has_a_row_per_task_method_and_baseline(tmp_path):
+    references = ["ONE", "TWO", "SIX", "TEN"]
+    kind = {"task_type": "transcription", "columns": ["text"]}
+    floor = save(tmp_path / "c.parquet", rows(references, ["ONE"] * 4), method="constant", **kind)
+    folders = seeds_of(tmp_path / "prompt", references, [["ONE", "TWO", "SIX", "TEM"]], **kind)
+    summary = tmp_path / "prompt" / "metrics.json"
+    write_summary(summary, folders, [floor])
+    write_table([summary], tmp_path / "t.md", tmp_path / "t.parquet", {"t": {"prompt": 34.17}})
+    table = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    assert list(zip(table["metric"], table["baseline"], strict=True)) == [
+        ("wer", "constant"),
+        ("wer", "shuffled"),
+        ("cer", "constant"),
+        ("cer", "shuffled"),
+    ]
+    assert table["value"].tolist() == [0.25, 0.25, 1 / 12, 1 / 12]
+    assert table["gain_value"][0] == 0.5
+    assert table["published"][0] == pytest.approx(0.3417)
+    assert pd.isna(table["published"][2])
+    text = (tmp_path / "t.md").read_text()
+    assert "| t | prompt | wer | 25.00 [" in text
+    assert "| 34.17 |" in text
+
+
+def test_error_by_length_is_the_cer_of_each_range(tmp_path):
+    references = ["A" * length for length in range(1, 41)]
+    answers = [r if len(r) <= 20 else r[1:] for r in references]
+    kind = {"task_type": "transcription", "columns": ["text"]}
+    paths = [
+        save(tmp_path / "p.parquet", rows(references, answers), **kind),
+        save(tmp_path / "f.parquet", rows(references, references), method="finetune", **kind),
+    ]
+    table = error_by_length(paths).to_pandas()
+    ours = table[table["method"] == "prompt"]
+    assert ours["n"].sum() == 40
+    assert (ours["n"] == 5).all()
+    assert ours["shortest"].tolist() == [1, 6, 11, 16, 21, 26, 31, 36]
+    assert ours["cer"].tolist()[:4] == [0, 0, 0, 0]
+    assert ours["cer"].tolist()[4] == pytest.approx(5 / sum(range(21, 26)))
+    assert (table[table["method"] == "finetune"]["cer"] == 0).all()
+    labels = save(tmp_path / "k.parquet", rows(["a"], ["a"]))
+    with pytest.raises(ArtefactError, match=r"k\.parquet"):
+        error_by_length([labels])
+
+
+def test_pooling_refuses_an_utterance_that_stands_twice(tmp_path):
+    paths = []
+    for name, prefix in (("a", "x"), ("b", "y"), ("c", "x")):
+        paths.append(save(tmp_path / f"{name}.parquet", rows(["1", "2"], ["1", "1"], prefix)))
+    assert pool_predictions(paths[:2]).value == 0.5
+    assert pool_predictions(paths[:2]).n == 4
+    with pytest.raises(ArtefactError, match=r"c\.parquet.*'x0'"):
+        pool_predictions(paths)
+
+
+def test_pooled_predictions_are_compared_by_utterance(tmp_path):
+    references = ["1", "2", "1", "2"] * 10
+    ours = [save(tmp_path / "a.parquet", rows(references, references, "x"))]
+    ours += [save(tmp_path / "b.parquet", rows(references, ["1"] * 40, "y"))]
+    theirs = [save(tmp_path / "c.parquet", rows(references, ["1"] * 40, "y"))]
+    theirs += [save(tmp_path / "d.parquet", rows(references, ["1"] * 40, "x"))]
+    gain = pooled_gain(ours, theirs)
+    assert gain.value == 0.25
+    assert 0 < gain.interval[0] < 0.25 < gain.interval[1]
+    assert pooled_gain(ours, ours).value == 0
+    with pytest.raises(ArtefactError, match="different utterances"):
+        pooled_gain(ours, theirs[:1])

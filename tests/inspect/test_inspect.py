@@ -1,0 +1,311 @@
+"""What artefacts say about themselves, and the picture of an utterance."""
+
+import json
+import re
+import shutil
+import struct
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from small_run import record, write_run
+from speechprompt.cli import main
+from speechprompt.corpora.table import prepare_table
+from speechprompt.encoders import load_encoder
+from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.evaluation.scores import write_metrics, write_predictions
+from speechprompt.inspect.artefacts import inspect_artefact
+from speechprompt.inspect.text import cell, describe_inspection
+from speechprompt.inspect.utterances import find_utterance, plot_utterance
+from speechprompt.storage.files import sha256_file
+from speechprompt.units.codebook import fit_codebook
+from speechprompt.units.extraction import extract_features, sample_frames
+from speechprompt.units.quantization import quantize_units
+from speechprompt.units.unit_files import units_table, write_index
+
+N_RECORDINGS = 12
+SPLIT = "results/units/book/mine/train"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Every stage up to the units, a published task, predictions and metrics."""
+    folder = write_run(tmp_path_factory.mktemp("run"), tasks=["ks"])
+    results, corpus = folder / "results", folder / "resources/corpora/mine"
+    rows = []
+    for start, split, count in ((0, "train", N_RECORDINGS), (50, "valid", 2), (60, "test", 2)):
+        for i, path in enumerate(record(corpus / "audio", count, start=start)):
+            label = "yes" if i % 2 else "no"
+            rows.append({"path": f"audio/{path.name}", "split": split, "label": label})
+    pd.DataFrame(rows).to_csv(corpus / "corpus.csv", index=False)
+    prepare_table(corpus / "corpus.csv", results / "manifests/mine", seed=1)
+    manifest = results / "manifests/mine/train.parquet"
+    features = [results / f"features/mfcc/mine/train/part-{i}.parquet" for i in range(2)]
+    for shard, path in enumerate(features):
+        encoder = load_encoder("mfcc")
+        extract_features(manifest, corpus, encoder, path, shard=shard, n_shards=2)
+    sample = results / "features/mfcc/sample.parquet"
+    sample_frames(features, sample, n_frames=150, seed=1)
+    book = results / "codebooks/book.safetensors"
+    fit_codebook(sample, book, n_units=10, seed=1)
+    parts = [folder / SPLIT / f"part-0000{i}-of-00002.parquet" for i in range(2)]
+    for path, part in zip(features, parts, strict=True):
+        quantize_units(path, manifest, book, part)
+    write_index(parts, folder / SPLIT / "index.json", corpus="mine", split="train")
+    names = pq.read_table(manifest)["utt_id"].to_pylist()
+    write_predictions(
+        results / "ks/predictions.parquet",
+        {
+            "train": {
+                "utt_id": names,
+                "reference": ["yes"] * len(names),
+                "prediction": ["no", *["yes"] * (len(names) - 1)],
+                "score": np.log(np.full(len(names), 0.5)),
+                "is_repeat": [False] * len(names),
+            }
+        },
+        task_type="classification",
+        columns=["label"],
+        method="prompt",
+    )
+    write_metrics(
+        results / "ks/metrics.json",
+        [results / "ks/predictions.parquet"],
+        task="ks",
+        method="prompt",
+    )
+    return folder
+
+
+def names_of(run):
+    table = pa.concat_tables(pq.read_table(path) for path in sorted((run / SPLIT).glob("part*")))
+    return table["utt_id"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "count"),
+    [
+        ("results/manifests/mine/train.parquet", "manifest of a split", {"rows": 12}),
+        ("results/manifests/mine/rejects.parquet", "recordings that were rejected", {"rows": 0}),
+        ("results/features/mfcc/mine/train/part-0.parquet", "features of a shard", {"rows": 6}),
+        ("results/features/mfcc/sample.parquet", "sample of frames", {"rows": 150}),
+        ("results/codebooks/book.safetensors", "codebook", {"tensors": 1, "numbers": 390}),
+        (f"{SPLIT}/part-00001-of-00002.parquet", "units of a shard", {"rows": 6}),
+        (SPLIT, "units of a split", {"rows": 12, "parts": 2}),
+        ("results/lm/tiny/model.safetensors", "unit LM", {}),
+        ("results/ks/prompt.safetensors", "prompt", {"tensors": 4}),
+        ("results/ks", "what a published task needs to answer audio", {}),
+        ("results/ks/predictions.parquet", "predictions", {"rows": 12}),
+        ("results/ks/metrics.json", "metrics", {}),
+    ],
+)
+def test_every_artefact_is_known(run, path, kind, count):
+    found = inspect_artefact(run / path)
+    assert found.kind == kind
+    assert count.items() <= found.facts.items()
+    assert found.facts["sha256"] == sha256_file(found.path)
+    text = describe_inspection(found)
+    assert text.startswith(f"{found.path}: {kind}\n")
+    assert found.facts["sha256"] in text
+    if found.path.endswith(".parquet"):
+        table = pq.read_table(found.path)
+        assert list(found.schema) == table.column_names
+        assert found.rows == table.slice(0, 5).to_pylist()
+    json.dumps(found.to_dict())
+
+
+def test_shipped_models_and_curves_are_known(tmp_path):
+    from speechprompt.models.shipped import shipped_model
+    from speechprompt.storage.files import write_parquet
+
+    assert inspect_artefact(shipped_model("hubert-nano.safetensors")).kind == "encoder (hubert)"
+    curve = {"epoch": [1], "split": ["train"], "loss": [2.0], "lr": [0.1]}
+    write_parquet(tmp_path / "curve.parquet", pa.table(curve))
+    assert inspect_artefact(tmp_path / "curve.parquet").kind == "learning curve"
+    write_parquet(tmp_path / "other.parquet", pa.table({"a": [1]}))
+    assert inspect_artefact(tmp_path / "other.parquet").kind == "table"
+
+
+def test_provenance_says_what_is_here_and_what_is_not(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    index = inspect_artefact(copy / SPLIT).provenance
+    assert index["codebook"].endswith("codebooks/book.safetensors")
+    assert index["part-00000-of-00002.parquet"].endswith(
+        "= " + str((copy / SPLIT / "part-00000-of-00002.parquet").resolve())
+    )
+    prompt = inspect_artefact(copy / "results/ks/prompt.safetensors").provenance
+    assert prompt["unit LM"].endswith("lm/tiny/model.safetensors")
+    assert inspect_artefact(copy / "results/ks").provenance["prompt"].endswith("prompt.safetensors")
+    parts = sorted((copy / SPLIT).glob("part-*"))
+    shutil.copyfile(parts[0], parts[1])
+    (copy / "results/codebooks/book.safetensors").unlink()
+    (copy / "results/lm/tiny/model.safetensors").write_bytes(b"another")
+    index = inspect_artefact(copy / SPLIT).provenance
+    assert index["codebook"].endswith("not found here")
+    assert index["part-00001-of-00002.parquet"].endswith("has another")
+    assert inspect_artefact(copy / "results/ks").provenance["unit LM"].endswith("has another")
+    parts[0].unlink()
+    index = inspect_artefact(copy / SPLIT)
+    assert index.provenance["part-00000-of-00002.parquet"].endswith("is missing")
+    assert index.rows == []
+
+
+def damage_last_group(source, out, column=b"speaker"):
+    """A shard of many row groups whose last one cannot be decoded."""
+    table = pq.read_table(source)
+    many = pa.concat_tables([table] * 50)
+    pq.write_table(many.replace_schema_metadata(table.schema.metadata), out, row_group_size=6)
+    groups = pq.ParquetFile(out).metadata
+    last = groups.row_group(groups.num_row_groups - 1)
+    content = bytearray(out.read_bytes())
+    for i in range(last.num_columns):
+        start = last.column(i).dictionary_page_offset or last.column(i).data_page_offset
+        end = start + last.column(i).total_compressed_size
+        content[start:end] = b"\xff" * (end - start)
+    out.write_bytes(content)
+
+
+def test_a_shard_is_not_read_whole(run, tmp_path):
+    out = tmp_path / "part.parquet"
+    damage_last_group(run / SPLIT / "part-00000-of-00002.parquet", out)
+    with pytest.raises((OSError, pa.ArrowException)):
+        pq.read_table(out)
+    found = inspect_artefact(out)
+    assert found.facts["rows"] == 300
+    assert found.facts["row_groups"] == 50
+    assert len(found.rows) == 5
+    name = found.rows[3]["utt_id"]
+    assert (
+        find_utterance(out, name).row
+        == pq.read_table(run / SPLIT / "part-00000-of-00002.parquet").to_pylist()[3]
+    )
+
+
+def test_a_prompt_is_inspected_by_its_header(run, tmp_path):
+    content = (run / "results/ks/prompt.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    cut = tmp_path / "prompt.safetensors"
+    cut.write_bytes(content[: 8 + length])
+    found = inspect_artefact(cut)
+    assert found.metadata["verbalizer"]["kind"] == "learnable"
+    assert found.schema["separator"] == "F32 [32]"
+
+
+def test_what_is_no_artefact_says_so(tmp_path):
+    with pytest.raises(ArtefactError, match="file not found"):
+        inspect_artefact(tmp_path / "none.parquet")
+    with pytest.raises(ArtefactError, match=r"expected a folder with index\.json"):
+        inspect_artefact(tmp_path)
+    for name, message in {
+        "a.txt": "expected one of .parquet",
+        "a.parquet": "not a readable Parquet",
+        "a.safetensors": "not a readable safetensors",
+        "a.json": "cannot be read as JSON",
+    }.items():
+        (tmp_path / name).write_bytes(b"?")
+        with pytest.raises(ArtefactError, match=message):
+            inspect_artefact(tmp_path / name)
+
+
+def test_the_command_prints_text_or_json(run, capsys):
+    path = str(run / SPLIT)
+    assert main(["inspect", path, "--rows", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "units of a split" in text
+    assert "list<int16>" in text
+    assert text.count(".wav") == 2
+    assert main(["inspect", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["rows"] == 12
+    assert main(["inspect", path, "--picture", "a.png"]) == 1
+    assert "go with --utterance" in capsys.readouterr().err
+    assert main(["inspect", str(run / "results/ks"), "--utterance", "a"]) == 1
+    assert "expected an index of units" in capsys.readouterr().err
+
+
+def test_cells_are_short():
+    assert cell([1, 2, 3]) == "[1 2 3]"
+    assert cell(list(range(50))).endswith("… 50 in all]")
+    assert cell([[0.5, 1.0], [1.0, 2.0]]) == "[2 x 2]"
+    assert cell("x" * 100).endswith("…")
+    assert cell(None) == "-"
+    assert cell(0.123456) == "0.1235"
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_the_picture_shows_what_the_shard_says(run, tmp_path, monkeypatch, number):
+    """Bars of units as long as their frames, under a waveform of the recording's length."""
+    from speechprompt.inspect import utterances
+    from speechprompt.report import pictures as report
+
+    name = names_of(run)[number]
+    utterance = find_utterance(run / SPLIT, name)
+    seen = {}
+    draw = utterances._draw_units
+
+    def spied(axes, *rest):
+        draw(axes, *rest)
+        seen["bars"] = axes.collections[0].get_segments()
+        seen["panels"] = axes.figure.axes
+        seen["title"] = axes.figure
+
+    monkeypatch.setattr(utterances, "_draw_units", spied)
+    out = tmp_path / "a.png"
+    plot_utterance(utterance, out, predictions=run / "results/ks/predictions.parquet")
+    bars = np.array(seen["bars"])  # (units, ends, x and y)
+    assert bars[:, 0, 1].tolist() == utterance.row["units"]
+    lasts = bars[:, 1, 0] - bars[:, 0, 0]
+    assert np.allclose(lasts, np.array(utterance.row["durations"]) / 50)
+    labels = [panel.get_ylabel() for panel in seen["panels"]]
+    assert labels == ["amplitude", "frequency (kHz)", "unit of book"]
+    assert seen["panels"][2].get_xlabel() == "time (s)"
+    title = seen["title"].get_suptitle()
+    assert f"reference: yes\nprediction: {'yes' if number else 'no'} (p = 0.5)" in title
+    picture = report.plt.imread(out)
+    assert picture.shape[:2] == (992, 800)
+    assert picture.std() > 0.05
+
+
+def test_a_picture_without_its_recording_says_where_it_looked(run, tmp_path, capsys):
+    name = names_of(run)[0]
+    out = tmp_path / "a.png"
+    alone = shutil.copytree(run / SPLIT, tmp_path / "units")
+    words = ["inspect", str(alone), "--utterance", name, "--picture", str(out)]
+    assert main(words) == 1
+    assert "--root" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*words, "--root", str(run / "resources/corpora/mine")]) == 0
+    assert out.exists()
+    assert name in capsys.readouterr().out
+    with pytest.raises(CorpusError, match="looked for"):
+        plot_utterance(find_utterance(alone, name), out, root=tmp_path)
+    with pytest.raises(ArtefactError, match="no utterance 'none' among 12"):
+        find_utterance(alone, "none")
+
+
+def test_ready_units_have_no_picture(run, tmp_path):
+    table = pq.read_table(run / SPLIT / "part-00000-of-00002.parquet")
+    bare = {name: table[name] for name in table.column_names}
+    bare |= dict.fromkeys(("path", "durations", "n_frames"), pa.nulls(len(table)))
+    pq.write_table(units_table(bare, table.schema), tmp_path / "bare.parquet")
+    utterance = find_utterance(tmp_path / "bare.parquet", table["utt_id"][0].as_py())
+    with pytest.raises(ArtefactError, match="without durations"):
+        plot_utterance(utterance, tmp_path / "a.png")
+    with pytest.raises(CorpusError, match="without a recording"):
+        utterance.audio_path()
+
+
+@pytest.mark.parametrize("library", ["pandas", "pyarrow", "duckdb"])
+def test_the_page_shows_code_that_runs(run, repository, monkeypatch, capsys, library):
+    page = (repository / "docs/inspect.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    code = next(block for block in blocks if block.startswith(f"import {library}"))
+    code = code.replace("nano100/keywords/test", "book/mine/train")
+    code = code.replace("nano100/keywords", "book/mine")
+    monkeypatch.chdir(run)
+    exec(code, {})
+    printed = capsys.readouterr().out
+    expected = {"pandas": "mean", "pyarrow": "codebook_sha256", "duckdb": "audio/000"}
+    assert expected[library] in printed

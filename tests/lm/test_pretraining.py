@@ -1,0 +1,176 @@
+"""Pre-training: what it reads, that it learns, that it resumes to the same bytes."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from interruption import killed_in_the_middle
+from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.lm import load_lm
+from speechprompt.lm import pretraining as pretrain
+from speechprompt.lm.pretraining import pretrain_unit_lm, read_sentences
+from speechprompt.storage.files import read_json, sha256_file
+from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+
+
+def write_split(folder, corpus="c", split="train", n=120, codebook="k", seed=0, parts=2):
+    """A split whose sequences count up from a random unit: easy to learn."""
+    rng = np.random.default_rng(seed)
+    paths = []
+    for part in range(parts):
+        start = rng.integers(0, 10, n // parts)
+        rows = [[int(s + k) % 10 for k in range(rng.integers(3, 12))] for s in start]
+        path = folder / corpus / split / f"part-{part:05d}-of-{parts:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_units(
+            path,
+            {
+                "utt_id": [f"{split}-{part}-{i}" for i in range(len(rows))],
+                "units": rows,
+                "label": ["yes"] * len(rows),
+            },
+            label_columns=["label"],
+            metadata=UnitsMetadata(codebook, codebook * 64, 10, True),
+        )
+        paths.append(path)
+    index = folder / corpus / split / "index.json"
+    write_index(paths, index, corpus=corpus, split=split)
+    return index
+
+
+SMALL = {
+    "layers": 2,
+    "heads": 2,
+    "dim": 16,
+    "ffn": 32,
+    "lr": 1e-2,
+    "warmup": 5,
+    "batch_tokens": 100,
+    "max_epochs": 4,
+    "valid_share": 0.1,
+    "compute_threads": 1,
+}
+
+
+def test_it_learns_and_describes_itself(tmp_path):
+    index = write_split(tmp_path)
+    path, curve = tmp_path / "lm.safetensors", tmp_path / "curve.parquet"
+    pretrain_unit_lm([index], lm_path=path, curve_path=curve, **SMALL)
+    rows = pq.read_table(curve).to_pylist()
+    assert list(rows[0]) == ["epoch", "split", "loss", "lr"]
+    assert rows[-1]["loss"] < 0.8 * rows[1]["loss"]
+    loaded = load_lm(path, "k" * 64)
+    assert loaded.metadata["training"]["held_out_loss"] == min(
+        row["loss"] for row in rows if row["split"] == "valid"
+    )
+    assert [shard["sha256"] for shard in loaded.metadata["shards"]] == [
+        sha256_file(index.parent / part["name"]) for part in read_json(index)["parts"]
+    ]
+    assert {shard["split"] for shard in loaded.metadata["shards"]} == {"train"}
+
+
+def test_it_sees_only_units_of_train_splits(tmp_path, monkeypatch):
+    index = write_split(tmp_path)
+    write_split(tmp_path, split="valid", seed=1)
+    _, sentences, _ = read_sentences([index])
+    expected = {(2, *(row + 4), 2) for row in sentences}
+    seen = set()
+    original = pretrain._loss
+
+    def spy(model, sequences, dtype):
+        seen.update(tuple(sequence.tolist()) for sequence in sequences)
+        return original(model, sequences, dtype)
+
+    monkeypatch.setattr(pretrain, "_loss", spy)
+    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **SMALL | {"max_epochs": 1})
+    assert seen == {tuple(int(i) for i in row) for row in expected}
+    assert all(0 not in row for row in seen)  # the separator
+
+
+def test_held_out_utterances_are_never_trained_on(tmp_path, monkeypatch):
+    index = write_split(tmp_path)
+    trained, held_out = set(), set()
+    original = pretrain._loss
+
+    def spy(model, sequences, dtype):
+        group = trained if torch.is_grad_enabled() else held_out
+        group.update(tuple(sequence.tolist()) for sequence in sequences)
+        return original(model, sequences, dtype)
+
+    monkeypatch.setattr(pretrain, "_loss", spy)
+    # Distinct sequences, so that the two sets can be compared.
+    names = [f"n{i}" for i in range(60)]
+    rows = [np.array([i // 10, i % 10]) for i in range(60)]
+    about = read_sentences([index])[2]
+    monkeypatch.setattr(pretrain, "read_sentences", lambda _: (names, rows, about))
+    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **SMALL | {"max_epochs": 2})
+    assert trained
+    assert held_out
+    assert not trained & held_out
+
+
+def test_repeated_utterances_lose_units_and_nothing_else(tmp_path, monkeypatch):
+    index = write_split(tmp_path)
+    once = {tuple(int(i) for i in (2, *(row + 4), 2)) for row in read_sentences([index])[1]}
+    seen = []
+    original = pretrain._loss
+
+    def spy(model, sequences, dtype):
+        if torch.is_grad_enabled():
+            seen.extend(tuple(sequence.tolist()) for sequence in sequences)
+        return original(model, sequences, dtype)
+
+    monkeypatch.setattr(pretrain, "_loss", spy)
+    options = SMALL | {"repeat_share": 0.5, "repeat_kept": 0.4}
+    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **options)
+    twice = [sequence for sequence in seen if sequence.count(2) == 3]
+    assert len(seen) * 0.4 < len(twice) < len(seen) * 0.6
+    assert {sequence for sequence in seen if sequence.count(2) == 2} <= once
+    kept = []
+    for sequence in twice:
+        middle = sequence.index(2, 1)
+        first, second = sequence[: middle + 1], sequence[middle:]
+        assert first in once
+        rest = iter(first)
+        assert all(unit in rest for unit in second[1:-1])  # the same order
+        kept.append((len(second) - 2) / (len(first) - 2))
+    assert 0.6 < np.mean(kept) < 0.8
+    assert len(set(twice)) > len({sequence[: sequence.index(2, 1)] for sequence in twice})
+
+
+def test_other_splits_and_mixed_codebooks_are_refused(tmp_path):
+    train = write_split(tmp_path)
+    with pytest.raises(ArtefactError, match="train splits, found 'test'"):
+        read_sentences([write_split(tmp_path, split="test")])
+    with pytest.raises(ArtefactError, match="share one codebook"):
+        read_sentences([train, write_split(tmp_path, corpus="d", codebook="j")])
+
+
+def test_utterances_beyond_the_positions_are_named(tmp_path):
+    index = write_split(tmp_path)
+    with pytest.raises(CorpusError, match=r"c/train-\d-\d+: \d+ units, but the unit LM has 8"):
+        pretrain_unit_lm([index], lm_path=tmp_path / "lm.st", **SMALL | {"max_positions": 8})
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
+    index = write_split(tmp_path)
+    arguments = SMALL | {"checkpoint_seconds": 0, "dropout": 0.2, "repeat_share": 0.5}
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    curves = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
+    pretrain_unit_lm([index], lm_path=whole, curve_path=curves[0], **arguments)
+    checkpoint = tmp_path / "state.safetensors"
+    killed_in_the_middle(
+        "speechprompt.lm.pretraining:pretrain_unit_lm",
+        [[str(index)]],
+        arguments | {"lm_path": str(resumed), "checkpoint_path": str(checkpoint)},
+        checkpoint,
+        writes=13,
+    )
+    assert not resumed.exists()
+    pretrain_unit_lm(
+        [index], lm_path=resumed, curve_path=curves[1], checkpoint_path=checkpoint, **arguments
+    )
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert curves[0].read_bytes() == curves[1].read_bytes()
+    assert not checkpoint.exists()

@@ -1,0 +1,206 @@
+"""Decoding: alone or in a batch, with or without cache, one beam or many."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from random_models import CODEBOOK, random_lm, random_units
+from speechprompt.errors import ConfigError, CorpusError
+from speechprompt.lm import Dictionary, LoadedLM
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import TaskModel
+from speechprompt.tasks.verbalizer import Verbalizer
+
+ONE = [[0, 1, 2, 3]]
+THREE = [[0, 1, 2], [3, 4], [5, 6, 7]]
+UNITS = random_units(11)
+
+
+def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, seed=0):
+    model = random_lm(seed=seed, scale=1.5).freeze()
+    dictionary = Dictionary(range(19, -1, -1))
+    prompt = None
+    if mode is not None:
+        generator = torch.Generator().manual_seed(seed)
+        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
+        with torch.no_grad():
+            for parameter in prompt.parameters():
+                parameter.mul_(5)
+    lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
+    return TaskModel(lm, prompt, Verbalizer(kind, range(2, 2 + n_labels), 20), allowed)
+
+
+@torch.no_grad()
+def answer_log_probabilities(task, units, answer):
+    """Log-probability of each symbol after an answer's beginning, by a full computation."""
+    source = task.dictionary.source(units)
+    slots = np.concatenate((source, task.label_ids[list(answer)]))
+    if task.prompt is not None:
+        slots = task.prompt.slots(source, task.label_ids[list(answer)])
+    from speechprompt.lm.batching import pack
+
+    rows = task.prompt is not None and task.prompt.has_live_rows
+    batch = pack([slots], [len(slots) - 1], rows)
+    hidden = task.model(batch, task.prompt_tensors())
+    return task.answer_scores(hidden, torch.tensor([len(answer)]))[0].numpy()
+
+
+def greedy_without_cache(task, units, steps):
+    answer, score = [], 0.0
+    for _ in range(steps):
+        table = answer_log_probabilities(task, units, answer)
+        score += table.max()
+        if table.argmax() == len(task.label_ids):
+            break
+        answer.append(int(table.argmax()))
+    return answer, score
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers"),
+    [("deep", None), ("deep", [1]), ("input", None), ("both", [0]), ("infix", [1]), (None, None)],
+)
+@pytest.mark.parametrize("allowed", [ONE, THREE, None])
+def test_greedy_with_cache_equals_greedy_without(mode, layers, allowed):
+    task = task_model(allowed, mode, layers)
+    steps = 5 if allowed is None else len(allowed)
+    found = predict(task, UNITS, max_length=5)
+    for i, units in enumerate(UNITS):
+        answer, score = greedy_without_cache(task, units, steps)
+        assert found.labels[i] == answer
+        assert found.scores[i] == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("allowed", [ONE, THREE, None])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_batch_equals_its_utterances_one_by_one(allowed, beam):
+    task = task_model(allowed)
+    together = predict(task, UNITS, beam=beam, max_length=6)
+    for i, units in enumerate(UNITS):
+        alone = predict(task, [units], beam=beam, max_length=6)
+        assert alone.labels[0] == together.labels[i]
+        assert alone.scores[0] == pytest.approx(together.scores[i], abs=1e-4)
+
+
+@pytest.mark.parametrize("allowed", [THREE, None])
+def test_beam_one_equals_greedy(allowed):
+    from speechprompt.lm.model import Cache
+    from speechprompt.prompting.decoding import _beam, _greedy
+
+    task = task_model(allowed)
+    steps = 3 if allowed else 6
+    batch = task.pack(UNITS)
+    with torch.no_grad():
+        answers = []
+        for search in (_greedy, lambda *args: _beam(*args, 1, 1.0)):
+            cache = Cache(room=steps)
+            hidden = task.model(batch, task.prompt_tensors(), cache)[batch.wanted_query[:, 0]]
+            answers.append(search(task, hidden, cache, [steps] * len(UNITS)))
+    assert answers[0][0] == answers[1][0]
+    assert np.allclose(answers[0][1], answers[1][1], atol=1e-4)
+
+
+def test_a_wide_beam_finds_the_best_answer_of_all():
+    task = task_model(THREE, seed=1)
+    found = predict(task, UNITS, beam=9)
+    greedy = predict(task, UNITS)
+    for i, units in enumerate(UNITS):
+        scores = {}
+        for answer in itertools.product(*THREE):
+            scores[answer] = sum(
+                answer_log_probabilities(task, units, answer[:k])[answer[k]] for k in range(3)
+            )
+        best = max(scores, key=scores.get)
+        assert tuple(found.labels[i]) == best
+        assert found.scores[i] == pytest.approx(scores[best], abs=1e-4)
+        assert found.scores[i] >= greedy.scores[i] - 1e-4
+    assert found.labels != greedy.labels
+
+
+def test_every_label_of_a_column_is_allowed_and_no_other():
+    task = task_model(THREE)
+    for seed in range(3):
+        for answer in predict(task_model(THREE, seed=seed), UNITS).labels:
+            assert [label in column for label, column in zip(answer, THREE, strict=True)] == [
+                True
+            ] * 3
+    table = np.exp(answer_log_probabilities(task, UNITS[0], [0]))
+    assert table[3:5].sum() == pytest.approx(1, abs=1e-5)
+    assert (table[3:5] > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["frequency", "learnable"])
+def test_one_column_gives_the_whole_distribution(kind):
+    task = task_model(ONE, kind=kind, n_labels=4)
+    found = predict(task, UNITS)
+    assert found.label_scores.shape == (len(UNITS), 4)
+    assert np.allclose(np.exp(found.label_scores).sum(1), 1, atol=1e-5)
+    assert [[int(i)] for i in found.label_scores.argmax(1)] == found.labels
+    assert np.allclose(found.label_scores.max(1), found.scores)
+    assert found.valid.all()
+
+
+def test_generation_stops_at_its_longest_answer_not_counting_the_source():
+    task = task_model(None)
+    lengths = {len(answer) for answer in predict(task, UNITS, max_length=4).labels}
+    assert max(lengths) == 4
+    long = predict(task, [np.arange(20)] * 2, max_length=4).labels
+    assert all(len(answer) <= 4 for answer in long)
+
+
+@pytest.mark.parametrize(("beam", "free"), [(1, False), (3, False), (1, True)])
+def test_an_answer_ends_where_the_positions_do(beam, free):
+    task = task_model(None, seed=2)
+    longest = task.model.config.max_positions  # 128
+    rng = np.random.default_rng(5)
+    units = [rng.integers(0, 20, n) for n in (longest - 2, longest - 4, longest - 7, 3)]
+    with_room = predict(task, units, beam=beam, free=free, max_length=9)
+    for row, answer in zip(units, with_room.labels, strict=True):
+        assert len(answer) <= min(9, longest - 1 - len(row))
+        # Its own room counts, not that of the others in the batch.
+        alone = predict(task, [row], beam=beam, free=free, max_length=9)
+        assert alone.labels == [answer]
+    assert len(with_room.labels[0]) == 1 or not with_room.labels[0]
+    with pytest.raises(CorpusError, match="'long': its 127 units leave no room"):
+        predict(task, [np.zeros(127, int)], beam=beam, free=free, utt_ids=["long"])
+    with pytest.raises(CorpusError, match="no room"):
+        predict(task_model(THREE), [np.zeros(126, int)])
+
+
+def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():
+    task = task_model(THREE)
+    found = predict(task, UNITS, free=True)
+    units_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
+    for i, units in enumerate(UNITS):
+        slots = task.prompt.slots(task.dictionary.source(units))
+        expected = []
+        for _ in range(3):
+            from speechprompt.lm.batching import pack
+
+            batch = pack([slots], [len(slots) - 1])
+            with torch.no_grad():
+                best = int(task.model.logits(task.model(batch, task.prompt_tensors())).argmax())
+            if best == 2:
+                break
+            expected.append(units_of.get(best, -1))
+            slots = np.append(slots, best)
+        assert found.labels[i] == expected
+        right = len(expected) == 3 and all(a in c for a, c in zip(expected, THREE, strict=True))
+        assert found.valid[i] == right
+    assert not found.valid.all()
+
+
+def test_free_refuses_what_it_cannot_do():
+    with pytest.raises(ConfigError, match="free"):
+        predict(task_model(ONE, kind="learnable", n_labels=4), UNITS, free=True)
+    with pytest.raises(ConfigError, match="free"):
+        predict(task_model(THREE), UNITS, free=True, beam=2)
+
+
+def test_nothing_to_decode_gives_nothing():
+    found = predict(task_model(ONE), [])
+    assert found.labels == []
+    assert found.label_scores.shape == (0, 8)

@@ -1,0 +1,190 @@
+"""Prompts: the documented tensors, and parity with the literal computation in every mode."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from random_models import CODEBOOK, examples, random_lm
+from reference_prompt import literal_hidden
+from speechprompt.errors import ConfigError
+from speechprompt.lm import Dictionary, LMConfig, LoadedLM
+from speechprompt.lm.batching import pack
+from speechprompt.lm.fairseq import weights
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import TaskModel
+from speechprompt.tasks.verbalizer import Verbalizer
+
+GSLM = LMConfig()
+MODES = [
+    ("deep", None),
+    ("deep", [0, 2]),
+    ("deep", [1]),
+    ("input", None),
+    ("both", None),
+    ("both", [1]),
+    ("both", [0, 2]),
+    ("infix", None),
+    ("infix", [1]),
+    ("infix", []),
+]
+
+
+def task_model(mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=True):
+    model = random_lm(seed=seed, scale=1.5).freeze()
+    dictionary = Dictionary(range(model.config.n_symbols - 5, -1, -1))
+    generator = torch.Generator().manual_seed(seed)
+    prompt = Prompt(
+        model.config, length=length, mode=mode, layers=layers, dropout=dropout, generator=generator
+    )
+    with torch.no_grad():
+        for parameter in prompt.parameters():
+            parameter.mul_(5)
+    n_labels = max(map(max, columns)) + 1
+    verbalizer = Verbalizer("frequency", range(3, 3 + n_labels), dictionary.n_units)
+    lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
+    return TaskModel(lm, prompt, verbalizer, columns, end_loss=end_loss)
+
+
+def literal_losses(task, data, parameters):
+    """Summed cross-entropy of label tokens and the end, by the literal computation."""
+    named = {name: tensor.double() for name, tensor in weights(task.model).items()}
+    prompt, dictionary = task.prompt, task.dictionary
+    keys = dict(zip(prompt.layers, parameters.get("keys", []), strict=True))
+    values = dict(zip(prompt.layers, parameters.get("values", []), strict=True))
+    total = 0.0
+    for units, labels in zip(data.units, data.labels, strict=True):
+        answer = [int(dictionary.ids([task.verbalizer.units[label]])[0]) for label in labels]
+        tokens = [2, *dictionary.ids(units).tolist(), 0, *answer]
+        place = len(units) + 1 if prompt.mode == "infix" else 0
+        hidden = literal_hidden(
+            named,
+            task.model.config.heads,
+            tokens,
+            (parameters.get("rows"), keys, values),
+            place,
+            parameters["separator"],
+        )
+        targets = [*answer, 2] if task.end_loss else answer
+        start = prompt.length + len(units) + 1
+        logits = hidden[start : start + len(targets)] @ named["embed_tokens.weight"].T
+        total = total + F.cross_entropy(logits, torch.tensor(targets), reduction="sum")
+    return total
+
+
+@pytest.mark.parametrize(("mode", "layers"), MODES)
+@pytest.mark.parametrize("end_loss", [True, False])
+def test_loss_and_gradients_equal_the_literal_computation(mode, layers, end_loss):
+    columns = [[0, 1, 2], [3, 4], [5, 6, 7]]
+    task = task_model(mode, layers, columns, end_loss=end_loss)
+    data = examples(10, columns)
+    losses = task.losses(data.units, data.labels, task.prompt_tensors())
+    losses.total.backward()
+    parameters = {
+        name: p.detach().double().requires_grad_() for name, p in task.prompt.named_parameters()
+    }
+    expected = literal_losses(task, data, parameters)
+    expected.backward()
+    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    for name, parameter in task.prompt.named_parameters():
+        want = parameters[name].grad
+        if name == "rows" and mode in ("both", "infix") and layers is None:
+            # Deep rows in every layer: the input rows cannot reach the output.
+            assert parameter.grad is None
+            assert want is None or want.abs().max() == 0
+            continue
+        error = (parameter.grad - want).abs().max()
+        assert error <= 1e-5 * want.abs().max(), name
+        assert want.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers", "length", "count"),
+    [
+        ("both", None, 6, 154_624),  # the published log
+        ("deep", None, 6, 2 * 12 * 6 * 1024 + 1024),
+        ("input", None, 6, 6 * 1024 + 1024),
+        ("deep", [3, 7], 5, 2 * 2 * 5 * 1024 + 1024),
+        ("infix", None, 6, 154_624),
+        ("infix", [], 6, 6 * 1024 + 1024),
+    ],
+)
+def test_trainable_parameters_are_the_documented_number(mode, layers, length, count):
+    prompt = Prompt(GSLM, length=length, mode=mode, layers=layers)
+    assert sum(p.numel() for p in prompt.parameters()) == count
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in prompt.parameters())
+
+
+@pytest.mark.parametrize(
+    ("mode", "names"),
+    [
+        ("deep", {"separator", "keys", "values"}),
+        ("input", {"separator", "rows"}),
+        ("both", {"separator", "rows", "keys", "values"}),
+        ("infix", {"separator", "rows", "keys", "values"}),
+    ],
+)
+def test_trained_and_saved_tensors_are_the_documented_set(mode, names):
+    task = task_model(mode, None, [[0, 1]])
+    assert task.named_parameters().keys() == names
+    assert task.state().keys() == names
+    assert not any(p.requires_grad for p in task.model.parameters())
+
+
+def test_dropout_follows_its_seed_and_keeps_the_mean():
+    prompt = Prompt(LMConfig(24, 2, 2, 64, 64), length=50, dropout=0.1)
+    plain, again, other = prompt.tensors(), prompt.tensors(3), prompt.tensors(4)
+    assert torch.equal(again.keys[1], prompt.tensors(3).keys[1])
+    assert not torch.equal(again.keys[1], other.keys[1])
+    dropped = again.keys[1] == 0
+    assert 0.08 < dropped.float().mean() < 0.12
+    kept = again.keys[1][~dropped]
+    assert torch.allclose(kept, plain.keys[1][~dropped] / 0.9)
+    assert torch.equal(again.separator, prompt.separator)
+
+
+def test_initial_rows_follow_the_generator():
+    def rows(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return Prompt(LMConfig(24, 2, 2, 64, 64), length=4, generator=generator).keys
+
+    assert torch.equal(rows(1), rows(1))
+    assert not torch.equal(rows(1), rows(2))
+
+
+def test_layer_inputs_are_those_of_the_literal_computation():
+    model = random_lm().freeze()
+    named = {name: tensor.double() for name, tensor in weights(model).items()}
+    sequences = [np.array([2, 5, 9, 4]), np.array([2, 7])]
+    batch = pack(sequences)
+    inputs = model.layer_inputs(batch)
+    assert inputs.shape == (4, len(batch.tokens), 32)
+    found = inputs[:, batch.spread.index.view(2, -1)[0]].double()
+    trace = []
+    literal_hidden(named, model.config.heads, [2, 5, 9, 4], trace=trace)
+    for ours, expected in zip(found, trace, strict=True):
+        assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_a_prompt_can_start_as_hidden_rows():
+    prompt = Prompt(LMConfig(24, 3, 2, 32, 64), length=5, mode="both", layers=[0, 2])
+    inputs = torch.arange(4.0)[:, None, None] * 100 + torch.arange(7.0)[:, None].expand(7, 32)
+    prompt.start_from(inputs, torch.Generator().manual_seed(0))
+    chosen = prompt.rows[:, 0].detach()
+    assert set(chosen.tolist()) <= set(range(7))
+    assert torch.equal(prompt.keys[:, :, 0].detach(), torch.stack((chosen + 100, chosen + 300)))
+    assert torch.equal(prompt.keys, prompt.values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0}, "prompt.length: expected at least 1, found 0"),
+        ({"length": 3, "mode": "shallow"}, "prompt.mode: expected deep, input, both, infix"),
+        ({"length": 3, "layers": [0, 12]}, r"layers 0\.\.11, found 12"),
+        ({"length": 3, "layers": []}, "needs at least one layer"),
+    ],
+)
+def test_impossible_prompts_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Prompt(GSLM, **options)

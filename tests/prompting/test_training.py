@@ -1,0 +1,305 @@
+"""Training: it learns, keeps the best, leaves the LM alone, resumes after a kill."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from interruption import killed_in_the_middle
+from random_models import CODEBOOK, examples, learnable_examples, write_lm
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError
+from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
+from speechprompt.prompting import training as train_module
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.task_model import load_task_model
+from speechprompt.prompting.training import evaluate_loss, train_prompt
+from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.tasks.examples import Examples
+from speechprompt.training.sampling import draw_rows
+from speechprompt.training.schedule import learning_rate
+
+COLUMN = [[0, 1, 2]]
+SETTINGS = {
+    "codebook_sha256": CODEBOOK,
+    "n_labels": 3,
+    "allowed": COLUMN,
+    "label_names": ["a", "b", "c"],
+    "length": 2,
+    "batch_size": 16,
+    "lr": 0.05,
+    "max_epochs": 4,
+    "compute_threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory):
+    return write_lm(tmp_path_factory.mktemp("lm") / "model.safetensors")
+
+
+def run(lm, folder, data=None, valid=None, name="prompt", **options):
+    data = learnable_examples(80) if data is None else data
+    valid = learnable_examples(40, seed=1) if valid is None else valid
+    path = folder / f"{name}.safetensors"
+    result = train_prompt(
+        data,
+        valid,
+        lm_path=lm,
+        prompt_path=path,
+        curve_path=folder / f"{name}.parquet",
+        **SETTINGS | options,
+    )
+    return result, path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mode": "both", "layers": [1]},
+        {"mode": "infix", "init": "hidden"},
+        {"verbalizer": "learnable", "mode": "both", "layers": [1, 2]},
+        {"method": "finetune", "lr": 1e-2},
+        {"precision": "bf16"},
+    ],
+)
+def test_it_learns(lm, tmp_path, options):
+    result, path = run(lm, tmp_path, **{"max_epochs": 12, **options})
+    rows = pq.read_table(tmp_path / "prompt.parquet").to_pylist()
+    assert list(rows[0]) == ["epoch", "split", "loss", "accuracy", "lr"]
+    learnt, valid = ([row for row in rows if row["split"] == s] for s in ("train", "valid"))
+    assert min(row["loss"] for row in learnt) < 0.75 * learnt[0]["loss"]
+    best = min(valid, key=lambda row: row["loss"])
+    assert (best["epoch"], best["loss"]) == (result.best_epoch, result.valid_loss)
+    assert path.exists()
+
+
+def test_the_written_prompt_is_the_best_one(lm, tmp_path):
+    result, path = run(lm, tmp_path, max_epochs=12, patience=3, lr=0.3)
+    task = load_task_model(path, lm, CODEBOOK)
+    valid = learnable_examples(40, seed=1)
+    sums = evaluate_loss(task, valid, 64)
+    assert sums.loss / sums.tokens == pytest.approx(result.valid_loss, rel=1e-5)
+    assert sums.right / sums.answers == pytest.approx(result.valid_accuracy)
+    assert result.epochs in (12, result.best_epoch + 3)
+
+
+def test_units_are_left_out_in_training_only(lm, tmp_path, monkeypatch):
+    seen = {True: [], False: []}
+    original = train_module.TaskModel.losses
+
+    def losses(self, units, labels, prompt):
+        seen[torch.is_grad_enabled()] += [
+            (len(row), label) for row, label in zip(units, labels, strict=True)
+        ]
+        return original(self, units, labels, prompt)
+
+    monkeypatch.setattr(train_module.TaskModel, "losses", losses)
+    data, valid = learnable_examples(400), learnable_examples(40, seed=1)
+    run(lm, tmp_path, data, valid, max_epochs=2, unit_dropout=0.25)
+    whole = 2 * sum(map(len, data.units))
+    assert 0.7 * whole < sum(length for length, _ in seen[True]) < 0.8 * whole
+    assert sorted(label for _, label in seen[True]) == sorted(2 * data.labels)
+    assert sum(length for length, _ in seen[False]) == 2 * sum(map(len, valid.units))
+
+
+def test_patience_stops_and_the_file_says_how_it_ended(lm, tmp_path):
+    result, path = run(lm, tmp_path, max_epochs=50, patience=2, lr=1.0)
+    assert result.epochs == result.best_epoch + 2 < 50
+    metadata = read_tensors(path)[1]
+    assert metadata["training"]["epochs"] == result.epochs
+    assert metadata["labels"] == ["a", "b", "c"]
+    assert metadata["trainable_parameters"] == result.trainable_parameters == 2 * 3 * 2 * 32 + 32
+
+
+def test_only_the_prompt_is_trained(lm, tmp_path, monkeypatch):
+    before = lm.read_bytes()
+    tasks = []
+    original = train_module.TaskModel
+    monkeypatch.setattr(
+        train_module, "TaskModel", lambda *a, **k: tasks.append(original(*a, **k)) or tasks[-1]
+    )
+    run(lm, tmp_path)
+    stored, _ = read_tensors(lm)
+    from speechprompt.lm.fairseq import weights
+
+    for name, tensor in weights(tasks[0].model).items():
+        assert torch.equal(tensor, stored[name]), name
+        assert not tensor.requires_grad
+    assert lm.read_bytes() == before
+
+
+def test_finetuning_trains_and_stores_the_whole_lm(lm, tmp_path):
+    result, path = run(lm, tmp_path, method="finetune", lr=1e-3)
+    stored, _ = read_tensors(lm)
+    tuned, metadata = read_tensors(path)
+    assert tuned.keys() == {f"lm.{name}" for name in stored}
+    assert result.trainable_parameters == sum(t.numel() for t in stored.values())
+    assert metadata["method"] == "finetune"
+    assert not torch.equal(tuned["lm.layers.0.fc1.weight"], stored["layers.0.fc1.weight"])
+
+
+def test_one_batch_in_pieces_has_the_gradient_of_the_whole(lm, tmp_path):
+    _, whole = run(lm, tmp_path, name="whole", micro_tokens=10_000, dropout=0.1)
+    _, pieces = run(lm, tmp_path, name="pieces", micro_tokens=20, dropout=0.1)
+    ours, theirs = read_tensors(whole)[0], read_tensors(pieces)[0]
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-3), name
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(lm, tmp_path):
+    first, again, other = (
+        run(lm, tmp_path, name=name, seed=seed, dropout=0.2, max_epochs=2)[1].read_bytes()
+        for name, seed in (("first", 1), ("again", 1), ("other", 2))
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("method", ["prompt", "finetune"])
+def test_a_killed_run_resumes_to_the_same_bytes(lm, tmp_path, method):
+    options = SETTINGS | {"dropout": 0.2, "checkpoint_seconds": 0, "method": method, "lr": 0.01}
+    data = [{"n": 80}, {"n": 40, "seed": 1}]
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    splits = [learnable_examples(**split) for split in data]
+    train_prompt(*splits, lm_path=lm, prompt_path=whole, **options)
+    killed_in_the_middle(
+        "speechprompt.prompting.training:train_prompt",
+        [],
+        options
+        | {
+            "examples": data,
+            "lm_path": str(lm),
+            "prompt_path": str(resumed),
+            "checkpoint_path": str(checkpoint),
+        },
+        checkpoint,
+        writes=9,
+    )
+    assert not resumed.exists()
+    counted = count_updates(
+        lambda: train_prompt(
+            *splits, lm_path=lm, prompt_path=resumed, checkpoint_path=checkpoint, **options
+        )
+    )
+    assert counted == 4 * 5 - 8  # the ninth write ended epoch 2's third update, one ended epoch 1
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert not checkpoint.exists()
+
+
+def count_updates(training):
+    count = 0
+    original = torch.optim.AdamW.step
+
+    def step(self, *args, **options):
+        nonlocal count
+        count += 1
+        return original(self, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        training()
+    return count
+
+
+def test_a_checkpoint_of_other_settings_is_ignored(lm, tmp_path, capsys):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    write_tensors(checkpoint, {}, {"fingerprint": "other", "state": {}})
+    _, path = run(lm, tmp_path, checkpoint_path=checkpoint, max_epochs=1)
+    assert "checkpoint of another training ignored" in capsys.readouterr().err
+    assert path.exists()
+    assert not checkpoint.exists()
+
+
+def test_balance_draws_every_answer_equally_often():
+    labels = [[0]] * 90 + [[1]] * 9 + [[2]]
+    drawn = draw_rows(labels, 6000, seed=1, epoch=0, balance=True)
+    counts = np.bincount([labels[i][0] for i in drawn])
+    assert counts.min() > 1800
+    plain = draw_rows(labels, 150, seed=1, epoch=0, balance=False)
+    assert sorted(plain[:100]) == list(range(100))
+    assert len(set(plain[100:])) == 50
+    assert not np.array_equal(drawn, draw_rows(labels, 6000, seed=1, epoch=1, balance=True))
+
+
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_schedules(warmup):
+    def rates(kind):
+        return [learning_rate(kind, 2.0, update, warmup, 100) for update in range(100)]
+
+    assert rates("constant")[warmup:] == [2.0] * (100 - warmup)
+    if warmup:
+        assert rates("cosine")[:warmup] == pytest.approx(np.arange(1, 11) / 5)
+        assert rates("inverse_sqrt")[39] == pytest.approx(1.0)
+    cosine = rates("cosine")[warmup:]
+    assert cosine == sorted(cosine, reverse=True)
+    assert cosine[0] == 2.0
+    assert cosine[-1] < 0.01
+    with pytest.raises(ConfigError, match="schedule: expected one of"):
+        rates("linear")
+
+
+def test_bad_input_is_refused(lm, tmp_path):
+    with pytest.raises(ArtefactError, match=r"codebook ccc.*in use is eee"):
+        run(lm, tmp_path, codebook_sha256="e" * 64)
+    with pytest.raises(CorpusError, match="valid: expected utterances"):
+        run(lm, tmp_path, valid=Examples([], [], []))
+    long = Examples(["long-one"], [np.zeros(126, int)], [[0]])
+    with pytest.raises(CorpusError, match=r"train: utterance 'long-one' needs 129.*has 128"):
+        run(lm, tmp_path, data=long)
+    with pytest.raises(ConfigError, match="21 labels"):
+        run(lm, tmp_path, n_labels=21, allowed=[list(range(21))])
+    with pytest.raises(ConfigError, match=r"prompt\.init: expected one of normal, hidden"):
+        run(lm, tmp_path, init="zeros")
+    with pytest.raises(ConfigError, match="method"):
+        run(lm, tmp_path, method="downstream")
+    assert not (tmp_path / "prompt.safetensors").exists()
+
+
+@pytest.mark.parametrize("mode", ["deep", "both"])
+def test_asr_lengths_train_and_decode(tmp_path, mode):
+    """175 prompt rows, utterances up to the last of 3,072 positions, answers of 173 labels."""
+    model = UnitLM(LMConfig(24, layers=1, heads=2, dim=16, ffn=16))
+    lm = tmp_path / "long.safetensors"
+    save_lm(lm, model, Dictionary(range(20)), CODEBOOK)
+    rng = np.random.default_rng(0)
+    lengths = [3072 - 2 - 173, 2000, 800]
+    units = [rng.integers(0, 20, n) for n in lengths]
+    labels = [rng.integers(0, 3, 173).tolist() for _ in lengths]
+    data = Examples(["a", "b", "c"], units, labels)
+    options = {"length": 175, "mode": mode, "allowed": None, "micro_tokens": 4096}
+    result, path = run(lm, tmp_path, data=data, valid=data, max_epochs=2, **options)
+    assert np.isfinite(result.valid_loss)
+    answers = predict(load_task_model(path, lm), units, max_length=173).labels
+    assert max(map(len, answers)) <= 173
+
+
+def test_a_prompt_refuses_another_lm(lm, tmp_path):
+    _, path = run(lm, tmp_path, max_epochs=1)
+    other = write_lm(tmp_path / "other.safetensors", seed=5)
+    with pytest.raises(ArtefactError, match=r"trained with lm_sha256 \w+, but .*other"):
+        load_task_model(path, other, CODEBOOK)
+    with pytest.raises(ArtefactError, match="codebook"):
+        load_task_model(path, lm, "e" * 64)
+
+
+@pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
+def test_a_damaged_prompt_is_refused(lm, tmp_path, change):
+    _, path = run(lm, tmp_path, max_epochs=1)
+    tensors, metadata = read_tensors(path)
+    if change == "missing":
+        del tensors["keys"]
+    elif change == "surplus":
+        tensors["rows"] = torch.zeros(2, 32)
+    else:
+        tensors["keys"] = torch.zeros(3, 1, 32)
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(ArtefactError, match=r"prompt\.safetensors.*expected"):
+        load_task_model(path, lm, CODEBOOK)
+
+
+def test_examples_of_several_columns_train_too(lm, tmp_path):
+    columns = [[0, 1, 2], [3, 4]]
+    data, valid = examples(40, columns), examples(10, columns, seed=3)
+    result, _ = run(lm, tmp_path, data, valid, allowed=columns, n_labels=5, balance=True)
+    assert 0 <= result.valid_accuracy <= 1

@@ -1,0 +1,80 @@
+"""Small unit LMs and examples that the tests of the model, prompts, training and decoding share."""
+
+import numpy as np
+import torch
+
+from speechprompt.lm import Dictionary, LMConfig, LoadedLM, UnitLM, save_lm
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import TaskModel
+from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.verbalizer import Verbalizer
+
+CODEBOOK = "c" * 64
+TWO = [[0, 1, 2], [3, 4]]  # labels allowed in two columns
+
+
+def random_lm(layers=3, heads=2, dim=32, ffn=48, n_units=20, seed=0, scale=1.0):
+    """A UnitLM whose every number is random, biases and norms included."""
+    torch.manual_seed(seed)
+    model = UnitLM(LMConfig(n_units + 4, layers, heads, dim, ffn, max_positions=128))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator) * scale
+            if "norm.weight" in name:
+                parameter.copy_(1 + 0.2 * noise)
+            elif parameter.dim() == 1:
+                parameter.copy_(0.2 * noise)
+            else:
+                parameter.copy_(noise * parameter.shape[1] ** -0.5)
+    return model
+
+
+def write_lm(path, **shape):
+    """Write a random unit LM; its dictionary is in reversed order on purpose."""
+    model = random_lm(**shape)
+    n_units = model.config.n_symbols - 4
+    save_lm(path, model, Dictionary(range(n_units - 1, -1, -1)), CODEBOOK)
+    return path
+
+
+def random_units(n, n_units=20, shortest=1, longest=12, seed=0):
+    """Unit sequences of mixed lengths, some of which begin alike, one twice."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(0, n_units, rng.integers(shortest, longest + 1)) for _ in range(n)]
+    for i in range(1, n, 3):
+        half = min(len(rows[i]), len(rows[i - 1])) // 2 + 1
+        rows[i][:half] = rows[i - 1][:half]
+    if n > 3:
+        rows[-1] = rows[0].copy()
+    return rows
+
+
+def examples(n=12, columns=((0, 1, 2),), seed=0, **shape):
+    """Utterances with random answers, one label of each column."""
+    rng = np.random.default_rng(seed + 1)
+    labels = [[int(rng.choice(column)) for column in columns] for _ in range(n)]
+    return Examples([f"utt-{i}" for i in range(n)], random_units(n, seed=seed, **shape), labels)
+
+
+def learnable_examples(n, n_labels=3, n_units=20, seed=0):
+    """Utterances whose label their last unit tells."""
+    rng = np.random.default_rng(seed)
+    units = [rng.integers(0, n_units, rng.integers(3, 9)) for _ in range(n)]
+    labels = [[int(row[-1]) % n_labels] for row in units]
+    return Examples([f"utt-{i}" for i in range(n)], units, labels)
+
+
+def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
+    """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
+    model = random_lm(scale=1.5).freeze(dtype).to(device)
+    prompt = None
+    if mode is not None:
+        generator = torch.Generator().manual_seed(1)
+        layers = [1] if mode in ("both", "infix") else None
+        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
+    else:
+        model.requires_grad_(True)
+    lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
+    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20)
+    return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)

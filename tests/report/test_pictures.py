@@ -1,0 +1,205 @@
+"""Unit statistics, pictures that can be read on a phone, and the overview page."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+
+from speechprompt.evaluation.error_by_length import error_by_length
+from speechprompt.evaluation.scores import write_metrics, write_predictions
+from speechprompt.report.overview import write_overview
+from speechprompt.report.pictures import (
+    plot_codebook,
+    plot_confusion_matrix,
+    plot_error_by_length,
+    plot_learning_curve,
+    plot_unit_statistics,
+)
+from speechprompt.report.results_table import write_table
+from speechprompt.storage.files import write_parquet
+from speechprompt.training.loop import CurvePoint, curve_table
+from speechprompt.units.statistics import DURATION_BINS, unit_statistics
+from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+
+WIDEST = 640  # pixels: at 400 no letter shrinks to less than 5/8
+
+
+def units_index(folder, durations=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = {"utt_id": ["a", "b"], "units": [[3, 0, 3], [0]], "label": ["x", "y"]}
+    if durations:
+        columns["durations"] = [[1, 2, 70], [4]]
+    metadata = UnitsMetadata("book", "0" * 64, 5, True, frame_rate=50.0 if durations else None)
+    part = folder / "part-00000-of-00001.parquet"
+    write_units(part, columns, label_columns=["label"], metadata=metadata)
+    write_index([part], folder / "index.json", corpus="c", split="train")
+    return folder / "index.json"
+
+
+def test_units_are_counted_by_hand(tmp_path):
+    table = unit_statistics(units_index(tmp_path))
+    assert table["count"].to_pylist() == [2, 0, 0, 2, 0]
+    assert table["frames"].to_pylist() == [6, 0, 0, 71, 0]
+    assert table["mean_frames"].to_pylist() == [3.0, 0.0, 0.0, 35.5, 0.0]
+    histogram = np.array(table["durations"].to_pylist())
+    assert histogram.sum() == 4
+    assert histogram[0, [1, 3]].tolist() == [1, 1]
+    assert histogram[3, [0, DURATION_BINS - 1]].tolist() == [1, 1]
+    assert table.schema.metadata[b"frame_rate"] == b"50.0"
+
+
+def test_ready_units_have_counts_only(tmp_path):
+    table = unit_statistics(units_index(tmp_path, durations=False))
+    assert table["count"].to_pylist() == [2, 0, 0, 2, 0]
+    assert table["frames"].null_count == 5
+    plot_unit_statistics(table, tmp_path / "statistics.png", "ready units")
+    assert imread(tmp_path / "statistics.png").shape[1] <= WIDEST
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The results of a run with one classification and one transcription, made by hand."""
+    results = tmp_path / "results"
+    rng = np.random.default_rng(0)
+    summaries = []
+    for task, kind, columns in (
+        ("ks", "classification", ["label"]),
+        ("asr", "transcription", ["text"]),
+    ):
+        words = [f"WORD {'AB'[i % 2]}{'C' * (i % 5)}" for i in range(40)]
+        guessed = [words[i] if i % 3 else words[i - 1] for i in range(40)]
+        rows = {
+            "utt_id": [f"u{i}" for i in range(40)],
+            "reference": words,
+            "score": np.zeros(40),
+            "is_repeat": [False] * 40,
+        }
+        about = {"task_type": kind, "columns": columns}
+        floor = results / task / "floor" / "predictions.parquet"
+        constant = {"test": rows | {"prediction": [words[0]] * 40}}
+        write_predictions(floor, constant, method="constant", **about)
+        folder = results / task / "prompt" / "seed-1"
+        made = folder / "predictions.parquet"
+        write_predictions(made, {"test": rows | {"prediction": guessed}}, method="prompt", **about)
+        summaries.append(results / task / "prompt" / "metrics.json")
+        facts = {"baselines": [floor], "trainable_parameters": 1234, "seeds": [1]}
+        write_metrics(summaries[-1], [made], task=task, method="prompt", **facts)
+        points = [CurvePoint(e, s, 2.0 / e, 0.5, 0.01) for e in (1, 2) for s in ("train", "valid")]
+        write_parquet(folder / "curve.parquet", curve_table(points))
+        plot_learning_curve(folder / "curve.parquet", folder / "learning_curve.png", task)
+        if kind == "classification":
+            plot_confusion_matrix(made, folder / "confusion_matrix.png", task)
+        else:
+            plot_error_by_length(
+                error_by_length([made]), results / task / "error_by_length.png", task
+            )
+    statistics = unit_statistics(units_index(results / "units/book/c/train"))
+    plot_unit_statistics(statistics, results / "units/book/c/statistics.png", "book")
+    (results / "codebooks").mkdir()
+    plot_codebook(rng.normal(size=(5, 8)), statistics, results / "codebooks/book.png", "book")
+    write_table(
+        summaries, results / "table.md", results / "table.parquet", {"ks": {"prompt": 95.16}}
+    )
+    task = {"lm": "l", "corpus": "c", "method": "prompt", "compare": []}
+    setup = {
+        "seeds": [1],
+        "lm": {"l": {"codebook": "book"}},
+        "tasks": {
+            "ks": task | {"type": "classification"},
+            "asr": task | {"type": "transcription"},
+        },
+    }
+    return results, setup
+
+
+def test_pictures_are_narrow(run):
+    results, _ = run
+    pictures = sorted(results.glob("**/*.png"))
+    assert len(pictures) == 6
+    for picture in pictures:
+        assert imread(picture).shape[1] <= WIDEST, picture
+
+
+def test_a_large_confusion_matrix_is_narrow_too(tmp_path):
+    names = [f"increase / volume / bedroom {i}" for i in range(31)]
+    rows = {"utt_id": names, "reference": names, "prediction": names[::-1]}
+    rows |= {"score": np.zeros(31), "is_repeat": [False] * 31}
+    path = tmp_path / "predictions.parquet"
+    about = {"task_type": "classification", "columns": ["label"], "method": "prompt"}
+    write_predictions(path, {"test": rows}, **about)
+    plot_confusion_matrix(path, tmp_path / "matrix.png", "many")
+    height, width, _ = imread(tmp_path / "matrix.png").shape
+    assert width <= WIDEST
+    # Answers that are nobody's reference are one column, however many, and no row.
+    rows["prediction"] = [f"nobody {i}" for i in range(31)]
+    write_predictions(path, {"test": rows}, **about)
+    plot_confusion_matrix(path, tmp_path / "other.png", "many")
+    assert abs(imread(tmp_path / "other.png").shape[0] - height) < 30
+
+
+class Page(HTMLParser):
+    """Collects what a page shows and what it loads."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.loaded, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "img":
+            self.images.append(attributes)
+        self.loaded += [attributes[key] for key in ("src", "href") if key in attributes]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_overview_has_everything_and_loads_nothing(run, tmp_path):
+    results, setup = run
+    write_overview(results, setup, tmp_path / "overview.html")
+    text = (tmp_path / "overview.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not re.search(r"https?://|url\(", text)
+    assert all(target.startswith(("#", "data:")) for target in page.loaded)
+    assert len(page.images) == 6
+    assert all(image["alt"] for image in page.images)
+    # ks: a third of 40 answers is wrong, which the page must show as the metrics have it.
+    assert re.search(r"65\.00\s*%", page.text)
+    assert "95.16" in page.text
+    assert "1,234 parameters" in page.text
+    assert yaml.safe_dump(setup, sort_keys=False) in page.text
+    assert "torch" in page.text
+
+
+def test_the_overview_shows_a_sweep(run, tmp_path):
+    results, setup = run
+    (results / "sweep").mkdir()
+    for name in ("parameters", "utterances", "choice"):
+        (results / f"sweep/by_{name}.png").write_bytes(name.encode())
+    write_overview(results, setup | {"sweep": {"task": "ks"}}, tmp_path / "overview.html")
+    page = Page((tmp_path / "overview.html").read_text(encoding="utf-8"))
+    assert "#sweep" in page.loaded
+    shown = [image["src"].split(",")[1] for image in page.images[-5:-2]]
+    assert [base64.b64decode(content) for content in shown] == [
+        *(b"parameters", b"utterances", b"choice"),
+    ]
+
+
+def test_what_results_say_cannot_break_the_page(run, tmp_path):
+    results, setup = run
+    setup["tasks"]["ks"]["corpus"] = "<script>alert(1)</script>"
+    results_of = results / "units/book/<script>alert(1)<"
+    results_of.mkdir(parents=True)
+    (results_of / "script>").mkdir()
+    (results_of / "script>/statistics.png").write_bytes(
+        (results / "units/book/c/statistics.png").read_bytes()
+    )
+    write_overview(results, setup, tmp_path / "overview.html")
+    assert "<script" not in (tmp_path / "overview.html").read_text(encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Training, decoding and encoding on a device that is not the processor's (see ``elsewhere``)."""
+
+import pytest
+import torch
+from torchaudio.models import wav2vec2_model
+
+from mock_gpu import elsewhere
+from random_models import TWO, examples, random_lm, random_units, task_model
+from speechprompt.encoders.hubert_layers import HubertLayers
+from speechprompt.lm import Dictionary
+from speechprompt.lm.pretraining import _loss
+from speechprompt.prompting.decoding import predict
+
+UNITS = random_units(9)
+
+
+def on_both(compute):
+    """The same on the processor and elsewhere."""
+    here = compute("cpu")
+    with elsewhere() as device:
+        there = compute(device)
+    return here, there
+
+
+def test_two_devices_are_not_mixed():
+    with elsewhere() as device:
+        there = torch.arange(3.0, device="cpu").to(device)
+        assert (there * 2).cpu().tolist() == [0.0, 2.0, 4.0]
+        with pytest.raises(AssertionError, match="two devices"):
+            there + torch.ones(3)
+        with pytest.raises(RuntimeError):
+            there.numpy()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "allowed"),
+    [
+        ("deep", "frequency", TWO),
+        ("deep", "learnable", [[0, 1, 2, 3, 4]]),
+        ("input", "frequency", None),
+        ("both", "frequency", TWO),
+        ("infix", "frequency", TWO),
+        (None, "frequency", TWO),
+    ],
+)
+def test_loss_and_gradients_of_a_training_step(mode, kind, allowed):
+    columns = [range(8)] * 3 if allowed is None else allowed
+    batch = examples(9, columns)
+
+    def step(device):
+        task = task_model(device, mode, kind, allowed)
+        losses = task.losses(batch.units, batch.labels, task.prompt_tensors(5))
+        losses.total.backward()
+        gradients = {
+            n: p.grad.cpu() for n, p in task.named_parameters().items() if p.grad is not None
+        }
+        return losses.total.item(), losses.right.cpu().tolist(), gradients
+
+    here, there = on_both(step)
+    # Attention is computed in another order there.
+    assert there[0] == pytest.approx(here[0], rel=1e-5)
+    assert there[1] == here[1]
+    assert here[2]
+    torch.testing.assert_close(there[2], here[2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("allowed", "settings"),
+    [
+        (TWO, {}),
+        ([[0, 1, 2, 3, 4]], {}),
+        (TWO, {"free": True}),
+        (TWO, {"beam": 2}),
+        (None, {"max_length": 4}),
+        (None, {"max_length": 4, "beam": 3}),
+    ],
+)
+def test_answers(allowed, settings, dtype):
+    def decode(device):
+        found = predict(task_model(device, "deep", allowed=allowed, dtype=dtype), UNITS, **settings)
+        return found.labels, found.scores.tolist()
+
+    (labels, scores), (labels_there, scores_there) = on_both(decode)
+    if dtype == torch.float32:
+        assert labels_there == labels
+    same = [i for i, row in enumerate(labels) if labels_there[i] == row]
+    assert len(same) >= len(labels) - 2  # of two nearly equal answers bf16 may find the other
+    tolerance = 1e-4 if dtype == torch.float32 else 0.3
+    assert [scores_there[i] for i in same] == pytest.approx(
+        [scores[i] for i in same], abs=tolerance
+    )
+
+
+def test_pretraining_of_a_unit_lm():
+    sequences = [Dictionary(range(20)).sentence(row) for row in UNITS]
+
+    def step(device):
+        model = random_lm().to(device)
+        loss = _loss(model, sequences, torch.float32)
+        loss.backward()
+        return loss.item(), {name: p.grad.cpu() for name, p in model.named_parameters()}
+
+    (loss, gradients), (loss_there, gradients_there) = on_both(step)
+    assert loss_there == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(gradients_there, gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_encoding():
+    """HuBERT base's and large's kinds of layers, over several pieces and blocks."""
+    for mode, first in (("group_norm", False), ("layer_norm", True)):
+        torch.manual_seed(1)
+        model = wav2vec2_model(
+            extractor_mode=mode,
+            extractor_conv_layer_config=[[16, 10, 5], *[[16, 3, 2]] * 4, *[[16, 2, 2]] * 2],
+            extractor_conv_bias=first,
+            encoder_embed_dim=32,
+            encoder_projection_dropout=0.0,
+            encoder_pos_conv_kernel=128,
+            encoder_pos_conv_groups=4,
+            encoder_num_layers=2,
+            encoder_num_heads=2,
+            encoder_attention_dropout=0.0,
+            encoder_ff_interm_features=64,
+            encoder_ff_interm_dropout=0.0,
+            encoder_dropout=0.0,
+            encoder_layer_norm_first=first,
+            encoder_layer_drop=0.0,
+            aux_num_out=None,
+        ).eval()
+        torch.nn.utils.parametrize.remove_parametrizations(
+            model.encoder.transformer.pos_conv_embed.conv, "weight"
+        )
+        waveforms = [torch.randn(n) for n in (16_000, 400, 180_000, 16_000)]
+
+        @torch.no_grad()
+        def encode(device, model=model, waveforms=waveforms):
+            layers = HubertLayers(model.to(device), torch.float32)
+            return [frames.cpu() for frames in layers([w.to(device) for w in waveforms])]
+
+        here, there = on_both(encode)
+        for frames, frames_there in zip(here, there, strict=True):
+            torch.testing.assert_close(frames_there, frames, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,114 @@
+"""Pre-training through the pipeline: encoder, codebook and unit LM, on reduced schedules."""
+
+import json
+
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+
+from pipeline import REPOSITORY, planned, snakemake
+from speechprompt.encoders import load_encoder
+from speechprompt.storage.files import read_tensor_metadata, sha256_file
+
+pytestmark = pytest.mark.slow
+
+TINY_HUBERT = {
+    "convolutions": [[16, 160, 40], [16, 3, 2], [16, 3, 4]],
+    "dim": 64,
+    "layers": 2,
+    "heads": 2,
+    "ffn": 96,
+    "position_kernel": 8,
+    "max_epochs": 1,
+}
+
+
+def reduced(name):
+    """A set-up that comes along, with tiny models and few utterances."""
+    values = yaml.safe_load((REPOSITORY / "configs" / name).read_text()) | {"shards": 1}
+    for corpus in values["corpora"].values():
+        if corpus["kind"] == "synthetic":
+            corpus |= {"n_train": 60, "n_valid": 12, "n_test": 12}
+    for encoder in values["encoders"].values():
+        encoder["sample_frames"] = 4000
+        if encoder["kind"] == "hubert":
+            encoder["layer"] = 2 if "pretraining" in encoder else 1
+            encoder.get("pretraining", {}).update(TINY_HUBERT)
+    for book in values["codebooks"].values():
+        book["n_units"] = 20
+    for lm in values["lm"].values():
+        lm |= {"layers": 2, "heads": 2, "dim": 32, "ffn": 64, "max_epochs": 1}
+    return values
+
+
+def write(path, values):
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_the_shipped_models_can_be_made_again(tmp_path):
+    values = reduced("nano.yaml")
+    values["lm"]["nano"]["corpora"] = ["more_english", "keywords"]
+    measured = values["quality"]["codebooks"] = ["mfcc100", "nano_1-100", "nano100"]
+    made = (*measured, "mfcc_plain500", "first500")
+    values["codebooks"] = {name: values["codebooks"][name] for name in made}
+    configuration = write(tmp_path / "nano.yaml", values)
+    run = tmp_path / "run"
+    snakemake(run, "--cores", "2", configfile=configuration)
+    weights = run / "results/encoders/nano/model.safetensors"
+    encoder = load_encoder("hubert", weights=weights, layer=2)
+    codebook = read_tensor_metadata(run / "results/codebooks/nano100.safetensors")
+    assert codebook["encoder_sha256"] == encoder.sha256
+    assert read_tensor_metadata(weights)["targets"]["codebook"] == "first500"
+    lm = read_tensor_metadata(run / "results/lm/nano/model.safetensors")
+    assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
+    assert (run / "results/encoders/nano/learning_curve.png").exists()
+    assert (run / "results/lm/nano/learning_curve.png").exists()
+    quality = pd.read_parquet(run / "results/quality/table.parquet")
+    assert quality["layer"].tolist()[1:3] == [1, 2]
+    assert not planned(run, configfile=configuration) - {"all"}
+
+    # Another set-up takes them as they are.
+    taking = {
+        "shards": 1,
+        "corpora": {"words": {"kind": "synthetic", "n_train": 96, "n_valid": 24, "n_test": 24}},
+        "encoders": {"nano": {"kind": "hubert", "layer": 2, "weights": str(weights)}},
+        "codebooks": {
+            "nano100": {
+                "encoder": "nano",
+                "weights": str(run / "results/codebooks/nano100.safetensors"),
+            }
+        },
+        "lm": {
+            "nano": {
+                "codebook": "nano100",
+                "weights": str(run / "results/lm/nano/model.safetensors"),
+            }
+        },
+        "tasks": {"ks": {"corpus": "words", "lm": "nano", "training": {"max_epochs": 1}}},
+    }
+    other = tmp_path / "other"
+    configuration = write(tmp_path / "taking.yaml", taking)
+    snakemake(other, "--cores", "2", "results/ks/acc.txt", configfile=configuration)
+    metrics = json.loads((other / "results/ks/metrics.json").read_text())
+    assert sha256_file(run / "results/lm/nano/model.safetensors") in json.dumps(metrics)
+
+
+def test_own_unlabelled_audio(shared_data, tmp_path):
+    """configs/own-language.yaml on real recordings, of which only the audio is used."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    rows = []
+    for path in sorted((shared_data / "fsdd").glob("*.wav"))[::20]:
+        audio, rate = soundfile.read(path)
+        soundfile.write(mine / path.name, audio, rate)
+        rows.append({"path": path.name, "split": "train"})
+    pd.DataFrame(rows).to_csv(mine / "table.csv", index=False)
+    values = reduced("own-language.yaml")
+    values["corpora"]["mine"]["table"] = str(mine / "table.csv")
+    configuration = write(tmp_path / "mine.yaml", values)
+    run = tmp_path / "run"
+    snakemake(run, "--cores", "2", configfile=configuration)
+    lm = read_tensor_metadata(run / "results/lm/mine/model.safetensors")
+    assert {shard["corpus"] for shard in lm["shards"]} == {"mine"}
