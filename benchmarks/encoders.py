@@ -19,7 +19,7 @@ from speechprompt.encoders import load_encoder
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.models.importing.fairseq_library import import_fairseq
 from speechprompt.models.importing.hubert import fairseq_names
-from speechprompt.storage.files import read_tensors
+from speechprompt.storage.tensors import read_tensors
 
 __all__ = ["HUBERT_BASE", "LAYER", "OurEncoder", "PublishedReader", "write_hubert"]
 

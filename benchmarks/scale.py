@@ -98,7 +98,7 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
     import soundfile
 
     from speechprompt.corpora.manifest import manifest_schema
-    from speechprompt.storage.files import write_parquet
+    from speechprompt.storage.parquet import write_parquet
 
     folder = out / f"encode-{n}"
     chosen = [i % DISTINCT for i in range(n)]

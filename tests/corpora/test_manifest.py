@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from speechprompt.corpora.manifest import Recording, share_of, unique_ids, write_manifests
+from speechprompt.corpora.manifest import Recording, unique_ids, write_manifests
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
 
@@ -157,12 +157,6 @@ def test_ids_are_distinct(tmp_path, record):
     record(tmp_path, *(item.path for item in recordings))
     write(recordings, tmp_path, tmp_path / "m")
     assert ids(tmp_path / "m", "train") == ["train/000", "train/001", "train/000-2"]
-
-
-def test_shares_are_even():
-    shares = [share_of(f"0/{index}") for index in range(4000)]
-    assert 0 <= min(shares) < max(shares) < 1
-    assert sum(share < 0.1 for share in shares) == pytest.approx(400, abs=80)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.models.shipped import shipped_model
 from speechprompt.pretraining.model import build_hubert, model_config
-from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.labels import restore_labels
 
 # Without normalising over the utterance, after which every mean over time is 0.

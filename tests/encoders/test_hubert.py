@@ -11,7 +11,8 @@ from speechprompt.encoders import linear, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.units.quantization import deduplicate
 
 CONVOLUTIONS = [[32, 10, 5], *[[32, 3, 2]] * 4, *[[32, 2, 2]] * 2]

@@ -20,7 +20,7 @@ from speechprompt.evaluation.scores import write_metrics, write_predictions
 from speechprompt.inspect.artefacts import inspect_artefact
 from speechprompt.inspect.text import cell, describe_inspection
 from speechprompt.inspect.utterances import find_utterance, plot_utterance
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.codebook import fit_codebook
 from speechprompt.units.extraction import extract_features, sample_frames
 from speechprompt.units.quantization import quantize_units
@@ -119,7 +119,7 @@ def test_every_artefact_is_known(run, path, kind, count):
 
 def test_shipped_models_and_curves_are_known(tmp_path):
     from speechprompt.models.shipped import shipped_model
-    from speechprompt.storage.files import write_parquet
+    from speechprompt.storage.parquet import write_parquet
 
     assert inspect_artefact(shipped_model("hubert-nano.safetensors")).kind == "encoder (hubert)"
     curve = {"epoch": [1], "split": ["train"], "loss": [2.0], "lr": [0.1]}

@@ -10,7 +10,8 @@ from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.lm import load_lm
 from speechprompt.lm import pretraining as pretrain
 from speechprompt.lm.pretraining import pretrain_unit_lm, read_sentences
-from speechprompt.storage.files import read_json, sha256_file
+from speechprompt.storage.files import read_json
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
 
 

@@ -13,7 +13,7 @@ from speechprompt.lm.batching import micro_batches, pack
 from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import Cache, _attend_in_blocks
 from speechprompt.runtime.precision import resolve_precision
-from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.storage.tensors import read_tensors, write_tensors
 
 
 def test_gslm_has_the_published_number_of_parameters():

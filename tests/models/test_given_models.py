@@ -11,7 +11,7 @@ from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.models import shipped
 from speechprompt.models.shipped import SHIPPED, shipped_model
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.codebook import write_codebook
 from speechprompt.units.frames import FeatureMetadata
 

@@ -8,7 +8,8 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.models.importing.codebook import import_codebook
-from speechprompt.storage.files import read_tensor_metadata, sha256_file
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.units.codebook import load_codebook
 from speechprompt.units.frames import FeatureMetadata
 

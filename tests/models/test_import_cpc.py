@@ -9,7 +9,8 @@ from publishing import Bomb, check_that_it_works
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.models.importing.cpc import import_cpc
-from speechprompt.storage.files import read_tensors, sha256_file
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensors
 
 CONFIG = {"hiddenEncoder": 24, "hiddenGar": 16, "nLevelsGRU": 2, "arMode": "LSTM"}
 

@@ -13,7 +13,8 @@ from torchaudio.models.wav2vec2.utils import import_fairseq as torchaudio_import
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.models.importing.hubert import import_hubert
-from speechprompt.storage.files import read_tensors, sha256_file
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensors
 
 LAYER = 6
 

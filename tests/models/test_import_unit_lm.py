@@ -25,7 +25,7 @@ from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.lm import load_lm
 from speechprompt.lm.batching import pack
 from speechprompt.models.importing.unit_lm import import_unit_lm
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 
 CODEBOOK = "c" * 64
 N_UNITS = 20

@@ -22,7 +22,7 @@ from speechprompt.cli import main
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.lm import load_lm
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.codebook import load_codebook
 
 N_UNITS = 20

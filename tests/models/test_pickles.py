@@ -23,7 +23,7 @@ from publishing import Bomb, check_that_it_works, make_dictionary, needs_fairseq
 from speechprompt.errors import AssetError
 from speechprompt.models.importing.pickles import load_checkpoint, load_joblib
 from speechprompt.models.importing.settings import plain
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 
 
 def save_zip(value, path):

@@ -17,7 +17,7 @@ from sklearn.cluster import MiniBatchKMeans
 from pipeline import planned, snakemake
 from random_models import random_lm
 from speechprompt.lm.fairseq import to_fairseq
-from speechprompt.storage.files import read_tensors
+from speechprompt.storage.tensors import read_tensors
 
 N_UNITS = 20
 # Takes the place of the table of published files in every process of a run.

@@ -10,7 +10,7 @@ from interruption import killed_in_the_middle
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.pretraining.hubert import _play, pretrain_hubert
-from speechprompt.storage.files import read_tensor_metadata
+from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
 
 TONES = (300, 700, 1500, 3100)

@@ -13,7 +13,7 @@ from speechprompt.prompting import training as train_module
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_model import load_task_model
 from speechprompt.prompting.training import evaluate_loss, train_prompt
-from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.examples import Examples
 from speechprompt.training.sampling import draw_rows
 from speechprompt.training.schedule import learning_rate

@@ -8,7 +8,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.storage.files import read_tensor_metadata, sha256_file, write_tensors
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensor_metadata, write_tensors
 from speechprompt.units.codebook import Codebook, check_codebook, fit_codebook, load_codebook
 from speechprompt.units.frames import FeatureMetadata, sample_schema, sample_table
 

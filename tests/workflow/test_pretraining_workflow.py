@@ -9,7 +9,8 @@ import yaml
 
 from pipeline import REPOSITORY, planned, snakemake
 from speechprompt.encoders import load_encoder
-from speechprompt.storage.files import read_tensor_metadata, sha256_file
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensor_metadata
 
 pytestmark = pytest.mark.slow
 

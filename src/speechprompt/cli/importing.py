@@ -75,7 +75,7 @@ def import_cpc(a: argparse.Namespace) -> None:
 def import_unit_lm(a: argparse.Namespace) -> None:
     """Import a unit LM that fairseq trained."""
     from speechprompt.models.importing.unit_lm import import_unit_lm
-    from speechprompt.storage.files import sha256_file
+    from speechprompt.storage.hashes import sha256_file
 
     n_units = _count_units(a.codebook)
     import_unit_lm(
@@ -136,7 +136,8 @@ def take_codebook(a: argparse.Namespace) -> None:
 def take_unit_lm(a: argparse.Namespace) -> None:
     """Check that a unit LM reads the units of a codebook, and copy it."""
     from speechprompt.lm import load_lm
-    from speechprompt.storage.files import copy_file, sha256_file
+    from speechprompt.storage.files import copy_file
+    from speechprompt.storage.hashes import sha256_file
 
     load_lm(a.unit_lm, sha256_file(a.codebook))
     copy_file(a.unit_lm, a.out)

@@ -102,7 +102,8 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     from speechprompt.prompting.decoding import predict
     from speechprompt.prompting.task_model import load_task_model
     from speechprompt.runtime.precision import resolve_precision
-    from speechprompt.storage.files import read_json, read_tensor_metadata
+    from speechprompt.storage.files import read_json
+    from speechprompt.storage.tensors import read_tensor_metadata
     from speechprompt.tasks.labels import read_examples, restore_labels
 
     described = read_tensor_metadata(a.prompt)
@@ -208,7 +209,7 @@ def plot_error_by_length(a: argparse.Namespace) -> None:
     """Draw the character error rate against the length of the reference, by method."""
     from speechprompt.evaluation.error_by_length import error_by_length
     from speechprompt.report.pictures import plot_error_by_length
-    from speechprompt.storage.files import write_parquet
+    from speechprompt.storage.parquet import write_parquet
 
     table = error_by_length(a.predictions)
     write_parquet(a.out.with_suffix(".parquet"), table)
@@ -225,7 +226,7 @@ def plot_error_by_length(a: argparse.Namespace) -> None:
 def plot_unit_statistics(a: argparse.Namespace) -> None:
     """Count how often units occur and how long they last, and draw it."""
     from speechprompt.report.pictures import plot_unit_statistics
-    from speechprompt.storage.files import write_parquet
+    from speechprompt.storage.parquet import write_parquet
     from speechprompt.units.statistics import unit_statistics
 
     table = unit_statistics(a.index)
@@ -244,8 +245,8 @@ def plot_unit_statistics(a: argparse.Namespace) -> None:
 def plot_codebook(a: argparse.Namespace) -> None:
     """Draw a map of a codebook's centroids."""
     from speechprompt.report.pictures import plot_codebook
+    from speechprompt.storage.parquet import open_parquet
     from speechprompt.units.codebook import load_codebook
-    from speechprompt.units.frames import open_parquet
 
     with open_parquet(a.statistics) as file:
         statistics = file.read()
@@ -266,7 +267,7 @@ def plot_codebook(a: argparse.Namespace) -> None:
 def gather_sweep(a: argparse.Namespace) -> None:
     """Gather a sweep's scores into one table and draw them."""
     from speechprompt.report import sweep
-    from speechprompt.storage.files import write_parquet
+    from speechprompt.storage.parquet import write_parquet
 
     table = sweep.gather_sweep(a.metrics, a.points)
     write_parquet(a.out, table)

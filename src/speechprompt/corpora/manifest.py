@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import posixpath
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,14 +15,15 @@ import pyarrow as pa
 from speechprompt.audio.reading import AudioError, probe_audio
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log, progress
-from speechprompt.storage.files import atomic_path, write_parquet
+from speechprompt.storage.files import atomic_path
+from speechprompt.storage.hashes import share_of
+from speechprompt.storage.parquet import write_parquet
 
 __all__ = [
     "RESERVED_COLUMNS",
     "SPLITS",
     "Recording",
     "manifest_schema",
-    "share_of",
     "unique_ids",
     "write_manifests",
 ]
@@ -149,11 +149,6 @@ def unique_ids(names: Iterable[str]) -> list[str]:
             taken.add(unique)
         result.append(unique)
     return result
-
-
-def share_of(key: str) -> float:
-    """A number from 0 to 1 that depends on the key alone, evenly spread over keys."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
 
 
 def _identify(recordings: Iterable[Recording], root: Path) -> list[_Entry]:

@@ -17,7 +17,8 @@ from speechprompt import __version__
 from speechprompt.downloads.assets import Asset
 from speechprompt.errors import AssetError
 from speechprompt.runtime.progress import log, progress
-from speechprompt.storage.files import sha256_file, write_text
+from speechprompt.storage.files import write_text
+from speechprompt.storage.hashes import sha256_file
 
 __all__ = ["fetch", "link_copy", "recorded_sum"]
 

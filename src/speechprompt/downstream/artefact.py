@@ -12,7 +12,7 @@ from speechprompt.downstream.model import DownstreamModel, ModelShape
 from speechprompt.encoders import Encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.runtime.uninitialised import without_weights
-from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.storage.tensors import read_tensors, write_tensors
 
 __all__ = ["load_downstream", "save_downstream"]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from speechprompt.encoders import Encoder, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.storage.parquet import open_parquet
 from speechprompt.tasks.labels import Labels, define_labels, encode_references
 from speechprompt.units.extraction import read_waveform
-from speechprompt.units.frames import open_parquet
 
 __all__ = [
     "FrameSource",

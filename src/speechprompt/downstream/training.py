@@ -23,7 +23,8 @@ from speechprompt.downstream.recordings import (
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.device import resolve_device, set_compute_threads
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import sha256_file, write_parquet
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.loop import Sums, curve_table, digest, fit
 from speechprompt.training.sampling import draw_rows
 from speechprompt.training.schedule import Schedule

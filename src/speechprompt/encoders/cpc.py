@@ -20,8 +20,6 @@ multiple of 160, it repeats one or two frames.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,8 @@ from speechprompt.encoders.weights import check_weights, full_precision, read_co
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
-from speechprompt.storage.files import sha256_file, write_tensors
+from speechprompt.storage.hashes import sha256_file, sha256_json
+from speechprompt.storage.tensors import write_tensors
 
 __all__ = ["CpcEncoder", "cpc_from_checkpoint", "save_cpc"]
 
@@ -106,7 +105,7 @@ class CpcEncoder(Encoder):
         # Measured on one core: 22 x real time one by one and in batches alike.
         self.prefers_batches = self.device.type != "cpu"
         identity = {"kind": self.kind, "weights": sha256_file(weights), "layer": layer}
-        self.sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.sha256 = sha256_json(identity)
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:

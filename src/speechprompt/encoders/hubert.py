@@ -6,9 +6,7 @@ The file carries its own configuration: the arguments of ``torchaudio.models.wav
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +25,8 @@ from speechprompt.encoders.weights import check_weights, full_precision, read_co
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
-from speechprompt.storage.files import sha256_file, write_tensors
+from speechprompt.storage.hashes import sha256_file, sha256_json
+from speechprompt.storage.tensors import write_tensors
 
 __all__ = ["HubertEncoder", "save_hubert", "weight_shapes", "window_and_shift"]
 
@@ -87,7 +86,7 @@ class HubertEncoder(Encoder):
         identity = {"kind": self.kind, "weights": sha256_file(weights), "layer": layer}
         if precision != "fp32":
             identity["precision"] = precision
-        self.sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.sha256 = sha256_json(identity)
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:

@@ -9,8 +9,6 @@ bands from 20 Hz to 8 kHz, natural logarithm. Samples are of full scale 1, not K
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +17,7 @@ from torchaudio.compliance import kaldi
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
+from speechprompt.storage.hashes import sha256_json
 
 __all__ = ["LogMelEncoder"]
 
@@ -53,7 +52,7 @@ class LogMelEncoder(Encoder):
     def __init__(self, *, device: str = "cpu"):
         self.device = torch.device(device)
         identity = {"kind": self.kind, **SETTINGS}
-        self.sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.sha256 = sha256_json(identity)
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:

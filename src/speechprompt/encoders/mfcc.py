@@ -6,8 +6,6 @@ derivatives. Here a frame comes every 20 ms instead of 10 ms, the rate of HuBERT
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +15,7 @@ from torchaudio.compliance import kaldi
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
+from speechprompt.storage.hashes import sha256_json
 
 __all__ = ["MfccEncoder"]
 
@@ -59,7 +58,7 @@ class MfccEncoder(Encoder):
         self.cmvn = cmvn
         self.device = torch.device(device)
         identity = {"kind": self.kind, "cmvn": cmvn, "min_deviation": MIN_DEVIATION, **SETTINGS}
-        self.sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.sha256 = sha256_json(identity)
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:

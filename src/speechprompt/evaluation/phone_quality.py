@@ -30,7 +30,9 @@ from scipy import sparse
 from speechprompt.corpora.synthetic.phones import SILENCE
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import Score, resample, score_draws
-from speechprompt.storage.files import read_json, sha256_file, write_json
+from speechprompt.storage.files import read_json, write_json
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import metadata_of
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["METRICS", "UnitQuality", "frame_centres", "measure", "measure_units", "phones_at"]
@@ -136,7 +138,7 @@ def measure_units(
         ArtefactError: the units have no frames, or belong to other recordings than the alignments.
     """
     units = read_units(index_path, ["utt_id", "units", "durations", "n_frames"])
-    about = {key.decode(): value.decode() for key, value in (units.schema.metadata or {}).items()}
+    about = metadata_of(units.schema)
     if "frame_rate" not in about or units["durations"].null_count:
         raise ArtefactError(f"{index_path}: expected units of audio, found units without frames")
     alignments = _read_alignments(alignments_path, units["utt_id"], index_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -26,14 +25,9 @@ from speechprompt.evaluation.metrics import (
     score,
     score_gain,
 )
-from speechprompt.storage.files import (
-    atomic_path,
-    read_json,
-    sha256_file,
-    write_json,
-    write_parquet,
-    write_text,
-)
+from speechprompt.storage.files import copy_file, read_json, write_json, write_text
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import write_parquet
 
 __all__ = [
     "Metrics",
@@ -235,8 +229,7 @@ def publish(folder: str | Path, summary: str | Path, score_file: str | Path) -> 
     if trained is None:
         raise ArtefactError(f"{folder}: expected {' or '.join(TRAINED.values())}, found neither")
     for source in (trained, folder / "predictions.parquet", Path(summary)):
-        with atomic_path(out / source.name) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, out / source.name)
     metrics = Metrics.model_validate(read_json(summary))
     write_text(score_file, f"{100 * metrics.main.value:.2f}\n")
     return metrics

@@ -16,8 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import read_json, read_tensor_header, sha256_file
-from speechprompt.units.frames import open_parquet
+from speechprompt.storage.files import read_json
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import metadata_of, open_parquet
+from speechprompt.storage.tensors import read_tensor_header
 
 __all__ = ["Inspection", "inspect_artefact", "results_folder"]
 
@@ -111,7 +113,7 @@ def _main_file(folder: Path) -> Path:
 def _parquet(path: Path, n_rows: int) -> Inspection:
     with open_parquet(path) as file:
         schema, footer = file.schema_arrow, file.metadata
-        raw = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        raw = metadata_of(schema)
         metadata = {k: _value(v) for k, v in raw.items() if k not in ("ARROW:schema", "pandas")}
         names = schema.names
         first = next(file.iter_batches(batch_size=max(n_rows, 1)), None)

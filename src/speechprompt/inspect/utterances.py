@@ -15,7 +15,7 @@ from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.inspect.artefacts import results_folder
 from speechprompt.storage.files import atomic_path, read_json
-from speechprompt.units.frames import open_parquet
+from speechprompt.storage.parquet import metadata_of, open_parquet
 from speechprompt.units.unit_files import UNITS_COLUMNS
 
 __all__ = ["Utterance", "find_utterance", "plot_utterance"]
@@ -96,9 +96,7 @@ def find_utterance(path: str | Path, utt_id: str) -> Utterance:
     n_rows = 0
     for part in parts:
         with open_parquet(part) as file:
-            metadata = {
-                k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()
-            }
+            metadata = metadata_of(file.schema_arrow)
             if "units" not in file.schema_arrow.names or "codebook" not in metadata:
                 raise ArtefactError(f"{part}: expected a units file, such as part-*.parquet")
             for group in range(file.num_row_groups):

@@ -14,7 +14,8 @@ from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.runtime.uninitialised import without_initial_values
-from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensors, write_tensors
 
 __all__ = ["LoadedLM", "load_lm", "save_lm"]
 

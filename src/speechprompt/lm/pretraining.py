@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from speechprompt.corpora.manifest import share_of
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.lm.artefact import save_lm
 from speechprompt.lm.batching import micro_batches, pack
@@ -31,7 +30,9 @@ from speechprompt.runtime.device import (
     to_device,
 )
 from speechprompt.runtime.precision import Precision, resolve_precision
-from speechprompt.storage.files import read_json, write_parquet
+from speechprompt.storage.files import read_json
+from speechprompt.storage.hashes import share_of
+from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.loop import Sums, curve_table, digest, fit
 from speechprompt.training.schedule import Schedule
 from speechprompt.units.unit_files import read_units

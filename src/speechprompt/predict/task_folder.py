@@ -14,7 +14,9 @@ from typing import Any
 
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, shipped_model
-from speechprompt.storage.files import read_json, read_tensor_metadata, sha256_file, write_json
+from speechprompt.storage.files import read_json, write_json
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensor_metadata
 
 __all__ = ["MODEL", "TaskFolder", "describe_model", "is_task_folder", "open_task"]
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
-from speechprompt.corpora.manifest import share_of
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.pretraining.augmentation import augment
@@ -34,7 +33,10 @@ from speechprompt.runtime.device import (
 )
 from speechprompt.runtime.precision import Precision, resolve_precision
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import read_json, read_tensors, write_parquet
+from speechprompt.storage.files import read_json
+from speechprompt.storage.hashes import share_of
+from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.tensors import read_tensors
 from speechprompt.training.loop import Sums, curve_table, digest, fit
 from speechprompt.training.schedule import Schedule
 from speechprompt.units.unit_files import read_units

@@ -24,7 +24,7 @@ from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
-from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.verbalizer import Verbalizer
 
 __all__ = ["Losses", "TaskModel", "attach_prompt", "load_task_model"]

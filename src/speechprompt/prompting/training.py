@@ -21,7 +21,7 @@ from speechprompt.prompting.prompt import Initialisation, Mode, Prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.runtime.device import make_deterministic, resolve_device, set_compute_threads
 from speechprompt.runtime.precision import Precision, resolve_precision
-from speechprompt.storage.files import write_parquet
+from speechprompt.storage.parquet import write_parquet
 from speechprompt.tasks.examples import Examples, few_examples
 from speechprompt.tasks.verbalizer import VerbalizerKind, build_verbalizer
 from speechprompt.training.loop import Sums, curve_table, digest, fit

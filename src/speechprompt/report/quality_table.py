@@ -11,7 +11,8 @@ import pyarrow as pa
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import Score
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
-from speechprompt.storage.files import read_json, write_parquet, write_text
+from speechprompt.storage.files import read_json, write_text
+from speechprompt.storage.parquet import write_parquet
 
 __all__ = ["compare_quality"]
 

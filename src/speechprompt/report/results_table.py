@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from speechprompt.evaluation.metrics import Score
 from speechprompt.evaluation.scores import Metrics
-from speechprompt.storage.files import read_json, write_parquet, write_text
+from speechprompt.storage.files import read_json, write_text
+from speechprompt.storage.parquet import write_parquet
 
 __all__ = ["write_table"]
 

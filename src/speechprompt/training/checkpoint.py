@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechprompt.errors import ArtefactError
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import read_tensors, write_tensors
+from speechprompt.storage.tensors import read_tensors, write_tensors
 
 __all__ = ["Checkpoint"]
 

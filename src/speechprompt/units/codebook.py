@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.storage.files import read_tensors, sha256_file, write_tensors
-from speechprompt.units.frames import FeatureMetadata, open_parquet, read_feature_metadata
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import open_parquet
+from speechprompt.storage.tensors import read_tensors, write_tensors
+from speechprompt.units.frames import FeatureMetadata, read_feature_metadata
 
 __all__ = ["Codebook", "check_codebook", "fit_codebook", "load_codebook", "write_codebook"]
 

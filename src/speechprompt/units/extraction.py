@@ -16,12 +16,12 @@ from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
+from speechprompt.storage.parquet import open_parquet
 from speechprompt.units.frames import (
     FeatureMetadata,
     features_schema,
     features_table,
     frames_writer,
-    open_parquet,
     read_feature_metadata,
     read_group,
     sample_schema,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speechprompt.errors import ArtefactError
+from speechprompt.storage.parquet import metadata_of, open_parquet, schema_metadata
 
 if TYPE_CHECKING:
     from speechprompt.encoders.base import Encoder
@@ -24,12 +24,10 @@ __all__ = [
     "features_table",
     "frames_writer",
     "iter_features",
-    "open_parquet",
     "read_feature_metadata",
     "read_group",
     "sample_schema",
     "sample_table",
-    "schema_metadata",
 ]
 
 
@@ -53,15 +51,6 @@ class FeatureMetadata:
             frame_rate=encoder.frame_rate,
             dimension=encoder.dimension,
         )
-
-
-def schema_metadata(values: Mapping[str, Any]) -> dict[str, str]:
-    """Parquet schema metadata: strings as they are, other values as JSON, None left out."""
-    return {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in values.items()
-        if value is not None
-    }
 
 
 def features_schema(metadata: FeatureMetadata) -> pa.Schema:
@@ -118,7 +107,7 @@ def read_feature_metadata(path: str | Path) -> FeatureMetadata:
         ArtefactError: the file cannot be read, or is neither of both.
     """
     with open_parquet(path) as file:
-        found = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
+        found = metadata_of(file.schema_arrow)
     try:
         return FeatureMetadata(
             encoder=found["encoder"],
@@ -158,20 +147,6 @@ def read_group(
     values = column.flatten().flatten().to_numpy(zero_copy_only=False)
     offsets = column.offsets.to_numpy()
     return table["utt_id"].to_pylist(), offsets - offsets[0], values.reshape(-1, dimension)
-
-
-@contextmanager
-def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file for reading.
-
-    Raises:
-        ArtefactError: it is missing or damaged, also if that shows while it is being read.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, pa.ArrowException) as error:
-        raise ArtefactError(f"{path}: not a readable Parquet file ({error})") from error
 
 
 def _typed_table(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:

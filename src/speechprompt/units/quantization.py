@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
+from speechprompt.storage.parquet import open_parquet
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
-from speechprompt.units.frames import iter_features, open_parquet, read_feature_metadata
+from speechprompt.units.frames import iter_features, read_feature_metadata
 from speechprompt.units.unit_files import UnitsMetadata, units_schema, units_table
 
 __all__ = ["deduplicate", "quantize_units"]

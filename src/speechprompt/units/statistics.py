@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from speechprompt.storage.files import read_json
-from speechprompt.units.frames import open_parquet
+from speechprompt.storage.parquet import open_parquet
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["DURATION_BINS", "unit_statistics"]

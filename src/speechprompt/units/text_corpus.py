@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from speechprompt.corpora.manifest import RESERVED_COLUMNS, share_of, unique_ids
+from speechprompt.corpora.manifest import RESERVED_COLUMNS, unique_ids
 from speechprompt.errors import CorpusError
-from speechprompt.storage.files import sha256_file, text_lines
+from speechprompt.storage.files import text_lines
+from speechprompt.storage.hashes import sha256_file, share_of
 from speechprompt.units.unit_files import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]

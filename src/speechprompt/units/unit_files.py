@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.storage.files import read_json, sha256_file, write_json, write_parquet
-from speechprompt.units.frames import open_parquet, schema_metadata
+from speechprompt.storage.files import read_json, write_json
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import metadata_of, open_parquet, schema_metadata, write_parquet
 
 __all__ = [
     "UnitsMetadata",
@@ -135,7 +136,7 @@ def write_index(
         entries.append({"name": part.name, "sha256": sha256_file(part), "n_utterances": len(found)})
         utt_ids += found
     _check_utterances(utt_ids, out, manifest_path)
-    metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+    metadata = metadata_of(schema)
     index = {
         "codebook": metadata["codebook"],
         "codebook_sha256": metadata["codebook_sha256"],

@@ -18,7 +18,7 @@ from speechprompt.corpora.synthetic.phones import SILENCE, Alignment
 from speechprompt.corpora.synthetic.synthesis import Utterance, in_batches, to_pcm
 from speechprompt.errors import ArtefactError
 from speechprompt.runtime.progress import progress
-from speechprompt.storage.files import write_parquet
+from speechprompt.storage.parquet import write_parquet
 
 __all__ = ["ALIGNMENTS_SCHEMA", "align_phones", "phone_of"]
 

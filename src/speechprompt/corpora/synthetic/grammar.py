@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from speechprompt.corpora.manifest import share_of
+from speechprompt.storage.hashes import share_of
 
 __all__ = ["choose", "fill", "split_of", "text_of"]
 

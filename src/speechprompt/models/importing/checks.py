@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.errors import ArtefactError, AssetError
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 
 __all__ = ["check_weights", "identify", "named_tensors"]
 

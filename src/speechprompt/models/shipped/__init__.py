@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import sha256_file
+from speechprompt.storage.hashes import sha256_file
 
 __all__ = ["SHIPPED", "shipped_model"]
 

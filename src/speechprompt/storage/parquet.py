@@ -1,0 +1,51 @@
+"""Parquet files: written atomically, compressed, with text as metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speechprompt.errors import ArtefactError
+from speechprompt.storage.files import atomic_path
+
+__all__ = ["metadata_of", "open_parquet", "schema_metadata", "write_parquet"]
+
+
+def write_parquet(path: str | Path, table: pa.Table) -> None:
+    """Write an Arrow table atomically as zstd-compressed Parquet."""
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+@contextmanager
+def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file for reading.
+
+    Raises:
+        ArtefactError: it is missing or damaged, also if that shows while it is being read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def schema_metadata(values: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata for a schema: strings as they are, other values as JSON, None left out."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, str]:
+    """The metadata of a schema as text."""
+    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
