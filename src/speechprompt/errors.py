@@ -1,6 +1,15 @@
 """Errors that a user can act on; the command line prints their message without a traceback."""
 
-__all__ = ["ArtefactError", "AssetError", "ConfigError", "CorpusError", "SpeechPromptError"]
+from collections.abc import Iterable
+
+__all__ = [
+    "ArtefactError",
+    "AssetError",
+    "ConfigError",
+    "CorpusError",
+    "SpeechPromptError",
+    "some_of",
+]
 
 
 class SpeechPromptError(Exception):
@@ -21,3 +30,10 @@ class ArtefactError(SpeechPromptError):
 
 class AssetError(SpeechPromptError):
     """A published file cannot be downloaded or unpacked, or is not the one expected."""
+
+
+def some_of(names: Iterable[str], most: int = 8) -> str:
+    """Names for a message: the first few, and how many more there are; ``none`` without any."""
+    names = list(names)
+    shown = ", ".join(names[:most]) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -13,8 +13,9 @@ from torch.nn import functional
 from fairseq_readers import published_reader
 from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder
-from speechprompt.encoders.cpc import cpc_from_checkpoint, save_cpc
+from speechprompt.encoders.cpc_weights import save_cpc
 from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.models.importing.cpc import cpc_from_checkpoint
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.units.extraction import extract_features
 from speechprompt.units.frames import FeatureMetadata, iter_features, read_feature_metadata

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -6,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from speechprompt.errors import ArtefactError
 from speechprompt.storage.tensors import (
     TENSOR_TYPES,
+    check_shapes,
     read_tensor_metadata,
     read_tensors,
     write_tensors,
@@ -62,3 +65,34 @@ def split(content):
     """Header and data of a safetensors file."""
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def test_some_tensors_can_be_read_alone(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {name: torch.full((2,), i) for i, name in enumerate("abc")}, {"of": "it"})
+    found, metadata = read_tensors(path, names=["c", "a"])
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {"c": [2, 2], "a": [0, 0]}
+    assert metadata == {"of": "it"}
+    with pytest.raises(ArtefactError, match=r"a\.safetensors.*absent"):
+        read_tensors(path, names=["absent"])
+
+
+def test_metadata_of_other_programs_stay_text(tmp_path):
+    (tmp_path / "a").write_bytes(save({"x": torch.zeros(1)}, {"format": "pt", "n": "1"}))
+    assert read_tensor_metadata(tmp_path / "a") == {"format": "pt", "n": 1}
+    assert read_tensors(tmp_path / "a")[1] == {"format": "pt", "n": 1}
+
+
+def test_tensors_that_do_not_fit_are_named():
+    expected = {"a": (2, 3), "b": (4,), "c": ()}
+    check_shapes("file", "a model", expected=expected, found=dict(reversed(expected.items())))
+    message = (
+        "file: expected the 11 parameters of a model, found 21; missing: b; surplus: d, e; "
+        "of another shape: a (3, 2) instead of (2, 3), c (1,) instead of ()"
+    )
+    found = {"a": (3, 2), "c": (1,), "e": (4,), "d": (10,)}
+    with pytest.raises(ArtefactError, match=f"^{re.escape(message)}$"):
+        check_shapes("file", "a model", expected=expected, found=found)
+    many = {f"t{i}": (1,) for i in range(10)}
+    with pytest.raises(ArtefactError, match=r"surplus: t0, t1, t2, t3, t4, t5, t6, t7 and 2 more$"):
+        check_shapes("file", "a model", expected={}, found=many)

@@ -12,7 +12,7 @@ from speechprompt.downstream.model import DownstreamModel, ModelShape
 from speechprompt.encoders import Encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.runtime.uninitialised import without_weights
-from speechprompt.storage.tensors import read_tensors, write_tensors
+from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of, write_tensors
 
 __all__ = ["load_downstream", "save_downstream"]
 
@@ -61,10 +61,8 @@ def load_downstream(
         )
     with without_weights():
         expected = DownstreamModel(ModelShape(**metadata["shape"])).trained()
-    wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted != found:
-        raise ArtefactError(f"{path}: expected tensors {wanted}, found {found}")
+    what = "the downstream model that it describes"
+    check_shapes(path, what, expected=shapes_of(expected), found=shapes_of(tensors))
     model = DownstreamModel(ModelShape(**metadata["shape"]))
     with torch.no_grad():
         for name, parameter in model.trained().items():

@@ -22,28 +22,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
-from speechprompt.encoders.weights import check_weights, full_precision, read_config
-from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.encoders.cpc_weights import (
+    AR_PREFIX,
+    CONFIG_KEYS,
+    CONVOLUTIONS,
+    CPC,
+    convolution_names,
+)
+from speechprompt.encoders.weights import full_precision
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
-from speechprompt.storage.tensors import write_tensors
 
-__all__ = ["CpcEncoder", "cpc_from_checkpoint", "save_cpc"]
+__all__ = ["CpcEncoder"]
 
-CONFIG_KEYS = ("hiddenEncoder", "hiddenGar", "nLevelsGRU")
-# Kernel, stride and padding of each convolution: together a frame sees samples -153 to 311 around
-# its own, so that of any cut-out only the first and the last frame see padding.
-CONVOLUTIONS = ((10, 5, 3), (8, 4, 2), (4, 2, 1), (4, 2, 1), (4, 2, 1))
 EPSILON = 1e-5
 SHIFT = 160
 MIN_SAMPLES = SHIFT - 1
@@ -53,26 +52,6 @@ CHUNK_SAMPLES = CHUNK_FRAMES * SHIFT
 # processor's caches (39 x real time on one core, where 400 at a time make 31 x).
 WINDOW_FRAMES = 100
 
-AR_PREFIX = "gAR.baseNet."
-# A checkpoint's heads that only training uses, and what training programs store beside weights.
-_HEADS = (
-    "PhoneCriterionClassifier.",
-    "classifier.",
-    "cpcCriterion.",
-    "criterion.",
-    "linearSpeakerClassifier.",
-    "speakerEmb.",
-    "wPrediction.",
-)
-_TRAINING_STATE = ("bestLoss", "classifier", "cpcCriterion", "epoch", "gEncoder", "optimizer")
-# Settings of other architectures under the same names of weights, and what they must be.
-_VARIANTS = {
-    "encoder_type": ("cpc",),
-    "normMode": ("layerNorm",),
-    "arMode": ("LSTM",),
-    "cpc_mode": (None, "none", "normal"),
-}
-
 
 class CpcEncoder(Encoder):
     """The output of one LSTM layer, 100 frames/s; later layers are neither loaded nor run.
@@ -81,7 +60,7 @@ class CpcEncoder(Encoder):
     length, the waveform and its frames apart.
 
     Args:
-        weights: File written by :func:`save_cpc`.
+        weights: File written by :func:`speechprompt.encoders.cpc_weights.save_cpc`.
         layer: LSTM layer, counted from 1; GSLM and the paper read layer 2.
         device: Torch device.
 
@@ -90,17 +69,17 @@ class CpcEncoder(Encoder):
         ConfigError: the model has no such layer.
     """
 
-    kind = "cpc"
+    kind = CPC.kind
     frame_rate = SAMPLE_RATE / SHIFT
 
     def __init__(self, *, weights: str | Path, layer: int = 2, device: str = "cpu"):
         self.layer = layer
         self.device = torch.device(device)
-        tensors, config = _load_cpc(weights, layer)
+        tensors, config = CPC.read(weights, layer)
         self.convolutions = [
             _Convolution(tensors, number).to(self.device) for number in range(len(CONVOLUTIONS))
         ]
-        self.lstm = _build_lstm(tensors, config, layer).to(self.device)
+        self.lstm = _build_lstm(tensors, config).to(self.device)
         self.dimension = config["hiddenGar"]
         # Measured on one core: 22 x real time one by one and in batches alike.
         self.prefers_batches = self.device.type != "cpu"
@@ -225,7 +204,7 @@ class _Convolution(nn.Module):
         super().__init__()
         _, self.stride, self.padding = CONVOLUTIONS[number]
         weight, bias, scale, offset = (
-            tensors[f"gEncoder.{name}"] for name in _convolution_names(number)
+            tensors[f"gEncoder.{name}"] for name in convolution_names(number)
         )
         n_channels = len(bias)
         # LayerNorm divides the variance by C, the published normalisation by C - 1.
@@ -244,93 +223,9 @@ class _Convolution(nn.Module):
         return x.relu_().permute(0, 3, 1, 2)
 
 
-def save_cpc(
-    path: str | Path,
-    weights: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a model as the file that :class:`CpcEncoder` reads.
-
-    Args:
-        path: The safetensors file.
-        weights: All layers, under the published names: ``gEncoder.conv0.weight``,
-            ``gEncoder.batchNorm0.weight``, …, ``gAR.baseNet.weight_ih_l0``, ….
-        config: ``hiddenEncoder``, ``hiddenGar`` and ``nLevelsGRU``.
-        metadata: Further entries, such as where the weights are from.
-
-    Raises:
-        ArtefactError: weights and configuration do not fit each other.
-    """
-    config = dict(config)
-    check_weights(path, expected=_weight_shapes(path, config), found=_shapes(weights))
-    own = {"kind": CpcEncoder.kind, "config": config}
-    write_tensors(path, weights, {**(metadata or {}), **own})
-
-
-def cpc_from_checkpoint(
-    state: Mapping[str, Any], origin: str = "CPC checkpoint"
-) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Map a published checkpoint, loaded already, to the arguments of :func:`save_cpc`.
-
-    Args:
-        state: ``weights`` (GSLM), else ``best`` (CPC_audio), and ``config``: a mapping or a
-            namespace. What else training leaves there (the last epoch's weights, optimizer,
-            criterion) is passed over.
-        origin: The file, for messages.
-
-    Returns:
-        Weights of encoder and LSTM, all layers, without training-only heads; and configuration.
-
-    Raises:
-        ArtefactError: weights are missing, left over or of another shape, or the configuration is
-            of another architecture.
-    """
-    key = "weights" if "weights" in state else "best"
-    if not isinstance(state.get(key), Mapping) or "config" not in state:
-        raise ArtefactError(
-            f"{origin}: expected named tensors under `weights` or `best`, and `config`, found the "
-            f"keys {sorted(state)}"
-        )
-    if surplus := sorted(state.keys() - {"weights", "best", "config", *_TRAINING_STATE}):
-        raise ArtefactError(f"{origin}: expected weights and configuration, found also {surplus}")
-    config = _published_config(state["config"], origin)
-    named = {name: value for name, value in state[key].items() if not name.startswith(_HEADS)}
-    if strange := sorted(name for name, value in named.items() if not isinstance(value, Tensor)):
-        raise ArtefactError(f"{origin}: expected tensors under `{key}`, found others: {strange}")
-    weights = {name: tensor.detach().float() for name, tensor in named.items()}
-    check_weights(origin, expected=_weight_shapes(origin, config), found=_shapes(weights))
-    return weights, config
-
-
-def _published_config(config: Any, origin: str) -> dict[str, int]:
-    values = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
-    for key, accepted in _VARIANTS.items():
-        if key in values and values[key] not in accepted:
-            raise ArtefactError(
-                f"{origin}: configuration {key}: expected {accepted[-1]!r}, found {values[key]!r}"
-            )
-    return {key: values[key] for key in CONFIG_KEYS if key in values}
-
-
-def _load_cpc(path: str | Path, layer: int) -> tuple[dict[str, Tensor], dict[str, int]]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            config = read_config(path, stream.metadata() or {}, kind=CpcEncoder.kind)
-            found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-            check_weights(path, expected=_weight_shapes(path, config), found=found)
-            n_layers = config["nLevelsGRU"]
-            if not 1 <= layer <= n_layers:
-                raise ConfigError(f"layer: expected 1 to {n_layers} for {path}, found {layer}")
-            needed = _weight_shapes(path, {**config, "nLevelsGRU": layer})
-            return {name: stream.get_tensor(name).float() for name in needed}, config
-    except (OSError, SafetensorError) as error:
-        raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def _build_lstm(tensors: Mapping[str, Tensor], config: Mapping[str, int], layer: int) -> nn.LSTM:
+def _build_lstm(tensors: Mapping[str, Tensor], config: Mapping[str, int]) -> nn.LSTM:
     with without_weights():
-        lstm = nn.LSTM(config["hiddenEncoder"], config["hiddenGar"], layer, batch_first=True)
+        lstm = nn.LSTM(*(config[key] for key in CONFIG_KEYS), batch_first=True)
     own = {
         name.removeprefix(AR_PREFIX): tensor
         for name, tensor in tensors.items()
@@ -338,48 +233,6 @@ def _build_lstm(tensors: Mapping[str, Tensor], config: Mapping[str, int], layer:
     }
     lstm.load_state_dict(own, strict=True, assign=True)
     return lstm.eval().requires_grad_(False)
-
-
-def _weight_shapes(path: str | Path, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Names, as published, and shapes of all weights.
-
-    Raises:
-        ArtefactError: the configuration has other keys, or values that are not whole numbers >= 1.
-    """
-    if set(config) != set(CONFIG_KEYS):
-        raise ArtefactError(
-            f"{path}: CPC configuration lacks {sorted(set(CONFIG_KEYS) - set(config))} and has "
-            f"unknown {sorted(set(config) - set(CONFIG_KEYS))}"
-        )
-    for key, value in config.items():
-        if type(value) is not int or value < 1:
-            raise ArtefactError(
-                f"{path}: CPC configuration {key}: expected a whole number >= 1, found {value!r}"
-            )
-    channels, hidden, n_layers = (config[key] for key in CONFIG_KEYS)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for number, (kernel, _, _) in enumerate(CONVOLUTIONS):
-        n_inputs = channels if number else 1
-        published = ((channels, n_inputs, kernel), (channels,), *[(1, channels, 1)] * 2)
-        for name, shape in zip(_convolution_names(number), published, strict=True):
-            shapes[f"gEncoder.{name}"] = shape
-    for level in range(n_layers):
-        n_inputs = hidden if level else channels
-        shapes[f"{AR_PREFIX}weight_ih_l{level}"] = (4 * hidden, n_inputs)
-        shapes[f"{AR_PREFIX}weight_hh_l{level}"] = (4 * hidden, hidden)
-        shapes[f"{AR_PREFIX}bias_ih_l{level}"] = (4 * hidden,)
-        shapes[f"{AR_PREFIX}bias_hh_l{level}"] = (4 * hidden,)
-    return shapes
-
-
-def _convolution_names(number: int) -> tuple[str, ...]:
-    """Weight and bias of a convolution, then of its normalisation (which is no batch norm)."""
-    modules = (f"conv{number}", f"batchNorm{number}")
-    return tuple(f"{module}.{kind}" for module in modules for kind in ("weight", "bias"))
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _fill_up(waveform: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
@@ -21,14 +20,14 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.hubert_layers import HubertLayers
-from speechprompt.encoders.weights import check_weights, full_precision, read_config
+from speechprompt.encoders.weights import Architecture, full_precision
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
-from speechprompt.storage.tensors import write_tensors
+from speechprompt.storage.tensors import Shapes, shapes_of
 
-__all__ = ["HubertEncoder", "save_hubert", "weight_shapes", "window_and_shift"]
+__all__ = ["HUBERT", "HubertEncoder", "save_hubert", "window_and_shift"]
 
 CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
     "normalize_waveform"
@@ -132,36 +131,26 @@ def save_hubert(
         ArtefactError: weights and configuration do not fit each other.
     """
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    config = dict(config)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    check_weights(path, expected=weight_shapes(path, config), found=shapes)
-    own = {"kind": HubertEncoder.kind, "config": config}
-    write_tensors(path, tensors, {**(metadata or {}), **own})
+    HUBERT.write(path, tensors, config, metadata)
 
 
-def weight_shapes(path: str | Path, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight that a configuration asks for.
+def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
+    return shapes_of(_build(path, config).state_dict())
 
-    Raises:
-        ArtefactError: no configuration of :func:`save_hubert`; ``path`` names the file.
-    """
-    return _shapes(_build(path, config))
+
+def _describe(config: Mapping[str, Any]) -> str:
+    return (
+        f"a HuBERT of {config['encoder_num_layers']} layers of {config['encoder_embed_dim']} "
+        f"dimensions ({config['extractor_mode']})"
+    )
+
+
+HUBERT = Architecture("hubert", "encoder_num_layers", _shapes, _describe)
 
 
 def _load_hubert(path: str | Path, layer: int | None) -> tuple[Wav2Vec2Model, dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            config = read_config(path, stream.metadata() or {}, kind=HubertEncoder.kind)
-            found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-            check_weights(path, expected=weight_shapes(path, config), found=found)
-            n_layers = config["encoder_num_layers"]
-            layer = n_layers if layer is None else layer
-            if not 1 <= layer <= n_layers:
-                raise ConfigError(f"layer: expected 1 to {n_layers} for {path}, found {layer}")
-            model = _build(path, {**config, "encoder_num_layers": layer})
-            tensors = {name: stream.get_tensor(name).float() for name in _shapes(model)}
-    except (OSError, SafetensorError) as error:
-        raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
+    tensors, config = HUBERT.read(path, layer)
+    model = _build(path, config)
     model.load_state_dict(tensors, strict=True, assign=True)
     remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
     return model.eval().requires_grad_(False), config
@@ -181,10 +170,6 @@ def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
             return wav2vec2_model(**arguments, aux_num_out=None)
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"{path}: impossible HuBERT configuration ({error})") from error
-
-
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from speechprompt.errors import ArtefactError
 from speechprompt.lm.model import LMConfig, UnitLM
+from speechprompt.storage.tensors import check_shapes, shapes_of
 
-__all__ = ["config_from_weights", "load_weights", "to_fairseq", "weights"]
+__all__ = ["config_from_weights", "describe", "load_weights", "to_fairseq", "weights"]
 
 PREFIX = "decoder."
 _LAYER = (
@@ -38,6 +39,14 @@ def weights(model: UnitLM) -> dict[str, Tensor]:
     return dict(_named(model))
 
 
+def describe(config: LMConfig) -> str:
+    """A unit LM in words, for messages."""
+    return (
+        f"a unit LM of {config.layers} layers of {config.dim} dimensions over {config.n_symbols} "
+        "symbols"
+    )
+
+
 def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Load weights named as fairseq names them, with or without ``decoder.``.
 
@@ -50,19 +59,8 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
     for name in CONSTANTS:
         given.pop(name, None)
     expected = weights(model)
-    missing = sorted(expected.keys() - given.keys())
-    surplus = sorted(given.keys() - expected.keys())
-    if missing or surplus:
-        raise ArtefactError(
-            f"{origin}: weights of a unit LM with {model.config.layers} layers expected; "
-            f"missing: {_list(missing)}; not expected: {_list(surplus)}"
-        )
-    for name, target in expected.items():
-        if target.shape != given[name].shape:
-            raise ArtefactError(
-                f"{origin}: {name}: expected shape {tuple(target.shape)}, "
-                f"found {tuple(given[name].shape)}"
-            )
+    found = shapes_of(given)
+    check_shapes(origin, describe(model.config), expected=shapes_of(expected), found=found)
     if tied is not None and not torch.equal(tied, given["embed_tokens.weight"]):
         raise ArtefactError(
             f"{origin}: {TIED} differs from embed_tokens.weight; expected tied embeddings"
@@ -110,8 +108,3 @@ def _named(model: UnitLM) -> Iterator[tuple[str, Tensor]]:
                 yield f"layers.{i}.{theirs}.{kind}", tensor
     yield "layer_norm.weight", model.norm.weight
     yield "layer_norm.bias", model.norm.bias
-
-
-def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:8]) or "none"
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

@@ -24,7 +24,7 @@ from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
-from speechprompt.storage.tensors import read_tensors, write_tensors
+from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of, write_tensors
 from speechprompt.tasks.verbalizer import Verbalizer
 
 __all__ = ["Losses", "TaskModel", "attach_prompt", "load_task_model"]
@@ -256,16 +256,9 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
     if prompt is None:
         load_weights(lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, prompt_path)
     expected = {n: p for n, p in task.state().items() if not n.startswith("lm.")}
-    if expected.keys() != own.keys():
-        raise ArtefactError(
-            f"{prompt_path}: expected tensors {sorted(expected)}, found {sorted(own)}"
-        )
+    what = "the prompt that it describes"
+    check_shapes(prompt_path, what, expected=shapes_of(expected), found=shapes_of(own))
     for name, target in expected.items():
-        if target.shape != own[name].shape:
-            raise ArtefactError(
-                f"{prompt_path}: {name}: expected shape {tuple(target.shape)}, "
-                f"found {tuple(own[name].shape)}"
-            )
         target.copy_(own[name])
     for module in (prompt, verbalizer):
         if module is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from speechprompt.errors import ArtefactError
+from speechprompt.errors import ArtefactError, some_of
 from speechprompt.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TENSOR_TYPES",
+    "Shapes",
+    "check_shapes",
     "read_tensor_header",
     "read_tensor_metadata",
     "read_tensors",
+    "shapes_of",
     "write_tensors",
 ]
+
+Shapes = Mapping[str, tuple[int, ...]]  # by the tensor's name
 
 # torch's types and safetensors' names for them, in the order in which the library lays them out.
 TENSOR_TYPES = {
@@ -83,29 +89,33 @@ def _tensor_bytes(tensor: torch.Tensor | np.ndarray) -> memoryview:
 
 
 def read_tensors(
-    path: str | Path, framework: Literal["pt", "numpy"] = "pt"
+    path: str | Path,
+    framework: Literal["pt", "numpy"] = "pt",
+    names: Collection[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a safetensors file written by :func:`write_tensors`: tensors and metadata.
+    """Read a safetensors file: tensors and metadata.
 
     Args:
         path: The file.
         framework: Torch's tensors, or NumPy's arrays without waiting for torch to be imported.
+        names: Tensors to read; all by default.
 
     Raises:
-        ArtefactError: the file is missing or not safetensors.
+        ArtefactError: the file is missing or not safetensors, or has no such tensor.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework=framework) as stream:
-            metadata = {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
-            return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+            wanted = stream.keys() if names is None else names
+            tensors = {name: stream.get_tensor(name) for name in wanted}
+            return tensors, _decode(stream.metadata() or {})
+    except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
-    """Read only the metadata of a file written by :func:`write_tensors`, without torch.
+    """Read only the metadata of a safetensors file, without torch.
 
     Raises:
         ArtefactError: the file is missing or not safetensors.
@@ -126,7 +136,53 @@ def read_tensor_header(path: str | Path) -> tuple[dict[str, dict[str, Any]], dic
             if length > size:
                 raise ValueError(f"its header would have {length} bytes, the file has {size}")
             header = json.loads(stream.read(length))
-        values = header.pop("__metadata__", {})
-        return header, {key: json.loads(value) for key, value in values.items()}
+        return header, _decode(header.pop("__metadata__", {}))
     except (OSError, ValueError, AttributeError, struct.error) as error:
         raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def shapes_of(tensors: Mapping[str, torch.Tensor | np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def check_shapes(origin: str | Path, what: str, *, expected: Shapes, found: Shapes) -> None:
+    """Compare names and shapes of tensors with those of a model.
+
+    Args:
+        origin: The file, for the message.
+        what: The model that it claims to hold, for the message.
+        expected: Shape of every tensor of that model.
+        found: Shape of every tensor of the file.
+
+    Raises:
+        ArtefactError: tensors are missing, surplus or of another shape; the message names them.
+    """
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "surplus": sorted(found.keys() - expected.keys()),
+        "of another shape": [
+            f"{name} {found[name]} instead of {expected[name]}"
+            for name in sorted(expected.keys() & found.keys())
+            if found[name] != expected[name]
+        ],
+    }
+    if not any(problems.values()):
+        return
+    n_expected, n_found = (sum(map(math.prod, shapes.values())) for shapes in (expected, found))
+    listed = [f"{problem}: {some_of(names)}" for problem, names in problems.items() if names]
+    raise ArtefactError(
+        f"{origin}: expected the {n_expected:,} parameters of {what}, found {n_found:,}; "
+        f"{'; '.join(listed)}"
+    )
+
+
+def _decode(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Values that are JSON, as this package writes them, and others' as they are."""
+    decoded: dict[str, Any] = {}
+    for key, value in metadata.items():
+        try:
+            decoded[key] = json.loads(value)
+        except (TypeError, ValueError):
+            decoded[key] = value
+    return decoded

@@ -11,14 +11,13 @@ from speechprompt.corpora.published.sources import SOURCES, Source
 from speechprompt.downloads.archives import unpack
 from speechprompt.downloads.assets import ASSETS, Asset
 from speechprompt.downloads.download import fetch, recorded_sum
-from speechprompt.errors import CorpusError
+from speechprompt.errors import CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_json
 
 __all__ = ["RECORD", "collect_corpus"]
 
 RECORD = "corpus.json"
-NAMED_IN_ERRORS = 10
 
 
 def collect_corpus(
@@ -137,6 +136,4 @@ def _link(link: Path, target: Path) -> None:
 def _listing(folder: Path) -> str:
     if not folder.is_dir():
         return "no such folder"
-    names = sorted(path.name for path in folder.iterdir())
-    more = len(names) - NAMED_IN_ERRORS
-    return (", ".join(names[:NAMED_IN_ERRORS]) or "nothing") + (f" … +{more}" if more > 0 else "")
+    return some_of(sorted(path.name for path in folder.iterdir()))

@@ -1,9 +1,8 @@
-"""What is checked before an imported file is believed: its sum, its weights."""
+"""What is checked before an imported file is believed: its sum, its form."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ from torch import Tensor
 from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["check_weights", "identify", "named_tensors"]
-
-SHOWN = 8
+__all__ = ["identify", "named_tensors"]
 
 
 def identify(path: str | Path, sha256: str | None = None) -> dict[str, str]:
@@ -52,44 +49,3 @@ def named_tensors(state: Any, origin: str) -> dict[str, Tensor]:
                 f"{origin}: expected named weights, found {type(tensor).__name__} as {name!r}"
             )
     return dict(state)
-
-
-def check_weights(
-    origin: str | Path,
-    what: str,
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, Tensor],
-) -> None:
-    """Compare names, shapes and number of parameters.
-
-    Args:
-        origin: The file, for the message.
-        what: The architecture that it claims, for the message.
-        expected: Shape of every weight under the file's own names.
-        found: The file's weights, without those that are left out on purpose.
-
-    Raises:
-        ArtefactError: naming what is missing, surplus or of another shape.
-    """
-    problems = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "surplus": sorted(found.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} {tuple(found[name].shape)} instead of {expected[name]}"
-            for name in sorted(expected.keys() & found.keys())
-            if tuple(found[name].shape) != expected[name]
-        ],
-    }
-    listed = [f"{problem}: {_shorten(names)}" for problem, names in problems.items() if names]
-    if listed:
-        n_expected = sum(math.prod(shape) for shape in expected.values())
-        n_found = sum(tensor.numel() for tensor in found.values())
-        raise ArtefactError(
-            f"{origin}: expected the {n_expected:,} parameters of {what}, found {n_found:,}; "
-            f"{'; '.join(listed)}"
-        )
-
-
-def _shorten(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

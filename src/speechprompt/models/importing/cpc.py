@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from speechprompt.encoders.cpc import cpc_from_checkpoint, save_cpc
+from torch import Tensor
+
+from speechprompt.encoders.cpc_weights import CONFIG_KEYS, CPC, save_cpc
 from speechprompt.errors import ArtefactError
 from speechprompt.models.importing.checks import identify
 from speechprompt.models.importing.pickles import load_checkpoint
+from speechprompt.storage.tensors import shapes_of
 
-__all__ = ["import_cpc"]
+__all__ = ["cpc_from_checkpoint", "import_cpc"]
+
+# A checkpoint's heads that only training uses, and what training programs store beside weights.
+HEADS = (
+    "PhoneCriterionClassifier.",
+    "classifier.",
+    "cpcCriterion.",
+    "criterion.",
+    "linearSpeakerClassifier.",
+    "speakerEmb.",
+    "wPrediction.",
+)
+TRAINING_STATE = ("bestLoss", "classifier", "cpcCriterion", "epoch", "gEncoder", "optimizer")
+# Settings of other architectures under the same names of weights, and what they must be.
+VARIANTS = {
+    "encoder_type": ("cpc",),
+    "normMode": ("layerNorm",),
+    "arMode": ("LSTM",),
+    "cpc_mode": (None, "none", "normal"),
+}
 
 
 def import_cpc(
@@ -36,3 +59,48 @@ def import_cpc(
         )
     weights, config = cpc_from_checkpoint(state, str(checkpoint))
     save_cpc(out, weights, config, {"source": source})
+
+
+def cpc_from_checkpoint(
+    state: Mapping[str, Any], origin: str = "CPC checkpoint"
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Map a published checkpoint, loaded already, to the arguments of :func:`save_cpc`.
+
+    Args:
+        state: ``weights`` (GSLM), else ``best`` (CPC_audio), and ``config``: a mapping or a
+            namespace. What else training leaves there (the last epoch's weights, optimizer,
+            criterion) is passed over.
+        origin: The file, for messages.
+
+    Returns:
+        Weights of encoder and LSTM, all layers, without training-only heads; and configuration.
+
+    Raises:
+        ArtefactError: weights are missing, left over or of another shape, or the configuration is
+            of another architecture.
+    """
+    key = "weights" if "weights" in state else "best"
+    if not isinstance(state.get(key), Mapping) or "config" not in state:
+        raise ArtefactError(
+            f"{origin}: expected named tensors under `weights` or `best`, and `config`, found the "
+            f"keys {sorted(state)}"
+        )
+    if surplus := sorted(state.keys() - {"weights", "best", "config", *TRAINING_STATE}):
+        raise ArtefactError(f"{origin}: expected weights and configuration, found also {surplus}")
+    config = _published_config(state["config"], origin)
+    named = {name: value for name, value in state[key].items() if not name.startswith(HEADS)}
+    if strange := sorted(name for name, value in named.items() if not isinstance(value, Tensor)):
+        raise ArtefactError(f"{origin}: expected tensors under `{key}`, found others: {strange}")
+    weights = {name: tensor.detach().float() for name, tensor in named.items()}
+    CPC.check(origin, config, shapes_of(weights))
+    return weights, config
+
+
+def _published_config(config: Any, origin: str) -> dict[str, int]:
+    values = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
+    for key, accepted in VARIANTS.items():
+        if key in values and values[key] not in accepted:
+            raise ArtefactError(
+                f"{origin}: configuration {key}: expected {accepted[-1]!r}, found {values[key]!r}"
+            )
+    return {key: values[key] for key in CONFIG_KEYS if key in values}

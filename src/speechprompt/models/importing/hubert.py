@@ -15,11 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
-from speechprompt.encoders.hubert import save_hubert, weight_shapes
-from speechprompt.errors import ArtefactError
-from speechprompt.models.importing.checks import check_weights, identify, named_tensors
+from speechprompt.encoders.hubert import HUBERT, save_hubert
+from speechprompt.errors import ArtefactError, some_of
+from speechprompt.models.importing.checks import identify, named_tensors
 from speechprompt.models.importing.pickles import load_checkpoint
 from speechprompt.models.importing.settings import demand, fairseq_settings, require
+from speechprompt.storage.tensors import check_shapes, shapes_of
 
 __all__ = ["fairseq_names", "import_hubert"]
 
@@ -65,12 +66,9 @@ def import_hubert(
     is_fairseq = isinstance(state, Mapping) and "model" in state
     read = _read_fairseq if is_fairseq else _read_torchaudio
     config, names, tensors = read(state, origin)
-    what = (
-        f"a HuBERT of {config['encoder_num_layers']} layers of {config['encoder_embed_dim']} "
-        f"dimensions ({config['extractor_mode']})"
-    )
-    shapes = weight_shapes(origin, config)
-    check_weights(origin, what, {theirs: shapes[ours] for theirs, ours in names.items()}, tensors)
+    shapes = HUBERT.shapes(origin, config)
+    expected = {theirs: shapes[ours] for theirs, ours in names.items()}
+    check_shapes(origin, HUBERT.describe(config), expected=expected, found=shapes_of(tensors))
     weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
     save_hubert(out, weights, config, {"source": source})
 
@@ -210,14 +208,14 @@ def _read_torchaudio(
     if bundle is None:
         raise ArtefactError(
             f"{origin}: expected a checkpoint of fairseq (with `model` and `cfg`) or the weights "
-            f"of one of torchaudio's {', '.join(BUNDLES)}, found {', '.join(list(tensors)[:5])} …"
+            f"of one of torchaudio's {', '.join(BUNDLES)}, found {some_of(tensors, 5)}"
         )
     config = {key: value for key, value in bundle._params.items() if key != "aux_num_out"}
     config["extractor_conv_layer_config"] = [
         list(layer) for layer in config["extractor_conv_layer_config"]
     ]
     config["normalize_waveform"] = bundle._normalize_waveform
-    return config, {name: name for name in weight_shapes(origin, config)}, tensors
+    return config, {name: name for name in HUBERT.shapes(origin, config)}, tensors
 
 
 def _new_name(name: str) -> str:

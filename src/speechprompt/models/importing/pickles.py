@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechprompt.errors import AssetError
+from speechprompt.errors import AssetError, some_of
 from speechprompt.models.importing.checks import identify
 from speechprompt.models.importing.standins import ArrayWrapper, Dtype, Restricted
 
@@ -145,7 +145,7 @@ def _load_zip(path: str | Path, file: BinaryIO) -> Any:
     if "constants.pkl" in records or "data.pkl" not in records:
         raise AssetError(
             f"{path}: expected a checkpoint of torch.save, found an archive of "
-            f"{', '.join(sorted(records)[:5])} …"
+            f"{some_of(sorted(records), 5)}"
         )
     if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
         raise AssetError(f"{path}: expected little-endian numbers; save it again on such a machine")

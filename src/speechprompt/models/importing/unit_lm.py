@@ -12,16 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.downloads.archives import unpack
-from speechprompt.errors import ArtefactError, AssetError, ConfigError
+from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS
-from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, load_weights, weights
-from speechprompt.models.importing.checks import check_weights, identify, named_tensors
+from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, describe, load_weights, weights
+from speechprompt.models.importing.checks import identify, named_tensors
 from speechprompt.models.importing.pickles import load_checkpoint
 from speechprompt.models.importing.settings import demand, fairseq_settings, require
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
 from speechprompt.storage.files import text_lines
+from speechprompt.storage.tensors import check_shapes, shapes_of
 
 __all__ = ["import_unit_lm"]
 
@@ -143,13 +144,9 @@ def _check(tensors: Mapping[str, Tensor], model: UnitLM, origin: str) -> None:
             f"{config.n_symbols - N_SPECIALS}"
         )
     ignored = {PREFIX + name for name in (*CONSTANTS, TIED)}
-    check_weights(
-        origin,
-        f"a unit LM of {config.layers} layers of {config.dim} dimensions over {config.n_symbols} "
-        "symbols",
-        {PREFIX + name: tuple(tensor.shape) for name, tensor in weights(model).items()},
-        {name: tensor for name, tensor in tensors.items() if name not in ignored},
-    )
+    expected = {PREFIX + name: shape for name, shape in shapes_of(weights(model)).items()}
+    found = {name: shape for name, shape in shapes_of(tensors).items() if name not in ignored}
+    check_shapes(origin, describe(config), expected=expected, found=found)
 
 
 def _read_dictionary(path: Path) -> tuple[Dictionary, int]:
@@ -186,8 +183,7 @@ def _find(folder: Path, name: str, archive: Path) -> Path:
     if len(found) != 1:
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
         raise AssetError(
-            f"{archive}: expected one {name} in it, found {len(found)} among "
-            f"{', '.join(files[:5])}{' …' if len(files) > 5 else ''}; a checkpoint by itself "
-            f"needs its {DICTIONARY}"
+            f"{archive}: expected one {name} in it, found {len(found)} among {some_of(files, 5)}; "
+            f"a checkpoint by itself needs its {DICTIONARY}"
         )
     return found[0]
