@@ -11,7 +11,8 @@ from speechprompt.config.corpora import PublishedCorpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.storage.code_digest import digest
 from speechprompt.errors import ConfigError
-from speechprompt.config.options import options_from_block
+from speechprompt.config.values import block_to_json
+from speechprompt.corpora.prepare import listing_module
 
 try:
     CONFIG = load_config(
@@ -77,8 +78,9 @@ wildcard_constraints:
     method="prompt|finetune|downstream",
 
 
-def corpus_options(wildcards):
-    return options_from_block(CONFIG.corpora[wildcards.corpus])
+def corpus_settings(wildcards):
+    """A corpus's block; where a published one is copied from does not matter once it is there."""
+    return block_to_json(CONFIG.corpora[wildcards.corpus], {"root"})
 
 
 def root_of(name):
@@ -95,8 +97,13 @@ def corpus_root(wildcards):
     return root_of(wildcards.corpus)
 
 
-def corpus_table(wildcards):
-    return CONFIG.corpora[wildcards.corpus].table
+def corpus_listing(wildcards):
+    """The file that lists a corpus's recordings, or says that they are there."""
+    corpus = CONFIG.corpora[wildcards.corpus]
+    if corpus.kind == "csv":
+        return corpus.table
+    listing = "corpus.csv" if corpus.kind == "synthetic" else "corpus.json"
+    return f"resources/corpora/{wildcards.corpus}/{listing}"
 
 
 def download_options(wildcards):
@@ -107,17 +114,8 @@ def download_options(wildcards):
     return shlex.join(words)
 
 
-def prepare_verb(wildcards):
-    return f"prepare-{CONFIG.corpora[wildcards.corpus].kind}".replace("_", "-")
-
-
-def prepare_options(wildcards):
-    """Where the recordings are is the download's affair."""
-    return options_from_block(CONFIG.corpora[wildcards.corpus], frozenset({"root"}))
-
-
 def prepare_digest(wildcards):
-    return digest(f"corpora.published.{CONFIG.corpora[wildcards.corpus].kind}")
+    return digest("corpora.prepare", listing_module(CONFIG.corpora[wildcards.corpus].kind))
 
 
 def synthetic_digest(wildcards):
@@ -229,8 +227,8 @@ def lm_codebook(wildcards):
     return codebook_source(CONFIG.lm[wildcards.lm].codebook)
 
 
-def lm_options(wildcards):
-    return options_from_block(CONFIG.lm[wildcards.lm])
+def lm_settings(wildcards):
+    return block_to_json(CONFIG.lm[wildcards.lm])
 
 
 def index_of(task, split):
@@ -266,17 +264,17 @@ def task_lm(wildcards):
     return lm_file(CONFIG.tasks[wildcards.task].lm)
 
 
-def training_options(task, method):
+def training_settings(task, method):
     left_out = {"compare", "published", "finetuning", "downstream", "decoding"}
-    return options_from_block(task.trained_by(method), exclude=left_out)
+    return block_to_json(task.trained_by(method), left_out)
 
 
-def task_options(wildcards):
-    return training_options(CONFIG.tasks[wildcards.task], wildcards.method)
+def task_settings(wildcards):
+    return training_settings(CONFIG.tasks[wildcards.task], wildcards.method)
 
 
-def decoding_options(wildcards):
-    return options_from_block(CONFIG.tasks[wildcards.task].decoding)
+def decoding_settings(wildcards):
+    return block_to_json(CONFIG.tasks[wildcards.task].decoding)
 
 
 def floor_inputs(wildcards):

@@ -69,15 +69,9 @@ def pretraining_inputs(wildcards):
     }
 
 
-def pretraining_roots(wildcards):
-    """The folder of each corpus's recordings, in order."""
-    names = CONFIG.encoders[wildcards.encoder].pretraining.corpora
-    return shlex.join(root_of(name) for name in names)
-
-
-def pretraining_options(wildcards):
+def pretraining_settings(wildcards):
     pretraining = CONFIG.encoders[wildcards.encoder].pretraining
-    return options_from_block(pretraining, {"start"})
+    return block_to_json(pretraining)
 
 
 def start_option(wildcards, input):
@@ -187,16 +181,12 @@ def downstream_scored(wildcards):
     return [task_manifest(wildcards, split) for split in corpus.scored_splits]
 
 
-def downstream_root(wildcards):
-    return root_of(CONFIG.tasks[wildcards.task].corpus)
-
-
 def downstream_encoder(wildcards):
     return settings_of(task_encoder(wildcards))
 
 
-def downstream_options(wildcards):
-    return options_from_block(CONFIG.tasks[wildcards.task].downstream)
+def downstream_settings(wildcards):
+    return block_to_json(CONFIG.tasks[wildcards.task].downstream)
 
 
 def downstream_digest(*modules):

@@ -41,12 +41,12 @@ def swept_scored(wildcards):
     return scored_of(swept_task(wildcards))
 
 
-def swept_options(wildcards):
-    return training_options(swept_task(wildcards), wildcards.method)
+def swept_settings(wildcards):
+    return training_settings(swept_task(wildcards), wildcards.method)
 
 
 def swept_decoding(wildcards):
-    return options_from_block(swept_task(wildcards).decoding)
+    return block_to_json(swept_task(wildcards).decoding)
 
 
 def sweep_metrics():

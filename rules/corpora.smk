@@ -21,65 +21,12 @@ rule synthesise_corpus:
         runtime=minutes(120),
         disk_mb=synthesis_disk,
     params:
-        options=corpus_options,
+        settings=corpus_settings,
         seed=CONFIG.seed,
         code=synthetic_digest,
     shell:
-        "speechprompt --log {log} synthesise-corpus {params.options} --seed {params.seed}"
+        "speechprompt --log {log} synthesise-corpus --settings {params.settings:q} --seed {params.seed}"
         " --out $(dirname {output.table})"
-
-
-rule prepare_synthetic:
-    input:
-        table="resources/corpora/{corpus}/corpus.csv",
-    output:
-        **MANIFESTS,
-    log:
-        "logs/prepare_synthetic/{corpus}.log",
-    benchmark:
-        "benchmarks/prepare_synthetic/{corpus}.tsv"
-    wildcard_constraints:
-        corpus=of_kind("synthetic"),
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: THREADS
-    resources:
-        mem_mb=memory(1000, 20),
-        runtime=minutes(60),
-    params:
-        seed=CONFIG.seed,
-        max_rejected=CONFIG.max_rejected,
-        code=digest("corpora.table"),
-    shell:
-        "speechprompt --log {log} prepare-synthetic $(dirname {input.table}) --seed {params.seed}"
-        " --max-rejected {params.max_rejected} --out $(dirname {output.train})"
-
-
-rule prepare_csv:
-    input:
-        table=corpus_table,
-    output:
-        **MANIFESTS,
-    log:
-        "logs/prepare_csv/{corpus}.log",
-    benchmark:
-        "benchmarks/prepare_csv/{corpus}.tsv"
-    wildcard_constraints:
-        corpus=of_kind("csv"),
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: THREADS
-    resources:
-        mem_mb=memory(1000, 20),
-        runtime=minutes(240),
-    params:
-        options=corpus_options,
-        seed=CONFIG.seed,
-        max_rejected=CONFIG.max_rejected,
-        code=digest("corpora.table"),
-    shell:
-        "speechprompt --log {log} prepare-csv {params.options} --seed {params.seed}"
-        " --max-rejected {params.max_rejected} --out $(dirname {output.train})"
 
 
 rule download_corpus:
@@ -108,7 +55,7 @@ rule download_corpus:
 
 rule prepare_corpus:
     input:
-        record="resources/corpora/{corpus}/corpus.json",
+        listed=corpus_listing,
     output:
         **MANIFESTS,
     log:
@@ -116,20 +63,19 @@ rule prepare_corpus:
     benchmark:
         "benchmarks/prepare_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=of_published(),
+        corpus=of_audio(),
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2000, 20),
         runtime=minutes(240),
     params:
-        verb=prepare_verb,
         root=corpus_root,
-        options=prepare_options,
+        settings=corpus_settings,
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
         code=prepare_digest,
     shell:
-        "speechprompt --log {log} {params.verb} {params.root:q} {params.options} --seed {params.seed}"
-        " --max-rejected {params.max_rejected} --out $(dirname {output.train})"
+        "speechprompt --log {log} prepare-corpus {params.root:q} --settings {params.settings:q}"
+        " --seed {params.seed} --max-rejected {params.max_rejected} --out $(dirname {output.train})"

@@ -16,18 +16,17 @@ rule train_downstream:
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        root=downstream_root,
         encoder=downstream_encoder,
         type=task_type,
         labels=task_labels,
         balance=task_balance,
-        options=downstream_options,
+        settings=downstream_settings,
         code=downstream_digest("downstream.training"),
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
-        " --root {params.root:q} --encoder {params.encoder:q} --name {wildcards.task}"
+        " --encoder {params.encoder:q} --name {wildcards.task}"
         " --type {params.type} --labels {params.labels:q} --balance {params.balance}"
-        " {params.options} --seed {wildcards.seed} --out {output.model} --curve {output.curve}"
+        " --settings {params.settings:q} --seed {wildcards.seed} --out {output.model} --curve {output.curve}"
 
 
 rule score_downstream:
@@ -51,10 +50,9 @@ rule score_downstream:
         runtime=minutes(240),
         gpu=GPU,
     params:
-        root=downstream_root,
         encoder=downstream_encoder,
         code=downstream_digest("downstream.decoding", "downstream.artefact", "evaluation.scores"),
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
-        " --root {params.root:q} --encoder {params.encoder:q} --name {wildcards.task}"
+        " --encoder {params.encoder:q} --name {wildcards.task}"
         " --floor {input.floor} --predictions {output.predictions} --metrics {output.metrics}"

@@ -18,13 +18,12 @@ rule pretrain_encoder:
         runtime=minutes(2880),
         gpu=GPU,
     params:
-        roots=pretraining_roots,
-        options=pretraining_options,
+        settings=pretraining_settings,
         start=start_option,
         seed=CONFIG.seed,
         code=digest("pretraining.hubert"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
-        " speechprompt --log {log} pretrain-encoder {input.units} --roots {params.roots}"
-        " {params.options} {params.start} --seed {params.seed}"
+        " speechprompt --log {log} pretrain-encoder {input.units} --heard {input.heard}"
+        " --settings {params.settings:q} {params.start} --seed {params.seed}"
         " --out {output.weights} --curve {output.curve}"

@@ -17,11 +17,10 @@ rule extract_features:
         disk_mb=encoding_disk,
         gpu=encoding_gpu,
     params:
-        root=corpus_root,
         encoder=encoder_settings,
         code=encoder_digest,
     shell:
-        "speechprompt --log {log} extract-features --manifest {input.manifest} --root {params.root:q}"
+        "speechprompt --log {log} extract-features --manifest {input.manifest}"
         " --encoder {params.encoder:q} --shard {wildcards.part}/{wildcards.parts}"
         " --out {output.features}"
 

@@ -18,10 +18,10 @@ rule pretrain_unit_lm:
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        options=lm_options,
+        settings=lm_settings,
         seed=CONFIG.seed,
         code=digest("lm.pretraining"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
-        " speechprompt --log {log} pretrain-lm {input.units} {params.options}"
+        " speechprompt --log {log} pretrain-lm {input.units} --settings {params.settings:q}"
         " --seed {params.seed} --out {output.lm} --curve {output.curve}"

@@ -17,12 +17,12 @@ rule align_phones:
         mem_mb=memory(1000 + 500 * THREADS),
         runtime=minutes(120),
     params:
-        options=corpus_options,
+        settings=corpus_settings,
         seed=CONFIG.seed,
         code=alignments_digest,
     shell:
-        "speechprompt --log {log} align-phones {input.manifest} --root $(dirname {input.table})"
-        " {params.options} --seed {params.seed} --out {output.alignments}"
+        "speechprompt --log {log} align-phones {input.manifest}"
+        " --settings {params.settings:q} --seed {params.seed} --out {output.alignments}"
 
 
 rule measure_units:

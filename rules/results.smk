@@ -168,11 +168,11 @@ rule describe_model:
         runtime=minutes(30),
     params:
         heard=heard_options,
-        decoding=decoding_options,
+        settings=decoding_settings,
         code=digest("predict.task_folder"),
     shell:
         "speechprompt --log {log} describe-model {input.prompt} --name {wildcards.task} --unit-lm {input.lm}"
-        " {params.heard} {params.decoding} --out {output.model}"
+        " {params.heard} --settings {params.settings:q} --out {output.model}"
 
 
 rule publish_classification:

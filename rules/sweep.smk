@@ -20,11 +20,11 @@ rule train_swept:
         gpu=GPU,
     params:
         task=sweep_task(),
-        options=swept_options,
+        settings=swept_settings,
         code=digest("prompting.training", "tasks.labels"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
-        " --name {params.task} {params.options} --seed {wildcards.seed}"
+        " --name {params.task} --settings {params.settings:q} --seed {wildcards.seed}"
         " --out {output.prompt} --curve {output.curve}"
 
 
@@ -49,11 +49,11 @@ rule score_swept:
         gpu=GPU,
     params:
         task=sweep_task(),
-        decoding=swept_decoding,
+        settings=swept_decoding,
         code=digest("prompting.decoding", "evaluation.scores", "tasks.labels"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {params.task} {params.decoding}"
+        " --name {params.task} --settings {params.settings:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"
 
 

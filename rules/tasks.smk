@@ -18,11 +18,11 @@ rule train_prompt:
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        options=task_options,
+        settings=task_settings,
         code=digest("prompting.training", "tasks.labels"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
-        " --name {wildcards.task} {params.options} --seed {wildcards.seed}"
+        " --name {wildcards.task} --settings {params.settings:q} --seed {wildcards.seed}"
         " --out {output.prompt} --curve {output.curve}"
 
 
@@ -106,9 +106,9 @@ rule score_prompt:
         runtime=minutes(240),
         gpu=GPU,
     params:
-        decoding=decoding_options,
+        settings=decoding_settings,
         code=digest("prompting.decoding", "evaluation.scores", "tasks.labels"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {wildcards.task} --floor {input.floor} {params.decoding}"
+        " --name {wildcards.task} --floor {input.floor} --settings {params.settings:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"

@@ -44,10 +44,10 @@ rule prepare_units:
         mem_mb=memory(1500, 40),
         runtime=minutes(60),
     params:
-        options=corpus_options,
+        settings=corpus_settings,
         code=digest("units.text_corpus"),
     shell:
-        "speechprompt --log {log} prepare-units {params.options} --split {wildcards.split}"
+        "speechprompt --log {log} prepare-units --settings {params.settings:q} --split {wildcards.split}"
         " --dictionary {input.dictionary:q} --out {output.units}"
 
 

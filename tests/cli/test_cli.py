@@ -27,9 +27,10 @@ def test_an_error_is_one_line_and_in_the_log(tmp_path, capsys):
 
 def test_a_wrong_setting_names_its_option(tmp_path, capsys):
     out = ["--out", str(tmp_path)]
-    status = main(["prepare-csv", "--table", "t.csv", "--valid-fraction", "2", *out])
+    settings = ["--settings", "{kind: csv, table: t.csv, valid_fraction: 2}"]
+    status = main(["prepare-corpus", str(tmp_path), *settings, *out])
     assert status == 1
-    assert "--valid-fraction" in capsys.readouterr().err
+    assert "--settings: csv.valid_fraction" in capsys.readouterr().err
 
 
 def test_check_config_prints_defaults(repository, capsys):

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from speechprompt.corpora.manifest import Recording, unique_ids, write_manifests
+from speechprompt.corpora.manifest import Listing, Recording, unique_ids, write_manifests
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
 
@@ -23,9 +23,9 @@ def listing(n_train: int, n_valid: int = 2, n_test: int = 2, first: int = 0) -> 
 
 
 def write(recordings, root, out, **options) -> dict[str, int]:
-    return write_manifests(
-        recordings, root, out, **{"label_columns": ["label"], "seed": 1, **options}
-    )
+    labels = options.pop("label_columns", ["label"])
+    listing = Listing(recordings, labels, options.pop("valid_fraction", 0.1))
+    return write_manifests(listing, root, out, **{"seed": 1, **options})
 
 
 def ids(folder, split) -> list[str]:
@@ -47,7 +47,7 @@ def test_rows_and_schema(tmp_path, record):
         "label": "b",
     }
     assert pq.read_table(tmp_path / "m" / "rejects.parquet").num_rows == 0
-    assert validate(tmp_path / "m", tmp_path, label_columns=["label"]) == {
+    assert validate(tmp_path / "m", label_columns=["label"]) == {
         "train": 3,
         "valid": 2,
         "test": 2,
@@ -195,15 +195,15 @@ def alter(folder, split, change) -> None:
 def test_validate_finds_damage(prepared, split, change, message):
     alter(prepared, split, change)
     with pytest.raises(CorpusError, match=message):
-        validate(prepared / "m", prepared)
+        validate(prepared / "m")
 
 
 def test_validate_wants_labels_files_and_manifests(prepared):
     with pytest.raises(CorpusError, match="without intent; found label"):
-        validate(prepared / "m", prepared, label_columns=["label", "intent"])
+        validate(prepared / "m", label_columns=["label", "intent"])
     (prepared / "valid/004.wav").unlink()
     with pytest.raises(CorpusError, match=r"valid\.parquet: expected the file .*004\.wav"):
-        validate(prepared / "m", prepared)
+        validate(prepared / "m")
     (prepared / "m" / "train.parquet").unlink()
     with pytest.raises(CorpusError, match=r"train\.parquet: not a readable manifest"):
-        validate(prepared / "m", prepared)
+        validate(prepared / "m")

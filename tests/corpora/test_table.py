@@ -3,7 +3,10 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
-from speechprompt.corpora.table import prepare_table, read_recordings
+from speechprompt.config.corpora import CsvCorpus
+from speechprompt.corpora.manifest import Listing, write_manifests
+from speechprompt.corpora.prepare import prepare_corpus
+from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import CorpusError
 
 PATHS = ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav")
@@ -25,7 +28,13 @@ def put(folder, text, name="table.csv", encoding="utf-8"):
 def test_labels_are_all_columns_but_the_fixed_ones(tmp_path, record):
     record(tmp_path, *PATHS)
     table = put(tmp_path, ROWS)
-    assert prepare_table(table, tmp_path / "m", seed=0) == {"train": 2, "valid": 1, "test": 1}
+    settings = CsvCorpus(table=str(table))
+    counts = prepare_corpus(settings, tmp_path, tmp_path / "m", seed=0)
+    assert counts == {
+        "train": 2,
+        "valid": 1,
+        "test": 1,
+    }
     rows = pq.read_table(tmp_path / "m" / "train.parquet").to_pylist()
     assert [row["speaker"] for row in rows] == ["ann", None]
     assert rows[1]["emotion"] == "angry"
@@ -59,7 +68,13 @@ def test_absolute_paths_and_any_format(tmp_path, record):
         for name, split in (("1.wav", "train"), ("2.flac", "valid"), ("3.ogg", "test"))
     ]
     table = put(tmp_path, "path,split,label\n" + "\n".join(rows))
-    assert prepare_table(table, tmp_path / "m", seed=0) == {"train": 1, "valid": 1, "test": 1}
+    settings = CsvCorpus(table=str(table))
+    counts = prepare_corpus(settings, tmp_path, tmp_path / "m", seed=0)
+    assert counts == {
+        "train": 1,
+        "valid": 1,
+        "test": 1,
+    }
     test = pq.read_table(tmp_path / "m" / "test.parquet").to_pylist()
     assert test[0]["path"] == str(tmp_path / "elsewhere" / "3.ogg")
 
@@ -67,7 +82,8 @@ def test_absolute_paths_and_any_format(tmp_path, record):
 def test_chosen_labels_let_other_columns_be_empty(tmp_path, record):
     record(tmp_path, *PATHS)
     table = put(tmp_path, ROWS.replace("sport", ""))
-    prepare_table(table, tmp_path / "m", seed=0, label_columns=["emotion"])
+    listing = Listing(*read_recordings(table, ["emotion"]), 0.1)
+    write_manifests(listing, tmp_path, tmp_path / "m", seed=0)
     assert pq.read_schema(tmp_path / "m" / "test.parquet").names[-2:] == ["speaker", "emotion"]
 
 

@@ -416,9 +416,9 @@ def test_features_of_a_shard(small, tmp_path):
     for index, length in enumerate(lengths):
         soundfile.write(tmp_path / f"{index}.wav", speech(length, index).numpy(), 16_000)
     table = pa.table({"utt_id": list("abcd"), "path": [f"{index}.wav" for index in range(4)]})
-    pq.write_table(table, tmp_path / "manifest.parquet")
+    pq.write_table(table.replace_schema_metadata({"root": "."}), tmp_path / "manifest.parquet")
     encoder, out = small[1], tmp_path / "features.parquet"
-    extract_features(tmp_path / "manifest.parquet", tmp_path, encoder, out, shard=1, n_shards=2)
+    extract_features(tmp_path / "manifest.parquet", encoder, out, shard=1, n_shards=2)
     rows = list(iter_features(out))
     assert [utt_id for utt_id, _ in rows] == ["c", "d"]
     for index, (_, frames) in enumerate(rows, start=2):

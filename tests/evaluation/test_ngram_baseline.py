@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.evaluation.ngram_baseline import fit_floor
 from speechprompt.units.text_corpus import prepare_units
 
@@ -41,15 +42,13 @@ def test_class_weights_lift_the_rare_class():
 )
 def test_floor_on_the_papers_units(shared_data, tmp_path, corpus, balance, least):
     folder = shared_data / "units"
-    files = {name: folder / corpus / f"{name}.txt" for name in ("train", "valid")}
+    files = {name: str(folder / corpus / f"{name}.txt") for name in ("train", "valid")}
     columns = ["label"] if balance else ["action", "object", "location"]
     examples = {}
     for split in ("train", "dev", "valid"):
         part = tmp_path / f"{split}.parquet"
-        dictionary = folder / "dict.hubert100.txt"
-        prepare_units(
-            split, part, **files, dictionary=dictionary, codebook="hubert100", columns=columns
-        )
+        settings = UnitsCorpus(codebook="hubert100", columns=columns, **files)
+        prepare_units(split, part, settings, dictionary=folder / "dict.hubert100.txt")
         table = pq.read_table(part)
         answers = zip(*(table[column].to_pylist() for column in columns), strict=True)
         examples[split] = table["units"].to_pylist(), [" ".join(answer) for answer in answers]

@@ -13,7 +13,8 @@ import pytest
 
 from small_run import record, write_run
 from speechprompt.cli import main
-from speechprompt.corpora.table import prepare_table
+from speechprompt.config.corpora import CsvCorpus
+from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.evaluation.scores import write_metrics, write_predictions
@@ -41,12 +42,13 @@ def run(tmp_path_factory):
             label = "yes" if i % 2 else "no"
             rows.append({"path": f"audio/{path.name}", "split": split, "label": label})
     pd.DataFrame(rows).to_csv(corpus / "corpus.csv", index=False)
-    prepare_table(corpus / "corpus.csv", results / "manifests/mine", seed=1)
+    settings = CsvCorpus(table=str(corpus / "corpus.csv"))
+    prepare_corpus(settings, corpus, results / "manifests/mine", seed=1)
     manifest = results / "manifests/mine/train.parquet"
     features = [results / f"features/mfcc/mine/train/part-{i}.parquet" for i in range(2)]
     for shard, path in enumerate(features):
         encoder = load_encoder("mfcc")
-        extract_features(manifest, corpus, encoder, path, shard=shard, n_shards=2)
+        extract_features(manifest, encoder, path, shard=shard, n_shards=2)
     sample = results / "features/mfcc/sample.parquet"
     sample_frames(features, sample, n_frames=150, seed=1)
     book = results / "codebooks/book.safetensors"

@@ -137,7 +137,7 @@ def test_a_job_sees_the_gpu_that_it_claimed_and_is_refused_where_there_is_none(
 def test_an_encoder_without_a_network_does_without_a_gpu(tmp_path, monkeypatch, capsys):
     """With `device: cuda` jobs that did not ask for a GPU run where there may be none."""
     monkeypatch.delenv("SPEECHPROMPT_GPU_SLOTS", raising=False)
-    files = ["--manifest", str(tmp_path / "none.parquet"), "--root", str(tmp_path)]
+    files = ["--manifest", str(tmp_path / "none.parquet")]
     command = ["extract-features", *files, "--out", str(tmp_path / "f"), "--device", "cuda"]
     for encoder, found in (
         ({"kind": "mfcc"}, "none.parquet"),

@@ -65,9 +65,9 @@ def stage(tmp_path_factory):
             "word": ["yes", "no", "up"] * (N_UTTERANCES // 3),
         }
     )
-    pq.write_table(table, manifest)
+    pq.write_table(table.replace_schema_metadata({"root": "."}), manifest)
     features = root / "features.parquet"
-    extract_features(manifest, root, load_encoder("mfcc"), features)
+    extract_features(manifest, load_encoder("mfcc"), features)
     sample_frames([features], root / "sample.parquet", n_frames=400, seed=1)
     fit_codebook(root / "sample.parquet", root / "km16.safetensors", n_units=16, seed=1)
     return root, manifest, features, root / "km16.safetensors"
@@ -132,12 +132,12 @@ def test_blocks_change_nothing(stage, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("n_shards", [1, 3, 15])
 def test_the_shard_count_changes_nothing(stage, tmp_path, n_shards):
-    root, manifest, _, codebook = stage
+    _, manifest, _, codebook = stage
     parts = []
     for shard in range(n_shards):
         features = tmp_path / f"features-{shard}.parquet"
         encoder = load_encoder("mfcc")
-        extract_features(manifest, root, encoder, features, shard=shard, n_shards=n_shards)
+        extract_features(manifest, encoder, features, shard=shard, n_shards=n_shards)
         parts.append(tmp_path / f"part-{shard:05d}-of-{n_shards:05d}.parquet")
         quantize_units(features, manifest, codebook, parts[-1])
     index = tmp_path / "index.json"
@@ -152,9 +152,9 @@ def test_the_same_input_gives_the_same_bytes(stage, tmp_path):
 
 
 def test_features_of_another_encoder_are_refused(stage, tmp_path):
-    root, manifest, _, codebook = stage
+    _, manifest, _, codebook = stage
     features = tmp_path / "features.parquet"
-    extract_features(manifest, root, load_encoder("mfcc", cmvn=False), features)
+    extract_features(manifest, load_encoder("mfcc", cmvn=False), features)
     with pytest.raises(ArtefactError, match=r"features\.parquet: .*codebook 'km16'"):
         quantize_units(features, manifest, codebook, tmp_path / "part.parquet")
     assert not (tmp_path / "part.parquet").exists()

@@ -5,6 +5,7 @@ import hashlib
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.errors import CorpusError
 from speechprompt.units.text_corpus import prepare_units, read_vocabulary
 
@@ -40,15 +41,14 @@ def corpus(tmp_path):
         for name, text in {**files, **(changes or {})}.items():
             (tmp_path / name).write_text(text)
         parts = ["train", "valid", "test", *(["dev"] if options.get("dev_fraction", 0.1) else [])]
-        texts = {name: tmp_path / name for name in ("train", "valid", "test")}
+        texts = {name: str(tmp_path / name) for name in ("train", "valid", "test")}
+        corpus = UnitsCorpus(codebook="toy", **texts, **options)
         return {
             split: prepare_units(
                 split,
                 tmp_path / f"{split}.parquet",
-                **texts,
+                corpus,
                 dictionary=tmp_path / "dict",
-                codebook="toy",
-                **options,
             )
             for split in parts
         }
@@ -150,30 +150,27 @@ def test_mistakes_are_named(corpus, changes, options, message):
 
 def test_splits_that_are_not_there(tmp_path, corpus):
     corpus(dev_fraction=0)
-    files = {name: tmp_path / name for name in ("train", "valid")}
+    files = {name: str(tmp_path / name) for name in ("train", "valid")}
     for split in ("dev", "test"):
+        settings = UnitsCorpus(codebook="toy", dev_fraction=0, **files)
         with pytest.raises(CorpusError, match=f"expected train, valid .* found '{split}'"):
-            prepare_units(
-                split,
-                tmp_path / "x.parquet",
-                **files,
-                dictionary=tmp_path / "dict",
-                codebook="toy",
-                dev_fraction=0,
-            )
+            prepare_units(split, tmp_path / "x.parquet", settings, dictionary=tmp_path / "dict")
 
 
 def test_published_units(tmp_path, shared_data):
     folder = shared_data / "units"
+    corpus = UnitsCorpus(
+        codebook="hubert100",
+        train=str(folder / "speech_commands" / "train.txt"),
+        valid=str(folder / "speech_commands" / "valid.txt"),
+        label_names=KS_CLASSES,
+    )
     counts = {
         split: prepare_units(
             split,
             tmp_path / f"{split}.parquet",
-            train=folder / "speech_commands" / "train.txt",
-            valid=folder / "speech_commands" / "valid.txt",
+            corpus,
             dictionary=folder / "dict.hubert100.txt",
-            codebook="hubert100",
-            label_names=KS_CLASSES,
         )
         for split in ("train", "dev", "valid")
     }

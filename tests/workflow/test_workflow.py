@@ -190,7 +190,7 @@ def test_edits_rerun_what_they_touch(finished, tmp_path):
     encoder.write_text(text + "\nEDITED = 1\n")
     rerun = plan()
     assert {"extract_features", "fit_codebook", "train_prompt", "publish_classification"} <= rerun
-    assert not {"synthesise_corpus", "prepare_synthetic"} & rerun
+    assert not {"synthesise_corpus", "prepare_corpus"} & rerun
     encoder.write_text(text)
     report = copy / "src/speechprompt/report/pictures.py"
     report.write_text(report.read_text() + "\nEDITED = 1\n")
@@ -347,7 +347,7 @@ def test_too_many_bad_files_stop_the_run(recordings, tmp_path):
     setup = own_setup(recordings)
     done = snakemake(tmp_path, "--cores", "2", "all", configfile=setup, check=False)
     assert done.returncode
-    log = (tmp_path / "logs/prepare_csv/mine.log").read_text()
+    log = (tmp_path / "logs/prepare_corpus/mine.log").read_text()
     assert "0.wav" in log
     assert not list(tmp_path.glob("results/manifests/mine/*.parquet"))
 

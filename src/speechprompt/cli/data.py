@@ -5,69 +5,51 @@ from __future__ import annotations
 import argparse
 import json
 
-from speechprompt.cli.preparing import REJECTED, report
 from speechprompt.cli.verb import boolean, verb
-from speechprompt.config.corpora import CsvCorpus, SyntheticCorpus, UnitsCorpus
+from speechprompt.config.corpora import AnyCorpus, Corpus, SyntheticCorpus, UnitsCorpus
+from speechprompt.runtime.progress import log
 
 
 @verb(
     files={"--out": "folder for the recordings and corpus.csv"},
     threads=True,
-    block=SyntheticCorpus,
+    settings=SyntheticCorpus,
     seed=True,
 )
 def synthesise_corpus(a: argparse.Namespace, corpus: SyntheticCorpus) -> None:
     """Speak a synthetic corpus with eSpeak NG."""
     from speechprompt.corpora.synthetic import synthesise
 
-    synthesise(
-        corpus.task,
-        a.out,
-        seed=a.seed,
-        n_train=corpus.n_train,
-        n_valid=corpus.n_valid,
-        n_test=corpus.n_test,
-        plain=corpus.plain,
-        processes=a.compute_threads,
-    )
+    synthesise(corpus, a.out, seed=a.seed, processes=a.compute_threads)
 
 
 @verb(
-    files={"folder": "folder of the synthetic corpus", "--out": "folder for the manifests"},
-    options=REJECTED,
+    files={"root": "folder of the corpus", "--out": "folder for the manifests"},
+    options={
+        "--max-rejected": {
+            "type": float,
+            "default": 0.01,
+            "metavar": "SHARE",
+            "help": "share of unreadable recordings tolerated (default: 0.01)",
+        }
+    },
     threads=True,
+    settings=AnyCorpus,
     seed=True,
 )
-def prepare_synthetic(a: argparse.Namespace) -> None:
-    """Write the manifests of a synthetic corpus."""
-    from speechprompt.corpora.synthetic import prepare_synthetic
+def prepare_corpus(a: argparse.Namespace, corpus: Corpus) -> None:
+    """Check the recordings of a corpus and write its manifests."""
+    from speechprompt.corpora.prepare import prepare_corpus
 
-    counts = prepare_synthetic(
-        a.folder, a.out, seed=a.seed, max_rejected=a.max_rejected, threads=a.compute_threads
-    )
-    report(counts)
-
-
-@verb(
-    files={"--out": "folder for the manifests"},
-    options=REJECTED,
-    threads=True,
-    block=CsvCorpus,
-    seed=True,
-)
-def prepare_csv(a: argparse.Namespace, corpus: CsvCorpus) -> None:
-    """Check the recordings of a table and write their manifests."""
-    from speechprompt.corpora.table import prepare_table
-
-    counts = prepare_table(
-        corpus.table,
+    counts = prepare_corpus(
+        corpus,
+        a.root,
         a.out,
         seed=a.seed,
-        valid_fraction=corpus.valid_fraction,
         max_rejected=a.max_rejected,
         threads=a.compute_threads,
     )
-    report(counts)
+    _report(counts)
 
 
 @verb(
@@ -76,33 +58,26 @@ def prepare_csv(a: argparse.Namespace, corpus: CsvCorpus) -> None:
         "--out": "units file of the split to write",
     },
     options={"--split": {"required": True, "choices": ("train", "dev", "valid", "test")}},
-    block=UnitsCorpus,
+    settings=UnitsCorpus,
 )
 def prepare_units(a: argparse.Namespace, corpus: UnitsCorpus) -> None:
     """Turn lines of ready units and labels into a units file."""
     from speechprompt.units.text_corpus import prepare_units
 
-    prepare_units(
-        a.split,
-        a.out,
-        train=corpus.train,
-        valid=corpus.valid,
-        test=corpus.test,
-        dictionary=a.dictionary,
-        codebook=corpus.codebook,
-        columns=corpus.columns,
-        label_names=corpus.label_names,
-        deduplicate=corpus.deduplicate,
-        dev_fraction=corpus.dev_fraction,
-    )
+    prepare_units(a.split, a.out, corpus, dictionary=a.dictionary)
 
 
-@verb(files={"manifests": "folder of manifests", "--root": "folder that their paths start from"})
+@verb(files={"manifests": "folder of manifests"})
 def validate_corpus(a: argparse.Namespace) -> None:
     """Check manifests against their recordings: schema, ids, splits, files."""
     from speechprompt.corpora.validate import validate
 
-    report(validate(a.manifests, a.root))
+    _report(validate(a.manifests))
+
+
+def _report(counts: dict[str, int]) -> None:
+    """Log the utterances of each split."""
+    log(", ".join(f"{name}: {count}" for name, count in counts.items()))
 
 
 def _has_network(a: argparse.Namespace) -> bool:
@@ -120,7 +95,6 @@ def _shard(text: str) -> tuple[int, int]:
 @verb(
     files={
         "--manifest": "manifest of the split",
-        "--root": "folder that its paths start from",
         "--out": "features file to write",
     },
     options={
@@ -147,7 +121,7 @@ def extract_features(a: argparse.Namespace) -> None:
     batch = {"batch_seconds": settings.pop("batch_seconds")} if "batch_seconds" in settings else {}
     encoder = load_encoder(**settings, device=a.device)
     shard, n_shards = a.shard
-    extract_features(a.manifest, a.root, encoder, a.out, shard=shard, n_shards=n_shards, **batch)
+    extract_features(a.manifest, encoder, a.out, shard=shard, n_shards=n_shards, **batch)
 
 
 @verb(

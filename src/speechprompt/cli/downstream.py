@@ -19,14 +19,12 @@ ENCODER = {
         '{"kind": "hubert", "weights": "hubert.safetensors"}; all its layers are used',
     },
 }
-ROOT = {"--root": "folder that the manifests' paths start from"}
 
 
 @verb(
     files={
         "--train": "manifest of the train split",
         "--dev": "manifest of the split that decides when to stop",
-        **ROOT,
         "--out": "downstream model to write",
         "--curve": "learning curve to write",
     },
@@ -40,7 +38,7 @@ ROOT = {"--root": "folder that the manifests' paths start from"}
             "help": "sample the classes of train equally often",
         }
     },
-    block=DownstreamSettings,
+    settings=DownstreamSettings,
     seed=True,
     compute=True,
 )
@@ -51,7 +49,6 @@ def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> Non
     train_downstream(
         a.train,
         a.dev,
-        root=a.root,
         encoder=a.encoder,
         task_type=a.type,
         columns=a.labels,
@@ -71,7 +68,6 @@ def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> Non
     files={
         "model": "trained downstream model",
         "--scored": "manifest of each split to score, the main one last",
-        **ROOT,
         "--floor": "predictions of the floor on the same splits",
         "--predictions": "predictions to write",
         "--metrics": "metrics.json to write",
@@ -94,7 +90,7 @@ def score_downstream(a: argparse.Namespace) -> None:
     labels = restore_labels(described["answers"])
     splits = {}
     for path in a.scored:
-        recordings = read_recordings(path, a.root, labels, encode=False)
+        recordings = read_recordings(path, labels, encode=False)
         answers = answer(model, source, recordings, description=path.stem)
         splits[path.stem] = {
             "utt_id": recordings.utt_ids,

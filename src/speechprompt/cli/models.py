@@ -16,25 +16,26 @@ NAME = {"--name": {"required": True, "help": "name of the task"}}
 @verb(
     files={
         "units": "index.json of each train split whose units are predicted",
-        "--roots": "folder of the audio that is heard for each, in the same order",
+        "--heard": "manifest of the audio that is heard for each, in the same order",
         "--start-from": "model of the same shape to go on from",
         "--out": "encoder to write",
         "--curve": "learning curve to write",
     },
-    many=("units", "--roots"),
+    many=("units", "--heard"),
     optional=("--start-from",),
-    block=HubertPretraining,
+    settings=HubertPretraining,
     seed=True,
     compute=True,
 )
 def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> None:
     """Pre-train a HuBERT on unlabelled audio."""
+    from speechprompt.corpora.manifest import read_root
     from speechprompt.pretraining.hubert import pretrain_hubert
 
-    if len(a.units) != len(a.roots):
-        raise ConfigError(f"--roots: expected {len(a.units)} folders, found {len(a.roots)}")
+    if len(a.units) != len(a.heard):
+        raise ConfigError(f"--heard: expected {len(a.units)} manifests, found {len(a.heard)}")
     pretrain_hubert(
-        dict(zip(a.units, a.roots, strict=True)),
+        dict(zip(a.units, map(read_root, a.heard), strict=True)),
         out=a.out,
         curve_path=a.curve,
         checkpoint_path=checkpoint_beside(a.out),
@@ -53,7 +54,7 @@ def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> N
         "--curve": "learning curve to write",
     },
     many=("units",),
-    block=UnitLmSettings,
+    settings=UnitLmSettings,
     seed=True,
     compute=True,
 )
@@ -82,7 +83,7 @@ def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
         "--curve": "learning curve to write",
     },
     options=NAME,
-    block=Task,
+    settings=Task,
     seed=True,
     compute=True,
 )

@@ -93,7 +93,7 @@ def score_constant(a: argparse.Namespace) -> None:
     many=("--scored",),
     optional=("--floor",),
     options=NAME,
-    block=DecodingSettings,
+    settings=DecodingSettings,
     compute=True,
 )
 def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:

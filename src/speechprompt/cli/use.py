@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         "--encoder": {"type": json.loads, "metavar": "JSON", "help": "the encoder's settings"},
         "--deduplicate": {"type": boolean, "default": True, "help": "default: true"},
     },
-    block=DecodingSettings,
+    settings=DecodingSettings,
 )
 def describe_model(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     """Write down what a published prompt needs to answer new audio, and where it is."""

@@ -1,4 +1,4 @@
-"""How a verb is declared: a function, its files, switches, and perhaps a configuration block."""
+"""How a verb is declared: a function, its files, its options, and a block of settings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from speechprompt.config.options import add_options, block_from_options
+from speechprompt.config.values import block_from_value
 from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
 __all__ = ["VERBS", "Verb", "boolean", "take_device", "verb"]
@@ -19,7 +17,7 @@ __all__ = ["VERBS", "Verb", "boolean", "take_device", "verb"]
 
 @dataclass(frozen=True)
 class Verb:
-    """One command; ``run`` gets the parsed options and, if declared, the block built from them.
+    """One command; ``run`` gets the parsed options.
 
     It may return an exit status; none is 0.
     """
@@ -39,7 +37,7 @@ def verb(
     many: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     options: dict[str, dict[str, Any]] | None = None,
-    block: type[BaseModel] | None = None,
+    settings: Any = None,
     seed: bool = False,
     threads: bool = False,
     compute: bool | Callable[[argparse.Namespace], bool] = False,
@@ -51,7 +49,8 @@ def verb(
         many: names in ``files`` that take one or more paths.
         optional: names in ``files`` that may be left out.
         options: further options, with argparse's settings.
-        block: configuration block whose fields become options.
+        settings: class of the configuration's block that ``--settings`` gives, or a union of such
+            classes; the function gets the block as its second argument.
         seed: whether there is a ``--seed``.
         threads: whether there is a ``--compute-threads``.
         compute: whether there are ``--compute-threads`` and ``--device``; a function says of the
@@ -60,17 +59,22 @@ def verb(
 
     def configure(parser: argparse.ArgumentParser) -> None:
         for name, text in files.items():
-            settings: dict[str, Any] = {"type": Path, "metavar": "PATH", "help": text}
+            about: dict[str, Any] = {"type": Path, "metavar": "PATH", "help": text}
             if name in many:
-                settings["nargs"] = "+"
+                about["nargs"] = "+"
             if name.startswith("-"):
-                settings["required"] = name not in optional
-            parser.add_argument(name, **settings)
-        for name, settings in (options or {}).items():
-            parser.add_argument(name, **settings)
-        if block is not None:
-            group = parser.add_argument_group("settings, as in the configuration")
-            add_options(group, block)
+                about["required"] = name not in optional
+            parser.add_argument(name, **about)
+        for name, about in (options or {}).items():
+            parser.add_argument(name, **about)
+        if settings is not None:
+            parser.add_argument(
+                "--settings",
+                required=True,
+                metavar="VALUE",
+                help="settings as in the configuration (docs/configuration.md): YAML or JSON text, "
+                "or a .yaml or .json file",
+            )
         if seed:
             parser.add_argument("--seed", type=int, default=1, help="default: 1")
         if threads or compute:
@@ -91,9 +95,9 @@ def verb(
                 set_compute_threads(arguments.compute_threads)
                 useful = compute is True or compute(arguments)
                 arguments.device = take_device(arguments.device) if useful else "cpu"
-            if block is None:
+            if settings is None:
                 return function(arguments)
-            return function(arguments, block_from_options(arguments, block))
+            return function(arguments, block_from_value(arguments.settings, settings))
 
         name = function.__name__.replace("_", "-")
         VERBS[name] = Verb(name, (function.__doc__ or "").strip(), configure, run)

@@ -213,8 +213,10 @@ class UnitsCorpus(Corpus):
     valid: str = Field(description="file of validation lines, scored once at the end")
     test: str | None = Field(None, description="file of test lines, scored once at the end")
     columns: list[str] = Field(["label"], description="names of the labels in a line, in order")
-    label_names: list[str] | None = Field(
-        None, description="names of the label indices; null keeps the numbers"
+    label_names: list[str] | dict[str, list[str]] | None = Field(
+        None,
+        description="names of the label indices: a list counts through all columns, lists by "
+        "column go on where the column before ended; null keeps the numbers",
     )
     deduplicate: bool = Field(True, description="keep repeated training lines once")
     dev_fraction: Share = Field(

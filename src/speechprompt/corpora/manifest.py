@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import posixpath
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,17 +14,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from speechprompt.audio.reading import AudioError, probe_audio
-from speechprompt.errors import CorpusError
+from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.hashes import share_of
-from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.parquet import metadata_of, open_parquet, write_parquet
 
 __all__ = [
     "RESERVED_COLUMNS",
     "SPLITS",
+    "Listing",
     "Recording",
     "manifest_schema",
+    "read_root",
     "unique_ids",
     "write_manifests",
 ]
@@ -67,37 +70,75 @@ class _Entry:
     sample_rate: int = 0
 
 
-def manifest_schema(label_columns: Sequence[str]) -> pa.Schema:
-    """The schema of a manifest: identity, length at the file's own rate, speaker, labels."""
+def manifest_schema(label_columns: Sequence[str], root: str = "") -> pa.Schema:
+    """The schema of a manifest: identity, length at the file's own rate, speaker, labels.
+
+    Its metadata hold the ``root`` that paths start from, itself relative to the manifest's folder.
+    """
     labels = [pa.field(name, pa.string(), nullable=False) for name in label_columns]
-    return pa.schema([*FIXED_FIELDS, *labels])
+    return pa.schema([*FIXED_FIELDS, *labels], metadata={"root": root})
+
+
+def read_root(manifest_path: str | Path) -> Path:
+    """Folder that a manifest's paths start from.
+
+    A corpus that was named by a relative path is found from the manifest, so that a run may be
+    moved or copied with its recordings.
+
+    Raises:
+        ArtefactError: the manifest cannot be read, or does not say.
+    """
+    with open_parquet(manifest_path) as file:
+        root = metadata_of(file.schema_arrow).get("root")
+    if not root:
+        raise ArtefactError(
+            f"{manifest_path}: expected a manifest that names the folder of its recordings; "
+            "prepare the corpus again"
+        )
+    return Path(os.path.normpath(Path(manifest_path).parent / root))
+
+
+def _place_of(root: Path, folder: Path) -> str:
+    """A root as a manifest in a folder stores it: absolute as given, or from the folder."""
+    return (root if root.is_absolute() else Path(os.path.relpath(root, folder))).as_posix()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a corpus lists.
+
+    Attributes:
+        recordings: its recordings, in order; splits ``train``, ``valid`` and ``test``.
+        label_columns: names of the labels; every recording has exactly these.
+        valid_fraction: share of train taken as ``valid`` where no recording belongs to it, 0 to 1.
+    """
+
+    recordings: Sequence[Recording]
+    label_columns: Sequence[str]
+    valid_fraction: float = 0.0
 
 
 def write_manifests(
-    recordings: Iterable[Recording],
+    listing: Listing,
     root: str | Path,
     out_dir: str | Path,
     *,
-    label_columns: Sequence[str],
     seed: int,
-    valid_fraction: float = 0.1,
     max_rejected: float = 0.01,
     threads: int = 1,
 ) -> dict[str, int]:
     """Decode every recording and write ``{train,valid,test,rejects}.parquet``.
 
-    Rows keep the order of ``recordings``, whatever ``threads`` is. An utterance's id is its path
+    Rows keep the order of the listing, whatever ``threads`` is. An utterance's id is its path
     without extension. Where no recording belongs to ``valid``, a share of ``train`` does: those
     whose seeded hash is small, so that recordings added later move no other. A corpus without
     labels, for pre-training only, may have no ``test``.
 
     Args:
-        recordings: What the corpus lists; splits ``train``, ``valid`` and ``test``.
+        listing: What the corpus lists.
         root: Folder that the paths start from.
         out_dir: Folder of the manifests.
-        label_columns: Names of the labels; every recording has exactly these.
         seed: Seed of the share taken as ``valid``.
-        valid_fraction: Size of that share, 0 to 1.
         max_rejected: Largest share of unusable recordings that is passed over, 0 to 1.
         threads: Recordings decoded at a time.
 
@@ -110,9 +151,10 @@ def write_manifests(
             failed job's outputs may be deleted.
     """
     root, out_dir = Path(root), Path(out_dir)
-    entries = _identify(recordings, root)
+    label_columns = listing.label_columns
+    entries = _identify(listing.recordings, root)
     needed = SPLITS if label_columns else ("train", "valid")
-    entries = _hold_out_valid(entries, root, needed, seed, valid_fraction)
+    entries = _hold_out_valid(entries, root, needed, seed, listing.valid_fraction)
     kept: dict[str, list[_Entry]] = {split: [] for split in SPLITS}
     rejected: list[tuple[str, str, str]] = []
     for entry, outcome in _probe_all(entries, root, threads):
@@ -127,8 +169,9 @@ def write_manifests(
     for split in needed:
         if not kept[split]:
             raise CorpusError(f"{root}: no usable recording in split {split!r}")
+    schema = manifest_schema(label_columns, _place_of(root, out_dir))
     for split in SPLITS:
-        table = _to_table(kept[split], manifest_schema(label_columns))
+        table = _to_table(kept[split], schema)
         write_parquet(out_dir / f"{split}.parquet", table)
     columns = list(zip(*rejected, strict=True)) or [[], [], []]
     write_parquet(out_dir / "rejects.parquet", pa.table(columns, schema=REJECTS_SCHEMA))

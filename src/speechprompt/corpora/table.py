@@ -6,52 +6,29 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Recording, write_manifests
+from speechprompt.config.corpora import CsvCorpus
+from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Listing, Recording
 from speechprompt.errors import CorpusError
 
-__all__ = ["prepare_table", "read_label_columns", "read_recordings"]
+__all__ = ["list_recordings", "read_label_columns", "read_recordings"]
 
 
-def prepare_table(
-    table: str | Path,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    valid_fraction: float = 0.1,
-    label_columns: Sequence[str] | None = None,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn a table into manifests; its folder is the corpus root.
+def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings of a table, which names them from its own folder.
+
+    The table has the columns ``path``, ``split``, optionally ``speaker``, then labels, of which an
+    unlabelled corpus has none. A ``.tsv`` is split at tabs; a CSV at commas or, if its header has
+    none, semicolons.
 
     Args:
-        table: CSV with the columns ``path``, ``split``, optionally ``speaker``, then labels, of
-            which an unlabelled corpus has none.
-            A ``.tsv`` is split at tabs; a CSV at commas or, if its header has none, semicolons.
-        out_dir: Folder of the manifests.
-        seed: See :func:`~speechprompt.corpora.manifest.write_manifests`, as for the following.
-        valid_fraction: Share of train taken as valid where the table has no valid rows.
-        label_columns: Columns to keep as labels; by default all.
-        max_rejected: Largest share of unusable recordings that is passed over.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        corpus: settings: the table, and the share of train taken as valid.
+        root: as for every corpus; it is the table's folder.
+        seed: as for every corpus; nothing is drawn here.
 
     Raises:
-        CorpusError: the table is not as described, or as for ``write_manifests``.
+        CorpusError: the table is not as described.
     """
-    recordings, labels = read_recordings(table, label_columns)
-    return write_manifests(
-        recordings,
-        Path(table).parent,
-        out_dir,
-        label_columns=labels,
-        seed=seed,
-        valid_fraction=valid_fraction,
-        max_rejected=max_rejected,
-        threads=threads,
-    )
+    return Listing(*read_recordings(corpus.table), corpus.valid_fraction)
 
 
 def read_recordings(

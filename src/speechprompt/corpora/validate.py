@@ -9,20 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speechprompt.corpora.manifest import SPLITS, manifest_schema
+from speechprompt.corpora.manifest import SPLITS, manifest_schema, read_root
 from speechprompt.errors import CorpusError
 
 __all__ = ["validate"]
 
 
-def validate(
-    manifest_dir: str | Path, root: str | Path, *, label_columns: Sequence[str] = ()
-) -> dict[str, int]:
+def validate(manifest_dir: str | Path, *, label_columns: Sequence[str] = ()) -> dict[str, int]:
     """Check the manifests of one corpus.
 
     Args:
         manifest_dir: Folder of ``{train,valid,test}.parquet``.
-        root: Folder that the manifests' paths start from.
         label_columns: Labels that a task needs; others may be there too.
 
     Returns:
@@ -32,13 +29,14 @@ def validate(
         CorpusError: a manifest is missing, empty or of another form, a label is missing, an
             utterance or a path occurs twice in or across splits, or a file is not there.
     """
-    manifest_dir, root = Path(manifest_dir), Path(root)
+    manifest_dir = Path(manifest_dir)
     tables = {split: _read(manifest_dir / f"{split}.parquet") for split in SPLITS}
     for split, table in tables.items():
         _check_form(manifest_dir / f"{split}.parquet", table, label_columns)
     for column in ("utt_id", "path"):
         _check_distinct(manifest_dir, tables, column)
     for split, table in tables.items():
+        root = read_root(manifest_dir / f"{split}.parquet")
         for path in table["path"].to_pylist():
             if not (root / path).is_file():
                 raise CorpusError(

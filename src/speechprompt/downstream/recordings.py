@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders import Encoder, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ArtefactError, CorpusError
@@ -77,14 +78,11 @@ def read_task_labels(manifest: str | Path, task_type: str, columns: Sequence[str
     return define_labels(_read_manifest(manifest), task_type, columns, manifest)
 
 
-def read_recordings(
-    manifest: str | Path, root: str | Path, labels: Labels, *, encode: bool = True
-) -> Recordings:
+def read_recordings(manifest: str | Path, labels: Labels, *, encode: bool = True) -> Recordings:
     """Read which recordings a split has, and their answers.
 
     Args:
         manifest: manifest of the split.
-        root: folder that its paths start from.
         labels: of the task.
         encode: whether label indices are needed, which training and dev need.
 
@@ -96,12 +94,13 @@ def read_recordings(
     table = _read_manifest(manifest)
     if not len(table):
         raise CorpusError(f"{manifest}: expected utterances, found none")
+    root = read_root(manifest)
     utt_ids = table["utt_id"].to_pylist()
     references = labels.references(table, str(manifest))
     samples = zip(table["n_samples"].to_pylist(), table["sample_rate"].to_pylist(), strict=True)
     return Recordings(
         utt_ids=utt_ids,
-        paths=[Path(root) / path for path in table["path"].to_pylist()],
+        paths=[root / path for path in table["path"].to_pylist()],
         seconds=[count / rate for count, rate in samples],
         references=references,
         labels=encode_references(labels, utt_ids, references, manifest) if encode else [],

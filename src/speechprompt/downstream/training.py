@@ -32,7 +32,7 @@ from speechprompt.training.schedule import Schedule
 __all__ = ["DownstreamResult", "length_batches", "train_downstream"]
 
 _NO_INFLUENCE = (
-    *("train", "valid", "root", "encoder", "out"),
+    *("train", "valid", "encoder", "out"),
     *("curve_path", "checkpoint_path", "checkpoint_seconds", "metadata"),
 )
 # SUPERB's widths of the head, by whether the answer is generated.
@@ -57,7 +57,6 @@ def train_downstream(
     train: str | Path,
     valid: str | Path,
     *,
-    root: str | Path,
     encoder: Mapping[str, Any],
     task_type: str,
     columns: Sequence[str],
@@ -94,7 +93,6 @@ def train_downstream(
     Args:
         train: manifest of the utterances to learn from.
         valid: manifest of those that decide when to stop and what to keep.
-        root: folder that the manifests' paths start from.
         encoder: settings of the frozen encoder, see :func:`~speechprompt.encoders.load_encoder`,
             and ``batch_seconds``, which it encodes at once. All its layers are used.
         task_type: classification, transcription or slot_filling.
@@ -129,8 +127,8 @@ def train_downstream(
     device = resolve_device(device)
     labels = read_task_labels(train, task_type, columns)
     splits = {
-        "train": read_recordings(train, root, labels),
-        "valid": read_recordings(valid, root, labels),
+        "train": read_recordings(train, labels),
+        "valid": read_recordings(valid, labels),
     }
     source = load_source(encoder, device)
     generated = labels.allowed is None

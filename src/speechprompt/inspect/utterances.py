@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.corpora.manifest import read_root
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.inspect.artefacts import results_folder
 from speechprompt.storage.files import atomic_path, read_json
@@ -61,20 +62,22 @@ class Utterance:
         """
         if self.row["path"] is None:
             raise CorpusError(f"{self.row['utt_id']!r}: its units came ready, without a recording")
-        results, corpus = results_folder(self.part), self.part.absolute().parent.parent.name
-        roots = [Path(root)] if root is not None else []
-        if root is None and results is not None:
-            folder = results.parent / "resources" / "corpora" / corpus
-            roots = [folder, folder / "recordings"]
-        paths = [folder / self.row["path"] for folder in roots]
-        found = next((path for path in paths if path.is_file()), None)
-        if found is None:
-            looked = ", ".join(map(str, paths)) or "nowhere"
+        root = self._corpus_root() if root is None else Path(root)
+        if root is None or not (root / self.row["path"]).is_file():
+            looked = "a manifest of its run" if root is None else root / self.row["path"]
             raise CorpusError(
                 f"recording {self.row['path']}: looked for {looked}; give the folder that the "
                 "corpus's paths start from as --root"
             )
-        return found
+        return root / self.row["path"]
+
+    def _corpus_root(self) -> Path | None:
+        """What the manifest of its split says, if the units lie in a run."""
+        results, split = results_folder(self.part), self.part.absolute().parent
+        if results is None:
+            return None
+        manifest = results / "manifests" / split.parent.name / f"{split.name}.parquet"
+        return read_root(manifest) if manifest.is_file() else None
 
 
 def find_utterance(path: str | Path, utt_id: str) -> Utterance:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
@@ -51,7 +52,6 @@ def shard_rows(n_rows: int, shard: int, n_shards: int) -> range:
 
 def extract_features(
     manifest_path: str | Path,
-    corpus_root: str | Path,
     encoder: Encoder,
     out: str | Path,
     *,
@@ -67,7 +67,6 @@ def extract_features(
 
     Args:
         manifest_path: Manifest of the split.
-        corpus_root: Folder that the manifest's paths start from.
         encoder: The encoder.
         out: The features file.
         shard: Number of this shard, from 0.
@@ -92,7 +91,7 @@ def extract_features(
     schema = features_schema(FeatureMetadata.of(encoder))
     seconds = batch_seconds if encoder.prefers_batches else 0.0
     with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
-        for utt_ids, waveforms in _read_windows(manifest, Path(corpus_root), description):
+        for utt_ids, waveforms in _read_windows(manifest, read_root(manifest_path), description):
             encoded = encode_in_batches(encoder, waveforms, seconds)
             frames = [frame.numpy() for frame in encoded]
             writer.write_table(features_table(utt_ids, frames, schema))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, unique_ids
 from speechprompt.errors import CorpusError
 from speechprompt.storage.files import text_lines
@@ -34,18 +35,7 @@ class _Line:
 
 
 def prepare_units(
-    split: str,
-    out: str | Path,
-    *,
-    train: str | Path,
-    valid: str | Path,
-    test: str | Path | None = None,
-    dictionary: str | Path,
-    codebook: str,
-    columns: Sequence[str] = ("label",),
-    label_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-    deduplicate: bool = True,
-    dev_fraction: float = 0.1,
+    split: str, out: str | Path, corpus: UnitsCorpus, *, dictionary: str | Path
 ) -> int:
     """Write one split of the corpus as a units file.
 
@@ -55,19 +45,10 @@ def prepare_units(
     Args:
         split: ``train``, ``dev``, ``valid`` or ``test``.
         out: The units file.
-        train: File of training lines.
-        valid: File of validation lines.
-        test: File of test lines, if there is one.
+        corpus: settings: the files of lines, the names of labels, and the share of the training
+            lines that becomes ``dev``, by hash of the units, so that equal units stay together.
+            Its codebook is stored as ``external:{codebook}`` with the hash of ``dictionary``.
         dictionary: The unit LM's dict.txt, ``symbol count`` a line; its numbers are the units.
-        codebook: Name of the codebook; stored as ``external:{codebook}`` with the hash of
-            ``dictionary``.
-        columns: Names of the labels of a line, in order.
-        label_names: Names of label indices. A list counts through all columns; a mapping gives
-            each column's own names, whose indices go on where the column before it ended (for
-            Fluent Speech Commands action 0-5, object 6-19, location 20-23). None keeps the text.
-        deduplicate: Keep training lines with the same units and labels once.
-        dev_fraction: Share of the training lines that becomes the split ``dev``, by hash of the
-            units, so that equal units stay together; 0 leaves them in train.
 
     Returns:
         The number of utterances.
@@ -76,20 +57,21 @@ def prepare_units(
         CorpusError: no such split, or a file or line is not as described, naming file and line.
     """
     vocabulary = read_vocabulary(dictionary)
-    names = _global_names(columns, label_names)
+    columns = corpus.columns
+    names = _global_names(columns, corpus.label_names)
     splits: dict[str, list[_Line]] = {}
-    for part, path in (("train", train), ("valid", valid), ("test", test)):
+    for part, path in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
         if path is not None:
             splits[part] = list(_read_lines(part, Path(path), vocabulary, columns, names))
     _make_distinct(splits)
     collapsed = not any(_has_repeats(line.units) for part in splits.values() for line in part)
-    if deduplicate:
+    if corpus.deduplicate:
         splits["train"] = _keep_first(splits["train"])
-    if dev_fraction > 0:
-        splits = _split_off_dev(splits, Path(train), dev_fraction)
+    if corpus.dev_fraction > 0:
+        splits = _split_off_dev(splits, Path(corpus.train), corpus.dev_fraction)
     if split not in splits:
         raise CorpusError(
-            f"split: expected {', '.join(splits)} of the units in {train}, found {split!r}"
+            f"split: expected {', '.join(splits)} of the units in {corpus.train}, found {split!r}"
         )
     lines = splits[split]
     values: dict[str, Sequence[object]] = {
@@ -99,7 +81,7 @@ def prepare_units(
     for index, name in enumerate(columns):
         values[name] = [line.labels[index] for line in lines]
     metadata = UnitsMetadata(
-        codebook=f"external:{codebook}",
+        codebook=f"external:{corpus.codebook}",
         codebook_sha256=sha256_file(dictionary),
         n_units=len(vocabulary),
         dedup=collapsed,

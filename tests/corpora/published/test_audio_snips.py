@@ -4,7 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.config.corpora import AudioSnipsCorpus
-from speechprompt.corpora.published.audio_snips import SPEAKERS, prepare_audio_snips, to_iob
+from speechprompt.corpora.prepare import prepare_corpus
+from speechprompt.corpora.published.audio_snips import SPEAKERS, to_iob
 from speechprompt.corpora.published.counts import spell
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
@@ -42,10 +43,10 @@ def rows(folder, split):
 
 
 def test_splits_texts_and_tags(corpus, configured_labels):
-    counts = prepare_audio_snips(corpus, corpus / "m", seed=1)
+    counts = prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)
     assert configured_labels(AudioSnipsCorpus(), corpus / "m")
     assert counts == {"train": 4, "valid": 2, "test": 2}
-    assert validate(corpus / "m", corpus, label_columns=["text", "tags", "intent"]) == counts
+    assert validate(corpus / "m", label_columns=["text", "tags", "intent"]) == counts
     for split, part in ((split, rows(corpus / "m", split)) for split in counts):
         assert {row["speaker"] for row in part} <= set(SPEAKERS[split])
         assert all(row["utt_id"].startswith(f"SNIPS/{split}/") for row in part)
@@ -79,7 +80,7 @@ def test_tags_follow_the_words(corpus, text, tags, expected):
     every = names("Aditi", "Brian", "Ivy")
     table = corpus / "SNIPS/all.iob.snips.txt"
     table.write_text("".join(line(name, text, tags) for name in every))
-    prepare_audio_snips(corpus, corpus / "m", seed=1)
+    prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)
     row = rows(corpus / "m", "valid")[0]
     assert row["tags"] == expected
     assert len(row["text"].split()) == len(row["tags"].split())
@@ -98,7 +99,7 @@ def test_spelling():
 
 
 def test_changed_words_are_said(corpus, capsys):
-    prepare_audio_snips(corpus, corpus / "m", seed=1)
+    prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)
     assert "1 words had other characters (BJÖRK became BJORK)" in capsys.readouterr().err
 
 
@@ -109,15 +110,15 @@ def test_the_older_layout_of_audio(corpus):
         target = folder / f"audio_{speaker}/snips/{sentence}.wav"
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-    assert prepare_audio_snips(corpus, corpus / "m", seed=1)["train"] == 4
+    assert prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)["train"] == 4
     assert rows(corpus / "m", "test")[0]["path"] == "SNIPS/audio_Brian/snips/snips-test-0.wav"
 
 
 def test_audio_that_is_not_there_is_rejected(corpus):
     (corpus / "SNIPS/train/Ivy-snips-train-1.wav").unlink()
     with pytest.raises(CorpusError, match=r"Ivy-snips-train-1\.wav \(file not found\)"):
-        prepare_audio_snips(corpus, corpus / "m", seed=1)
-    counts = prepare_audio_snips(corpus, corpus / "m", seed=1, max_rejected=0.2)
+        prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)
+    counts = prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1, max_rejected=0.2)
     assert counts["train"] == 3
 
 
@@ -134,10 +135,10 @@ def test_damaged_lines_are_named(corpus, damaged, message):
     table = corpus / "SNIPS/all.iob.snips.txt"
     table.write_text(damaged + table.read_text())
     with pytest.raises(CorpusError, match=message):
-        prepare_audio_snips(corpus, corpus / "m", seed=1)
+        prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)
 
 
 def test_without_the_label_file(corpus):
     (corpus / "SNIPS/all.iob.snips.txt").unlink()
     with pytest.raises(CorpusError, match="take this file from SUPERB's copy"):
-        prepare_audio_snips(corpus, corpus / "m", seed=1)
+        prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)

@@ -71,5 +71,6 @@ def test_a_copy_goes_through_the_rules(tmp_path, speak, repository):
     wanted = [f"results/manifests/{name}/train.parquet" for name in ("asr", "ks")]
     plan = snakemake("-n", *wanted)
     assert "download-corpus --kind speech_commands --out" in plan
-    assert "prepare-speech-commands resources/corpora/ks --n-silence 5000 --seed 1" in plan
+    assert "prepare-corpus resources/corpora/ks --settings" in plan
+    assert '"kind":"speech_commands","n_silence":5000' in plan
     assert "librispeech" not in plan

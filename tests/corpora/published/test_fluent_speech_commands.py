@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.config.corpora import FluentSpeechCommandsCorpus
-from speechprompt.corpora.published.fluent_speech_commands import prepare_fluent_speech_commands
+from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
 from speechprompt.tasks.classification import Classification
@@ -43,10 +43,10 @@ def corpus(tmp_path, speak):
 
 
 def test_labels_text_and_order(corpus, configured_labels):
-    counts = prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
+    counts = prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     assert configured_labels(FluentSpeechCommandsCorpus(), corpus / "m")
     assert counts == {"train": 3, "valid": 3, "test": 3}
-    assert validate(corpus / "m", corpus, label_columns=[*LABELS, "text"]) == counts
+    assert validate(corpus / "m", label_columns=[*LABELS, "text"]) == counts
     train = pq.read_table(corpus / "m/train.parquet")
     row = train.to_pylist()[1]
     assert row["path"] == f"{FOLDER}/{path('train', 1)}"
@@ -65,20 +65,20 @@ def test_an_incomplete_copy_names_the_first_missing_file(corpus):
     (corpus / FOLDER / path("valid", 1)).unlink()
     (corpus / FOLDER / path("test", 0)).unlink()
     with pytest.raises(CorpusError, match=r"valid-1\.wav: expected .*; 2 of 9 are missing"):
-        prepare_fluent_speech_commands(corpus, corpus / "m", seed=1, max_rejected=0.5)
+        prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1, max_rejected=0.5)
 
 
 def test_unreadable_audio_is_rejected(corpus):
     (corpus / FOLDER / path("train", 2)).write_bytes(b"")
     with pytest.raises(CorpusError, match=r"train-2\.wav \(empty: 0 bytes\)"):
-        prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
-    prepare_fluent_speech_commands(corpus, corpus / "m", seed=1, max_rejected=0.2)
+        prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
+    prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1, max_rejected=0.2)
     rejects = pq.read_table(corpus / "m/rejects.parquet").to_pylist()
     assert [row["reason"] for row in rejects] == ["empty: 0 bytes"]
 
 
 def test_other_sizes_than_published_are_said(corpus, capsys):
-    prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
+    prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     assert "test has 3 recordings, as published it has 3793" in capsys.readouterr().err
 
 
@@ -96,7 +96,7 @@ def test_damaged_tables_are_named(corpus, before, after, message):
     text = table.read_text()
     table.write_text(text.replace(before, after) if before != "Resume" else text)
     with pytest.raises(CorpusError, match=message) as caught:
-        prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
+        prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     assert "train_data.csv" in str(caught.value)
 
 
@@ -104,7 +104,7 @@ def test_a_missing_split_is_an_error_not_a_share_of_train(corpus):
     table = corpus / FOLDER / "data/valid_data.csv"
     table.write_text(table.read_text().splitlines()[0] + "\n")
     with pytest.raises(CorpusError, match="no recordings in split 'valid'"):
-        prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
+        prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     table.unlink()
     with pytest.raises(CorpusError, match=r"valid_data\.csv: cannot be read"):
-        prepare_fluent_speech_commands(corpus, corpus / "m", seed=1)
+        prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.config.corpora import LibriSpeechCorpus
-from speechprompt.corpora.published.librispeech import prepare_librispeech
+from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
 
@@ -38,10 +38,10 @@ def rows(folder, split):
 
 
 def test_subsets_become_splits(corpus, configured_labels):
-    counts = prepare_librispeech(corpus, corpus / "m", subsets=SUBSETS, seed=1, threads=2)
+    counts = prepare_corpus(LibriSpeechCorpus(**SUBSETS), corpus, corpus / "m", seed=1, threads=2)
     assert configured_labels(LibriSpeechCorpus(), corpus / "m")
     assert counts == {"train": 6, "valid": 2, "test": 2}
-    assert validate(corpus / "m", corpus, label_columns=["text"]) == counts
+    assert validate(corpus / "m", label_columns=["text"]) == counts
     train = rows(corpus / "m", "train")
     assert [row["utt_id"] for row in train][:3] == [
         "train-clean-100/103/1240/103-1240-0000",
@@ -56,7 +56,7 @@ def test_subsets_become_splits(corpus, configured_labels):
 
 def test_several_subsets_of_a_split(corpus, capsys):
     subsets = SUBSETS | {"valid": ["dev-clean", "dev-other"]}
-    counts = prepare_librispeech(corpus, corpus / "m", subsets=subsets, seed=1)
+    counts = prepare_corpus(LibriSpeechCorpus(**subsets), corpus, corpus / "m", seed=1)
     assert counts["valid"] == 4
     assert "valid has 4 recordings, as published it has 5567" in capsys.readouterr().err
     assert {row["path"].split("/")[0] for row in rows(corpus / "m", "valid")} == {
@@ -69,19 +69,19 @@ def test_what_is_missing_is_named(corpus):
     chapter = corpus / "train-clean-100/103/1241"
     (chapter / "103-1241-0001.flac").unlink()
     with pytest.raises(CorpusError, match=r"103-1241-0001\.flac: .* 1 of 10 are missing"):
-        prepare_librispeech(corpus, corpus / "m", subsets=SUBSETS, seed=1)
+        prepare_corpus(LibriSpeechCorpus(**SUBSETS), corpus, corpus / "m", seed=1)
     (chapter / "103-1241.trans.txt").write_text("103-1241-0000 FINE\n\n103-1241-0001\n")
     with pytest.raises(CorpusError, match=r"trans\.txt, line 3: expected 'name TEXT'"):
-        prepare_librispeech(corpus, corpus / "m", subsets=SUBSETS, seed=1)
+        prepare_corpus(LibriSpeechCorpus(**SUBSETS), corpus, corpus / "m", seed=1)
     subsets = SUBSETS | {"train": ["train-other-500"]}
     with pytest.raises(CorpusError, match=r"other-500: expected .*trans\.txt, found none"):
-        prepare_librispeech(corpus, corpus / "m", subsets=subsets, seed=1)
+        prepare_corpus(LibriSpeechCorpus(**subsets), corpus, corpus / "m", seed=1)
 
 
 def test_unreadable_audio_is_rejected(corpus):
     path = corpus / "dev-clean/84/121123/84-121123-0001.flac"
     path.write_bytes(path.read_bytes()[:200])
-    prepare_librispeech(corpus, corpus / "m", subsets=SUBSETS, seed=1, max_rejected=0.1)
+    prepare_corpus(LibriSpeechCorpus(**SUBSETS), corpus, corpus / "m", seed=1, max_rejected=0.1)
     (reject,) = rows(corpus / "m", "rejects")
     assert reject["path"] == "dev-clean/84/121123/84-121123-0001.flac"
     assert len(rows(corpus / "m", "valid")) == 1

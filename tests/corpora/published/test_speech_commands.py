@@ -8,11 +8,11 @@ import pytest
 import soundfile
 
 from speechprompt.config.corpora import SpeechCommandsCorpus
+from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.published.speech_commands import (
     CLASSES,
     cut_silence,
     hash_split,
-    prepare_speech_commands,
 )
 from speechprompt.corpora.validate import validate
 from speechprompt.errors import CorpusError
@@ -80,7 +80,7 @@ def rows(folder, split):
 
 
 def test_splits_and_labels(corpus, configured_labels):
-    counts = prepare_speech_commands(corpus, corpus / "m", seed=1, n_silence=40)
+    counts = prepare_corpus(SpeechCommandsCorpus(n_silence=40), corpus, corpus / "m", seed=1)
     assert configured_labels(SpeechCommandsCorpus(), corpus / "m")
     train, valid, test = (rows(corpus / "m", split) for split in ("train", "valid", "test"))
     silence = {
@@ -102,7 +102,7 @@ def test_splits_and_labels(corpus, configured_labels):
     assert discarded not in who[0] | who[1]
     assert discarded in {row["speaker"] for row in test}
     assert train[0]["utt_id"].startswith(f"{TRAIN}/yes/")
-    assert validate(corpus / "m", corpus, label_columns=["label"]) == counts
+    assert validate(corpus / "m", label_columns=["label"]) == counts
 
 
 def test_crops_are_distinct_seconds_of_the_noises(tmp_path, noises):
@@ -126,7 +126,8 @@ def test_crops_are_distinct_seconds_of_the_noises(tmp_path, noises):
 
 def test_manifests_depend_on_the_seed_only_in_silence(corpus):
     for folder, seed, threads in (("a", 1, 1), ("b", 1, 3), ("c", 2, 1)):
-        prepare_speech_commands(corpus, corpus / folder, seed=seed, n_silence=40, threads=threads)
+        settings = SpeechCommandsCorpus(n_silence=40)
+        prepare_corpus(settings, corpus, corpus / folder, seed=seed, threads=threads)
     for split in ("train", "valid", "test"):
         name = f"{split}.parquet"
         assert (corpus / "a" / name).read_bytes() == (corpus / "b" / name).read_bytes()
@@ -140,16 +141,16 @@ def test_manifests_depend_on_the_seed_only_in_silence(corpus):
 
 def test_what_is_missing_is_named(corpus, noises):
     with pytest.raises(CorpusError, match=r"tap\.wav: expected room for 30000 crops"):
-        prepare_speech_commands(corpus, corpus / "m", seed=1, n_silence=60_000)
+        prepare_corpus(SpeechCommandsCorpus(n_silence=60_000), corpus, corpus / "m", seed=1)
     assert not (corpus / "silence").exists()
     assert not list(corpus.glob(".*"))
     (corpus / TRAIN / "go").rename(corpus / "gone")
     with pytest.raises(CorpusError, match=r"v0\.01/go: expected this keyword's folder"):
-        prepare_speech_commands(corpus, corpus / "m", seed=1)
+        prepare_corpus(SpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     (corpus / "gone").rename(corpus / TRAIN / "go")
     (corpus / TEST / "_unknown_").rename(corpus / "gone")
     with pytest.raises(CorpusError, match=r"_unknown_: expected this class's folder"):
-        prepare_speech_commands(corpus, corpus / "m", seed=1)
+        prepare_corpus(SpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     with pytest.raises(CorpusError, match="expected background noises"):
         cut_silence(corpus / "m", corpus / "silence", 5, seed=1)
     (corpus / "noise").mkdir()

@@ -10,7 +10,10 @@ import pytest
 import soundfile
 
 from speechprompt.cli import main
-from speechprompt.corpora.synthetic import SYNTHETIC_TASKS, prepare_synthetic, synthesis, synthesise
+from speechprompt.config.corpora import SyntheticCorpus
+from speechprompt.config.values import block_to_json
+from speechprompt.corpora.prepare import prepare_corpus
+from speechprompt.corpora.synthetic import SYNTHETIC_TASKS, synthesis, synthesise
 from speechprompt.corpora.synthetic.alignments import align_phones, phone_of
 from speechprompt.errors import ArtefactError
 
@@ -24,8 +27,8 @@ PHONES = {phone for phones in LISTED for phone in phones.split()}
 def corpus(request, tmp_path_factory):
     """A task, its corpus and its manifests."""
     root = tmp_path_factory.mktemp(request.param)
-    synthesise(request.param, root, seed=3, **SIZES)
-    prepare_synthetic(root, root / "manifests", seed=3)
+    synthesise(SyntheticCorpus(task=request.param, **SIZES), root, seed=3)
+    prepare_corpus(SyntheticCorpus(), root, root / "manifests", seed=3)
     return request.param, root
 
 
@@ -44,7 +47,8 @@ def test_phones_have_no_stress_and_no_variants(mnemonic, phone):
 def test_every_recording_is_aligned_from_start_to_end(corpus, tmp_path):
     task, root = corpus
     manifest = root / "manifests" / "test.parquet"
-    align_phones(task, root, manifest, tmp_path / "test.parquet", seed=3, **SIZES)
+    settings = SyntheticCorpus(task=task, **SIZES)
+    align_phones(settings, manifest, tmp_path / "test.parquet", seed=3)
     rows = pq.read_table(tmp_path / "test.parquet").to_pylist()
     recordings = pq.read_table(manifest).to_pylist()
     assert [row["utt_id"] for row in rows] == [recording["utt_id"] for recording in recordings]
@@ -59,17 +63,17 @@ def test_every_recording_is_aligned_from_start_to_end(corpus, tmp_path):
 
 
 def test_the_verb_does_the_same_in_several_processes(tmp_path, monkeypatch):
-    synthesise("transcription", tmp_path, seed=3, **SIZES)
-    prepare_synthetic(tmp_path, tmp_path / "manifests", seed=3)
+    synthesise(SyntheticCorpus(task="transcription", **SIZES), tmp_path, seed=3)
+    prepare_corpus(SyntheticCorpus(), tmp_path, tmp_path / "manifests", seed=3)
     manifest = tmp_path / "manifests" / "test.parquet"
-    align_phones("transcription", tmp_path, manifest, tmp_path / "once", seed=3, **SIZES)
+    corpus = SyntheticCorpus(task="transcription", **SIZES)
+    align_phones(corpus, manifest, tmp_path / "once", seed=3)
     monkeypatch.setattr(synthesis, "WORTH_A_PROCESS", 1)
     monkeypatch.setattr(synthesis, "BATCH", 4)
-    sizes = [word for name, n in SIZES.items() for word in (f"--{name}".replace("_", "-"), str(n))]
     status = main(
         [
-            *("align-phones", str(manifest), "--root", str(tmp_path), "--task", "transcription"),
-            *(*sizes, "--seed", "3", "--compute-threads", "2", "--out", str(tmp_path / "twice")),
+            *("align-phones", str(manifest), "--settings", block_to_json(corpus)),
+            *("--seed", "3", "--compute-threads", "2", "--out", str(tmp_path / "twice")),
         ]
     )
     assert status == 0
@@ -78,19 +82,22 @@ def test_the_verb_does_the_same_in_several_processes(tmp_path, monkeypatch):
 
 def test_other_settings_and_other_recordings_are_refused(corpus, tmp_path):
     task, root = corpus
+    settings = SyntheticCorpus(task=task, **SIZES)
     manifest = root / "manifests" / "valid.parquet"
     with pytest.raises(ArtefactError, match=r"valid.parquet: expected recordings of the task"):
-        align_phones(task, root, manifest, tmp_path / "a", seed=4, **SIZES)
+        align_phones(settings, manifest, tmp_path / "a", seed=4)
     first = pq.read_table(manifest)["path"][0].as_py()
     target = tmp_path / first
     for path in pq.read_table(manifest)["path"].to_pylist():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes((root / path).read_bytes())
+    moved = tmp_path / "valid.parquet"
+    pq.write_table(pq.read_table(manifest).replace_schema_metadata({"root": "."}), moved)
     waveform, rate = soundfile.read(target)
     soundfile.write(target, np.roll(waveform, 160), rate)
     with pytest.raises(ArtefactError, match=r"expected the recording that eSpeak NG makes of it"):
-        align_phones(task, tmp_path, manifest, tmp_path / "a", seed=3, **SIZES)
+        align_phones(settings, moved, tmp_path / "a", seed=3)
     target.unlink()
     with pytest.raises(ArtefactError, match="cannot be read"):
-        align_phones(task, tmp_path, manifest, tmp_path / "a", seed=3, **SIZES)
+        align_phones(settings, moved, tmp_path / "a", seed=3)
     assert not (tmp_path / "a").exists()

@@ -13,12 +13,13 @@ from synthesised import contents, table
 
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.manifest import SPLITS
+from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.synthetic import (
     SYNTHETIC_TASKS,
     english,
     intent_classification,
     keyword_spotting,
-    prepare_synthetic,
+    plan_task,
     slot_filling,
     synthesis,
     synthesise,
@@ -58,7 +59,7 @@ def plans():
 @pytest.fixture(scope="module", params=COLUMNS)
 def corpus(request, tmp_path_factory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
-    synthesise(request.param, folder, seed=3, **SMALL)
+    synthesise(SyntheticCorpus(task=request.param, **SMALL), folder, seed=3)
     return request.param, folder
 
 
@@ -69,7 +70,7 @@ def texts(recordings) -> list[str]:
 def test_every_task_has_its_module():
     assert set(SYNTHETIC_TASKS) == set(MODULES)
     with pytest.raises(ConfigError, match=r"expected a task of keyword_spotting, .* found 'x'"):
-        synthesise("x", "nowhere", seed=0)
+        plan_task("x", 0, {})
 
 
 def test_no_voice_is_in_two_splits_of_any_tasks(plans):
@@ -248,15 +249,15 @@ def test_there_is_a_little_silence_around(corpus):
 def test_manifests(corpus, tmp_path, configured_labels):
     task, folder = corpus
     expected = {split: SMALL[f"n_{split}"] for split in SPLITS}
-    assert prepare_synthetic(folder, tmp_path, seed=3) == expected
-    assert validate(tmp_path, folder, label_columns=COLUMNS[task]) == expected
+    assert prepare_corpus(SyntheticCorpus(), folder, tmp_path, seed=3) == expected
+    assert validate(tmp_path, label_columns=COLUMNS[task]) == expected
     assert list(table(folder)[0]) == ["path", "split", "speaker", *COLUMNS[task]]
     assert configured_labels(SyntheticCorpus(task=task), tmp_path)
 
 
 def test_several_processes_and_a_stop_change_no_byte(tmp_path, monkeypatch):
     once, stopped = tmp_path / "once", tmp_path / "stopped"
-    synthesise("slot_filling", once, seed=3, **SMALL)
+    synthesise(SyntheticCorpus(task="slot_filling", **SMALL), once, seed=3)
     written = []
 
     def stop_after_ten(path, waveform, *, write=synthesis._write_wav):
@@ -269,14 +270,14 @@ def test_several_processes_and_a_stop_change_no_byte(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, "_write_wav", stop_after_ten)
         with pytest.raises(KeyboardInterrupt):
-            synthesise("slot_filling", stopped, seed=3, **SMALL)
+            synthesise(SyntheticCorpus(task="slot_filling", **SMALL), stopped, seed=3)
     monkeypatch.setattr(synthesis, "WORTH_A_PROCESS", 1)
     monkeypatch.setattr(synthesis, "BATCH", 4)
-    synthesise("slot_filling", stopped, seed=3, **SMALL, processes=2)
+    synthesise(SyntheticCorpus(task="slot_filling", **SMALL), stopped, seed=3, processes=2)
     assert contents(stopped) == contents(once)
 
 
 def test_other_seed_other_bytes(corpus, tmp_path):
     task, folder = corpus
-    synthesise(task, tmp_path, seed=4, **SMALL)
+    synthesise(SyntheticCorpus(task=task, **SMALL), tmp_path, seed=4)
     assert not set(contents(tmp_path).values()) & set(contents(folder).values())

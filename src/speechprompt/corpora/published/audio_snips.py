@@ -12,14 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechprompt.corpora.manifest import Recording, write_manifests
+from speechprompt.config.corpora import AudioSnipsCorpus
+from speechprompt.corpora.manifest import Listing, Recording
 from speechprompt.corpora.published.counts import compare_counts, spell
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import text_lines
 
-__all__ = ["SPEAKERS", "prepare_audio_snips", "to_iob"]
+__all__ = ["SPEAKERS", "list_recordings", "to_iob"]
 
 SPEAKERS = {
     "train": ("Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"),
@@ -44,34 +45,21 @@ class _Line:
     intent: str
 
 
-def prepare_audio_snips(
-    root: str | Path,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn the corpus into manifests with ``text``, ``tags`` and ``intent``.
+def list_recordings(corpus: AudioSnipsCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings with ``text``, ``tags`` and ``intent``.
 
     ``tags`` has one tag per word of ``text``: ``O``, ``B-artist``, ``I-artist``. Speakers do not
-    share splits, and rows keep the order of the label file.
+    share splits, and rows keep the order of the label file. A recording that is not there is
+    listed all the same, and counts as rejected.
 
     Args:
-        root: Folder that has ``SNIPS``.
-        out_dir: Folder of the manifests.
-        seed: As for every preparation; the published splits draw nothing.
-        max_rejected: Largest share of unusable recordings that is passed over; those that are not
-            there count as well.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        corpus: settings.
+        root: folder that has ``SNIPS``.
+        seed: as for every corpus; nothing is drawn here.
 
     Raises:
-        CorpusError: the label file is missing or not as expected, or as for ``write_manifests``.
+        CorpusError: the label file is missing or not as expected.
     """
-    root = Path(root)
     table = root / FOLDER / LABEL_FILE
     recordings = []
     changed: dict[str, str] = {}
@@ -97,16 +85,7 @@ def prepare_audio_snips(
         before, after = next(iter(changed.items()))
         log(f"{table}: {len(changed)} words had other characters ({before} became {after})")
     compare_counts(root / FOLDER, recordings, PUBLISHED)
-    return write_manifests(
-        recordings,
-        root,
-        out_dir,
-        label_columns=["text", "tags", "intent"],
-        seed=seed,
-        valid_fraction=0.0,
-        max_rejected=max_rejected,
-        threads=threads,
-    )
+    return Listing(recordings, ["text", "tags", "intent"])
 
 
 def to_iob(tags: Sequence[str]) -> list[str]:

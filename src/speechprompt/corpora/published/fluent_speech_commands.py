@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from speechprompt.corpora.manifest import SPLITS, Recording, write_manifests
+from speechprompt.config.corpora import FluentSpeechCommandsCorpus
+from speechprompt.corpora.manifest import SPLITS, Listing, Recording
 from speechprompt.corpora.published.counts import compare_counts, require_files, spell
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 
-__all__ = ["prepare_fluent_speech_commands"]
+__all__ = ["list_recordings"]
 
 FOLDER = SOURCES["fluent_speech_commands"][0].folder
 LABELS = ("action", "object", "location")
@@ -21,33 +22,20 @@ COLUMNS = ("path", "speakerId", "transcription", *LABELS)
 PUBLISHED = {"train": 23_132, "valid": 3_118, "test": 3_793}
 
 
-def prepare_fluent_speech_commands(
-    root: str | Path,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn the corpus into manifests with ``action``, ``object``, ``location`` and ``text``.
+def list_recordings(corpus: FluentSpeechCommandsCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings with ``action``, ``object``, ``location`` and ``text``.
 
     Rows keep the order of the tables, so that label values first appear in the published order.
 
     Args:
-        root: Folder that has ``fluent_speech_commands_dataset``.
-        out_dir: Folder of the manifests.
-        seed: As for every preparation; the published splits draw nothing.
-        max_rejected: Largest share of unusable recordings that is passed over.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        corpus: settings.
+        root: folder that has ``fluent_speech_commands_dataset``.
+        seed: as for every corpus; nothing is drawn here.
 
     Raises:
-        CorpusError: a table is missing or has other columns, a recording that it lists is not
-            there, or as for ``write_manifests``.
+        CorpusError: a table is missing or has other columns, or a recording that it lists is not
+            there.
     """
-    root = Path(root)
     recordings = [
         recording
         for split in SPLITS
@@ -55,16 +43,7 @@ def prepare_fluent_speech_commands(
     ]
     require_files(root, recordings)
     compare_counts(root / FOLDER, recordings, PUBLISHED)
-    return write_manifests(
-        recordings,
-        root,
-        out_dir,
-        label_columns=[*LABELS, "text"],
-        seed=seed,
-        valid_fraction=0.0,
-        max_rejected=max_rejected,
-        threads=threads,
-    )
+    return Listing(recordings, [*LABELS, "text"])
 
 
 def _read_table(table: Path, split: str) -> list[Recording]:

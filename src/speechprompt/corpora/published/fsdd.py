@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speechprompt.corpora.manifest import Recording, write_manifests
+from speechprompt.config.corpora import FsddCorpus
+from speechprompt.corpora.manifest import Listing, Recording
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 
-__all__ = ["prepare_fsdd"]
+__all__ = ["list_recordings"]
 
 RECORDINGS = SOURCES["fsdd"][0].folder
 NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>.+)_(?P<index>\d+)\.wav")
@@ -20,36 +21,21 @@ NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>.+)_(?P<index>\d+)\.wav")
 OFFICIAL_TEST_INDICES = range(5)
 
 
-def prepare_fsdd(
-    root: str | Path,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    test_speaker: str | None = None,
-    valid_fraction: float = 0.1,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn the recordings into manifests with the label ``digit``.
+def list_recordings(corpus: FsddCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings with the label ``digit``.
+
+    Without ``test_speaker`` the test split is the official one, recordings 0-4 of everybody.
 
     Args:
-        root: Folder of the recordings, or the one above ``recordings``.
-        out_dir: Folder of the manifests.
-        seed: Seed of the share taken as valid.
-        test_speaker: Speaker whose recordings, all of them, are the test split; None takes the
-            official one, recordings 0-4 of everybody.
-        valid_fraction: Share of train taken as valid.
-        max_rejected: Largest share of unusable recordings that is passed over.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        corpus: settings: who is left out for test, and the share of train taken as valid.
+        root: folder of the recordings, or the one above ``recordings``.
+        seed: as for every corpus; nothing is drawn here.
 
     Raises:
-        CorpusError: no recordings, an unknown ``test_speaker``, or as for ``write_manifests``.
+        CorpusError: no recordings, or an unknown ``test_speaker``.
     """
-    root = Path(root)
     found = _find_recordings(root)
+    test_speaker = corpus.test_speaker
     speakers = sorted({match["speaker"] for _, match in found})
     if test_speaker is not None and test_speaker not in speakers:
         raise CorpusError(
@@ -65,16 +51,7 @@ def prepare_fsdd(
         )
         for path, match in found
     ]
-    return write_manifests(
-        recordings,
-        root,
-        out_dir,
-        label_columns=["digit"],
-        seed=seed,
-        valid_fraction=valid_fraction,
-        max_rejected=max_rejected,
-        threads=threads,
-    )
+    return Listing(recordings, ["digit"], corpus.valid_fraction)
 
 
 def _find_recordings(root: Path) -> list[tuple[str, re.Match[str]]]:

@@ -5,15 +5,15 @@ https://www.openslr.org/12, CC BY 4.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speechprompt.corpora.manifest import SPLITS, Recording, write_manifests
+from speechprompt.config.corpora import LibriSpeechCorpus
+from speechprompt.corpora.manifest import SPLITS, Listing, Recording
 from speechprompt.corpora.published.counts import compare_counts, require_files, spell
 from speechprompt.errors import CorpusError
 from speechprompt.storage.files import text_lines
 
-__all__ = ["prepare_librispeech"]
+__all__ = ["list_recordings"]
 
 PUBLISHED = {
     "train-clean-100": 28_539,
@@ -26,33 +26,19 @@ PUBLISHED = {
 }
 
 
-def prepare_librispeech(
-    root: str | Path,
-    out_dir: str | Path,
-    *,
-    subsets: Mapping[str, Sequence[str]],
-    seed: int,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn subsets into manifests with the column ``text``.
+def list_recordings(corpus: LibriSpeechCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings of the configured subsets, with the column ``text``.
 
     Args:
-        root: Folder that has the subsets' folders.
-        out_dir: Folder of the manifests.
-        subsets: Subsets of each split, such as ``{"train": ["train-clean-100"], …}``.
-        seed: As for every preparation; the published splits draw nothing.
-        max_rejected: Largest share of unusable recordings that is passed over.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        corpus: settings: the subsets of each split.
+        root: folder that has the subsets' folders.
+        seed: as for every corpus; nothing is drawn here.
 
     Raises:
-        CorpusError: a subset has no transcripts, a transcript is not as expected, a recording
-            that it lists is not there, or as for ``write_manifests``.
+        CorpusError: a subset has no transcripts, a transcript is not as expected, or a recording
+            that it lists is not there.
     """
-    root = Path(root)
+    subsets = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     recordings = [
         recording
         for split in SPLITS
@@ -62,16 +48,7 @@ def prepare_librispeech(
     require_files(root, recordings)
     published = {split: sum(PUBLISHED[name] for name in subsets[split]) for split in SPLITS}
     compare_counts(root, recordings, published)
-    return write_manifests(
-        recordings,
-        root,
-        out_dir,
-        label_columns=["text"],
-        seed=seed,
-        valid_fraction=0.0,
-        max_rejected=max_rejected,
-        threads=threads,
-    )
+    return Listing(recordings, ["text"])
 
 
 def _read_subset(root: Path, subset: str, split: str) -> list[Recording]:

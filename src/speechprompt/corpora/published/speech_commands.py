@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechprompt.corpora.manifest import Recording, write_manifests
+from speechprompt.config.corpora import SpeechCommandsCorpus
+from speechprompt.corpora.manifest import Listing, Recording
 from speechprompt.corpora.published.counts import compare_counts
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import progress
 
-__all__ = ["CLASSES", "cut_silence", "hash_split", "prepare_speech_commands"]
+__all__ = ["CLASSES", "cut_silence", "hash_split", "list_recordings"]
 
 CLASSES = (
     *("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
@@ -52,54 +53,33 @@ def hash_split(name: str) -> str | None:
     return "train" if percent >= VALID_PERCENT + DISCARDED_PERCENT else None
 
 
-def prepare_speech_commands(
-    root: str | Path,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    n_silence: int = 5000,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn the corpus into manifests with the column ``label``; no recording is repeated.
+def list_recordings(corpus: SpeechCommandsCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings with the column ``label``; none is repeated.
 
     Rows are in the order of the classes, so that labels first appear in the published order.
 
     Args:
-        root: Folder that has ``speech_commands_v0.01`` and ``speech_commands_test_set_v0.01``;
+        corpus: settings: how many crops of silence are drawn before the split; about 80 % are for
+            train, 10 % for valid.
+        root: folder that has ``speech_commands_v0.01`` and ``speech_commands_test_set_v0.01``;
             gets ``silence``.
-        out_dir: Folder of the manifests.
-        seed: Seed of the crops.
-        n_silence: Crops drawn before the split: about 80 % are for train, 10 % for valid.
-        max_rejected: Largest share of unusable recordings that is passed over.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        seed: of the crops.
 
     Raises:
-        CorpusError: a class or the noises are missing, or as for ``write_manifests``.
+        CorpusError: a class or the noises are missing.
     """
-    root = Path(root)
     speech = [*_list_speech(root), *_list_test(root)]
     compare_counts(root, speech, PUBLISHED)
-    crops = cut_silence(root / TRAIN_FOLDER / NOISE, root / SILENCE_FOLDER, n_silence, seed=seed)
+    noises = root / TRAIN_FOLDER / NOISE
+    crops = cut_silence(noises, root / SILENCE_FOLDER, corpus.n_silence, seed=seed)
     silence = [
         Recording(f"{SILENCE_FOLDER}/{name}", split, {"label": "_silence_"})
         for name in crops
         if (split := hash_split(name)) is not None
     ]
     order = {label: index for index, label in enumerate(CLASSES)}
-    return write_manifests(
-        sorted([*speech, *silence], key=lambda item: order[item.labels["label"]]),
-        root,
-        out_dir,
-        label_columns=["label"],
-        seed=seed,
-        valid_fraction=0.0,
-        max_rejected=max_rejected,
-        threads=threads,
-    )
+    recordings = sorted([*speech, *silence], key=lambda item: order[item.labels["label"]])
+    return Listing(recordings, ["label"])
 
 
 def cut_silence(noises: str | Path, out_dir: str | Path, n_crops: int, *, seed: int) -> list[str]:

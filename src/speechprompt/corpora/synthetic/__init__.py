@@ -12,13 +12,15 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from speechprompt.config.corpora import SyntheticCorpus
+from speechprompt.corpora.manifest import Listing
 from speechprompt.corpora.synthetic.speech import Sentence
 from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, synthesise_corpus
-from speechprompt.corpora.table import prepare_table
+from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import ConfigError
 from speechprompt.storage.code_digest import digest
 
-__all__ = ["SYNTHETIC_TASKS", "plan_task", "prepare_synthetic", "synthesise"]
+__all__ = ["SYNTHETIC_TASKS", "list_recordings", "plan_task", "synthesise"]
 
 # Also the modules' names. A new task is a module with ``plan``, and a name here.
 SYNTHETIC_TASKS = (
@@ -31,27 +33,15 @@ SYNTHETIC_TASKS = (
 
 
 def synthesise(
-    task: str,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    n_train: int = 3600,
-    n_valid: int = 600,
-    n_test: int = 1200,
-    plain: bool = False,
-    processes: int = 1,
+    corpus: SyntheticCorpus, out_dir: str | Path, *, seed: int, processes: int = 1
 ) -> Path:
-    """Make the recordings of a task and their table.
+    """Make the recordings of a corpus and their table.
 
     Args:
-        task: One of :data:`SYNTHETIC_TASKS`.
+        corpus: what is spoken, and how many utterances each split has.
         out_dir: Folder of the corpus; a finished or unfinished one is continued or kept where its
             parameters are the same, and made anew where they are not.
         seed: Seed of the voices' split, the texts, deliveries and noises.
-        n_train: Utterances of train, the classes evenly; likewise the following.
-        n_valid: Utterances of valid.
-        n_test: Utterances of test.
-        plain: See :func:`plan_task`.
         processes: Utterances made at a time; the result does not depend on it.
 
     Returns:
@@ -60,21 +50,26 @@ def synthesise(
         ``intent``.
 
     Raises:
-        ConfigError: the task is not known.
         CorpusError: the folder holds something else.
         SpeechError: eSpeak NG fails.
     """
-    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
-    utterances = plan_task(task, seed, sizes, plain)
     parameters = {
-        "corpus": task,
+        "corpus": corpus.task,
         "seed": seed,
-        **{f"n_{split}": size for split, size in sizes.items()},
-        "plain": plain,
+        "n_train": corpus.n_train,
+        "n_valid": corpus.n_valid,
+        "n_test": corpus.n_test,
+        "plain": corpus.plain,
         "espeakng-loader": version("espeakng-loader"),
-        "source": digest("corpora.synthetic.synthesis", f"corpora.synthetic.{task}"),
+        "source": digest("corpora.synthetic.synthesis", f"corpora.synthetic.{corpus.task}"),
     }
-    return synthesise_corpus(out_dir, utterances, parameters, processes=processes)
+    return synthesise_corpus(out_dir, plan(corpus, seed), parameters, processes=processes)
+
+
+def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
+    """Decide who says what in a corpus; the same arguments give the same utterances."""
+    sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
+    return plan_task(corpus.task, seed, sizes, corpus.plain)
 
 
 def plan_task(
@@ -103,29 +98,15 @@ def plan_task(
     return [replace(item, plain=True) for item in utterances]
 
 
-def prepare_synthetic(
-    root: str | Path,
-    out_dir: str | Path,
-    *,
-    seed: int,
-    max_rejected: float = 0.01,
-    threads: int = 1,
-) -> dict[str, int]:
-    """Turn a synthesised corpus into manifests.
+def list_recordings(corpus: SyntheticCorpus, root: Path, seed: int) -> Listing:
+    """List the recordings of a synthesised corpus.
 
     Args:
-        root: Folder that :func:`synthesise` filled.
-        out_dir: Folder of the manifests.
-        seed: See :func:`~speechprompt.corpora.manifest.write_manifests`, as for the following.
-        max_rejected: Largest share of unusable recordings that is passed over.
-        threads: Recordings decoded at a time.
-
-    Returns:
-        Utterances per split.
+        corpus: settings, as :func:`synthesise` was given them.
+        root: folder that :func:`synthesise` filled.
+        seed: as for every corpus; nothing is drawn here.
 
     Raises:
-        CorpusError: the folder has no finished corpus, or as for ``write_manifests``.
+        CorpusError: the folder has no finished corpus.
     """
-    return prepare_table(
-        Path(root) / TABLE, out_dir, seed=seed, max_rejected=max_rejected, threads=threads
-    )
+    return Listing(*read_recordings(root / TABLE))

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from speechprompt.corpora.synthetic import plan_task
+from speechprompt.config.corpora import SyntheticCorpus
+from speechprompt.corpora.manifest import read_root
+from speechprompt.corpora.synthetic import plan
 from speechprompt.corpora.synthetic.espeak import Speaker
 from speechprompt.corpora.synthetic.phones import SILENCE, Alignment
 from speechprompt.corpora.synthetic.synthesis import Utterance, in_batches, to_pcm
@@ -58,16 +60,11 @@ def phone_of(mnemonic: str) -> str:
 
 
 def align_phones(
-    task: str,
-    root: str | Path,
+    corpus: SyntheticCorpus,
     manifest_path: str | Path,
     out: str | Path,
     *,
     seed: int,
-    n_train: int,
-    n_valid: int,
-    n_test: int,
-    plain: bool = False,
     processes: int = 1,
 ) -> None:
     """Write where the phones of a split are.
@@ -80,34 +77,26 @@ def align_phones(
     ``end``.
 
     Args:
-        task: Task of the corpus, see :func:`speechprompt.corpora.synthetic.synthesise`, as for the
-            seed and the sizes: those that the corpus was made with.
-        root: Folder that the manifest's paths start from.
+        corpus: Settings that the corpus was made with.
         manifest_path: Manifest of the split; its rows are aligned, in its order.
         out: Parquet file to write.
         seed: Seed of the corpus.
-        n_train: Utterances of train.
-        n_valid: Utterances of valid.
-        n_test: Utterances of test.
-        plain: Whether it is said plainly.
         processes: Utterances spoken at a time; the result does not depend on it.
 
     Raises:
-        ConfigError: the task is not known.
         ArtefactError: a recording is missing, or is not what is planned.
     """
-    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
-    planned = {item.recording.path: item for item in plan_task(task, seed, sizes, plain)}
+    planned = {item.recording.path: item for item in plan(corpus, seed)}
     manifest = pq.read_table(manifest_path, columns=["utt_id", "path"])
     paths = manifest["path"].to_pylist()
     if unknown := [path for path in paths if path not in planned]:
         raise ArtefactError(
-            f"{manifest_path}: expected recordings of the task {task!r} with seed {seed} and "
-            f"{n_train}, {n_valid} and {n_test} utterances, found {unknown[0]!r}; give the "
-            "settings that the corpus was made with"
+            f"{manifest_path}: expected recordings of the task {corpus.task!r} with seed {seed} "
+            f"and {corpus.n_train}, {corpus.n_valid} and {corpus.n_test} utterances, found "
+            f"{unknown[0]!r}; give the settings that the corpus was made with"
         )
     todo = [planned[path] for path in paths]
-    aligned = in_batches(partial(_align_batch, Path(root)), todo, processes)
+    aligned = in_batches(partial(_align_batch, read_root(manifest_path)), todo, processes)
     alignments = list(progress(aligned, "align phones", len(todo)))
     columns = {
         "utt_id": manifest["utt_id"],

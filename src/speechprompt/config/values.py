@@ -1,0 +1,64 @@
+"""A block of settings as one value: JSON on its way to a job, YAML or JSON from a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from speechprompt.config.fields import Block
+from speechprompt.errors import ConfigError
+
+__all__ = ["block_from_value", "block_to_json"]
+
+
+def block_to_json(block: Block, exclude: Collection[str] = ()) -> str:
+    """A block as one line of JSON, less the fields named in ``exclude``."""
+    return block.model_dump_json(exclude=set(exclude))
+
+
+def block_from_value(value: str, block: Any, name: str = "--settings") -> Any:
+    """Build a block from JSON or YAML text, or from a file that holds it.
+
+    Args:
+        value: the text, or the path of a file.
+        block: class of the block, or a union of classes that ``kind`` tells apart.
+        name: what the value is called in messages.
+
+    Raises:
+        ConfigError: naming each wrong key, what was found and what is accepted.
+    """
+    text = value
+    if "\n" not in value and value.lower().endswith((".json", ".yaml", ".yml")):
+        try:
+            text = Path(value).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name}: {value}: cannot be read ({error})") from None
+    try:
+        # JSON first: YAML would take 5e-05 for text.
+        found = json.loads(text)
+    except ValueError:
+        found = _from_yaml(text, name)
+    try:
+        return TypeAdapter(block).validate_python(found)
+    except ValidationError as error:
+        lines = [f"{name}: {_explain(entry)}" for entry in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _from_yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: expected YAML or JSON, found {text!r} ({error})") from None
+
+
+def _explain(entry: Any) -> str:
+    path = ".".join(str(part) for part in entry["loc"])
+    message = entry["msg"].removeprefix("Value error, ")
+    found = "" if entry["type"] == "missing" else f", found {entry['input']!r}"
+    return f"{path}: {message}{found}" if path else message

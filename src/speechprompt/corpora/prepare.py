@@ -1,0 +1,61 @@
+"""From a corpus to its manifests, whatever kind it is of."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from speechprompt.config.corpora import Corpus
+from speechprompt.corpora.manifest import write_manifests
+
+__all__ = ["listing_module", "prepare_corpus"]
+
+# Kind of a corpus -> module below `corpora` whose `list_recordings` lists its recordings.
+# A new kind is a module and a line here.
+_LISTED_BY = {
+    "audio_snips": "published.audio_snips",
+    "csv": "table",
+    "fluent_speech_commands": "published.fluent_speech_commands",
+    "fsdd": "published.fsdd",
+    "librispeech": "published.librispeech",
+    "speech_commands": "published.speech_commands",
+    "synthetic": "synthetic",
+}
+
+
+def listing_module(kind: str) -> str:
+    """Name, below the package, of the module that lists the recordings of a kind of corpus."""
+    return f"corpora.{_LISTED_BY[kind]}"
+
+
+def prepare_corpus(
+    corpus: Corpus,
+    root: str | Path,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    max_rejected: float = 0.01,
+    threads: int = 1,
+) -> dict[str, int]:
+    """List the recordings of a corpus, check each, and write the manifests of its splits.
+
+    Args:
+        corpus: settings of the corpus.
+        root: folder of the corpus, which the manifests' paths start from.
+        out_dir: folder of the manifests.
+        seed: of whatever is drawn: a share taken as valid, crops of silence.
+        max_rejected: largest share of unusable recordings that is passed over, 0 to 1.
+        threads: recordings decoded at a time.
+
+    Returns:
+        Utterances per split.
+
+    Raises:
+        CorpusError: the corpus is not as its module describes, or as for
+            :func:`~speechprompt.corpora.manifest.write_manifests`.
+    """
+    module = import_module(f"speechprompt.{listing_module(corpus.kind)}")
+    listing = module.list_recordings(corpus, Path(root), seed)
+    return write_manifests(
+        listing, root, out_dir, seed=seed, max_rejected=max_rejected, threads=threads
+    )
