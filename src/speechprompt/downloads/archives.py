@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import lzma
 import os
-import posixpath
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from speechprompt.errors import AssetError
 from speechprompt.runtime.progress import log, progress
 
 __all__ = ["unpack"]
 
-BLOCK_BYTES = 2**20
 # Many more than any published corpus has.
 MAX_FILES = 1_000_000
 LONGEST_LINK = 4096
@@ -31,22 +27,11 @@ DAMAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One entry; ``link`` is where a link leads, relative to the archive's top."""
-
-    name: str
-    kind: str
-    size: int
-    open: Callable[[], BinaryIO]
-    link: str = ""
-
-
 def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
     """Unpack the regular files of an archive; the folder appears whole or not at all.
 
-    Only regular files are written, only below the folder, with no permissions or owners of the
-    archive's. Links within the archive are passed over.
+    Only regular files are written, only below the folder, with no permissions, times or owners of
+    the archive's. Links within the archive are passed over.
 
     Args:
         archive: A tar archive, compressed or not, or a zip archive.
@@ -63,9 +48,10 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
     archive, folder = Path(archive), Path(folder)
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
+    gate = _Gate(archive, max_bytes)
     try:
-        count = _write_files(archive, temporary, max_bytes)
-        if not count:
+        (_unpack_zip if _is_zip(archive) else _unpack_tar)(archive, temporary, gate)
+        if not gate.n_files:
             raise AssetError(f"{archive}: expected files, found none")
         if folder.exists():
             shutil.rmtree(folder)
@@ -74,65 +60,72 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
         raise AssetError(f"{archive}: cannot be unpacked ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return count
+    if gate.n_links:
+        log(f"{archive}: {gate.n_links} links passed over")
+    return gate.n_files
 
 
-def _write_files(archive: Path, folder: Path, max_bytes: int) -> int:
-    count, left, passed_over = 0, max_bytes, 0
-    for member in progress(_members(archive), f"unpack {archive.name}", unit="file"):
-        path = folder / _safe_path(archive, member.name)
-        if member.kind == "link":
-            _safe_path(archive, member.link, f"link {member.name} to ")
-            passed_over += 1
-        elif member.kind == "other":
-            raise AssetError(f"{archive}: {member.name} is neither a file nor a folder; refused")
-        if member.kind != "file":
-            continue
-        count += 1
-        left -= member.size
-        if left < 0 or count > MAX_FILES:
+@dataclass
+class _Gate:
+    """An extraction filter: ``tarfile.data_filter``, stricter on names, with a budget.
+
+    Attributes:
+        archive: The archive, for messages.
+        max_bytes: Most bytes that its files may have together.
+        n_bytes: Bytes of the files that were let through.
+        n_files: Number of those files.
+        n_links: Links that were passed over.
+    """
+
+    archive: Path
+    max_bytes: int
+    n_bytes: int = 0
+    n_files: int = 0
+    n_links: int = 0
+
+    def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+        """The member as it may be written, or None if it is no regular file."""
+        name = member.name
+        # The standard filter would write absolute paths below the folder, and knows no backslash.
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+            raise AssetError(f"{self.archive}: {name!r} would leave the folder; refused")
+        try:
+            safe = tarfile.data_filter(member, folder)
+        except tarfile.SpecialFileError as error:
             raise AssetError(
-                f"{archive}: unpacks to more than the {max_bytes} bytes or {MAX_FILES} files "
-                f"that are expected at most; stopped at {member.name}"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, path.open("wb") as out:
-            written = _copy(source, out, member.size)
-        if written != member.size:
+                f"{self.archive}: {name} is neither a file nor a folder; refused"
+            ) from error
+        except tarfile.FilterError as error:
             raise AssetError(
-                f"{archive}: {member.name} is said to have {member.size} bytes, found "
-                f"{'fewer' if written < member.size else 'more'}"
+                f"{self.archive}: link {name} to {member.linkname!r} would leave the folder; "
+                "refused"
+            ) from error
+        if not safe.isreg():
+            self.n_links += safe.issym() or safe.islnk()
+            return None
+        self.n_files += 1
+        self.n_bytes += safe.size
+        if self.n_bytes > self.max_bytes or self.n_files > MAX_FILES:
+            raise AssetError(
+                f"{self.archive}: unpacks to more than the {self.max_bytes} bytes or {MAX_FILES} "
+                f"files that are expected at most; stopped at {name}"
             )
-    if passed_over:
-        log(f"{archive}: {passed_over} links passed over")
-    return count
+        return safe.replace(mode=None, mtime=None, deep=False)
 
 
-def _copy(source: BinaryIO, out: BinaryIO, size: int) -> int:
-    """Copy at most a block more than ``size`` bytes; return how many."""
-    written = 0
-    while written <= size and (block := source.read(BLOCK_BYTES)):
-        written += out.write(block)
-    return written
-
-
-def _safe_path(archive: Path, name: str, what: str = "") -> PurePosixPath:
-    """The path below the folder, or an error."""
-    path = PurePosixPath(posixpath.normpath(name))
-    if path.is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or "\0" in name:
-        raise AssetError(f"{archive}: {what}{name!r} would leave the folder; refused")
-    return path
-
-
-def _members(archive: Path) -> Iterator[_Member]:
-    if _is_zip(archive):
-        with zipfile.ZipFile(archive) as stream:
-            for entry in stream.infolist():
-                yield _from_zip(stream, entry)
-        return
+def _unpack_tar(archive: Path, folder: Path, gate: _Gate) -> None:
     with tarfile.open(archive) as stream:
-        for entry in stream:
-            yield _from_tar(stream, entry)
+        members = progress(stream, f"unpack {archive.name}", unit="file")
+        stream.extractall(folder, members, filter=gate)
+
+
+def _unpack_zip(archive: Path, folder: Path, gate: _Gate) -> None:
+    with zipfile.ZipFile(archive) as stream:
+        for entry in progress(stream.infolist(), f"unpack {archive.name}", unit="file"):
+            if gate(_as_tar(stream, entry), str(folder)):
+                # Never more than the bytes that the entry declares, and these match its checksum.
+                stream.extract(entry, folder)
 
 
 def _is_zip(archive: Path) -> bool:
@@ -141,32 +134,17 @@ def _is_zip(archive: Path) -> bool:
         return stream.read(2) == b"PK" and zipfile.is_zipfile(archive)
 
 
-def _from_tar(stream: tarfile.TarFile, entry: tarfile.TarInfo) -> _Member:
-    kind, link = "other", ""
-    if entry.isreg():
-        kind = "file"
-    elif entry.isdir():
-        kind = "folder"
-    elif entry.issym():
-        kind, link = "link", _link_target(entry.name, entry.linkname)
-    elif entry.islnk():
-        kind, link = "link", entry.linkname
-    return _Member(entry.name, kind, entry.size, lambda: stream.extractfile(entry), link)
-
-
-def _from_zip(stream: zipfile.ZipFile, entry: zipfile.ZipInfo) -> _Member:
-    mode, kind, link = entry.external_attr >> 16, "file", ""
+def _as_tar(stream: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tarfile.TarInfo:
+    """What an entry of a zip archive would be in a tar archive."""
+    member = tarfile.TarInfo(entry.filename)
+    member.size = entry.file_size
+    kind = stat.S_IFMT(entry.external_attr >> 16)
     if entry.is_dir():
-        kind = "folder"
-    elif stat.S_ISLNK(mode):
+        member.type = tarfile.DIRTYPE
+    elif kind == stat.S_IFLNK:
+        member.type = tarfile.SYMTYPE
         with stream.open(entry) as content:
-            target = content.read(LONGEST_LINK).decode()
-        kind, link = "link", _link_target(entry.filename, target)
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        kind = "other"
-    return _Member(entry.filename, kind, entry.file_size, lambda: stream.open(entry), link)
-
-
-def _link_target(name: str, target: str) -> str:
-    """Where a symbolic link leads, from the archive's top; with ``..`` if it leads out of it."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+            member.linkname = content.read(LONGEST_LINK).decode()
+    elif kind not in (0, stat.S_IFREG):
+        member.type = tarfile.CHRTYPE
+    return member
