@@ -66,8 +66,7 @@ def write_run(folder, encoder=None, tasks=tuple(LABELS)):
     results = Path(folder) / "results"
     recordings = record(Path(folder) / "audio", 8)
     book_path = results / "codebooks" / "tiny.safetensors"
-    settings = {k: v for k, v in encoder.items() if k != "batch_seconds"}
-    book = write_codebook_of(book_path, load_encoder(**settings), recordings)
+    book = write_codebook_of(book_path, load_encoder(**encoder), recordings)
     lm_path = results / "lm" / "tiny" / "model.safetensors"
     model = random_lm(n_units=N_UNITS, scale=2.5)
     save_lm(lm_path, model, Dictionary(range(N_UNITS - 1, -1, -1)), book.sha256)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from speechprompt.encoders.base import Encoder
@@ -37,12 +38,15 @@ def test_no_utterances_no_batches():
 def test_encoding_keeps_the_order():
     encoder = LengthEncoder()
     lengths = [16_000, 100, 8_000, 100, 12_000]
-    frames = encode_in_batches(encoder, [torch.zeros(n) for n in lengths], batch_seconds=1)
+    encoder.prefers_batches, encoder.batch_seconds = True, 1
+    frames = encode_in_batches(encoder, [torch.zeros(n) for n in lengths])
     assert [frame.item() for frame in frames] == lengths
     assert encoder.batches == [[100, 100], [8_000], [12_000], [16_000]]
 
 
-def test_zero_seconds_encode_one_at_a_time():
+@pytest.mark.parametrize(("prefers_batches", "batch_seconds"), [(True, 0), (False, 1)])
+def test_zero_seconds_encode_one_at_a_time(prefers_batches, batch_seconds):
     encoder = LengthEncoder()
-    encode_in_batches(encoder, [torch.zeros(10)] * 3, batch_seconds=0)
+    encoder.prefers_batches, encoder.batch_seconds = prefers_batches, batch_seconds
+    encode_in_batches(encoder, [torch.zeros(10)] * 3)
     assert encoder.batches == [[10], [10], [10]]

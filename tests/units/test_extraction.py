@@ -121,7 +121,8 @@ def test_windows_bound_the_memory_and_change_nothing(corpus, tmp_path, monkeypat
 
 def test_batches_keep_the_order(corpus, tmp_path):
     encoder = BatchEncoder()
-    batched = extract(corpus, tmp_path / "batched.parquet", encoder, batch_seconds=4.0)
+    encoder.batch_seconds = 4.0
+    batched = extract(corpus, tmp_path / "batched.parquet", encoder)
     assert max(encoder.sizes) > 1
     for index, (_, frames) in enumerate(batched):
         assert (frames[:, 0] == index / 16).all()

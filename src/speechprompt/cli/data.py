@@ -117,11 +117,9 @@ def extract_features(a: argparse.Namespace) -> None:
     from speechprompt.encoders import load_encoder
     from speechprompt.units.extraction import extract_features
 
-    settings = dict(a.encoder)
-    batch = {"batch_seconds": settings.pop("batch_seconds")} if "batch_seconds" in settings else {}
-    encoder = load_encoder(**settings, device=a.device)
+    encoder = load_encoder(**a.encoder, device=a.device)
     shard, n_shards = a.shard
-    extract_features(a.manifest, encoder, a.out, shard=shard, n_shards=n_shards, **batch)
+    extract_features(a.manifest, encoder, a.out, shard=shard, n_shards=n_shards)
 
 
 @verb(

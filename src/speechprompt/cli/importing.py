@@ -148,9 +148,7 @@ def _features_of(settings: dict[str, Any]) -> FeatureMetadata:
     from speechprompt.encoders import load_encoder
     from speechprompt.units.frames import FeatureMetadata
 
-    return FeatureMetadata.of(
-        load_encoder(**{key: value for key, value in settings.items() if key != "batch_seconds"})
-    )
+    return FeatureMetadata.of(load_encoder(**settings))
 
 
 def _count_units(codebook: Path) -> int:

@@ -112,13 +112,11 @@ class FrameSource:
 
     Args:
         encoder: loaded with every layer.
-        batch_seconds: audio that it encodes at once, where it prefers batches.
         device: where the frames go.
     """
 
-    def __init__(self, encoder: Encoder, *, batch_seconds: float = 40.0, device: str = "cpu"):
+    def __init__(self, encoder: Encoder, *, device: str = "cpu"):
         self.encoder = encoder
-        self.batch_seconds = batch_seconds if encoder.prefers_batches else 0.0
         self.device = torch.device(device)
 
     @torch.no_grad()
@@ -131,7 +129,7 @@ class FrameSource:
         """
         waveforms = [read_waveform(recordings.paths[row]) for row in rows]
         tensors = [torch.from_numpy(waveform) for waveform in waveforms]
-        encoded = encode_in_batches(self.encoder, tensors, self.batch_seconds, states=True)
+        encoded = encode_in_batches(self.encoder, tensors, states=True)
         for row, states in zip(rows, encoded, strict=True):
             if not states.isfinite().all():
                 raise ArtefactError(f"frames of {recordings.paths[row]} are not finite")
@@ -144,11 +142,7 @@ class FrameSource:
 
 def load_source(encoder: Mapping[str, Any], device: str) -> FrameSource:
     """The encoder of some settings, every layer of it, ready to be run on recordings."""
-    settings = dict(encoder)
-    batch = {"batch_seconds": settings.pop("batch_seconds")} if "batch_seconds" in settings else {}
-    return FrameSource(
-        load_encoder(**settings, device=device, every_layer=True), device=device, **batch
-    )
+    return FrameSource(load_encoder(**encoder, device=device, every_layer=True), device=device)
 
 
 def _read_manifest(path: str | Path) -> pa.Table:

@@ -26,7 +26,12 @@ def encoder_kinds() -> tuple[str, ...]:
 
 
 def load_encoder(
-    kind: str, *, device: str = "cpu", every_layer: bool = False, **settings: Any
+    kind: str,
+    *,
+    device: str = "cpu",
+    every_layer: bool = False,
+    batch_seconds: float | None = None,
+    **settings: Any,
 ) -> Encoder:
     """Build an encoder; only its own module is imported.
 
@@ -34,6 +39,9 @@ def load_encoder(
         kind: One of :func:`encoder_kinds`.
         device: Torch device that it computes on.
         every_layer: Load every layer for :meth:`Encoder.encode_states`, whatever ``layer`` says.
+        batch_seconds: Audio in a batch, as if all were as long as the longest; None is the
+            encoder's own choice. On a processor frames are the same bits in any batch, on an
+            accelerator within float32 rounding.
         **settings: The encoder's own settings, as its class documents them.
 
     Raises:
@@ -42,14 +50,17 @@ def load_encoder(
     """
     if kind not in _ENCODERS:
         raise ConfigError(f"encoder kind: expected one of {', '.join(_ENCODERS)}, found {kind!r}")
-    encoder = getattr(import_module(f"{__name__}.{kind}"), _ENCODERS[kind])
+    build = getattr(import_module(f"{__name__}.{kind}"), _ENCODERS[kind])
     if every_layer:
-        settings = {**settings, **encoder.every_layer}
+        settings = {**settings, **build.every_layer}
     try:
-        inspect.signature(encoder).bind(device=device, **settings)
+        inspect.signature(build).bind(device=device, **settings)
     except TypeError as error:
-        accepted = [name for name in inspect.signature(encoder).parameters if name != "device"]
+        accepted = [name for name in inspect.signature(build).parameters if name != "device"]
         raise ConfigError(
             f"encoder {kind!r}: {error}; its settings are {', '.join(accepted)}"
         ) from None
-    return encoder(device=device, **settings)
+    encoder = build(device=device, **settings)
+    if batch_seconds is not None:
+        encoder.batch_seconds = batch_seconds
+    return encoder

@@ -22,6 +22,7 @@ class Encoder(ABC):
         layer: Layer that the frames are taken from, counted from 1; None where there are none.
         sha256: Hash of all that decides the output: weights and settings.
         prefers_batches: Whether a batch is faster than its utterances one by one.
+        batch_seconds: Audio in a batch, padding included, if it prefers batches.
         n_states: Representations of a frame that :meth:`encode_states` gives, S.
         every_layer: Settings with which it is built to give all of them.
     """
@@ -32,6 +33,7 @@ class Encoder(ABC):
     layer: int | None
     sha256: str
     prefers_batches: bool = False
+    batch_seconds: float = 40.0
     n_states: int = 1
     every_layer: ClassVar[Mapping[str, Any]] = {}
 

@@ -35,20 +35,20 @@ def batch_by_length(lengths: Sequence[int], max_samples: int) -> list[list[int]]
 
 
 def encode_in_batches(
-    encoder: Encoder, waveforms: Sequence[Tensor], batch_seconds: float, *, states: bool = False
+    encoder: Encoder, waveforms: Sequence[Tensor], *, states: bool = False
 ) -> list[Tensor]:
-    """Encode waveforms ``[n_samples]`` in batches and return their frames in the given order.
+    """Encode waveforms ``[n_samples]`` and return their frames in the given order.
 
     Args:
-        encoder: The encoder.
+        encoder: The encoder; one that does not prefer batches gets one utterance at a time.
         waveforms: 16 kHz mono float32.
-        batch_seconds: Audio in one batch, padding included; 0 encodes one utterance at a time.
         states: Every representation of a frame, see :meth:`Encoder.encode_states`.
     """
     encode = encoder.encode_states if states else encoder.encode
     lengths = [len(waveform) for waveform in waveforms]
     frames: dict[int, Tensor] = {}
-    for batch in batch_by_length(lengths, int(batch_seconds * SAMPLE_RATE)):
+    seconds = encoder.batch_seconds if encoder.prefers_batches else 0.0
+    for batch in batch_by_length(lengths, int(seconds * SAMPLE_RATE)):
         encoded = encode([waveforms[index] for index in batch])
         frames.update(zip(batch, encoded, strict=True))
     return [frames[index] for index in range(len(waveforms))]

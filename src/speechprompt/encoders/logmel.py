@@ -9,19 +9,15 @@ bands from 20 Hz to 8 kHz, natural logarithm. Samples are of full scale 1, not K
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
 from speechprompt.audio.reading import SAMPLE_RATE
-from speechprompt.encoders.base import Encoder
-from speechprompt.storage.hashes import sha256_json
+from speechprompt.encoders.filterbank import WINDOW, FilterbankEncoder
 
 __all__ = ["LogMelEncoder"]
 
-WINDOW = SAMPLE_RATE * 25 // 1000
 SHIFT = SAMPLE_RATE * 10 // 1000
 # Frames computed at a time, a minute: bounds the memory of a long utterance.
 BLOCK_FRAMES = 6000
@@ -35,7 +31,7 @@ SETTINGS = {
 }
 
 
-class LogMelEncoder(Encoder):
+class LogMelEncoder(FilterbankEncoder):
     """80 log-mel energies: D = 80, 100 frames/s, no weights.
 
     An utterance of n samples has ``1 + (max(n, 400) - 400) // 160`` frames.
@@ -47,20 +43,12 @@ class LogMelEncoder(Encoder):
     kind = "logmel"
     dimension = SETTINGS["num_mel_bins"]
     frame_rate = SAMPLE_RATE / SHIFT
-    layer = None
 
     def __init__(self, *, device: str = "cpu"):
-        self.device = torch.device(device)
-        identity = {"kind": self.kind, **SETTINGS}
-        self.sha256 = sha256_json(identity)
+        super().__init__(SETTINGS, device)
 
-    @torch.inference_mode()
-    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`Encoder.encode`; each utterance is computed on its own."""
-        return [self._encode_one(waveform.to(self.device)).cpu() for waveform in waveforms]
-
-    def _encode_one(self, waveform: Tensor) -> Tensor:
-        waveform = torch.nn.functional.pad(waveform, (0, max(0, WINDOW - len(waveform))))
+    def encode_one(self, waveform: Tensor) -> Tensor:
+        """See :meth:`FilterbankEncoder.encode_one`."""
         n_frames = 1 + (len(waveform) - WINDOW) // SHIFT
         blocks = []
         for first in range(0, n_frames, BLOCK_FRAMES):

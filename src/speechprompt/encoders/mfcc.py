@@ -6,20 +6,16 @@ derivatives. Here a frame comes every 20 ms instead of 10 ms, the rate of HuBERT
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torchaudio
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
 from speechprompt.audio.reading import SAMPLE_RATE
-from speechprompt.encoders.base import Encoder
-from speechprompt.storage.hashes import sha256_json
+from speechprompt.encoders.filterbank import FilterbankEncoder
 
 __all__ = ["MfccEncoder"]
 
-WINDOW = SAMPLE_RATE * 25 // 1000
 SHIFT = SAMPLE_RATE * 20 // 1000
 SETTINGS = {
     "sample_frequency": float(SAMPLE_RATE),
@@ -36,7 +32,7 @@ SETTINGS = {
 MIN_DEVIATION = 0.01
 
 
-class MfccEncoder(Encoder):
+class MfccEncoder(FilterbankEncoder):
     """13 coefficients, deltas and delta-deltas: D = 39, 50 frames/s, no weights.
 
     An utterance of n samples has ``1 + (max(n, 400) - 400) // 320`` frames, as HuBERT's.
@@ -52,21 +48,13 @@ class MfccEncoder(Encoder):
     kind = "mfcc"
     dimension = 3 * SETTINGS["num_ceps"]
     frame_rate = SAMPLE_RATE / SHIFT
-    layer = None
 
     def __init__(self, *, cmvn: bool = True, device: str = "cpu"):
         self.cmvn = cmvn
-        self.device = torch.device(device)
-        identity = {"kind": self.kind, "cmvn": cmvn, "min_deviation": MIN_DEVIATION, **SETTINGS}
-        self.sha256 = sha256_json(identity)
+        super().__init__({"cmvn": cmvn, "min_deviation": MIN_DEVIATION, **SETTINGS}, device)
 
-    @torch.inference_mode()
-    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`Encoder.encode`; each utterance is computed on its own."""
-        return [self._encode_one(waveform.to(self.device)).cpu() for waveform in waveforms]
-
-    def _encode_one(self, waveform: Tensor) -> Tensor:
-        waveform = torch.nn.functional.pad(waveform, (0, max(0, WINDOW - len(waveform))))
+    def encode_one(self, waveform: Tensor) -> Tensor:
+        """See :meth:`FilterbankEncoder.encode_one`."""
         static = kaldi.mfcc(waveform[None], **SETTINGS).T  # (13, n_frames)
         delta = torchaudio.functional.compute_deltas(static)
         frames = torch.cat([static, delta, torchaudio.functional.compute_deltas(delta)]).T

@@ -37,7 +37,6 @@ from speechprompt.units.quantization import deduplicate
 
 __all__ = ["Predictor"]
 
-BATCH_SECONDS = 40.0
 WINDOW_FILES = 1024
 Heard = np.ndarray | SpeechPromptError  # of one recording: its samples or units, or why not
 
@@ -99,7 +98,7 @@ class Predictor:
             print(answer.file, answer.task, answer.answer, answer.probability)
     """
 
-    encoders: list[tuple[Encoder, float]] = field(default_factory=list)
+    encoders: list[Encoder] = field(default_factory=list)
     units: list[_Units] = field(default_factory=list)
     tasks: list[_Task] = field(default_factory=list)
 
@@ -173,14 +172,14 @@ class Predictor:
         settings = json.dumps(one.encoder, sort_keys=True)
         if settings not in loaded:
             encoder = load_encoder(**one.encoder, device=device)
-            known = [other.sha256 for other, _ in self.encoders]
+            known = [other.sha256 for other in self.encoders]
             if encoder.sha256 not in known:
-                self.encoders.append((encoder, one.batch_seconds or BATCH_SECONDS))
+                self.encoders.append(encoder)
                 known.append(encoder.sha256)
             loaded[settings] = known.index(encoder.sha256)
         number = loaded[settings]
         codebook = load_codebook(one.codebook)
-        features = FeatureMetadata.of(self.encoders[number][0])
+        features = FeatureMetadata.of(self.encoders[number])
         check_codebook(codebook, features, f"the encoder of {one.folder}")
         key = (codebook.sha256, one.deduplicate)
         keys = [(units.codebook.sha256, units.deduplicate) for units in self.units]
@@ -219,10 +218,7 @@ class Predictor:
         """Units of every kind; each recording is encoded once by each encoder."""
         good = [i for i, samples in enumerate(heard) if isinstance(samples, np.ndarray)]
         waveforms = [torch.from_numpy(heard[i]) for i in good]
-        frames = [
-            encode_in_batches(encoder, waveforms, seconds if encoder.prefers_batches else 0.0)
-            for encoder, seconds in self.encoders
-        ]
+        frames = [encode_in_batches(encoder, waveforms) for encoder in self.encoders]
         found = []
         # One thread, as in the pipeline: rounding stays the same everywhere.
         with threadpool_limits(limits=1):

@@ -36,7 +36,6 @@ class TaskFolder:
         prompt, unit_lm, codebook: the files.
         unit_lm_sha256: hash of the unit LM.
         encoder: settings of :func:`~speechprompt.encoders.load_encoder`.
-        batch_seconds: audio that the encoder takes at once, None for its default.
         deduplicate: whether repeated units are collapsed.
         decoding: how answers are found.
         described: metadata of the prompt.
@@ -49,7 +48,6 @@ class TaskFolder:
     unit_lm_sha256: str
     codebook: Path
     encoder: dict[str, Any]
-    batch_seconds: float | None
     deduplicate: bool
     decoding: dict[str, Any]
     described: dict[str, Any]
@@ -119,7 +117,6 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
         )
     prompt = _find(folder, value["prompt"], "prompt")
     encoder = dict(value["encoder"]["settings"])
-    batch_seconds = encoder.pop("batch_seconds", None)
     if (reference := value["encoder"]["weights"]) is not None:
         # Resolved: tasks that share the file are seen to.
         encoder["weights"] = str(_find_weights(folder, reference, weights).resolve())
@@ -131,7 +128,6 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
         unit_lm_sha256=value["unit_lm"]["sha256"],
         codebook=_find(folder, value["codebook"], "codebook"),
         encoder=encoder,
-        batch_seconds=batch_seconds,
         deduplicate=value["deduplicate"],
         decoding=value["decoding"],
         described=read_tensor_metadata(prompt),

@@ -57,7 +57,6 @@ def extract_features(
     *,
     shard: int = 0,
     n_shards: int = 1,
-    batch_seconds: float = 40.0,
     description: str = "features",
 ) -> int:
     """Encode one shard of a manifest into a Parquet file, in the manifest's order.
@@ -71,9 +70,6 @@ def extract_features(
         out: The features file.
         shard: Number of this shard, from 0.
         n_shards: Number of shards.
-        batch_seconds: Audio in one batch, as if all were as long as the longest, if the encoder
-            prefers batches to single utterances. Frames are those of an utterance alone: on a
-            processor the same bits, on an accelerator within float32 rounding.
         description: Text before the progress bar.
 
     Returns:
@@ -89,11 +85,9 @@ def extract_features(
     rows = shard_rows(len(manifest), shard, n_shards)
     manifest = manifest.slice(rows.start, len(rows))
     schema = features_schema(FeatureMetadata.of(encoder))
-    seconds = batch_seconds if encoder.prefers_batches else 0.0
     with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
         for utt_ids, waveforms in _read_windows(manifest, read_root(manifest_path), description):
-            encoded = encode_in_batches(encoder, waveforms, seconds)
-            frames = [frame.numpy() for frame in encoded]
+            frames = [frame.numpy() for frame in encode_in_batches(encoder, waveforms)]
             writer.write_table(features_table(utt_ids, frames, schema))
     return len(manifest)
 
