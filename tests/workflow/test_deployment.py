@@ -1,10 +1,13 @@
 """What can be checked of the ways of deployment without conda and a container engine."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -22,6 +25,21 @@ def test_the_conda_environment_has_the_versions_of_the_lock(repository):
     assert set(listed["pip"]) == lock
     assert len(listed["pip"]) == len(lock)
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in lock)
+
+
+def test_the_package_declares_every_library_that_it_imports(repository):
+    imported = set()
+    for path in (repository / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.split(".")[0] for name in names}
+    imported -= {"speechprompt", *sys.stdlib_module_names}
+    needed = {packages_distributions()[name][0].lower() for name in imported}
+    declared = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert needed == {re.split("[<>=]", item)[0] for item in declared}
+    pinned = pins((repository / "envs/speechprompt.txt").read_text().lower().splitlines())
+    assert needed <= {pin.split("==")[0] for pin in pinned}
 
 
 def test_every_rule_names_that_environment(repository):
