@@ -13,6 +13,7 @@ import yaml
 
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.storage.files import read_json, write_text
+from speechprompt.storage.package_data import data_file
 
 __all__ = ["write_overview"]
 
@@ -77,11 +78,9 @@ def write_overview(results: str | Path, setup: Mapping[str, Any], out: str | Pat
     for task in tasks:
         for metrics in task["metrics"]:
             versions |= metrics.versions
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("overview.html").render(
+    template = data_file(__file__, ".html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string(template).render(
         rows=list(_rows(results, setup)),
         tasks=tasks,
         sweep=list(_sweep(results, setup)),

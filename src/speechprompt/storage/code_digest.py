@@ -1,7 +1,8 @@
 """A digest of the package modules that a stage uses, so that an edit re-runs that stage only.
 
 Snakemake does not see edits in imported code. Every rule therefore carries, as a parameter, the
-hash of its modules' syntax trees: comments, docstrings and layout do not count.
+hash of its modules' syntax trees: comments, docstrings and layout do not count. A module's data
+files count, see :mod:`speechprompt.storage.package_data`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.package_data import data_files
 
 __all__ = ["digest", "imports_of"]
 
@@ -41,7 +45,7 @@ def _find(module: str) -> Path | None:
 
 @cache
 def _parse(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's normalised source, with its page template, and the package modules it imports."""
+    """A module's normalised source with hashes of its data, and the package modules it imports."""
     path = _find(module)
     if path is None:
         raise ModuleNotFoundError(f"speechprompt.{module}")
@@ -61,8 +65,8 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
         if isinstance(body, list) and body and _is_docstring(body[0]):
             body[:1] = [] if len(body) > 1 else [ast.Pass()]
     source = ast.unparse(tree)
-    if (page := path.with_suffix(".html")).is_file():
-        source += page.read_text(encoding="utf-8")
+    for file in data_files(path):
+        source += f"\n{file.name} {sha256_file(file)}"
     return source, tuple(sorted(imported))
 
 

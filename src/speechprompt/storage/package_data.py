@@ -1,0 +1,28 @@
+"""Data files of the package's own modules: word lists, page templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["data_file", "data_files"]
+
+FOLDER = "data"
+
+
+def data_file(module_file: str | Path, suffix: str) -> Path:
+    """The data file of a module: of its name, in the folder ``data`` beside it.
+
+    A module that finds its data so has them in its code digest.
+
+    Args:
+        module_file: The module's ``__file__``.
+        suffix: Ending of the data file, such as ``.yaml``.
+    """
+    path = Path(module_file)
+    return path.parent / FOLDER / f"{path.stem}{suffix}"
+
+
+def data_files(module_file: str | Path) -> list[Path]:
+    """All files that :func:`data_file` may give for a module."""
+    path = Path(module_file)
+    return sorted((path.parent / FOLDER).glob(f"{path.stem}.*"))
