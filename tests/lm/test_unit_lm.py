@@ -104,6 +104,8 @@ def test_dictionary_follows_the_order_of_its_lines(tmp_path):
     assert [dictionary.unit(i) for i in range(7)] == [-1, -1, -1, -1, 2, 0, 1]
     dictionary.write(path)
     assert Dictionary.read(path).units == [2, 0, 1]
+    path.write_text(path.read_text() + "madeupword0000 0\n")
+    assert Dictionary.read(path).units == [2, 0, 1]
 
 
 @pytest.mark.parametrize("text", ["0 1\n0 1\n", "0 1\n2 1\n", "a 1\n"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from speechprompt.audio.reading import AudioError, probe_audio
-from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.errors import ArtefactError, CorpusError, some_of
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.hashes import share_of
@@ -48,7 +48,6 @@ FIXED_FIELDS = (
     pa.field("sample_rate", pa.int32(), nullable=False),
     pa.field("speaker", pa.string()),
 )
-NAMED_IN_ERRORS = 5
 PROBES_PER_THREAD = 64
 
 
@@ -201,9 +200,9 @@ def _identify(recordings: Iterable[Recording], root: Path) -> list[_Entry]:
         raise CorpusError(f"{root}: no recordings")
     counts = Counter(item.path for item in normal)
     if repeated := [path for path, count in counts.items() if count > 1]:
-        raise CorpusError(f"{root}: listed more than once: {_some(repeated)}")
+        raise CorpusError(f"{root}: listed more than once: {some_of(repeated)}")
     if unknown := {item.split for item in normal} - set(SPLITS):
-        raise CorpusError(f"{root}: expected splits {', '.join(SPLITS)}, found {_some(unknown)}")
+        raise CorpusError(f"{root}: expected splits {', '.join(SPLITS)}, found {some_of(unknown)}")
     ids = unique_ids(posixpath.splitext(item.path)[0] for item in normal)
     return [_Entry(utt_id, item) for utt_id, item in zip(ids, normal, strict=True)]
 
@@ -281,7 +280,7 @@ def _judge_rejects(
     raise CorpusError(
         f"{root}: {len(rejected)} of {n_recordings} recordings are unusable, more than "
         f"max_rejected = {max_rejected:g} allows; all are listed in {report}: "
-        + _some([f"{path} ({reason})" for path, _, reason in rejected])
+        + some_of([f"{path} ({reason})" for path, _, reason in rejected])
     )
 
 
@@ -296,10 +295,3 @@ def _to_table(entries: Sequence[_Entry], schema: pa.Schema) -> pa.Table:
     for name in schema.names[len(columns) :]:
         columns[name] = [entry.recording.labels[name] for entry in entries]
     return pa.table(columns, schema=schema)
-
-
-def _some(items: Iterable[str]) -> str:
-    """The first few items, and how many more there are."""
-    items = list(items)
-    more = len(items) - NAMED_IN_ERRORS
-    return ", ".join(items[:NAMED_IN_ERRORS]) + (f" and {more} more" if more > 0 else "")

@@ -6,6 +6,7 @@ order of the lines matters: the published CPC dictionary is sorted by frequency,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import write_text
+from speechprompt.units.symbols import read_symbols
 
-__all__ = ["END", "N_SPECIALS", "PAD", "SEPARATOR", "Dictionary"]
+__all__ = ["END", "N_SPECIALS", "PAD", "SEPARATOR", "Dictionary", "read_dictionary"]
 
 SEPARATOR = 0
 """``<s>``, which the method uses as the separator between units and labels."""
@@ -23,6 +25,8 @@ END = 2
 """``</s>``: begins and ends every sequence."""
 UNKNOWN = 3
 N_SPECIALS = 4
+# What fairseq fills its dictionary up with, to a multiple of 8.
+FILLER = re.compile(r"madeupword\d{4}")
 
 
 class Dictionary:
@@ -83,19 +87,30 @@ class Dictionary:
 
     @classmethod
     def read(cls, path: str | Path) -> Dictionary:
-        """Read fairseq's ``dict.txt``: one ``symbol count`` a line.
-
-        Raises:
-            ArtefactError: the file is missing or a symbol is no unit number.
-        """
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-            return cls(int(line.split()[0]) for line in lines if line.strip())
-        except (OSError, ValueError) as error:
-            raise ArtefactError(
-                f"{path}: expected lines of `unit count`, unit a number ({error})"
-            ) from error
+        """Read fairseq's ``dict.txt``, see :func:`read_dictionary`."""
+        return read_dictionary(path)[0]
 
     def write(self, path: str | Path) -> None:
         """Write ``dict.txt``; the counts are 1."""
         write_text(path, "".join(f"{unit} 1\n" for unit in self.units))
+
+
+def read_dictionary(path: str | Path) -> tuple[Dictionary, int]:
+    """Read fairseq's ``dict.txt``, one ``symbol count`` a line.
+
+    Returns:
+        The units in order, and how many symbols behind them only fill the dictionary up.
+
+    Raises:
+        ArtefactError: the file is missing, or its symbols are not each of the units 0..K-1 once.
+    """
+    symbols = read_symbols(path, ArtefactError)
+    n_filler = 0
+    while n_filler < len(symbols) and FILLER.fullmatch(symbols[-1 - n_filler]):
+        n_filler += 1
+    try:
+        return Dictionary(int(unit) for unit in symbols[: len(symbols) - n_filler]), n_filler
+    except (ValueError, ArtefactError) as error:
+        raise ArtefactError(
+            f"{path}: expected lines of `unit count`, each unit 0..K-1 once ({error})"
+        ) from error

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, unique_ids
-from speechprompt.errors import CorpusError
+from speechprompt.errors import CorpusError, some_of
 from speechprompt.storage.files import text_lines
 from speechprompt.storage.hashes import sha256_file, share_of
+from speechprompt.units.symbols import read_symbols
 from speechprompt.units.unit_files import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]
@@ -96,19 +97,13 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
     Raises:
         CorpusError: not such a file, or its units are not 0 … K-1.
     """
-    units: set[int] = set()
-    for number, line in text_lines(dictionary, CorpusError):
-        where = f"{dictionary}:{number}"
-        fields = line.split(" ")
-        if len(fields) < 2 or not fields[1].isdecimal():
-            raise CorpusError(f"{where}: expected 'symbol count', found {line!r}")
-        if fields[0].isdecimal():
-            units.add(int(fields[0]))
+    symbols = read_symbols(dictionary, CorpusError)
+    units = {int(symbol) for symbol in symbols if symbol.isdecimal()}
     if not units or units != set(range(len(units))):
-        missing = sorted(set(range(max(units, default=0) + 1)) - units)[:5]
+        missing = sorted(set(range(max(units, default=0) + 1)) - units)
         raise CorpusError(
             f"{dictionary}: expected the units 0 to K-1, found {len(units)} units without "
-            + ", ".join(map(str, missing))
+            + some_of(map(str, missing))
         )
     return frozenset(units)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +12,14 @@ from torch import Tensor
 
 from speechprompt.downloads.archives import unpack
 from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
-from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
-from speechprompt.lm.dictionary import N_SPECIALS
+from speechprompt.lm import LMConfig, UnitLM, save_lm
+from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, describe, load_weights, weights
 from speechprompt.models.importing.checks import identify, named_tensors
 from speechprompt.models.importing.pickles import load_checkpoint
 from speechprompt.models.importing.settings import demand, fairseq_settings, require
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
-from speechprompt.storage.files import text_lines
 from speechprompt.storage.tensors import check_shapes, shapes_of
 
 __all__ = ["import_unit_lm"]
@@ -29,8 +27,6 @@ __all__ = ["import_unit_lm"]
 CHECKPOINT, DICTIONARY = "checkpoint_best.pt", "dict.txt"
 # A checkpoint of 151M parameters with its optimiser's state has 1.8 GB.
 MAX_UNPACKED = 8 * 10**9
-# What fairseq fills its dictionary up with, to a multiple of 8.
-FILLER = re.compile(r"madeupword\d{4}")
 EMBEDDING = f"{PREFIX}embed_tokens.weight"
 # Where UnitLM has no choice: fairseq's ``base_lm_architecture`` with GSLM's tied embeddings.
 FIXED = {
@@ -82,7 +78,7 @@ def import_unit_lm(
     origin = str(source)
     identity = identify(source, sha256)
     with _files(Path(source), dictionary, Path(out).parent) as (checkpoint, words):
-        units, n_filler = _read_dictionary(words)
+        units, n_filler = read_dictionary(words)
         if n_units is not None and units.n_units != n_units:
             raise ArtefactError(
                 f"{origin}: expected a unit LM of the codebook's {n_units} units, found "
@@ -147,20 +143,6 @@ def _check(tensors: Mapping[str, Tensor], model: UnitLM, origin: str) -> None:
     expected = {PREFIX + name: shape for name, shape in shapes_of(weights(model)).items()}
     found = {name: shape for name, shape in shapes_of(tensors).items() if name not in ignored}
     check_shapes(origin, describe(config), expected=expected, found=found)
-
-
-def _read_dictionary(path: Path) -> tuple[Dictionary, int]:
-    """The units in order, and how many symbols fill the dictionary up behind them."""
-    words = [text.split()[0] for _, text in text_lines(path, ArtefactError)]
-    n_filler = 0
-    while n_filler < len(words) and FILLER.fullmatch(words[-1 - n_filler]):
-        n_filler += 1
-    try:
-        return Dictionary(int(word) for word in words[: len(words) - n_filler]), n_filler
-    except (ValueError, ArtefactError) as error:
-        raise ArtefactError(
-            f"{path}: expected lines of `unit count`, each unit 0..K-1 once ({error})"
-        ) from error
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""fairseq's ``dict.txt``: the symbols that a unit LM knows, in the order of its embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from speechprompt.errors import SpeechPromptError
+from speechprompt.storage.files import text_lines
+
+__all__ = ["read_symbols"]
+
+
+def read_symbols(path: str | Path, error: type[SpeechPromptError]) -> list[str]:
+    """Read the symbols of a dictionary, which has one ``symbol count`` a line.
+
+    Args:
+        path: The file.
+        error: Class of the error to raise.
+
+    Raises:
+        SpeechPromptError: the given class: the file cannot be read, or a line is not as described.
+    """
+    symbols = []
+    for number, line in text_lines(path, error):
+        fields = line.split()
+        if len(fields) < 2 or not fields[1].isdecimal():
+            raise error(f"{path}:{number}: expected 'symbol count', found {line!r}")
+        symbols.append(fields[0])
+    return symbols
