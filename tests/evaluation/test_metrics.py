@@ -7,6 +7,7 @@ import pytest
 from speechprompt.evaluation.metrics import (
     Metric,
     count_errors,
+    in_percent,
     metrics_of,
     score,
     score_gain,
@@ -136,3 +137,9 @@ def test_gain_is_paired_and_above_zero_where_better():
         assert 0.015 < gain.interval[0] < 0.03 < gain.interval[1] < 0.045
     worse = score_gain(rate, {"errors": baseline}, {"errors": better})
     assert worse.value == pytest.approx(-0.03)
+
+
+def test_a_value_with_its_interval_in_percent():
+    assert in_percent(0.1234, (0.1, 0.2)) == "12.34 [10.00, 20.00]"
+    assert in_percent(0.5, (0.4, 1.0), " %") == "50.00 % [40.00, 100.00]"
+    assert in_percent(-0.00001, (-0.02, -0.0)) == "0.00 [-2.00, 0.00]"

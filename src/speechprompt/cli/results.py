@@ -297,11 +297,11 @@ def write_overview(a: argparse.Namespace) -> None:
 )
 def pool_scores(a: argparse.Namespace) -> None:
     """Print the main metric over several predictions files together, such as speakers left out."""
+    from speechprompt.evaluation.metrics import in_percent
     from speechprompt.evaluation.scores import pool_predictions, pooled_gain
 
     def told(score: Score) -> str:
-        low, high = (100 * bound for bound in score.interval)
-        return f"{100 * score.value:.2f} % [{low:.2f}, {high:.2f}] of {score.n}"
+        return f"{in_percent(score.value, score.interval, ' %')} of {score.n}"
 
     print(told(pool_predictions(a.predictions)))
     if a.against:

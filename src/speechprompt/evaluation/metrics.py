@@ -21,6 +21,7 @@ __all__ = [
     "Metric",
     "Score",
     "count_errors",
+    "in_percent",
     "metrics_of",
     "resample",
     "score",
@@ -42,6 +43,12 @@ class Score(BaseModel):
     value: float
     interval: tuple[float, float]
     n: int
+
+
+def in_percent(value: float, interval: Sequence[float], sign: str = "") -> str:
+    """A fraction and its interval, such as ``12.34 [11.20, 13.51]``; the sign follows the value."""
+    value, low, high = (round(100 * part, 2) + 0.0 for part in (value, *interval))  # no -0.00
+    return f"{value:.2f}{sign} [{low:.2f}, {high:.2f}]"
 
 
 @dataclass(frozen=True)

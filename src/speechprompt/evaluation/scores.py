@@ -21,6 +21,7 @@ from speechprompt.evaluation.metrics import (
     Metric,
     Score,
     count_errors,
+    in_percent,
     metrics_of,
     score,
     score_gain,
@@ -239,9 +240,8 @@ def describe(metrics: Metrics) -> str:
     """The main metric in one line: interval, count, and the baselines beside it."""
     split, scores = list(metrics.splits.items())[-1]
     found = scores[metrics.main.name]
-    low, high = (100 * bound for bound in found.interval)
     text = (
-        f"{metrics.task}: {metrics.main.name} {100 * found.value:.2f} % [{low:.2f}, {high:.2f}], "
+        f"{metrics.task}: {metrics.main.name} {in_percent(found.value, found.interval, ' %')}, "
         f"{split} split, {found.n} utterances, {len(metrics.seeds)} seed(s)"
     )
     for name, floor in metrics.floors.items():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechprompt.inspect.artefacts import Inspection
 from speechprompt.inspect.utterances import Utterance
+from speechprompt.storage.tables import align_columns
 
 __all__ = ["cell", "describe_inspection", "describe_utterance"]
 
@@ -93,21 +95,18 @@ def _list(values: list[Any]) -> str:
 
 
 def _pairs(values: Mapping[str, str], widest: int = WIDEST_VALUE) -> str:
-    width = max(map(len, values), default=0)
-    return "\n".join(f"  {name.ljust(width)}  {_cut(v, widest)}" for name, v in values.items())
+    return _indented([[name, _cut(value, widest)] for name, value in values.items()])
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    table = [names, *([cell(row.get(name)) for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(names))]
-    return "\n".join(
-        "  "
-        + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    )
+    return _indented([names, *([cell(row.get(name)) for name in names] for row in rows)])
+
+
+def _indented(rows: Sequence[Sequence[str]]) -> str:
+    return textwrap.indent("\n".join(align_columns(rows)), "  ")
 
 
 def _titled(title: str, text: str) -> str:

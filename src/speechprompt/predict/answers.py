@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from speechprompt.storage.tables import align_columns
 from speechprompt.tasks.classification import SEPARATOR
 from speechprompt.tasks.labels import Labels
 from speechprompt.tasks.sequences import parse_slots
@@ -108,8 +109,7 @@ class AnswerTable:
         return "\n".join(self._line(row) for row in rows)
 
     def _line(self, row: Sequence[str]) -> str:
-        cells = [cell.ljust(width) for cell, width in zip(row[:3], self.widths, strict=False)]
-        return "  ".join([*cells, row[3].rjust(len(TITLES[3]))]).rstrip()
+        return align_columns([[*row[:3], row[3].rjust(len(TITLES[3]))]], self.widths)[0]
 
 
 def _row(answer: Answer) -> tuple[str, str, str, str]:

@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
-from speechprompt.evaluation.metrics import Score
+from speechprompt.evaluation.metrics import Score, in_percent
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.tables import markdown_table
 
 __all__ = ["compare_quality"]
 
@@ -57,9 +58,6 @@ def compare_quality(
                 f"{files[0]}, on {first.corpus}/{first.split}; measure both again"
             )
     rows = [_row(item, first, frames) for frames in first.frames for item in measured]
-    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
-    lines += [" | ".join(_cells(row)) for row in rows]
-    text = "\n".join(f"| {line} |" for line in lines)
     header = HEADER.format(
         corpus=first.corpus,
         split=first.split,
@@ -68,7 +66,7 @@ def compare_quality(
     )
     table = pa.Table.from_pylist(rows, schema=_schema())
     write_parquet(parquet, table)
-    write_text(markdown, f"{header}\n{text}\n")
+    write_text(markdown, f"{header}\n{markdown_table(COLUMNS, map(_cells, rows))}")
     return table
 
 
@@ -96,8 +94,7 @@ def _spread(name: str, score: Score) -> dict[str, float]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     def percent(name: str) -> str:
-        value, low, high = (100 * row[f"{name}{part}"] for part in ("", "_low", "_high"))
-        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        return in_percent(row[name], (row[f"{name}_low"], row[f"{name}_high"]))
 
     return [
         row["frames"],

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from speechprompt.evaluation.metrics import Score
+from speechprompt.evaluation.metrics import Score, in_percent
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.tables import markdown_table
 
 __all__ = ["write_table"]
 
@@ -45,10 +46,7 @@ def write_table(
     rows = [
         row for path in metrics for row in _rows(Metrics.model_validate(read_json(path)), published)
     ]
-    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
-    lines += [" | ".join(_cells(row)) for row in rows]
-    text = "\n".join(f"| {line} |" for line in lines)
-    write_text(markdown, f"{HEADER}\n{text}\n")
+    write_text(markdown, f"{HEADER}\n{markdown_table(COLUMNS, map(_cells, rows))}")
     write_parquet(parquet, pa.Table.from_pylist(rows, schema=_schema()))
 
 
@@ -90,9 +88,7 @@ def _cells(row: Mapping) -> list[str]:
     def percent(prefix: str) -> str:
         if row.get(f"{prefix}value") is None:
             return "–"
-        parts = (100 * row[f"{prefix}{part}"] for part in ("value", "low", "high"))
-        value, low, high = (round(part, 2) + 0.0 for part in parts)  # no -0.00
-        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        return in_percent(row[f"{prefix}value"], (row[f"{prefix}low"], row[f"{prefix}high"]))
 
     parameters, known = row["trainable_parameters"], row["published"]
     return [
