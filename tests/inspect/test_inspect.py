@@ -17,7 +17,8 @@ from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.evaluation.scores import write_metrics, write_predictions
+from speechprompt.evaluation.predictions import write_predictions
+from speechprompt.evaluation.scores import write_metrics
 from speechprompt.inspect.artefacts import inspect_artefact
 from speechprompt.inspect.text import cell, describe_inspection
 from speechprompt.inspect.utterances import find_utterance, plot_utterance

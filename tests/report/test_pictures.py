@@ -12,7 +12,8 @@ import yaml
 from matplotlib.image import imread
 
 from speechprompt.evaluation.error_by_length import error_by_length
-from speechprompt.evaluation.scores import write_metrics, write_predictions
+from speechprompt.evaluation.predictions import write_predictions
+from speechprompt.evaluation.scores import write_metrics
 from speechprompt.report.overview import write_overview
 from speechprompt.report.pictures import (
     plot_codebook,

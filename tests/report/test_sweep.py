@@ -7,7 +7,8 @@ import pytest
 
 from speechprompt.config import parse_config
 from speechprompt.errors import ConfigError, CorpusError
-from speechprompt.evaluation.scores import write_metrics, write_predictions
+from speechprompt.evaluation.predictions import write_predictions
+from speechprompt.evaluation.scores import write_metrics
 from speechprompt.report.sweep import (
     gather_sweep,
     plot_by_choice,

@@ -81,7 +81,7 @@ def score_downstream(a: argparse.Namespace) -> None:
     from speechprompt.downstream.artefact import load_downstream
     from speechprompt.downstream.decoding import answer
     from speechprompt.downstream.recordings import load_source, read_recordings
-    from speechprompt.evaluation.scores import mark_repeats
+    from speechprompt.evaluation.predictions import mark_repeats
     from speechprompt.storage.hashes import sha256_file
     from speechprompt.tasks.labels import restore_labels
 

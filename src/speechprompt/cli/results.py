@@ -245,11 +245,10 @@ def plot_unit_statistics(a: argparse.Namespace) -> None:
 def plot_codebook(a: argparse.Namespace) -> None:
     """Draw a map of a codebook's centroids."""
     from speechprompt.report.pictures import plot_codebook
-    from speechprompt.storage.parquet import open_parquet
+    from speechprompt.storage.parquet import read_parquet
     from speechprompt.units.codebook import load_codebook
 
-    with open_parquet(a.statistics) as file:
-        statistics = file.read()
+    statistics = read_parquet(a.statistics)
     plot_codebook(load_codebook(a.codebook).centroids, statistics, a.out, a.title)
 
 
@@ -298,7 +297,7 @@ def write_overview(a: argparse.Namespace) -> None:
 def pool_scores(a: argparse.Namespace) -> None:
     """Print the main metric over several predictions files together, such as speakers left out."""
     from speechprompt.evaluation.metrics import in_percent
-    from speechprompt.evaluation.scores import pool_predictions, pooled_gain
+    from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 
     def told(score: Score) -> str:
         return f"{in_percent(score.value, score.interval, ' %')} of {score.n}"
@@ -311,7 +310,8 @@ def pool_scores(a: argparse.Namespace) -> None:
 
 def write_scores(a: argparse.Namespace, splits, labels, described, details, hashes) -> None:
     """Write what a trained model answers in every split and how good that is, and say so."""
-    from speechprompt.evaluation.scores import describe, write_metrics, write_predictions
+    from speechprompt.evaluation.predictions import write_predictions
+    from speechprompt.evaluation.scores import describe, write_metrics
 
     method = described["method"]
     about = {"task_type": labels.type, "columns": labels.columns, "method": method}
@@ -331,7 +331,8 @@ def write_scores(a: argparse.Namespace, splits, labels, described, details, hash
 
 
 def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details) -> None:
-    from speechprompt.evaluation.scores import write_metrics, write_predictions
+    from speechprompt.evaluation.predictions import write_predictions
+    from speechprompt.evaluation.scores import write_metrics
 
     rows = {split: _rows(examples, *answers[split]) for split, examples in scored.items()}
     write_predictions(a.predictions, rows, task_type=a.type, columns=a.labels, method=method)
@@ -345,7 +346,7 @@ def _split(index: Path) -> str:
 
 
 def _rows(examples, answers, scores) -> dict:
-    from speechprompt.evaluation.scores import mark_repeats
+    from speechprompt.evaluation.predictions import mark_repeats
 
     return {
         "utt_id": examples.utt_ids,

@@ -16,7 +16,7 @@ from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders import Encoder, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.storage.parquet import open_parquet
+from speechprompt.storage.parquet import read_parquet
 from speechprompt.tasks.labels import Labels, define_labels, encode_references
 from speechprompt.units.extraction import read_waveform
 
@@ -146,8 +146,8 @@ def load_source(encoder: Mapping[str, Any], device: str) -> FrameSource:
 
 
 def _read_manifest(path: str | Path) -> pa.Table:
-    with open_parquet(path) as file:
-        needed = {"utt_id", "path", "n_samples", "sample_rate"}
-        if missing := sorted(needed - set(file.schema_arrow.names)):
-            raise ArtefactError(f"{path}: expected a manifest, columns {missing} are missing")
-        return file.read()
+    table = read_parquet(path)
+    needed = {"utt_id", "path", "n_samples", "sample_rate"}
+    if missing := sorted(needed - set(table.column_names)):
+        raise ArtefactError(f"{path}: expected a manifest, columns {missing} are missing")
+    return table

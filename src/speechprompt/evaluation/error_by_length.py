@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import metrics_of, score
-from speechprompt.evaluation.scores import about_predictions, counts, read_predictions
+from speechprompt.evaluation.predictions import about_predictions, counts, read_predictions
 
 __all__ = ["error_by_length"]
 

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 from scipy import sparse
 
@@ -32,7 +31,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import Score, resample, score_draws
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.hashes import sha256_file
-from speechprompt.storage.parquet import metadata_of
+from speechprompt.storage.parquet import metadata_of, read_parquet
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["METRICS", "UnitQuality", "frame_centres", "measure", "measure_units", "phones_at"]
@@ -181,7 +180,7 @@ def _read_alignments(
     path: str | Path, utt_ids: pa.ChunkedArray, index_path: str | Path
 ) -> list[dict]:
     """Phones, starts and end of each utterance."""
-    rows = pq.read_table(path).to_pylist()
+    rows = read_parquet(path).to_pylist()
     if [row["utt_id"] for row in rows] != utt_ids.to_pylist():
         raise ArtefactError(
             f"{path}: expected the utterances of {index_path} in its order, found others; align "

@@ -1,8 +1,7 @@
-"""Scores: predictions per utterance, metrics beside their baselines, summaries over seeds."""
+"""Scores: metrics beside their baselines, over one or several seeds."""
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -11,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import (
     MAIN_METRIC,
-    Metric,
     Score,
     count_errors,
     in_percent,
@@ -26,23 +22,22 @@ from speechprompt.evaluation.metrics import (
     score,
     score_gain,
 )
+from speechprompt.evaluation.predictions import (
+    about_predictions,
+    check_same_utterances,
+    counts,
+    split_rows,
+)
 from speechprompt.storage.files import copy_file, read_json, write_json, write_text
 from speechprompt.storage.hashes import sha256_file
-from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.parquet import read_parquet
 
 __all__ = [
     "Metrics",
-    "about_predictions",
-    "counts",
     "describe",
-    "mark_repeats",
-    "pool_predictions",
-    "pooled_gain",
     "prompt_hashes",
     "publish",
-    "read_predictions",
     "write_metrics",
-    "write_predictions",
     "write_summary",
 ]
 
@@ -85,55 +80,6 @@ class Metrics(BaseModel):
     hashes: dict[str, str] = {}
 
 
-def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list[bool]:
-    """True where the same units with the same reference stood in an earlier row."""
-    seen: set[tuple[bytes, str]] = set()
-    repeats = []
-    for row, reference in zip(units, references, strict=True):
-        key = (np.asarray(row, dtype=np.int64).tobytes(), reference)
-        repeats.append(key in seen)
-        seen.add(key)
-    return repeats
-
-
-def write_predictions(
-    path: str | Path,
-    splits: Mapping[str, Mapping[str, Sequence[Any]]],
-    *,
-    task_type: str,
-    columns: Sequence[str],
-    method: str,
-) -> None:
-    """Write predictions, one row per utterance of every scored split, with what metrics need.
-
-    Args:
-        path: Parquet file to write.
-        splits: per split ``utt_id``, ``reference`` and ``prediction`` (answers written down),
-            ``score`` (log-probability of the answer), ``is_repeat``, and ``invalid`` where free
-            decoding was tried.
-        task_type: classification, transcription or slot_filling.
-        columns: the label columns.
-        method: what made the predictions.
-    """
-    tables = []
-    for split, data in splits.items():
-        given = {
-            "utt_id": pa.array(data["utt_id"], pa.string()),
-            "split": pa.array([split] * len(data["utt_id"]), pa.string()),
-            "reference": pa.array(data["reference"], pa.string()),
-            "prediction": pa.array(data["prediction"], pa.string()),
-            "score": pa.array(np.asarray(data["score"], np.float64)),
-            "is_repeat": pa.array(data["is_repeat"], pa.bool_()),
-        }
-        if "invalid" in data:
-            given["invalid"] = pa.array(np.asarray(data["invalid"]).astype(np.int64))
-        counted = count_errors(task_type, columns, data["reference"], data["prediction"])
-        tables.append(pa.table({**given, **counted}))
-    about = {"type": task_type, "columns": list(columns), "method": method}
-    table = pa.concat_tables(tables)
-    write_parquet(path, table.replace_schema_metadata({"speechprompt": json.dumps(about)}))
-
-
 def write_metrics(
     path: str | Path,
     predictions: Sequence[str | Path],
@@ -161,15 +107,15 @@ def write_metrics(
     Raises:
         ArtefactError: the files do not hold the same utterances.
     """
-    tables = [pq.read_table(file) for file in predictions]
+    tables = [read_parquet(file) for file in predictions]
     about = about_predictions(tables[0])
     compared = {
-        about_predictions(table)["method"]: [table] for table in map(pq.read_table, baselines)
+        about_predictions(table)["method"]: [table] for table in map(read_parquet, baselines)
     }
     if baselines and about["type"] != "classification":
         compared["shuffled"] = [_shuffled(table, about) for table in tables]
     for other in (*tables, *(table for group in compared.values() for table in group)):
-        _check_same_utterances(tables[0], other)
+        check_same_utterances(tables[0], other)
     scores = _scores(tables)
     name = MAIN_METRIC[about["type"]]
     metrics = Metrics(
@@ -249,68 +195,6 @@ def describe(metrics: Metrics) -> str:
     return text
 
 
-def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:
-    """The main metric over several predictions files together, such as left-out speakers.
-
-    Args:
-        paths: predictions files with disjoint utterances.
-        split: the split to take; by default each file's last one.
-
-    Raises:
-        ArtefactError: an utterance stands in two files, or a file has no such split.
-    """
-    pooled = _pooled(paths, split)
-    return score(_main_metric(pooled), counts([pooled]))
-
-
-def pooled_gain(
-    paths: Sequence[str | Path], others: Sequence[str | Path], split: str | None = None
-) -> Score:
-    """By how much the main metric is better than in others' predictions, paired bootstrap.
-
-    Args:
-        paths, split: see :func:`pool_predictions`.
-        others: predictions of the same utterances.
-
-    Raises:
-        ArtefactError: as for :func:`pool_predictions`, or the utterances are not the same.
-    """
-    ours, theirs = _pooled(paths, split), _pooled(others, split)
-    _check_same_utterances(ours, theirs)
-    return score_gain(_main_metric(ours), counts([ours]), counts([theirs]))
-
-
-def _pooled(paths: Sequence[str | Path], split: str | None) -> pa.Table:
-    """The rows of all files, in the order of their utterances' names."""
-    tables, seen = [], set()
-    for path in paths:
-        table = read_predictions(path, split)
-        utterances = set(table["utt_id"].to_pylist())
-        if seen & utterances:
-            raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")
-        seen |= utterances
-        tables.append(table)
-    return pa.concat_tables(tables).sort_by("utt_id")
-
-
-def _main_metric(table: pa.Table) -> Metric:
-    return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
-
-
-def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
-    """The rows of one split of a predictions file, by default the last, which is the main one.
-
-    Raises:
-        ArtefactError: the file has no such split.
-    """
-    table = pq.read_table(path)
-    wanted = split or table["split"][-1].as_py()
-    table = table.filter(pc.equal(table["split"], wanted))
-    if not table.num_rows:
-        raise ArtefactError(f"{path}: no rows of split {wanted!r}")
-    return table
-
-
 def prompt_hashes(prompt: str | Path, metadata: Mapping[str, Any]) -> dict[str, str]:
     """The hashes that tie a prompt to its unit LM and codebook."""
     keys = ("lm_sha256", "codebook_sha256")
@@ -325,7 +209,7 @@ def _scores(tables: Sequence[pa.Table]) -> Scores:
     metrics = metrics_of(tables[0].column_names)
     distinct = ~tables[0]["is_repeat"].to_numpy()
     result: Scores = {}
-    for split, rows in _split_rows(tables[0]).items():
+    for split, rows in split_rows(tables[0]).items():
         found = counts(tables, rows)
         result[split] = {name: score(metric, found) for name, metric in metrics.items()}
         if not distinct[rows].all():
@@ -337,24 +221,10 @@ def _scores(tables: Sequence[pa.Table]) -> Scores:
 def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table]) -> Scores:
     metrics = metrics_of(sorted({*tables[0].column_names} & {*baseline[0].column_names}))
     result: Scores = {}
-    for split, rows in _split_rows(tables[0]).items():
+    for split, rows in split_rows(tables[0]).items():
         ours, theirs = counts(tables, rows), counts(baseline, rows)
         result[split] = {name: score_gain(m, ours, theirs) for name, m in metrics.items()}
     return result
-
-
-def counts(
-    tables: Sequence[pa.Table], rows: np.ndarray | slice = slice(None)
-) -> dict[str, np.ndarray]:
-    """The numeric columns of one or several seeds' predictions, [seeds, n] each."""
-    schema = tables[0].schema
-    names = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
-    return {name: np.stack([table[name].to_numpy()[rows] for table in tables]) for name in names}
-
-
-def _split_rows(table: pa.Table) -> dict[str, np.ndarray]:
-    split_of = np.array(table["split"].to_pylist())
-    return {str(split): split_of == split for split in dict.fromkeys(split_of.tolist())}
 
 
 def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
@@ -363,7 +233,7 @@ def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
     An utterance is answered alone as in any batch, so feeding others is moving the answers.
     """
     source = np.arange(table.num_rows)
-    for rows in _split_rows(table).values():
+    for rows in split_rows(table).values():
         order = np.random.default_rng(0).permutation(np.flatnonzero(rows))
         source[order] = np.roll(order, 1)  # one cycle: nobody keeps its own
     references, answers = table["reference"].to_pylist(), table["prediction"].take(source)
@@ -372,16 +242,6 @@ def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
     for name, values in counted.items():
         kept = kept.append_column(name, pa.array(values))
     return kept
-
-
-def _check_same_utterances(first: pa.Table, other: pa.Table) -> None:
-    if other["utt_id"] != first["utt_id"] or other["split"] != first["split"]:
-        raise ArtefactError("predictions that are compared hold different utterances")
-
-
-def about_predictions(table: pa.Table) -> dict[str, Any]:
-    """Task type, label columns and method of a predictions file."""
-    return json.loads((table.schema.metadata or {})[b"speechprompt"])
 
 
 def _versions() -> dict[str, str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import pyarrow.parquet as pq
 import yaml
 
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.package_data import data_file
+from speechprompt.storage.parquet import read_parquet
 
 __all__ = ["write_overview"]
 
@@ -95,7 +95,7 @@ def write_overview(results: str | Path, setup: Mapping[str, Any], out: str | Pat
 def _rows(results: Path, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Results, each with its baselines, in percent."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in pq.read_table(results / "table.parquet").to_pylist():
+    for row in read_parquet(results / "table.parquet").to_pylist():
         key = (row["task"], row["method"], row["metric"])
         if key not in found:
             parameters = row["trainable_parameters"]

@@ -11,9 +11,9 @@ import matplotlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from speechprompt.storage.files import atomic_path
+from speechprompt.storage.parquet import read_parquet
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -55,7 +55,7 @@ NAMED_UNITS = 20  # more numbers would cover each other
 
 def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
     """Draw loss and, where a table has it, accuracy against epochs from a learning-curve table."""
-    table = pq.read_table(curve).to_pandas()
+    table = read_parquet(curve).to_pandas()
     drawn = [("loss", 1, "loss (nats per predicted token)")]
     if "accuracy" in table and table["accuracy"].notna().any():
         drawn.append(("accuracy", 100, "accuracy (%)"))
@@ -82,7 +82,7 @@ def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) 
     Answers that are no utterance's reference share the last column. Many classes are numbered: a
     name by its row, numbers below.
     """
-    table = pq.read_table(predictions)
+    table = read_parquet(predictions)
     split = table["split"][-1].as_py()
     table = table.filter(pc.equal(table["split"], split))
     references, answers = table["reference"].to_pylist(), table["prediction"].to_pylist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import atomic_path
 
-__all__ = ["metadata_of", "open_parquet", "schema_metadata", "write_parquet"]
+__all__ = ["metadata_of", "open_parquet", "read_parquet", "schema_metadata", "write_parquet"]
 
 
 def write_parquet(path: str | Path, table: pa.Table) -> None:
@@ -35,6 +35,20 @@ def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise ArtefactError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def read_parquet(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a whole Parquet file, or some of its columns.
+
+    Raises:
+        ArtefactError: it is missing or damaged, or has no such column.
+    """
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        if missing := [name for name in columns or () if name not in names]:
+            raise ArtefactError(f"{path}: expected column {missing[0]!r}, found {', '.join(names)}")
+        table = file.read(columns=columns)
+        return table.select(columns) if columns else table
 
 
 def schema_metadata(values: Mapping[str, Any]) -> dict[str, str]:

@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rapidfuzz.distance import Levenshtein
 
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import text_lines
+from speechprompt.storage.parquet import read_parquet
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["Comparison", "Difference", "compare_units", "describe_comparison"]
@@ -122,8 +122,8 @@ def _read(path: Path) -> dict[str, list[int]]:
         return _from_table(read_units(path))
     if path.suffix == ".parquet":
         try:
-            return _from_table(pq.read_table(path))
-        except (OSError, pa.ArrowException, KeyError) as error:
+            return _from_table(read_parquet(path))
+        except KeyError as error:
             raise ArtefactError(f"{path}: expected a units file ({error})") from None
     return _from_text(path)
 

@@ -17,7 +17,7 @@ from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import open_parquet
+from speechprompt.storage.parquet import open_parquet, read_parquet
 from speechprompt.units.frames import (
     FeatureMetadata,
     features_schema,
@@ -79,7 +79,7 @@ def extract_features(
         ArtefactError: the manifest cannot be read, or frames are not finite.
         CorpusError: the split is empty, or a file that the manifest lists cannot be read.
     """
-    manifest = _read_manifest(manifest_path)
+    manifest = read_parquet(manifest_path, ["utt_id", "path"])
     if not len(manifest):
         raise CorpusError(f"{manifest_path}: expected utterances, found none")
     rows = shard_rows(len(manifest), shard, n_shards)
@@ -127,14 +127,6 @@ def sample_frames(
         for block in _rechunk(progress(picked, "sample", unit="group"), SAMPLE_ROWS):
             writer.write_table(sample_table(block, schema))
     return size
-
-
-def _read_manifest(path: str | Path) -> pa.Table:
-    columns = ["utt_id", "path"]
-    with open_parquet(path) as file:
-        if missing := set(columns) - set(file.schema_arrow.names):
-            raise ArtefactError(f"{path}: expected a manifest, columns {missing} are missing")
-        return file.read(columns=columns)
 
 
 def _read_windows(

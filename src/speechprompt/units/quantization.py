@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import open_parquet
+from speechprompt.storage.parquet import open_parquet, read_parquet
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
 from speechprompt.units.frames import iter_features, read_feature_metadata
 from speechprompt.units.unit_files import UnitsMetadata, units_schema, units_table
@@ -85,8 +85,7 @@ def quantize_units(
     codebook = load_codebook(codebook_path)
     features = read_feature_metadata(features_part)
     check_codebook(codebook, features, features_part)
-    with open_parquet(manifest_path) as file:
-        manifest = file.read()
+    manifest = read_parquet(manifest_path)
     labels = [name for name in manifest.column_names if name not in MANIFEST_COLUMNS]
     metadata = UnitsMetadata(
         codebook=codebook.name,

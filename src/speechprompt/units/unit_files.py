@@ -12,7 +12,13 @@ import pyarrow as pa
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.hashes import sha256_file
-from speechprompt.storage.parquet import metadata_of, open_parquet, schema_metadata, write_parquet
+from speechprompt.storage.parquet import (
+    metadata_of,
+    open_parquet,
+    read_parquet,
+    schema_metadata,
+    write_parquet,
+)
 
 __all__ = [
     "UnitsMetadata",
@@ -131,8 +137,7 @@ def write_index(
                 f"{part}: expected columns, codebook and metadata of {parts[0]}, found others; "
                 "quantise all parts of the split again"
             )
-        with open_parquet(part) as file:
-            found = file.read(columns=["utt_id"])["utt_id"].to_pylist()
+        found = read_parquet(part, ["utt_id"])["utt_id"].to_pylist()
         entries.append({"name": part.name, "sha256": sha256_file(part), "n_utterances": len(found)})
         utt_ids += found
     _check_utterances(utt_ids, out, manifest_path)
@@ -176,14 +181,7 @@ def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> 
                 f"{path}: expected sha256 {expected} as in {index_path}, found {found}; the file "
                 "was replaced, gather the split again"
             )
-        with open_parquet(path) as file:
-            names = file.schema_arrow.names
-            if columns and (missing := [name for name in columns if name not in names]):
-                raise ArtefactError(
-                    f"{path}: expected column {missing[0]!r}, found {', '.join(names)}"
-                )
-            table = file.read(columns=columns)
-            tables.append(table.select(columns) if columns else table)
+        tables.append(read_parquet(path, columns))
     return pa.concat_tables(tables)
 
 
@@ -197,8 +195,7 @@ def _check_utterances(
         seen.add(utt_id)
     if manifest_path is None:
         return
-    with open_parquet(manifest_path) as file:
-        expected = file.read(columns=["utt_id"])["utt_id"].to_pylist()
+    expected = read_parquet(manifest_path, ["utt_id"])["utt_id"].to_pylist()
     if expected != list(utt_ids):
         raise ArtefactError(
             f"{out}: expected the {len(expected)} utterances of {manifest_path} in its order, "

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile
 
 from speechprompt.config.corpora import SyntheticCorpus
@@ -20,7 +19,7 @@ from speechprompt.corpora.synthetic.phones import SILENCE, Alignment
 from speechprompt.corpora.synthetic.synthesis import Utterance, in_batches, to_pcm
 from speechprompt.errors import ArtefactError
 from speechprompt.runtime.progress import progress
-from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.parquet import read_parquet, write_parquet
 
 __all__ = ["ALIGNMENTS_SCHEMA", "align_phones", "phone_of"]
 
@@ -87,7 +86,7 @@ def align_phones(
         ArtefactError: a recording is missing, or is not what is planned.
     """
     planned = {item.recording.path: item for item in plan(corpus, seed)}
-    manifest = pq.read_table(manifest_path, columns=["utt_id", "path"])
+    manifest = read_parquet(manifest_path, ["utt_id", "path"])
     paths = manifest["path"].to_pylist()
     if unknown := [path for path in paths if path not in planned]:
         raise ArtefactError(

@@ -1,0 +1,125 @@
+"""Predictions files: every utterance of the scored splits, with what metrics need of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.metrics import MAIN_METRIC, Metric, count_errors, metrics_of
+from speechprompt.storage.parquet import read_parquet, write_parquet
+
+__all__ = [
+    "about_predictions",
+    "check_same_utterances",
+    "counts",
+    "main_metric",
+    "mark_repeats",
+    "read_predictions",
+    "split_rows",
+    "write_predictions",
+]
+
+
+def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list[bool]:
+    """True where the same units with the same reference stood in an earlier row."""
+    seen: set[tuple[bytes, str]] = set()
+    repeats = []
+    for row, reference in zip(units, references, strict=True):
+        key = (np.asarray(row, dtype=np.int64).tobytes(), reference)
+        repeats.append(key in seen)
+        seen.add(key)
+    return repeats
+
+
+def write_predictions(
+    path: str | Path,
+    splits: Mapping[str, Mapping[str, Sequence[Any]]],
+    *,
+    task_type: str,
+    columns: Sequence[str],
+    method: str,
+) -> None:
+    """Write predictions, one row per utterance of every scored split, with what metrics need.
+
+    Args:
+        path: Parquet file to write.
+        splits: per split ``utt_id``, ``reference`` and ``prediction`` (answers written down),
+            ``score`` (log-probability of the answer), ``is_repeat``, and ``invalid`` where free
+            decoding was tried.
+        task_type: classification, transcription or slot_filling.
+        columns: the label columns.
+        method: what made the predictions.
+    """
+    tables = []
+    for split, data in splits.items():
+        given = {
+            "utt_id": pa.array(data["utt_id"], pa.string()),
+            "split": pa.array([split] * len(data["utt_id"]), pa.string()),
+            "reference": pa.array(data["reference"], pa.string()),
+            "prediction": pa.array(data["prediction"], pa.string()),
+            "score": pa.array(np.asarray(data["score"], np.float64)),
+            "is_repeat": pa.array(data["is_repeat"], pa.bool_()),
+        }
+        if "invalid" in data:
+            given["invalid"] = pa.array(np.asarray(data["invalid"]).astype(np.int64))
+        counted = count_errors(task_type, columns, data["reference"], data["prediction"])
+        tables.append(pa.table({**given, **counted}))
+    about = {"type": task_type, "columns": list(columns), "method": method}
+    table = pa.concat_tables(tables)
+    write_parquet(path, table.replace_schema_metadata({"speechprompt": json.dumps(about)}))
+
+
+def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
+    """The rows of one split of a predictions file, by default the last, which is the main one.
+
+    Raises:
+        ArtefactError: the file has no such split.
+    """
+    table = read_parquet(path)
+    wanted = split or table["split"][-1].as_py()
+    table = table.filter(pc.equal(table["split"], wanted))
+    if not table.num_rows:
+        raise ArtefactError(f"{path}: no rows of split {wanted!r}")
+    return table
+
+
+def about_predictions(table: pa.Table) -> dict[str, Any]:
+    """Task type, label columns and method of a predictions file."""
+    return json.loads((table.schema.metadata or {})[b"speechprompt"])
+
+
+def main_metric(table: pa.Table) -> Metric:
+    """The metric that a predictions file's type of task is known by."""
+    return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
+
+
+def counts(
+    tables: Sequence[pa.Table], rows: np.ndarray | slice = slice(None)
+) -> dict[str, np.ndarray]:
+    """The numeric columns of one or several seeds' predictions, [seeds, n] each."""
+    schema = tables[0].schema
+    names = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+    return {name: np.stack([table[name].to_numpy()[rows] for table in tables]) for name in names}
+
+
+def split_rows(table: pa.Table) -> dict[str, np.ndarray]:
+    """The rows of each split, as masks ``[n]``, in the order in which the splits appear."""
+    split_of = np.array(table["split"].to_pylist())
+    return {str(split): split_of == split for split in dict.fromkeys(split_of.tolist())}
+
+
+def check_same_utterances(first: pa.Table, other: pa.Table) -> None:
+    """Refuse to compare predictions of different utterances.
+
+    Raises:
+        ArtefactError: the utterances or their order differ.
+    """
+    if other["utt_id"] != first["utt_id"] or other["split"] != first["split"]:
+        raise ArtefactError("predictions that are compared hold different utterances")
