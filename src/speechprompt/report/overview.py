@@ -11,29 +11,13 @@ import jinja2
 import yaml
 
 from speechprompt.evaluation.scores import Metrics
+from speechprompt.report.names import BASELINES, METHODS, METRICS
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.package_data import data_file
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = ["write_overview"]
 
-METHODS = {
-    "prompt": "prompt (PT)",
-    "finetune": "whole unit LM (FT-LM)",
-    "downstream": "downstream model (FT-DM)",
-}
-BASELINES = {
-    "ngram_logistic_regression": "n-grams of the units (floor)",
-    "constant": "best constant answer",
-    "shuffled": "answers to other utterances",
-}
-METRICS = {
-    "acc": "accuracy",
-    "wer": "word error rate",
-    "cer": "character error rate",
-    "f1": "slot-type F1",
-    "slot_value_cer": "slot-value CER",
-}
 CAPTIONS = {
     "learning_curve": "Loss and accuracy on train and on valid, which decides when to stop. The "
     "dashed line marks the epoch that was kept: the one with the lowest loss on valid.",

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speechprompt.report.names import METHODS, METRICS, QUALITIES
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import read_parquet
 
@@ -31,11 +32,6 @@ __all__ = [
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
-METHODS = {
-    "prompt": "prompt",
-    "finetune": "whole unit LM (FT-LM)",
-    "downstream": "downstream model (FT-DM)",
-}
 # Pictures are narrow, with large letters, so that they can be read at the width of a phone.
 WIDTH = 5.0  # inches
 STYLE = {
@@ -47,7 +43,6 @@ STYLE = {
     "figure.dpi": 120,
     "savefig.bbox": "tight",
 }
-QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
 OTHER = "other"  # the column of answers that no utterance has
 NAMED_UNITS = 20  # more numbers would cover each other
@@ -58,7 +53,7 @@ def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
     table = read_parquet(curve).to_pandas()
     drawn = [("loss", 1, "loss (nats per predicted token)")]
     if "accuracy" in table and table["accuracy"].notna().any():
-        drawn.append(("accuracy", 100, "accuracy (%)"))
+        drawn.append(("accuracy", 100, f"{METRICS['acc']} (%)"))
     best = table[table["split"] == "valid"]
     with house_figure(out, (WIDTH, 3.2 * len(drawn)), nrows=len(drawn)) as (figure, axes):
         for axis, (column, factor, label) in zip(np.atleast_1d(axes), drawn, strict=True):
@@ -143,7 +138,8 @@ def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:
             axes.fill_between(
                 x, 100 * group["cer_low"], 100 * group["cer_high"], color=colour, alpha=0.18, lw=0
             )
-        axes.set(xlabel="length of the reference (characters)", ylabel="character error rate (%)")
+        label = f"{METRICS['cer']} (%)"
+        axes.set(xlabel="length of the reference (characters)", ylabel=label)
         axes.set_ylim(bottom=0)
         axes.set_title(title)
         axes.legend(frameon=False)

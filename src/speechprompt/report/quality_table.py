@@ -11,6 +11,7 @@ import pyarrow as pa
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import Score, in_percent
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
+from speechprompt.report.names import QUALITIES
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
@@ -26,7 +27,8 @@ HEADER = (
 )
 COLUMNS = (
     *("frames", "codebook", "encoder", "layer", "K"),
-    *("phone purity", "cluster purity", "PNMI", "gap closed"),
+    *(QUALITIES[name] for name in METRICS),
+    "gap closed",
 )
 
 

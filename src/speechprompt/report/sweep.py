@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from speechprompt.evaluation.scores import Metrics
-from speechprompt.report.pictures import BLUE, METHODS, ORANGE, WIDTH, house_figure
+from speechprompt.report.names import METHODS, METRICS
+from speechprompt.report.pictures import BLUE, ORANGE, WIDTH, house_figure
 from speechprompt.storage.files import read_json
 
 __all__ = ["SETTINGS", "gather_sweep", "plot_by_choice", "plot_by_parameters", "plot_by_utterances"]
@@ -132,4 +133,4 @@ def _line(axes: plt.Axes, rows: pd.DataFrame, by: str, method: str) -> None:
 
 def _label(table: pa.Table) -> str:
     name = table.filter(table["main"])["metric"][0].as_py()
-    return {"acc": "accuracy (%)"}.get(name, f"{name} (%)")
+    return f"{METRICS[name]} (%)"

@@ -1,0 +1,24 @@
+"""What methods, baselines and metrics are called in tables, pictures and on the overview page."""
+
+from __future__ import annotations
+
+__all__ = ["BASELINES", "METHODS", "METRICS", "QUALITIES"]
+
+METHODS = {
+    "prompt": "prompt (PT)",
+    "finetune": "whole unit LM (FT-LM)",
+    "downstream": "downstream model (FT-DM)",
+}
+BASELINES = {
+    "ngram_logistic_regression": "n-grams of the units (floor)",
+    "constant": "best constant answer",
+    "shuffled": "answers to other utterances",
+}
+METRICS = {
+    "acc": "accuracy",
+    "wer": "word error rate",
+    "cer": "character error rate",
+    "f1": "slot-type F1",
+    "slot_value_cer": "slot-value CER",
+}
+QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
