@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.manifest import read_root
@@ -102,19 +103,16 @@ def find_utterance(path: str | Path, utt_id: str) -> Utterance:
             metadata = metadata_of(file.schema_arrow)
             if "units" not in file.schema_arrow.names or "codebook" not in metadata:
                 raise ArtefactError(f"{part}: expected a units file, such as part-*.parquet")
-            for group in range(file.num_row_groups):
-                names = file.read_row_group(group, columns=["utt_id"])["utt_id"]
-                place = pc.index(names, utt_id).as_py()
-                n_rows += len(names)
-                if place >= 0:
-                    rate = metadata.get("frame_rate")
-                    return Utterance(
-                        file.read_row_group(group).slice(place, 1).to_pylist()[0],
-                        part,
-                        metadata["codebook"],
-                        int(metadata["n_units"]),
-                        None if rate is None else float(rate),
-                    )
+            n_rows += file.metadata.num_rows
+            if row := _find_row(file, utt_id):
+                rate = metadata.get("frame_rate")
+                return Utterance(
+                    row,
+                    part,
+                    metadata["codebook"],
+                    int(metadata["n_units"]),
+                    None if rate is None else float(rate),
+                )
     raise ArtefactError(f"{path}: no utterance {utt_id!r} among {n_rows}")
 
 
@@ -127,11 +125,19 @@ def find_prediction(path: str | Path, utt_id: str) -> dict[str, Any]:
     with open_parquet(path) as file:
         if missing := {"utt_id", "reference", "prediction"} - set(file.schema_arrow.names):
             raise ArtefactError(f"{path}: expected predictions, columns {missing} are missing")
-        for group in range(file.num_row_groups):
-            place = pc.index(file.read_row_group(group, columns=["utt_id"])["utt_id"], utt_id)
-            if place.as_py() >= 0:
-                return file.read_row_group(group).slice(place.as_py(), 1).to_pylist()[0]
+        if row := _find_row(file, utt_id):
+            return row
     raise ArtefactError(f"{path}: no prediction for utterance {utt_id!r}")
+
+
+def _find_row(file: pq.ParquetFile, utt_id: str) -> dict[str, Any] | None:
+    """An utterance's row; only names are read before it is found."""
+    for group in range(file.num_row_groups):
+        names = file.read_row_group(group, columns=["utt_id"])["utt_id"]
+        place = pc.index(names, utt_id).as_py()
+        if place >= 0:
+            return file.read_row_group(group).slice(place, 1).to_pylist()[0]
+    return None
 
 
 def plot_utterance(

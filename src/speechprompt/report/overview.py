@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
+from speechprompt.evaluation.metrics import in_percent
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.names import BASELINES, METHODS, METRICS
 from speechprompt.storage.files import read_json, write_text
@@ -65,6 +66,7 @@ def write_overview(results: str | Path, setup: Mapping[str, Any], out: str | Pat
     template = data_file(__file__, ".html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(template).render(
+        in_percent=in_percent,
         rows=list(_rows(results, setup)),
         tasks=tasks,
         sweep=list(_sweep(results, setup)),
