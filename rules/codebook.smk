@@ -18,7 +18,7 @@ rule fit_codebook:
     params:
         n_units=codebook_units,
         seed=CONFIG.seed,
-        code=digest("units.codebook"),
+        code=code_of("fit-codebook"),
     shell:
         "speechprompt --log {log} fit-codebook --sample {input.sample} --n-units {params.n_units}"
         " --seed {params.seed} --out {output.codebook}"

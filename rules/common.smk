@@ -9,10 +9,9 @@ from snakemake.exceptions import WorkflowError
 from speechprompt.workflow.configuration import load_config
 from speechprompt.config.corpora import PublishedCorpus
 from speechprompt.config.models import ExternalCodebook
-from speechprompt.storage.code_digest import digest
 from speechprompt.errors import ConfigError
 from speechprompt.config.values import block_to_json
-from speechprompt.corpora.prepare import listing_module
+from speechprompt.workflow.digests import Digests
 
 try:
     CONFIG = load_config(
@@ -25,6 +24,9 @@ except ConfigError as error:
 
 THREADS = CONFIG.compute_threads
 LM_THREADS = CONFIG.lm_threads or THREADS
+
+# The digest of the code behind a rule, by its verb.
+code_of = Digests(CONFIG).of
 
 UNITS = "results/units/{codebook}/{corpus}/{split}"
 FEATURES = "results/features/{encoder}/{corpus}/{split}"
@@ -114,20 +116,6 @@ def download_options(wildcards):
     return shlex.join(words)
 
 
-def prepare_digest(wildcards):
-    return digest("corpora.prepare", listing_module(CONFIG.corpora[wildcards.corpus].kind))
-
-
-def synthetic_digest(wildcards):
-    task = CONFIG.corpora[wildcards.corpus].task
-    return digest("corpora.synthetic", f"corpora.synthetic.{task}")
-
-
-def alignments_digest(wildcards):
-    task = CONFIG.corpora[wildcards.corpus].task
-    return digest("corpora.synthetic.alignments", f"corpora.synthetic.{task}")
-
-
 def units_files(wildcards):
     corpus = CONFIG.corpora[wildcards.corpus]
     named = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
@@ -148,10 +136,6 @@ def sampled_features(wildcards):
         for corpus in corpora
     }
     return [path for corpus, folder in folders.items() for path in part_files(folder, corpus)]
-
-
-def encoder_digest(wildcards):
-    return digest("units.extraction", f"encoders.{CONFIG.encoders[wildcards.encoder].kind}")
 
 
 def sample_size(wildcards):

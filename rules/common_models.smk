@@ -142,7 +142,7 @@ def import_encoder_verb(wildcards):
 
 
 def import_encoder_digest(wildcards):
-    return digest(f"models.importing.{CONFIG.encoders[wildcards.encoder].kind}")
+    return code_of(import_encoder_verb(wildcards))(wildcards)
 
 
 def codebook_encoder(wildcards):
@@ -187,16 +187,6 @@ def downstream_encoder(wildcards):
 
 def downstream_settings(wildcards):
     return block_to_json(CONFIG.tasks[wildcards.task].downstream)
-
-
-def downstream_digest(*modules):
-    """The input function of a stage that runs the task's encoder too."""
-
-    def code(wildcards):
-        kind = CONFIG.encoders[task_encoder(wildcards)].kind
-        return digest(*modules, f"encoders.{kind}")
-
-    return code
 
 
 def codebook_encoder_weights(wildcards):

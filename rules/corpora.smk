@@ -23,7 +23,7 @@ rule synthesise_corpus:
     params:
         settings=corpus_settings,
         seed=CONFIG.seed,
-        code=synthetic_digest,
+        code=code_of("synthesise-corpus"),
     shell:
         "speechprompt --log {log} synthesise-corpus --settings {params.settings:q} --seed {params.seed}"
         " --out $(dirname {output.table})"
@@ -48,7 +48,7 @@ rule download_corpus:
         disk_mb=download_disk,
     params:
         source=download_options,
-        code=digest("corpora.published.collect"),
+        code=code_of("download-corpus"),
     shell:
         "speechprompt --log {log} download-corpus {params.source} --out $(dirname {output.record})"
 
@@ -75,7 +75,7 @@ rule prepare_corpus:
         settings=corpus_settings,
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
-        code=prepare_digest,
+        code=code_of("prepare-corpus"),
     shell:
         "speechprompt --log {log} prepare-corpus {params.root:q} --settings {params.settings:q}"
         " --seed {params.seed} --max-rejected {params.max_rejected} --out $(dirname {output.train})"

@@ -21,7 +21,7 @@ rule train_downstream:
         labels=task_labels,
         balance=task_balance,
         settings=downstream_settings,
-        code=downstream_digest("downstream.training"),
+        code=code_of("train-downstream"),
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
         " --encoder {params.encoder:q} --name {wildcards.task}"
@@ -51,7 +51,7 @@ rule score_downstream:
         gpu=GPU,
     params:
         encoder=downstream_encoder,
-        code=downstream_digest("downstream.decoding", "downstream.artefact", "evaluation.scores"),
+        code=code_of("score-downstream"),
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
         " --encoder {params.encoder:q} --name {wildcards.task}"

@@ -21,7 +21,7 @@ rule pretrain_encoder:
         settings=pretraining_settings,
         start=start_option,
         seed=CONFIG.seed,
-        code=digest("pretraining.hubert"),
+        code=code_of("pretrain-encoder"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
         " speechprompt --log {log} pretrain-encoder {input.units} --heard {input.heard}"

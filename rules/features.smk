@@ -18,7 +18,7 @@ rule extract_features:
         gpu=encoding_gpu,
     params:
         encoder=encoder_settings,
-        code=encoder_digest,
+        code=code_of("extract-features"),
     shell:
         "speechprompt --log {log} extract-features --manifest {input.manifest}"
         " --encoder {params.encoder:q} --shard {wildcards.part}/{wildcards.parts}"
@@ -43,7 +43,7 @@ rule sample_frames:
     params:
         n_frames=sample_size,
         seed=CONFIG.seed,
-        code=digest("units.extraction"),
+        code=code_of("sample-frames"),
     shell:
         "speechprompt --log {log} sample-frames {input.features} --frames {params.n_frames}"
         " --seed {params.seed} --out {output.sample}"

@@ -20,7 +20,7 @@ rule pretrain_unit_lm:
     params:
         settings=lm_settings,
         seed=CONFIG.seed,
-        code=digest("lm.pretraining"),
+        code=code_of("pretrain-lm"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
         " speechprompt --log {log} pretrain-lm {input.units} --settings {params.settings:q}"

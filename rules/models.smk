@@ -17,7 +17,7 @@ rule download_model:
         disk_mb=4000,
     params:
         root=model_root,
-        code=digest("downloads.download"),
+        code=code_of("download-model"),
     shell:
         "speechprompt --log {log} download-model {wildcards.asset} {params.root} --out {output.model}"
 
@@ -69,7 +69,7 @@ rule import_codebook:
     params:
         encoder=codebook_encoder_settings,
         options=import_options("codebooks"),
-        code=digest("models.importing.codebook"),
+        code=code_of("import-codebook"),
     shell:
         "speechprompt --log {log} import-codebook {input.kmeans:q} --encoder {params.encoder:q}"
         " {params.options} --out {output.codebook}"
@@ -95,7 +95,7 @@ rule import_unit_lm:
         runtime=minutes(60),
     params:
         options=import_options("lm"),
-        code=digest("models.importing.unit_lm"),
+        code=code_of("import-unit-lm"),
     shell:
         "speechprompt --log {log} import-unit-lm {input.checkpoint:q} --codebook {input.codebook:q}"
         " {params.options} --out {output.lm}"
@@ -118,7 +118,7 @@ rule copy_shipped:
         runtime=minutes(10),
     params:
         sums=json.dumps(SHIPPED),
-        code=digest("models.shipped"),
+        code=code_of("copy-shipped"),
     shell:
         "speechprompt --log {log} copy-shipped {wildcards.model} --out {output.model}"
 
@@ -143,7 +143,7 @@ rule take_codebook:
         runtime=minutes(10),
     params:
         encoder=codebook_encoder_settings,
-        code=digest("units.codebook"),
+        code=code_of("take-codebook"),
     shell:
         "speechprompt --log {log} take-codebook {input.given:q} --encoder {params.encoder:q}"
         " --out {output.codebook}"
@@ -168,7 +168,7 @@ rule take_unit_lm:
         mem_mb=memory(1500, 3),
         runtime=minutes(10),
     params:
-        code=digest("lm.artefact"),
+        code=code_of("take-unit-lm"),
     shell:
         "speechprompt --log {log} take-unit-lm {input.given:q} --codebook {input.codebook:q}"
         " --out {output.lm}"

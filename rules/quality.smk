@@ -19,7 +19,7 @@ rule align_phones:
     params:
         settings=corpus_settings,
         seed=CONFIG.seed,
-        code=alignments_digest,
+        code=code_of("align-phones"),
     shell:
         "speechprompt --log {log} align-phones {input.manifest}"
         " --settings {params.settings:q} --seed {params.seed} --out {output.alignments}"
@@ -44,7 +44,7 @@ rule measure_units:
         runtime=minutes(60),
     params:
         encoder=codebook_encoder,
-        code=digest("evaluation.phone_quality"),
+        code=code_of("measure-units"),
     shell:
         "speechprompt --log {log} measure-units {input.index} --alignments {input.alignments}"
         " --encoder {params.encoder} --out {output.quality}"
@@ -76,7 +76,7 @@ rule compare_quality:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        code=digest("report.quality_table", "report.pictures"),
+        code=code_of("compare-quality"),
     shell:
         "speechprompt --log {log} compare-quality {input.measured} --out {output.markdown}"
         " --picture {output.picture}"

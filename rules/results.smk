@@ -20,7 +20,7 @@ rule plot_curve:
         runtime=minutes(30),
     params:
         title="{task}, {method}, seed {seed}",
-        code=digest("report.pictures"),
+        code=code_of("plot-curve"),
     shell:
         "speechprompt --log {log} plot-curve {input.curve} --out {output.curve}"
         " --title {params.title:q}"
@@ -42,7 +42,7 @@ use rule plot_curve as plot_lm_curve with:
         "benchmarks/plot_lm_curve/{lm}.tsv"
     params:
         title="unit LM {lm}",
-        code=digest("report.pictures"),
+        code=code_of("plot-curve"),
 
 
 use rule plot_curve as plot_encoder_curve with:
@@ -65,7 +65,7 @@ use rule plot_curve as plot_encoder_curve with:
         "benchmarks/plot_encoder_curve/{encoder}.tsv"
     params:
         title="encoder {encoder}",
-        code=digest("report.pictures"),
+        code=code_of("plot-curve"),
 
 
 rule plot_confusion:
@@ -91,7 +91,7 @@ rule plot_confusion:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        code=digest("report.pictures"),
+        code=code_of("plot-confusion"),
     shell:
         "speechprompt --log {log} plot-confusion {input.predictions} --out {output.matrix}"
         " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
@@ -121,7 +121,7 @@ rule plot_error_by_length:
         mem_mb=memory(1000, 20),
         runtime=minutes(30),
     params:
-        code=digest("evaluation.error_by_length", "report.pictures"),
+        code=code_of("plot-error-by-length"),
     shell:
         "speechprompt --log {log} plot-error-by-length {input.predictions} --out {output.picture}"
         " --title {wildcards.task}"
@@ -146,7 +146,7 @@ rule summarise_seeds:
         runtime=minutes(30),
     params:
         folders=seed_folders,
-        code=digest("evaluation.scores"),
+        code=code_of("summarise-seeds"),
     shell:
         "speechprompt --log {log} summarise-seeds {params.folders} --floor {input.floor} --out {output.metrics}"
 
@@ -169,7 +169,7 @@ rule describe_model:
     params:
         heard=heard_options,
         settings=decoding_settings,
-        code=digest("predict.task_folder"),
+        code=code_of("describe-model"),
     shell:
         "speechprompt --log {log} describe-model {input.prompt} --name {wildcards.task} --unit-lm {input.lm}"
         " {params.heard} --settings {params.settings:q} --out {output.model}"
@@ -197,7 +197,7 @@ rule publish_classification:
         runtime=minutes(30),
     params:
         folder=published_folder,
-        code=digest("evaluation.scores"),
+        code=code_of("publish-task"),
     shell:
         "speechprompt --log {log} publish-task {params.folder} --summary {input.summary} --out {output.score}"
 
@@ -274,7 +274,7 @@ rule write_table:
         runtime=minutes(30),
     params:
         published=published_results(),
-        code=digest("report.results_table"),
+        code=code_of("write-table"),
     shell:
         "speechprompt --log {log} write-table {input.metrics} --published {params.published:q}"
         " --out {output.markdown}"
@@ -303,7 +303,7 @@ rule plot_unit_statistics:
         runtime=minutes(30),
     params:
         title="{codebook}, {corpus}, train",
-        code=digest("units.statistics", "report.pictures"),
+        code=code_of("plot-unit-statistics"),
     shell:
         "speechprompt --log {log} plot-unit-statistics {input.index} --out {output.picture}"
         " --title {params.title:q}"
@@ -334,7 +334,7 @@ rule plot_codebook:
         runtime=minutes(30),
     params:
         title="codebook {codebook}",
-        code=digest("report.pictures"),
+        code=code_of("plot-codebook"),
     shell:
         "speechprompt --log {log} plot-codebook {input.codebook} --statistics {input.statistics}"
         " --out {output.picture} --title {params.title:q}"
@@ -363,6 +363,6 @@ rule write_overview:
         runtime=minutes(30),
     params:
         setup=shown_setup(),
-        code=digest("report.overview"),
+        code=code_of("write-overview"),
     shell:
         "speechprompt --log {log} write-overview results --setup {params.setup:q} --out {output.page}"

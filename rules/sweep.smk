@@ -21,7 +21,7 @@ rule train_swept:
     params:
         task=sweep_task(),
         settings=swept_settings,
-        code=digest("prompting.training", "tasks.labels"),
+        code=code_of("train-prompt"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
         " --name {params.task} --settings {params.settings:q} --seed {wildcards.seed}"
@@ -50,7 +50,7 @@ rule score_swept:
     params:
         task=sweep_task(),
         settings=swept_decoding,
-        code=digest("prompting.decoding", "evaluation.scores", "tasks.labels"),
+        code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
         " --name {params.task} --settings {params.settings:q}"
@@ -80,7 +80,7 @@ rule gather_sweep:
     params:
         points=sweep_points(),
         title=sweep_task(),
-        code=digest("report.sweep"),
+        code=code_of("gather-sweep"),
     shell:
         "speechprompt --log {log} gather-sweep {input.metrics} --points {params.points:q}"
         " --title '{params.title}, sweep' --out {output.table}"

@@ -19,7 +19,7 @@ rule train_prompt:
         gpu=GPU,
     params:
         settings=task_settings,
-        code=digest("prompting.training", "tasks.labels"),
+        code=code_of("train-prompt"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
         " --name {wildcards.task} --settings {params.settings:q} --seed {wildcards.seed}"
@@ -48,7 +48,7 @@ rule fit_floor:
         type=task_type,
         labels=task_labels,
         balance=task_balance,
-        code=digest("evaluation.ngram_baseline", "evaluation.scores", "tasks.labels"),
+        code=code_of("fit-floor"),
     shell:
         "speechprompt --log {log} fit-floor --train {input.train} --dev {input.dev} --scored {input.scored}"
         " --name {wildcards.task} --type {params.type} --labels {params.labels:q} --balance {params.balance}"
@@ -76,7 +76,7 @@ rule score_constant:
     params:
         type=task_type,
         labels=task_labels,
-        code=digest("evaluation.constant_baseline", "evaluation.scores", "tasks.labels"),
+        code=code_of("score-constant"),
     shell:
         "speechprompt --log {log} score-constant --train {input.train} --dev {input.dev}"
         " --scored {input.scored} --name {wildcards.task} --type {params.type} --labels {params.labels:q}"
@@ -107,7 +107,7 @@ rule score_prompt:
         gpu=GPU,
     params:
         settings=decoding_settings,
-        code=digest("prompting.decoding", "evaluation.scores", "tasks.labels"),
+        code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
         " --name {wildcards.task} --floor {input.floor} --settings {params.settings:q}"

@@ -19,7 +19,7 @@ rule quantize_units:
         runtime=minutes(60),
     params:
         deduplicate=deduplicate,
-        code=digest("units.unit_files"),
+        code=code_of("quantize-units"),
     shell:
         "speechprompt --log {log} quantize-units --features {input.features} --manifest {input.manifest}"
         " --codebook {input.codebook} --deduplicate {params.deduplicate}"
@@ -45,7 +45,7 @@ rule prepare_units:
         runtime=minutes(60),
     params:
         settings=corpus_settings,
-        code=digest("units.text_corpus"),
+        code=code_of("prepare-units"),
     shell:
         "speechprompt --log {log} prepare-units --settings {params.settings:q} --split {wildcards.split}"
         " --dictionary {input.dictionary:q} --out {output.units}"
@@ -69,7 +69,7 @@ rule gather_units:
         runtime=minutes(30),
     params:
         manifest=manifest_option,
-        code=digest("units.unit_files"),
+        code=code_of("gather-units"),
     shell:
         "speechprompt --log {log} gather-units {input.parts} --corpus {wildcards.corpus}"
         " --split {wildcards.split} {params.manifest} --out {output.index}"

@@ -10,7 +10,7 @@ def package(tmp_path, monkeypatch, **sources):
     for name, text in sources.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setattr(module, "PACKAGE", tmp_path)
-    module._parse.cache_clear()
+    module._MODULES.clear()
     return module.digest("stage")
 
 

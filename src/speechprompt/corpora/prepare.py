@@ -7,25 +7,9 @@ from pathlib import Path
 
 from speechprompt.config.corpora import Corpus
 from speechprompt.corpora.manifest import write_manifests
+from speechprompt.corpora.registry import listing_module
 
-__all__ = ["listing_module", "prepare_corpus"]
-
-# Kind of a corpus -> module below `corpora` whose `list_recordings` lists its recordings.
-# A new kind is a module and a line here.
-_LISTED_BY = {
-    "audio_snips": "published.audio_snips",
-    "csv": "table",
-    "fluent_speech_commands": "published.fluent_speech_commands",
-    "fsdd": "published.fsdd",
-    "librispeech": "published.librispeech",
-    "speech_commands": "published.speech_commands",
-    "synthetic": "synthetic",
-}
-
-
-def listing_module(kind: str) -> str:
-    """Name, below the package, of the module that lists the recordings of a kind of corpus."""
-    return f"corpora.{_LISTED_BY[kind]}"
+__all__ = ["prepare_corpus"]
 
 
 def prepare_corpus(

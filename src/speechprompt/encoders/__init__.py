@@ -9,7 +9,7 @@ from typing import Any
 from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ConfigError
 
-__all__ = ["Encoder", "encoder_kinds", "load_encoder"]
+__all__ = ["Encoder", "encoder_kinds", "encoder_module", "load_encoder"]
 
 # kind, which is also the module's name -> class. A new encoder is a module and a line here.
 _ENCODERS = {
@@ -23,6 +23,11 @@ _ENCODERS = {
 def encoder_kinds() -> tuple[str, ...]:
     """The kinds that :func:`load_encoder` accepts."""
     return tuple(_ENCODERS)
+
+
+def encoder_module(kind: str) -> str:
+    """Name, below the package, of the module of a kind of encoder."""
+    return f"encoders.{kind}"
 
 
 def load_encoder(
@@ -50,7 +55,7 @@ def load_encoder(
     """
     if kind not in _ENCODERS:
         raise ConfigError(f"encoder kind: expected one of {', '.join(_ENCODERS)}, found {kind!r}")
-    build = getattr(import_module(f"{__name__}.{kind}"), _ENCODERS[kind])
+    build = getattr(import_module(f"speechprompt.{encoder_module(kind)}"), _ENCODERS[kind])
     if every_layer:
         settings = {**settings, **build.every_layer}
     try:

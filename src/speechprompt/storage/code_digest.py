@@ -1,40 +1,216 @@
-"""A digest of the package modules that a stage uses, so that an edit re-runs that stage only.
+"""A digest of the code that a stage runs, so that an edit re-runs that stage and no other.
 
-Snakemake does not see edits in imported code. Every rule therefore carries, as a parameter, the
-hash of its modules' syntax trees: comments, docstrings and layout do not count. A module's data
-files count, see :mod:`speechprompt.storage.package_data`.
+Snakemake does not see edits in imported code. Every rule therefore carries, as a parameter, a hash
+of the functions, classes and constants that its stage reaches. They are found in the syntax trees:
+nothing is executed or imported.
+
+What counts:
+
+- a function or class that the stage names, and all that these name in turn, across modules and by
+  imports inside functions;
+- of each module on the way, the statements that run when it is imported (constants, tables), and
+  its data files (:mod:`speechprompt.storage.package_data`).
+
+What does not count:
+
+- comments, docstrings, layout, ``__all__`` and imports that only a type checker sees;
+- the room ``config``: values of settings reach a stage as parameters of its rule already, and an
+  edited description or check changes no result;
+- in the room ``cli`` everything but the bodies of functions: the parsing and the help of options
+  change what a person types, while a rule's options are in its own text.
+
+A module that is chosen by its name at run time, such as an encoder by its kind, is not found this
+way: whoever asks for a digest names it.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.package_data import data_files
 
-__all__ = ["digest", "imports_of"]
+__all__ = ["digest", "find_function", "imports_of", "reached_by"]
 
 PACKAGE = Path(__file__).parents[1]
+SETTINGS_ROOM, PARSING_ROOM = "config", "cli"
+
+# A module, and a name in it; None is all of the module.
+Symbol = tuple[str, str | None]
 
 
-def digest(*modules: str) -> str:
-    """Hash the given modules, by name below the package, and all of the package they import."""
-    pending, seen = list(modules), set()
-    while pending:
-        module = pending.pop()
-        if module not in seen:
-            seen.add(module)
-            pending += _parse(module)[1]
-    text = "\n".join(f"{module}\n{_parse(module)[0]}" for module in sorted(seen))
+def digest(*names: str) -> str:
+    """Hash some code and all of the package that it reaches.
+
+    Args:
+        names: Modules below the package such as ``units.codebook``, or single functions such as
+            ``units.codebook:fit_codebook``.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    text = "\n".join(sorted(reached_by(*names)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def reached_by(*names: str) -> set[str]:
+    """The code that :func:`digest` hashes: each piece of source after the name of its module.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    pending: list[Symbol] = [(module, name or None) for module, _, name in map(_split, names)]
+    seen: set[Symbol] = set()
+    reached: set[str] = set()
+    while pending:
+        symbol = pending.pop()
+        if symbol in seen or _room(symbol[0]) == SETTINGS_ROOM:
+            continue
+        seen.add(symbol)
+        module = _read(symbol[0])
+        reached |= {f"{module.name} {line}" for line in module.data}
+        for piece in module.pieces_of(symbol[1]):
+            reached.add(f"{module.name} {piece.source}")
+            pending += piece.imports
+            pending += [(module.name, name) for name in piece.names if module.has(name)]
+        pending += module.targets_of(symbol[1])
+    return reached
+
+
+def find_function(room: str, name: str) -> str:
+    """Where a room defines a function at the top of a module, as :func:`digest` takes it.
+
+    Raises:
+        ModuleNotFoundError: no module of the room defines it.
+    """
+    for path in sorted(PACKAGE.joinpath(room).glob("*.py")):
+        module = f"{room}.{path.stem}"
+        if name in _read(module).definitions:
+            return f"{module}:{name}"
+    raise ModuleNotFoundError(f"speechprompt.{room}: no module defines {name}")
 
 
 def imports_of(module: str) -> tuple[str, ...]:
     """Modules of the package that a module imports, at its top or inside functions, by name."""
-    return _parse(module)[1]
+    found: set[str] = set()
+    for imported, name in _imports(_tree(module)):
+        found.add(imported)
+        if name and _find(f"{imported}.{name}"):
+            found.add(f"{imported}.{name}")
+    return tuple(sorted(found - {""}))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A statement at the top of a module."""
+
+    node: ast.stmt
+
+    @cached_property
+    def source(self) -> str:
+        """The statement without comments, docstrings and layout."""
+        return ast.unparse(self.node)
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Every name that it uses, of whatever scope."""
+        return {node.id for node in ast.walk(self.node) if isinstance(node, ast.Name)}
+
+    @cached_property
+    def imports(self) -> list[Symbol]:
+        """What it imports itself."""
+        return list(_imports(self.node))
+
+
+@dataclass
+class _Module:
+    """The statements of a module.
+
+    Attributes:
+        name: its name below the package.
+        data: names and hashes of its data files.
+        at_import: what runs when it is imported.
+        definitions: functions and classes by name, and constants that others name.
+        imported: names that it has from other modules of the package.
+    """
+
+    name: str
+    data: list[str]
+    at_import: list[_Piece] = field(default_factory=list)
+    definitions: dict[str, list[_Piece]] = field(default_factory=dict)
+    imported: dict[str, Symbol] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether a name is one of the module's own or imported ones."""
+        return name in self.definitions or name in self.imported
+
+    def pieces_of(self, name: str | None) -> list[_Piece]:
+        """What a name needs of this module: all of it for a name that it does not have."""
+        if name is None or not (self.has(name) or _find(f"{self.name}.{name}")):
+            named = [piece for pieces in self.definitions.values() for piece in pieces]
+        else:
+            named = self.definitions.get(name, [])
+        return [*self.at_import, *named]
+
+    def targets_of(self, name: str | None) -> list[Symbol]:
+        """What a name needs of other modules, apart from its pieces."""
+        if name is None:
+            return list(self.imported.values())
+        if name in self.imported:
+            return [self.imported[name]]
+        below = f"{self.name}.{name}"
+        return [(below, None)] if name not in self.definitions and _find(below) else []
+
+
+# Modules that were read; a digest is taken of the code as it was when a process began.
+_MODULES: dict[str, _Module] = {}
+
+
+def _read(name: str) -> _Module:
+    if name not in _MODULES:
+        _MODULES[name] = _parse(name)
+    return _MODULES[name]
+
+
+def _parse(name: str) -> _Module:
+    path = _find(name)
+    tree = _tree(name)
+    module = _Module(name, [f"{file.name} {sha256_file(file)}" for file in data_files(path or "")])
+    parsing = _room(name) == PARSING_ROOM
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module.imported |= _bound_names(node)
+            continue
+        names = _defined_names(node)
+        if names == {"__all__"} or _is_for_type_checkers(node):
+            continue
+        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if parsing and is_definition:
+            node.decorator_list = []
+        piece = _Piece(node)
+        for defined in names:
+            module.definitions.setdefault(defined, []).append(piece)
+        if not (is_definition or parsing):
+            module.at_import.append(piece)
+    return module
+
+
+def _tree(name: str) -> ast.Module:
+    """A module's syntax tree without docstrings."""
+    path = _find(name)
+    if path is None:
+        raise ModuleNotFoundError(f"speechprompt.{name}")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            body[:1] = [] if len(body) > 1 or node is tree else [ast.Pass()]
+    return tree
 
 
 def _find(module: str) -> Path | None:
@@ -43,31 +219,51 @@ def _find(module: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-@cache
-def _parse(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's normalised source with hashes of its data, and the package modules it imports."""
-    path = _find(module)
-    if path is None:
-        raise ModuleNotFoundError(f"speechprompt.{module}")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported: set[str] = set()
+def _split(name: str) -> tuple[str, str, str]:
+    return name.partition(":")
+
+
+def _room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _imports(tree: ast.AST) -> Iterator[Symbol]:
+    """What statements import from the package, at any depth."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("speechprompt."):
-            name = node.module.removeprefix("speechprompt.")
-            below = {f"{name}.{alias.name}" for alias in node.names}
-            imported |= {name} | {item for item in below if _find(item)}
-        elif isinstance(node, ast.ImportFrom) and node.module == "speechprompt":
-            imported |= {alias.name for alias in node.names if _find(alias.name)}
-        elif isinstance(node, ast.Import):
-            names = [a.name for a in node.names if a.name.startswith("speechprompt.")]
-            imported |= {name.removeprefix("speechprompt.") for name in names}
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            body[:1] = [] if len(body) > 1 else [ast.Pass()]
-    source = ast.unparse(tree)
-    for file in data_files(path):
-        source += f"\n{file.name} {sha256_file(file)}"
-    return source, tuple(sorted(imported))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from _bound_names(node).values()
+
+
+def _bound_names(node: ast.Import | ast.ImportFrom) -> dict[str, Symbol]:
+    """Names that an import binds, and what of the package each is."""
+    if isinstance(node, ast.Import):
+        ours = [alias for alias in node.names if alias.name.startswith("speechprompt.")]
+        return {a.asname or a.name: (a.name.removeprefix("speechprompt."), None) for a in ours}
+    if node.module == "speechprompt":
+        modules = [alias for alias in node.names if _find(alias.name)]
+        return {alias.asname or alias.name: (alias.name, None) for alias in modules}
+    if not (node.module or "").startswith("speechprompt."):
+        return {}
+    module = node.module.removeprefix("speechprompt.")
+    return {alias.asname or alias.name: (module, alias.name) for alias in node.names}
+
+
+def _defined_names(node: ast.stmt) -> set[str]:
+    """Names that a statement at the top of a module gives a value."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    found = {
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    return found | {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+
+
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -13,7 +13,8 @@ from speechprompt.cli import main
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.config.values import block_to_json
 from speechprompt.corpora.prepare import prepare_corpus
-from speechprompt.corpora.synthetic import SYNTHETIC_TASKS, synthesis, synthesise
+from speechprompt.corpora.registry import SYNTHETIC_TASKS
+from speechprompt.corpora.synthetic import synthesis, synthesise
 from speechprompt.corpora.synthetic.alignments import align_phones, phone_of
 from speechprompt.errors import ArtefactError
 

@@ -14,8 +14,8 @@ from synthesised import contents, table
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.manifest import SPLITS
 from speechprompt.corpora.prepare import prepare_corpus
+from speechprompt.corpora.registry import SYNTHETIC_TASKS
 from speechprompt.corpora.synthetic import (
-    SYNTHETIC_TASKS,
     english,
     intent_classification,
     keyword_spotting,

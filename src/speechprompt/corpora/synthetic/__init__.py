@@ -14,22 +14,14 @@ from pathlib import Path
 
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.manifest import Listing
+from speechprompt.corpora.registry import task_module
 from speechprompt.corpora.synthetic.speech import Sentence
 from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, synthesise_corpus
 from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import ConfigError
 from speechprompt.storage.code_digest import digest
 
-__all__ = ["SYNTHETIC_TASKS", "list_recordings", "plan_task", "synthesise"]
-
-# Also the modules' names. A new task is a module with ``plan``, and a name here.
-SYNTHETIC_TASKS = (
-    "keyword_spotting",
-    "intent_classification",
-    "transcription",
-    "slot_filling",
-    "english",
-)
+__all__ = ["list_recordings", "plan_task", "synthesise"]
 
 
 def synthesise(
@@ -61,7 +53,7 @@ def synthesise(
         "n_test": corpus.n_test,
         "plain": corpus.plain,
         "espeakng-loader": version("espeakng-loader"),
-        "source": digest("corpora.synthetic.synthesis", f"corpora.synthetic.{corpus.task}"),
+        "source": digest("corpora.synthetic.synthesis", task_module(corpus.task)),
     }
     return synthesise_corpus(out_dir, plan(corpus, seed), parameters, processes=processes)
 
@@ -78,7 +70,7 @@ def plan_task(
     """Decide who says what in a task; the same arguments give the same utterances.
 
     Args:
-        task: One of :data:`SYNTHETIC_TASKS`.
+        task: One of :data:`~speechprompt.corpora.registry.SYNTHETIC_TASKS`.
         seed: See :func:`synthesise`.
         sizes: Split -> number of utterances.
         plain: Each accent's own voice says the same sentences in quiet, in the same time: see
@@ -87,10 +79,7 @@ def plan_task(
     Raises:
         ConfigError: the task is not known, or does not consist of sentences and cannot be plain.
     """
-    if task not in SYNTHETIC_TASKS:
-        known = ", ".join(SYNTHETIC_TASKS)
-        raise ConfigError(f"synthetic corpus: expected a task of {known}, found {task!r}")
-    utterances = import_module(f"speechprompt.corpora.synthetic.{task}").plan(seed, sizes)
+    utterances = import_module(f"speechprompt.{task_module(task)}").plan(seed, sizes)
     if not plain:
         return utterances
     if not all(isinstance(item, Sentence) for item in utterances):

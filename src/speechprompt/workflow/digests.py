@@ -1,0 +1,76 @@
+"""The digest of the code behind each rule, from the verb that the rule runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from speechprompt.config import Config
+from speechprompt.corpora.registry import listing_module, task_module
+from speechprompt.encoders import encoder_module
+from speechprompt.storage.code_digest import digest, find_function
+
+__all__ = ["Digests", "digest_of_verb"]
+
+
+def digest_of_verb(verb: str, *registered: str) -> str:
+    """Hash the function that a verb runs and all code that it reaches.
+
+    Args:
+        verb: as on the command line, such as ``fit-codebook``.
+        registered: modules that the stage chooses by name when it runs.
+
+    Raises:
+        ModuleNotFoundError: there is no such verb or module.
+    """
+    return digest(find_function("cli", verb.replace("-", "_")), *registered)
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests as parameters of rules.
+
+    Attributes:
+        config: the set-up, which says what is behind a name: an encoder's or a corpus's kind.
+    """
+
+    config: Config
+
+    def of(self, verb: str) -> Callable[[Any], str]:
+        """The function that gives a rule's digest, for its parameter ``code``."""
+
+        def code(wildcards: Any) -> str:
+            return digest_of_verb(verb, *self.registered(verb, wildcards))
+
+        return code
+
+    def registered(self, verb: str, wildcards: Any) -> tuple[str, ...]:
+        """Modules that a verb's stage chooses by name, for one job."""
+        choose = {
+            "synthesise-corpus": self._spoken,
+            "align-phones": self._spoken,
+            "prepare-corpus": self._listed,
+            "extract-features": lambda w: self._encoding(w.encoder),
+            "import-codebook": lambda w: self._encoding(self._encoder_of(w.codebook)),
+            "take-codebook": lambda w: self._encoding(self._encoder_of(w.codebook)),
+            "train-downstream": self._heard,
+            "score-downstream": self._heard,
+        }
+        return (choose[verb](wildcards),) if verb in choose else ()
+
+    def _spoken(self, wildcards: Any) -> str:
+        return task_module(self.config.corpora[wildcards.corpus].task)
+
+    def _listed(self, wildcards: Any) -> str:
+        return listing_module(self.config.corpora[wildcards.corpus].kind)
+
+    def _encoding(self, encoder: str) -> str:
+        return encoder_module(self.config.encoders[encoder].kind)
+
+    def _encoder_of(self, codebook: str) -> str:
+        return self.config.codebooks[codebook].encoder
+
+    def _heard(self, wildcards: Any) -> str:
+        lm = self.config.lm[self.config.tasks[wildcards.task].lm]
+        return self._encoding(self._encoder_of(lm.codebook))

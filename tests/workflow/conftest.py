@@ -1,0 +1,34 @@
+"""The rules of the workflow, and the jobs of a set-up that needs all of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import REPOSITORY
+
+HERE = Path(__file__).parent
+SETUP = HERE / "every_rule.yaml"
+# Drawn only where a set-up has no tasks.
+CURVES = ["results/lm/mfcc/learning_curve.png", "results/encoders/trained/learning_curve.png"]
+
+
+@pytest.fixture(scope="session")
+def planned_jobs(tmp_path_factory):
+    """Rules by name, and the jobs that the plan of every_rule.yaml has."""
+    folder = tmp_path_factory.mktemp("planned")
+    (folder / "mine").mkdir()
+    (folder / "mine/table.csv").write_text("path,split,label\n1.wav,train,yes\n")
+    for name in ("train.txt", "valid.txt", "dict.txt"):
+        (folder / name).touch()
+    done = subprocess.run(
+        [sys.executable, str(HERE / "planned_jobs.py"), str(folder), str(SETUP), "all", *CURVES],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,209 @@
+"""Every rule carries a digest of the code that its verb runs: an edit re-runs that rule."""
+
+import ast
+import shutil
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from conftest import SETUP
+from pipeline import REPOSITORY
+from speechprompt.config import parse_config, read_config
+from speechprompt.storage import code_digest
+from speechprompt.workflow.digests import Digests
+
+# The function of each rule's stage.
+STAGES = {
+    "align_phones": "corpora.synthetic.alignments:align_phones",
+    "compare_quality": "report.quality_table:compare_quality",
+    "copy_shipped": "models.shipped:shipped_model",
+    "describe_model": "predict.task_folder:describe_model",
+    "download_corpus": "corpora.published.collect:collect_corpus",
+    "download_model": "downloads.download:fetch",
+    "extract_features": "units.extraction:extract_features",
+    "fit_codebook": "units.codebook:fit_codebook",
+    "fit_floor": "evaluation.ngram_baseline:fit_floor",
+    "gather_sweep": "report.sweep:gather_sweep",
+    "gather_units": "units.unit_files:write_index",
+    "import_codebook": "models.importing.codebook:import_codebook",
+    "import_encoder": "models.importing.hubert:import_hubert",
+    "import_unit_lm": "models.importing.unit_lm:import_unit_lm",
+    "measure_units": "evaluation.phone_quality:measure_units",
+    "plot_codebook": "report.pictures:plot_codebook",
+    "plot_confusion": "report.pictures:plot_confusion_matrix",
+    "plot_curve": "report.pictures:plot_learning_curve",
+    "plot_encoder_curve": "report.pictures:plot_learning_curve",
+    "plot_error_by_length": "evaluation.error_by_length:error_by_length",
+    "plot_lm_curve": "report.pictures:plot_learning_curve",
+    "plot_unit_statistics": "units.statistics:unit_statistics",
+    "prepare_corpus": "corpora.prepare:prepare_corpus",
+    "prepare_units": "units.text_corpus:prepare_units",
+    "pretrain_encoder": "pretraining.hubert:pretrain_hubert",
+    "pretrain_unit_lm": "lm.pretraining:pretrain_unit_lm",
+    "publish_classification": "evaluation.scores:publish",
+    "publish_downstream_classification": "evaluation.scores:publish",
+    "publish_downstream_slot_filling": "evaluation.scores:publish",
+    "publish_downstream_transcription": "evaluation.scores:publish",
+    "publish_slot_filling": "evaluation.scores:publish",
+    "publish_transcription": "evaluation.scores:publish",
+    "quantize_units": "units.quantization:quantize_units",
+    "sample_frames": "units.extraction:sample_frames",
+    "score_constant": "evaluation.constant_baseline:choose_constant",
+    "score_downstream": "downstream.decoding:answer",
+    "score_prompt": "prompting.decoding:predict",
+    "score_swept": "prompting.decoding:predict",
+    "summarise_seeds": "evaluation.scores:write_summary",
+    "synthesise_corpus": "corpora.synthetic.synthesis:synthesise_corpus",
+    "take_codebook": "units.codebook:check_codebook",
+    "take_unit_lm": "lm.artefact:load_lm",
+    "train_downstream": "downstream.training:train_downstream",
+    "train_prompt": "prompting.training:train_prompt",
+    "train_swept": "prompting.training:train_prompt",
+    "write_overview": "report.overview:write_overview",
+    "write_table": "report.results_table:write_table",
+}
+# Modules that a stage chooses by a name in the configuration, an example of each.
+CHOSEN = [
+    ("synthesise_corpus", "corpora.synthetic.keyword_spotting:plan"),
+    ("align_phones", "corpora.synthetic.transcription:plan"),
+    ("prepare_corpus", "corpora.published.fsdd:list_recordings"),
+    ("extract_features", "encoders.mfcc:MfccEncoder.encode_one"),
+    ("train_downstream", "encoders.hubert:HubertEncoder.encode_states"),
+    ("score_downstream", "encoders.hubert:HubertEncoder.encode_states"),
+    ("take_codebook", "encoders.hubert:HubertEncoder.__init__"),
+    ("import_codebook", "encoders.hubert:HubertEncoder.__init__"),
+]
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of the package, whose code is digested."""
+    place = tmp_path / "speechprompt"
+    left_out = shutil.ignore_patterns("*.safetensors", "__pycache__")
+    shutil.copytree(REPOSITORY / "src/speechprompt", place, ignore=left_out)
+    monkeypatch.setattr(code_digest, "PACKAGE", place)
+    monkeypatch.setattr(code_digest, "_MODULES", {})
+    return place
+
+
+@contextmanager
+def edited(package, function):
+    """Put a statement into a function, or a class's method, for a while."""
+    module, _, name = function.partition(":")
+    base = package.joinpath(*module.split("."))
+    path = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
+    text = path.read_text()
+    node = ast.parse(text)
+    for part in name.split("."):
+        (node,) = (one for one in node.body if getattr(one, "name", None) == part)
+    lines = text.splitlines()
+    last = node.body[-1]
+    lines.insert(last.lineno - 1, " " * last.col_offset + "edited = True")
+    path.write_text("\n".join(lines))
+    code_digest._MODULES.pop(module, None)
+    yield
+    path.write_text(text)
+    code_digest._MODULES.pop(module, None)
+
+
+@pytest.fixture(scope="module")
+def digests():
+    return Digests(parse_config(read_config(SETUP)))
+
+
+def codes(planned_jobs, digests):
+    """The digest of every job of a rule, by rule and what else decides it."""
+    found = {}
+    for job in planned_jobs["jobs"]:
+        if job["rule"] == "all":
+            continue
+        verb, wildcards = verb_of(planned_jobs, job), SimpleNamespace(**job["wildcards"])
+        key = (job["rule"], verb, *digests.registered(verb, wildcards))
+        if key not in found:
+            found[key] = digests.of(verb)(wildcards)
+    return found
+
+
+def rerun_by(planned_jobs, digests, package, function, unchanged):
+    """Rules, with what else decides their digests, that an edit re-runs."""
+    with edited(package, function):
+        found = codes(planned_jobs, digests)
+    return {key for key in found if found[key] != unchanged[key]}
+
+
+def verb_of(planned_jobs, job):
+    """The verb in a rule's text."""
+    program, log, place, verb, *_ = command_of(planned_jobs["rules"][job["rule"]]["shell"])
+    assert (program, log, place) == ("speechprompt", "--log", "{log}")
+    return job["params"]["verb"] if verb == "{params.verb}" else verb
+
+
+def command_of(shell):
+    """The words of a shell command without the environment that is set before."""
+    words = shell.split()
+    return words[1:] if "=" in words[0] else words
+
+
+def before_each(jobs):
+    """Rules whose jobs any job of a rule needs, and that do not need it in turn."""
+    needed = [set() for _ in jobs]
+
+    def gather(number):
+        if not needed[number]:
+            for one in jobs[number]["needs"]:
+                needed[number] |= {one} | gather(one)
+        return needed[number]
+
+    before = {}
+    for number, job in enumerate(jobs):
+        rules = {jobs[one]["rule"] for one in gather(number)}
+        before.setdefault(job["rule"], set()).update(rules)
+    return {
+        rule: {one for one in rules if rule not in before[one]} for rule, rules in before.items()
+    }
+
+
+def test_the_plan_has_every_rule(planned_jobs):
+    assert {job["rule"] for job in planned_jobs["jobs"]} == set(planned_jobs["rules"])
+
+
+def test_every_rule_carries_the_digest_of_its_verb(planned_jobs, digests):
+    for name, rule in planned_jobs["rules"].items():
+        assert name == "all" or "code" in rule["params"], name
+    for job in planned_jobs["jobs"]:
+        if job["rule"] != "all":
+            code = digests.of(verb_of(planned_jobs, job))
+            assert job["params"]["code"] == code(SimpleNamespace(**job["wildcards"]))
+
+
+def test_the_table_of_stages_has_every_rule(planned_jobs):
+    assert set(STAGES) == set(planned_jobs["rules"]) - {"all"}
+
+
+def test_an_edit_reruns_its_rule_and_nothing_before(planned_jobs, digests, copy):
+    before = before_each(planned_jobs["jobs"])
+    unchanged = codes(planned_jobs, digests)
+    for rule, function in STAGES.items():
+        again = {key[0] for key in rerun_by(planned_jobs, digests, copy, function, unchanged)}
+        assert rule in again, f"{rule} does not see an edit of {function}"
+        assert not again & before[rule], f"{function} is of {rule}, and re-runs what is before"
+    assert codes(planned_jobs, digests) == unchanged
+
+
+@pytest.mark.parametrize(("rule", "function"), CHOSEN)
+def test_an_edit_of_what_is_chosen_by_name_counts(planned_jobs, digests, copy, rule, function):
+    unchanged = codes(planned_jobs, digests)
+    again = rerun_by(planned_jobs, digests, copy, function, unchanged)
+    assert rule in {key[0] for key in again}
+    chosen = function.partition(":")[0]
+    others = {key for key in unchanged if key[0] == rule and len(key) > 2 and key[2] != chosen}
+    assert not again & others
+
+
+def test_settings_and_parsing_do_not_count(planned_jobs, digests, copy):
+    unchanged = codes(planned_jobs, digests)
+    for path in (copy / "config").glob("*.py"):
+        path.write_text(path.read_text() + "\nEDITED = True\n")
+    code_digest._MODULES.clear()
+    assert not rerun_by(planned_jobs, digests, copy, "cli.verb:boolean", unchanged)
