@@ -9,7 +9,8 @@ from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
-from speechprompt.evaluation.scores import publish, write_metrics, write_summary
+from speechprompt.evaluation.scores import write_metrics
+from speechprompt.evaluation.summaries import publish, write_summary
 from speechprompt.report.results_table import write_table
 
 

@@ -138,7 +138,8 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
 )
 def summarise_seeds(a: argparse.Namespace) -> None:
     """Score a method over its seeds."""
-    from speechprompt.evaluation.scores import describe, write_summary
+    from speechprompt.evaluation.scores import describe
+    from speechprompt.evaluation.summaries import write_summary
 
     log(describe(write_summary(a.out, a.seeds, [a.floor])))
 
@@ -152,7 +153,8 @@ def summarise_seeds(a: argparse.Namespace) -> None:
 )
 def publish_task(a: argparse.Namespace) -> None:
     """Publish a prompt, its predictions, the scores over the seeds, and the one-line score."""
-    from speechprompt.evaluation.scores import describe, publish
+    from speechprompt.evaluation.scores import describe
+    from speechprompt.evaluation.summaries import publish
 
     log(describe(publish(a.seed, a.summary, a.out)))
 

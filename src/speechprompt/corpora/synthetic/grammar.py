@@ -55,12 +55,12 @@ def choose(generator: np.random.Generator, items: Sequence[str]) -> str:
 
 
 def fill(
-    template: str, values: Mapping[str, Sequence[str]], generator: np.random.Generator
+    pattern: str, values: Mapping[str, Sequence[str]], generator: np.random.Generator
 ) -> list[tuple[str | None, str]]:
-    """Draw a value for every ``{slot}`` of a template.
+    """Draw a value for every ``{slot}`` of a pattern.
 
     Args:
-        template: Words and slots between blanks.
+        pattern: Words and slots between blanks.
         values: Slot -> its values, of one or more words.
         generator: Source of randomness.
 
@@ -68,7 +68,7 @@ def fill(
         The sentence in parts, each a slot and its value, or None and a word.
     """
     parts: list[tuple[str | None, str]] = []
-    for word in template.split():
+    for word in pattern.split():
         if word.startswith("{"):
             slot = word.strip("{}")
             parts.append((slot, choose(generator, values[slot])))
