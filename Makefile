@@ -27,10 +27,11 @@ results/%: $(VENV)/.run FORCE
 test: $(VENV)/.dev ## Set up and run the tests
 	PATH="$(abspath $(BIN)):$$PATH" pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-quality: $(VENV)/.dev ## Lint and check the layout of code and rules
+quality: $(VENV)/.dev ## Check layout, style, types and rules
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/snakefmt --check workflow/Snakefile rules
+	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --lint
 
 format: $(VENV)/.dev ## Lay out code and rules
