@@ -16,6 +16,7 @@ from benchmarks.operations import (
     forward_operations,
     training_operations,
 )
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import load_lm
 from speechprompt.lm.batching import micro_batches
 from speechprompt.prompting.decoding import predict
@@ -50,9 +51,8 @@ class Ours:
         lm = load_lm(lm_path, dtype=dtype, device=device)
         prompt = Prompt(
             lm.model.config,
-            length=workload.prompt_length,
-            dropout=DROPOUT,
-            generator=torch.Generator().manual_seed(1),
+            PromptSettings(length=workload.prompt_length, dropout=DROPOUT),
+            torch.Generator().manual_seed(1),
         )
         verbalizer = Verbalizer("frequency", range(workload.n_labels), lm.dictionary.n_units)
         self.config = lm.model.config
@@ -70,14 +70,14 @@ class Ours:
         self.optimiser.start()
         total, n_tokens = 0.0, 0
         for piece in self._pieces(batch, _TRAINING_TOKENS):
-            losses = self.task.losses(
+            loss = self.task.loss(
                 [batch.units[i] for i in piece],
                 [batch.labels[i] for i in piece],
                 self.task.prompt_tensors(self.updates),
             )
-            losses.total.backward()
-            total += losses.total.item()
-            n_tokens += losses.n_tokens
+            loss.total.backward()
+            total += loss.total.item()
+            n_tokens += loss.n_tokens
         self.optimiser.finish(n_tokens)
         self.updates += 1
         return total / n_tokens

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks.contender import DROPOUT, Update
 from benchmarks.data import Workload
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, load_lm
 from speechprompt.lm.dictionary import END, PAD, SEPARATOR
 from speechprompt.lm.fairseq import to_fairseq
@@ -93,10 +94,8 @@ class Published:
         lm = load_lm(lm_path)
         prompt = Prompt(
             lm.model.config,
-            length=workload.prompt_length,
-            mode="both",
-            dropout=DROPOUT,
-            generator=torch.Generator().manual_seed(1),
+            PromptSettings(length=workload.prompt_length, mode="both", dropout=DROPOUT),
+            torch.Generator().manual_seed(1),
         )
         return cls(build_decoder(lm.model), lm.dictionary, prompt, passes)
 

@@ -48,9 +48,9 @@ rule fit_floor:
         type=task_type,
         labels=task_labels,
         balance=task_balance,
-        code=code_of("fit-floor"),
+        code=code_of("fit-ngram-baseline"),
     shell:
-        "speechprompt --log {log} fit-floor --train {input.train} --dev {input.dev} --scored {input.scored}"
+        "speechprompt --log {log} fit-ngram-baseline --train {input.train} --dev {input.dev} --scored {input.scored}"
         " --name {wildcards.task} --type {params.type} --labels {params.labels:q} --balance {params.balance}"
         " --predictions {output.predictions} --metrics {output.metrics}"
 
@@ -76,9 +76,9 @@ rule score_constant:
     params:
         type=task_type,
         labels=task_labels,
-        code=code_of("score-constant"),
+        code=code_of("choose-constant-baseline"),
     shell:
-        "speechprompt --log {log} score-constant --train {input.train} --dev {input.dev}"
+        "speechprompt --log {log} choose-constant-baseline --train {input.train} --dev {input.dev}"
         " --scored {input.scored} --name {wildcards.task} --type {params.type} --labels {params.labels:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"
 

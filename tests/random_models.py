@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import Dictionary, LMConfig, LoadedLM, UnitLM, save_lm
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
@@ -72,7 +73,7 @@ def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.f
     if mode is not None:
         generator = torch.Generator().manual_seed(1)
         layers = [1] if mode in ("both", "infix") else None
-        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
+        prompt = Prompt(model.config, PromptSettings(length=2, mode=mode, layers=layers), generator)
     else:
         model.requires_grad_(True)
     lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})

@@ -7,6 +7,7 @@ import soundfile
 import torch
 
 from random_models import random_lm
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.encoders import load_encoder
 from speechprompt.lm import Dictionary, load_lm, save_lm
 from speechprompt.predict.task_folder import describe_model
@@ -91,7 +92,7 @@ def write_run(folder, encoder=None, tasks=tuple(LABELS)):
 def task_model(name, lm_path, seed, *, finetune=False):
     lm, labels = load_lm(lm_path), LABELS[name]
     generator = torch.Generator().manual_seed(seed)
-    prompt = Prompt(lm.model.config, length=LENGTHS[name], generator=generator)
+    prompt = Prompt(lm.model.config, PromptSettings(length=LENGTHS[name]), generator)
     kind = "learnable" if name == "ks" else "frequency"
     verbalizer = Verbalizer(kind, range(seed, seed + len(labels.names)), N_UNITS)
     return TaskModel(lm, None if finetune else prompt, verbalizer, labels.allowed)

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from random_models import random_lm
+from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import CorpusError
 from speechprompt.lm import Dictionary, LMConfig
 from speechprompt.lm.artefact import LoadedLM
@@ -122,7 +123,7 @@ def pair():
 
     model = random_lm().freeze()
     lm = LoadedLM(model, Dictionary(range(20)), "", "", {})
-    prompt = Prompt(model.config, length=3, mode="both", dropout=0.0)
+    prompt = Prompt(model.config, PromptSettings(length=3, mode="both", dropout=0.0))
     verbalizer = Verbalizer("frequency", range(20), 20)
     published = Published(build_decoder(model), lm.dictionary, prompt)
     return published, TaskModel(lm, prompt, verbalizer, [range(20)] * 4)
@@ -138,12 +139,12 @@ def batch_of(n=5):
 def test_the_published_way_has_our_loss_and_gradients(pair):
     published, task = pair
     batch = batch_of()
-    losses = task.losses(batch.units, batch.labels, task.prompt_tensors())
+    ours = task.loss(batch.units, batch.labels, task.prompt_tensors())
     theirs, n_tokens = published.loss(batch, dropout=0.0)
-    assert n_tokens == losses.n_tokens == sum(len(row) + 1 for row in batch.labels)
-    torch.testing.assert_close(losses.total, theirs, rtol=1e-5, atol=1e-5)
+    assert n_tokens == ours.n_tokens == sum(len(row) + 1 for row in batch.labels)
+    torch.testing.assert_close(ours.total, theirs, rtol=1e-5, atol=1e-5)
     trained = (task.prompt.separator, task.prompt.keys, task.prompt.values)
-    gradients = (torch.autograd.grad(loss, trained) for loss in (losses.total, theirs))
+    gradients = (torch.autograd.grad(loss, trained) for loss in (ours.total, theirs))
     for mine, other in zip(*gradients, strict=True):
         assert other.abs().max() > 0
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
@@ -163,7 +164,7 @@ def test_counted_rows_are_those_that_are_computed(pair):
 def test_the_published_generation_gives_our_greedy_answers(pair):
     published, task = pair
     batch = batch_of()
-    ours = predict(task, batch.units, free=True).labels
+    ours = predict(task, batch.units, DecodingSettings(free=True)).labels
     theirs = published.generate(batch, answer=4)
     for answer, ids in zip(ours, theirs, strict=True):
         labels = [id_ - 4 if id_ >= 4 else -1 for id_ in ids[: ids.index(2) if 2 in ids else 4]]

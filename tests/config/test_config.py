@@ -70,6 +70,18 @@ def test_base_is_accepted_with_defaults():
             {"width": 3},
             ["tasks.ks.downstream.width: unknown key", "hidden"],
         ),
+        (
+            "tasks.ks.prompt.length",
+            0,
+            ["tasks.ks.prompt.length", "equal to 1", "0"],
+        ),
+        ("tasks.ks.prompt.mode", "shallow", ["tasks.ks.prompt.mode", "'infix'", "'shallow'"]),
+        ("tasks.ks.prompt.init", "zeros", ["tasks.ks.prompt.init", "'hidden'", "'zeros'"]),
+        ("tasks.ks.verbalizer", "best", ["tasks.ks.verbalizer", "'learnable'", "'best'"]),
+        ("tasks.ks.training.schedule", "linear", ["training.schedule", "'cosine'", "'linear'"]),
+        ("tasks.ks.training.betas", [0.9, 1], ["tasks.ks.training.betas", "less than 1"]),
+        ("tasks.ks.training.betas", [0.9], ["tasks.ks.training.betas", "required"]),
+        ("lm.small.precision", "fp8", ["lm.small.precision", "'bf16'", "'fp8'"]),
         ("tasks.ks.published", {"prompts": 95.0}, ["tasks.ks.published", "'prompts'", "'prompt'"]),
         ("tasks.ks.labels", ["a", "a"], ["tasks.ks.labels", "twice"]),
         ("encoders.mfcc.sample_corpora", ["ready"], ["sample_corpora", "units, not audio"]),
@@ -237,7 +249,10 @@ def test_learnable_verbalizer_needs_one_column():
     values = changed("tasks.ks.verbalizer", "learnable")
     parse_config(values)
     values["tasks"]["ks"]["labels"] = ["action", "object"]
-    with pytest.raises(ConfigError, match="one label column"):
+    with pytest.raises(ConfigError, match="one label column, found 2 columns; use frequency"):
+        parse_config(values)
+    values["tasks"]["ks"] |= {"type": "transcription", "labels": ["text"]}
+    with pytest.raises(ConfigError, match="one label column, found transcription; use frequency"):
         parse_config(values)
 
 

@@ -8,11 +8,13 @@ import soundfile
 import torch
 
 from interruption import killed_in_the_middle
+from speechprompt.config.models import HubertPretraining
+from speechprompt.config.tasks import DownstreamSettings
 from speechprompt.downstream import recordings as module
 from speechprompt.downstream.artefact import load_downstream
-from speechprompt.downstream.decoding import answer
-from speechprompt.downstream.recordings import load_source, read_recordings
-from speechprompt.downstream.training import length_batches, train_downstream
+from speechprompt.downstream.decoding import decode
+from speechprompt.downstream.recordings import load_source, read_labelled_recordings
+from speechprompt.downstream.training import DownstreamData, length_batches, train_downstream
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
@@ -21,27 +23,17 @@ from speechprompt.pretraining.model import build_hubert, model_config
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.labels import restore_labels
+from speechprompt.training.job import Computation, TrainingFiles
 
 # Without normalising over the utterance, after which every mean over time is 0.
 MFCC = {"kind": "mfcc", "cmvn": False}
 NANO = {"kind": "hubert", "weights": str(shipped_model("hubert-nano.safetensors")), "layer": 5}
 PITCHES = {"A": 300, "B": 700, "C": 1500}
-CLASSIFY = {
-    "task_type": "classification",
-    "columns": ["tones", "low"],
-    "hidden": 16,
-    "lr": 0.02,
-    "batch_size": 8,
-    "max_epochs": 10,
-    "compute_threads": 1,
-}
-TRANSCRIBE = CLASSIFY | {
-    "task_type": "transcription",
-    "columns": ["text"],
-    "layers": 1,
-    "dropout": 0.0,
-    "max_epochs": 25,
-}
+CLASSIFY = {"hidden": 16, "lr": 0.02, "batch_size": 8, "max_epochs": 10}
+TONES = ("classification", ["tones", "low"])
+TRANSCRIBE = CLASSIFY | {"answers": ("transcription", ["text"])}
+TRANSCRIBE |= {"layers": 1, "dropout": 0.0, "max_epochs": 25}
+ONE_THREAD = Computation(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -83,37 +75,39 @@ def tone(pitch, generator):
 def hubert(tmp_path_factory):
     path = tmp_path_factory.mktemp("hubert") / "model.safetensors"
     torch.manual_seed(0)
-    shape = {"dim": 16, "layers": 2, "heads": 2, "ffn": 16, "dropout": 0.0}
-    config = model_config(
-        convolutions=((16, 160, 40), (16, 3, 2), (16, 3, 4)),
+    shape = {"dim": 16, "layers": 2, "heads": 2, "ffn": 16}
+    settings = HubertPretraining(
+        targets="k",
+        corpora=["c"],
+        convolutions=[[16, 160, 40], [16, 3, 2], [16, 3, 4]],
         position_kernel=4,
         position_groups=2,
+        mask_length=2,
         **shape,
     )
-    model = build_hubert(config, n_targets=5, mask_share=0.3, mask_length=2, mel_filters=True)
-    save_hubert(path, model.wav2vec2, config)
+    save_hubert(path, build_hubert(settings, n_targets=5).wav2vec2, model_config(settings))
     return {"kind": "hubert", "weights": str(path), "layer": 1}
 
 
-def run(corpus, folder, encoder=MFCC, name="model", **options):
+def arguments_of(corpus, encoder, files, answers=TONES, balance=False, train="train", **options):
+    manifests = (corpus / f"{train}.parquet", corpus / "valid.parquet")
+    data = DownstreamData.read(*manifests, *answers, balance)
+    return DownstreamSettings(**CLASSIFY | options), data, encoder, files
+
+
+def run(corpus, folder, encoder=MFCC, name="model", seed=1, **options):
     path = folder / f"{name}.safetensors"
-    result = train_downstream(
-        corpus / "train.parquet",
-        corpus / "valid.parquet",
-        encoder=encoder,
-        out=path,
-        curve_path=folder / f"{name}.parquet",
-        **CLASSIFY | options,
-    )
-    return result, path
+    files = TrainingFiles(path, folder / f"{name}.parquet")
+    arguments = arguments_of(corpus, encoder, files, **options)
+    return train_downstream(*arguments, computation=ONE_THREAD, seed=seed), path
 
 
 def score(corpus, path, encoder=MFCC, batch_size=32):
     source = load_source(encoder, "cpu")
     model, metadata = load_downstream(path, source.encoder)
     labels = restore_labels(metadata["answers"])
-    test = read_recordings(corpus / "test.parquet", labels, encode=False)
-    answers = answer(model, source, test, batch_size=batch_size)
+    test = read_labelled_recordings(corpus / "test.parquet", labels, encode=False)
+    answers = decode(model, source, test, batch_size=batch_size)
     guesses = [labels.decode(row) for row in answers.labels]
     right = np.mean([a == b for a, b in zip(guesses, test.references, strict=True)])
     return right, guesses, answers
@@ -194,22 +188,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(corpus, tmp_pat
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(corpus, tmp_path):
-    options = TRANSCRIBE | {"max_epochs": 3, "dropout": 0.2, "layers": 2, "checkpoint_seconds": 0}
-    options |= {"encoder": MFCC}
-    manifests = [str(corpus / "train.parquet"), str(corpus / "valid.parquet")]
-    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
-    checkpoint = tmp_path / "checkpoint.safetensors"
-    train_downstream(*manifests, out=whole, **options)
-    options |= {"checkpoint_path": str(checkpoint)}
-    killed_in_the_middle(
-        "speechprompt.downstream.training:train_downstream",
-        manifests,
-        options | {"out": str(resumed)},
-        checkpoint,
-        writes=12,  # in the second epoch of eight updates
-    )
+    options = TRANSCRIBE | {"max_epochs": 3, "dropout": 0.2, "layers": 2}
+    _, whole = run(corpus, tmp_path, name="whole", **options)
+    resumed, checkpoint = tmp_path / "resumed.safetensors", tmp_path / "checkpoint.safetensors"
+    files = TrainingFiles(resumed, None, checkpoint, 0)
+    arguments = arguments_of(corpus, MFCC, files, **options)
+    computation = {"computation": ONE_THREAD}
+    # In the second epoch of eight updates.
+    killed_in_the_middle(train_downstream, arguments, computation, checkpoint, writes=12)
     assert not resumed.exists()
-    train_downstream(*manifests, out=resumed, **options)
+    train_downstream(*arguments, **computation)
     assert resumed.read_bytes() == whole.read_bytes()
     assert not checkpoint.exists()
 
@@ -235,36 +223,24 @@ def test_damaged_files_are_refused(corpus, tmp_path):
 
 def test_answers_longer_than_the_audio_are_told(corpus, tmp_path, capsys):
     with pytest.raises(CorpusError, match=r"train: CTC needs a frame per label.*'train-0'"):
-        run(corpus, tmp_path, **TRANSCRIBE | {"columns": ["long"]})
+        run(corpus, tmp_path, **TRANSCRIBE | {"answers": ("transcription", ["long"])})
     table = pq.read_table(corpus / "train.parquet")
     rows = table.to_pylist()
     rows[5]["text"] = "AB" * 100
     pq.write_table(pa.Table.from_pylist(rows, table.schema), corpus / "odd.parquet")
-    train_downstream(
-        corpus / "odd.parquet",
-        corpus / "valid.parquet",
-        encoder=MFCC,
-        out=tmp_path / "odd.safetensors",
-        **TRANSCRIBE | {"max_epochs": 1},
-    )
+    run(corpus, tmp_path, train="odd", **TRANSCRIBE | {"max_epochs": 1})
     assert "train: 1 of 64 utterances are too short" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(corpus, tmp_path):
     with pytest.raises(CorpusError, match=r"train\.parquet: no label column 'word'"):
-        run(corpus, tmp_path, columns=["word"])
+        run(corpus, tmp_path, answers=("classification", ["word"]))
     table = pq.read_table(corpus / "train.parquet")
     rows = table.to_pylist()
     rows[3]["path"] = "nowhere.wav"
     pq.write_table(pa.Table.from_pylist(rows, table.schema), corpus / "gone.parquet")
     with pytest.raises(CorpusError, match=r"nowhere\.wav.*file not found"):
-        train_downstream(
-            corpus / "gone.parquet",
-            corpus / "valid.parquet",
-            encoder=MFCC,
-            out=tmp_path / "gone.safetensors",
-            **CLASSIFY,
-        )
+        run(corpus, tmp_path, train="gone")
     assert not list(tmp_path.glob("*.safetensors"))
 
 

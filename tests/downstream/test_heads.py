@@ -56,13 +56,13 @@ def test_pooling_equals_s3prls_order_of_layers(frames):
     expected = expected + F.cross_entropy(logits[:, 3:], target[:, 1] - 3, reduction="sum")
 
     scores = head(frames, LENGTHS)
-    losses = head.losses(scores, LENGTHS, labels)
-    torch.testing.assert_close(losses.total, expected)
-    assert losses.n_labels == 8
+    loss = head.loss(scores, LENGTHS, labels)
+    torch.testing.assert_close(loss.total, expected)
+    assert loss.n_labels == 8
     answers, log_probabilities = head.answers(scores, LENGTHS)
     best = torch.stack([logits[:, :3].argmax(1), 3 + logits[:, 3:].argmax(1)], dim=1)
     assert answers == best.tolist()
-    assert losses.right.tolist() == (best == target).all(1).tolist()
+    assert loss.correct.tolist() == (best == target).all(1).tolist()
     each = logits[:, :3].softmax(1).amax(1) * logits[:, 3:].softmax(1).amax(1)
     assert torch.tensor(log_probabilities).exp().tolist() == pytest.approx(each.tolist())
 
@@ -93,7 +93,7 @@ def test_the_recurrent_head_is_torchs_packed_blstm(frames):
 
     # And its gradients, by torch's own loss.
     labels = [[0, 1], [2], [0, 0, 1], []]
-    head.losses(ours, LENGTHS, labels).total.backward()
+    head.loss(ours, LENGTHS, labels).total.backward()
     gradient = head.forward_lstms[1].weight_hh_l0.grad.clone()
     F.ctc_loss(
         nn.utils.rnn.pad_sequence(expected.split(LENGTHS)),
@@ -119,7 +119,7 @@ def test_the_loss_is_ctcs_by_definition():
             if collapsed == answer:
                 probability += part[range(len(part)), list(path)].sum().exp().item()
         expected -= torch.tensor(probability).log().item()
-    assert head.losses(scores, lengths, labels).total.item() == pytest.approx(expected, rel=1e-5)
+    assert head.loss(scores, lengths, labels).total.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_best_path_is_collapsed():
@@ -130,7 +130,7 @@ def test_the_best_path_is_collapsed():
     answers, log_probabilities = head.answers(scores, [7, 2])
     assert answers == [[0, 0, 1], [1]]
     assert log_probabilities == pytest.approx([-0.7, -0.2])
-    assert head.losses(scores, [7, 2], [[0, 0, 1], [0]]).right.tolist() == [True, False]
+    assert head.loss(scores, [7, 2], [[0, 0, 1], [0]]).correct.tolist() == [True, False]
 
 
 def test_an_utterance_is_heard_alone_as_in_a_batch(frames):
@@ -147,16 +147,16 @@ def test_too_few_frames_for_an_answer_teach_nothing(frames):
     head = recurrent()
     assert (needed_frames([]), needed_frames([1, 2]), needed_frames([1, 1, 1])) == (0, 2, 5)
     labels = [[0, 1], [2, 2], [0], [1, 2]]  # 3 frames are enough for the second, 1 is not
-    losses = head.losses(head(frames, LENGTHS), LENGTHS, labels)
-    assert losses.short.tolist() == [False, False, False, True]
-    assert losses.n_labels == 5
-    losses.total.backward()
+    loss = head.loss(head(frames, LENGTHS), LENGTHS, labels)
+    assert loss.short.tolist() == [False, False, False, True]
+    assert loss.n_labels == 5
+    loss.total.backward()
     gradients = {name: p.grad.clone() for name, p in head.named_parameters()}
     assert all(g.isfinite().all() for g in gradients.values())
     head.zero_grad()
     n = sum(LENGTHS[:3])
-    without = head.losses(head(frames[:n], LENGTHS[:3]), LENGTHS[:3], labels[:3])
-    torch.testing.assert_close(without.total, losses.total)
+    without = head.loss(head(frames[:n], LENGTHS[:3]), LENGTHS[:3], labels[:3])
+    torch.testing.assert_close(without.total, loss.total)
     without.total.backward()
     for name, parameter in head.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name])

@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.config.corpora import UnitsCorpus
-from speechprompt.evaluation.ngram_baseline import fit_floor
+from speechprompt.evaluation.ngram_baseline import fit_classifier
 from speechprompt.units.text_corpus import prepare_units
 
 
@@ -20,9 +20,9 @@ def sequences(rng, n):
 def test_order_of_neighbours_is_learnt():
     rng = np.random.default_rng(0)
     train, dev, test = (sequences(rng, n) for n in (400, 100, 100))
-    floor = fit_floor(train, dev, {"test": test[0]})
-    assert np.mean(floor.answers["test"] == np.array(test[1])) > 0.95
-    assert (floor.scores["test"] <= 0).all()
+    fitted = fit_classifier(train, dev, {"test": test[0]})
+    assert np.mean(fitted.answers["test"] == np.array(test[1])) > 0.95
+    assert (fitted.scores["test"] <= 0).all()
 
 
 def test_class_weights_lift_the_rare_class():
@@ -30,8 +30,8 @@ def test_class_weights_lift_the_rare_class():
     units = [rng.integers(0, 6, 8).tolist() for _ in range(400)]
     labels = ["rare" if 0 in u and rng.random() < 0.25 else "common" for u in units]
     data = (units, labels)
-    plain = fit_floor(data, data, {"test": units})
-    balanced = fit_floor(data, data, {"test": units}, balance=True)
+    plain = fit_classifier(data, data, {"test": units})
+    balanced = fit_classifier(data, data, {"test": units}, balance=True)
     assert (balanced.answers["test"] == "rare").sum() > (plain.answers["test"] == "rare").sum()
 
 
@@ -40,7 +40,7 @@ def test_class_weights_lift_the_rare_class():
     ("corpus", "balance", "least"),
     [("speech_commands", True, 0.943), ("fluent_commands", False, 0.870)],
 )
-def test_floor_on_the_papers_units(shared_data, tmp_path, corpus, balance, least):
+def test_baseline_on_the_papers_units(shared_data, tmp_path, corpus, balance, least):
     folder = shared_data / "units"
     files = {name: str(folder / corpus / f"{name}.txt") for name in ("train", "valid")}
     columns = ["label"] if balance else ["action", "object", "location"]
@@ -53,5 +53,5 @@ def test_floor_on_the_papers_units(shared_data, tmp_path, corpus, balance, least
         answers = zip(*(table[column].to_pylist() for column in columns), strict=True)
         examples[split] = table["units"].to_pylist(), [" ".join(answer) for answer in answers]
     units, truth = examples["valid"]
-    floor = fit_floor(examples["train"], examples["dev"], {"valid": units}, balance)
-    assert np.mean(floor.answers["valid"] == np.array(truth)) >= least
+    fitted = fit_classifier(examples["train"], examples["dev"], {"valid": units}, balance)
+    assert np.mean(fitted.answers["valid"] == np.array(truth)) >= least

@@ -23,12 +23,15 @@ from random_models import (
     task_model,
     write_lm,
 )
+from speechprompt.config.tasks import DecodingSettings, Task
 from speechprompt.encoders import load_encoder
 from speechprompt.prompting.decoding import predict
-from speechprompt.prompting.training import train_prompt
+from speechprompt.prompting.training import TaskData, train_prompt
 from speechprompt.runtime.device import make_deterministic, resolve_device
 from speechprompt.runtime.precision import resolve_precision
+from speechprompt.tasks.classification import Classification
 from speechprompt.training import loop as fitting
+from speechprompt.training.job import Computation, TrainingFiles
 
 sys.path.append(str(Path(__file__).parents[2]))
 
@@ -65,11 +68,11 @@ def test_loss_and_gradients_are_the_processors(mode, kind, allowed):
 
     def step(device):
         task = task_model(device, mode, kind, allowed)
-        losses = task.losses(batch.units, batch.labels, task.prompt_tensors(5))
-        losses.total.backward()
+        loss = task.loss(batch.units, batch.labels, task.prompt_tensors(5))
+        loss.total.backward()
         named = task.named_parameters().items()
         gradients = {name: p.grad.cpu() for name, p in named if p.grad is not None}
-        return losses.total.item(), losses.right.tolist(), gradients
+        return loss.total.item(), loss.correct.tolist(), gradients
 
     loss, right, gradients = step("cpu")
     loss_there, right_there, gradients_there = step("cuda")
@@ -92,29 +95,26 @@ def test_loss_and_gradients_are_the_processors(mode, kind, allowed):
     ],
 )
 def test_answers_are_the_processors(allowed, settings):
-    units = random_units(40)
+    units, decoding = random_units(40), DecodingSettings(**settings)
     here, there = (
-        predict(task_model(d, allowed=allowed), units, **settings) for d in ("cpu", "cuda")
+        predict(task_model(d, allowed=allowed), units, decoding) for d in ("cpu", "cuda")
     )
     assert there.labels == here.labels
     np.testing.assert_allclose(there.scores, here.scores, rtol=1e-3, atol=1e-3)
-    fast = predict(task_model("cuda", allowed=allowed, dtype=torch.bfloat16), units, **settings)
+    fast = predict(task_model("cuda", allowed=allowed, dtype=torch.bfloat16), units, decoding)
     assert np.mean([a == b for a, b in zip(fast.labels, here.labels, strict=True)]) > 0.7
 
 
-def trained(folder, device, name="prompt", **settings):
+def trained(folder, device, name="prompt", method="prompt", checkpoint=None, **settings):
     path = folder / f"{name}.safetensors"
+    labels = Classification(("label",), (("a", "b", "c"),))
+    training = {"lr": 5e-3, "schedule": "constant", "warmup": 0, "max_epochs": 4, **settings}
     result = train_prompt(
-        *(learnable_examples(96), learnable_examples(24, seed=1)),
-        lm_path=folder / "lm.safetensors",
-        codebook_sha256=CODEBOOK,
-        n_labels=3,
-        allowed=[[0, 1, 2]],
-        label_names=["a", "b", "c"],
-        prompt_path=path,
-        device=device,
-        max_epochs=4,
-        **settings,
+        Task(corpus="c", lm="l", method=method, prompt={"length": 5}, training=training),
+        TaskData(labels, learnable_examples(96), learnable_examples(24, seed=1), CODEBOOK),
+        folder / "lm.safetensors",
+        TrainingFiles(path, checkpoint=checkpoint, checkpoint_seconds=0.0),
+        computation=Computation(device),
     )
     return result, path.read_bytes()
 
@@ -148,7 +148,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
         steps.append(1)
         step(*arguments)
 
-    resumable = {"checkpoint_path": tmp_path / "state.safetensors", "checkpoint_seconds": 0.0}
+    resumable = {"checkpoint": tmp_path / "state.safetensors"}
     monkeypatch.setattr(fitting, "_step", stopping)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path, "cuda", "cut", precision="fp32", **resumable)

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from interruption import killed_in_the_middle
+from speechprompt.config.models import UnitLmSettings
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.lm import load_lm
 from speechprompt.lm import pretraining as pretrain
 from speechprompt.lm.pretraining import pretrain_unit_lm, read_sentences
 from speechprompt.storage.files import read_json
 from speechprompt.storage.hashes import sha256_file
+from speechprompt.training.job import Computation, TrainingFiles
 from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
 
 
@@ -40,6 +42,7 @@ def write_split(folder, corpus="c", split="train", n=120, codebook="k", seed=0, 
     return index
 
 
+ONE_THREAD = {"computation": Computation(threads=1)}
 SMALL = {
     "layers": 2,
     "heads": 2,
@@ -50,14 +53,19 @@ SMALL = {
     "batch_tokens": 100,
     "max_epochs": 4,
     "valid_share": 0.1,
-    "compute_threads": 1,
+    "precision": "fp32",
 }
+
+
+def train(index, path, curve=None, **changes):
+    settings = UnitLmSettings(codebook="k", corpora=["c"], **SMALL | changes)
+    return pretrain_unit_lm(settings, [index], TrainingFiles(path, curve), **ONE_THREAD)
 
 
 def test_it_learns_and_describes_itself(tmp_path):
     index = write_split(tmp_path)
     path, curve = tmp_path / "lm.safetensors", tmp_path / "curve.parquet"
-    pretrain_unit_lm([index], lm_path=path, curve_path=curve, **SMALL)
+    train(index, path, curve)
     rows = pq.read_table(curve).to_pylist()
     assert list(rows[0]) == ["epoch", "split", "loss", "lr"]
     assert rows[-1]["loss"] < 0.8 * rows[1]["loss"]
@@ -84,7 +92,7 @@ def test_it_sees_only_units_of_train_splits(tmp_path, monkeypatch):
         return original(model, sequences, dtype)
 
     monkeypatch.setattr(pretrain, "_loss", spy)
-    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **SMALL | {"max_epochs": 1})
+    train(index, tmp_path / "lm.safetensors", max_epochs=1)
     assert seen == {tuple(int(i) for i in row) for row in expected}
     assert all(0 not in row for row in seen)  # the separator
 
@@ -105,7 +113,7 @@ def test_held_out_utterances_are_never_trained_on(tmp_path, monkeypatch):
     rows = [np.array([i // 10, i % 10]) for i in range(60)]
     about = read_sentences([index])[2]
     monkeypatch.setattr(pretrain, "read_sentences", lambda _: (names, rows, about))
-    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **SMALL | {"max_epochs": 2})
+    train(index, tmp_path / "lm.safetensors", max_epochs=2)
     assert trained
     assert held_out
     assert not trained & held_out
@@ -123,8 +131,7 @@ def test_repeated_utterances_lose_units_and_nothing_else(tmp_path, monkeypatch):
         return original(model, sequences, dtype)
 
     monkeypatch.setattr(pretrain, "_loss", spy)
-    options = SMALL | {"repeat_share": 0.5, "repeat_kept": 0.4}
-    pretrain_unit_lm([index], lm_path=tmp_path / "lm.safetensors", **options)
+    train(index, tmp_path / "lm.safetensors", repeat_share=0.5, repeat_kept=0.4)
     twice = [sequence for sequence in seen if sequence.count(2) == 3]
     assert len(seen) * 0.4 < len(twice) < len(seen) * 0.6
     assert {sequence for sequence in seen if sequence.count(2) == 2} <= once
@@ -150,28 +157,22 @@ def test_other_splits_and_mixed_codebooks_are_refused(tmp_path):
 
 def test_utterances_beyond_the_positions_are_named(tmp_path):
     index = write_split(tmp_path)
-    with pytest.raises(CorpusError, match=r"c/train-\d-\d+: \d+ units, but the unit LM has 8"):
-        pretrain_unit_lm([index], lm_path=tmp_path / "lm.st", **SMALL | {"max_positions": 8})
+    with pytest.raises(CorpusError, match=r"c/train-\d-\d+ needs \d+ positions, but .* has 8"):
+        train(index, tmp_path / "lm.safetensors", max_positions=8)
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
     index = write_split(tmp_path)
-    arguments = SMALL | {"checkpoint_seconds": 0, "dropout": 0.2, "repeat_share": 0.5}
+    changes = {"dropout": 0.2, "repeat_share": 0.5}
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     curves = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
-    pretrain_unit_lm([index], lm_path=whole, curve_path=curves[0], **arguments)
+    train(index, whole, curves[0], **changes)
     checkpoint = tmp_path / "state.safetensors"
-    killed_in_the_middle(
-        "speechprompt.lm.pretraining:pretrain_unit_lm",
-        [[str(index)]],
-        arguments | {"lm_path": str(resumed), "checkpoint_path": str(checkpoint)},
-        checkpoint,
-        writes=13,
-    )
+    settings = UnitLmSettings(codebook="k", corpora=["c"], **SMALL | changes)
+    arguments = [settings, [index], TrainingFiles(resumed, curves[1], checkpoint, 0)]
+    killed_in_the_middle(pretrain_unit_lm, arguments, ONE_THREAD, checkpoint, writes=13)
     assert not resumed.exists()
-    pretrain_unit_lm(
-        [index], lm_path=resumed, curve_path=curves[1], checkpoint_path=checkpoint, **arguments
-    )
+    pretrain_unit_lm(*arguments, **ONE_THREAD)
     assert resumed.read_bytes() == whole.read_bytes()
     assert curves[0].read_bytes() == curves[1].read_bytes()
     assert not checkpoint.exists()

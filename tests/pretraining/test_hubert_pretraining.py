@@ -7,10 +7,12 @@ import soundfile
 import torch
 
 from interruption import killed_in_the_middle
+from speechprompt.config.models import HubertPretraining
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.pretraining.hubert import _play, pretrain_hubert
 from speechprompt.storage.tensors import read_tensor_metadata
+from speechprompt.training.job import Computation, TrainingFiles
 from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
 
 TONES = (300, 700, 1500, 3100)
@@ -29,8 +31,18 @@ SMALL = {
     "batch_seconds": 8.0,
     "max_epochs": 3,
     "valid_share": 0.1,
-    "compute_threads": 1,
+    "precision": "fp32",
 }
+ONE_THREAD = {"computation": Computation(threads=1)}
+
+
+def settings_of(**changes):
+    return HubertPretraining(targets="k", corpora=["tones"], **SMALL | changes)
+
+
+def train(targets, out, curve=None, start=None, **changes):
+    files = TrainingFiles(out, curve)
+    return pretrain_hubert(settings_of(**changes), targets, files, start=start, **ONE_THREAD)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +79,7 @@ def test_it_learns_and_an_encoder_reads_it(tones, tmp_path):
     index, root = tones
     out, curve = tmp_path / "model.safetensors", tmp_path / "curve.parquet"
     # A tone at another speed is another tone.
-    learning = SMALL | {"max_epochs": 25, "patience": 25, "augmentation": False}
-    pretrain_hubert({index: root}, out=out, curve_path=curve, **learning)
+    train({index: root}, out, curve, max_epochs=25, patience=25, augmentation=False)
     rows = [row for row in pq.read_table(curve).to_pylist() if row["split"] == "valid"]
     assert rows[-1]["accuracy"] > 0.6  # a constant answer has 0.25
     metadata = read_tensor_metadata(out)
@@ -82,19 +93,14 @@ def test_it_learns_and_an_encoder_reads_it(tones, tmp_path):
 
 def test_a_killed_run_resumes_to_the_same_bytes(tones, tmp_path):
     index, root = tones
-    arguments = SMALL | {"checkpoint_seconds": 0, "dropout": 0.1}
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
-    pretrain_hubert({index: root}, out=whole, **arguments)
+    train({index: root}, whole, dropout=0.1)
     checkpoint = tmp_path / "state.safetensors"
-    killed_in_the_middle(
-        "speechprompt.pretraining.hubert:pretrain_hubert",
-        [{str(index): str(root)}],
-        arguments | {"out": str(resumed), "checkpoint_path": str(checkpoint)},
-        checkpoint,
-        writes=7,
-    )
+    files = TrainingFiles(resumed, None, checkpoint, 0)
+    arguments = [settings_of(dropout=0.1), {index: root}, files]
+    killed_in_the_middle(pretrain_hubert, arguments, ONE_THREAD, checkpoint, writes=7)
     assert not resumed.exists()
-    pretrain_hubert({index: root}, out=resumed, checkpoint_path=checkpoint, **arguments)
+    pretrain_hubert(*arguments, **ONE_THREAD)
     assert resumed.read_bytes() == whole.read_bytes()
     assert not checkpoint.exists()
 
@@ -102,11 +108,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(tones, tmp_path):
 def test_an_iteration_goes_on_from_the_one_before(tones, tmp_path):
     index, root = tones
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    pretrain_hubert({index: root}, out=first, **SMALL)
+    train({index: root}, first)
     # With a learning rate of almost nothing it stays what it was.
-    pretrain_hubert(
-        {index: root}, out=second, start_path=first, **SMALL | {"lr": 1e-12, "max_epochs": 1}
-    )
+    train({index: root}, second, start=first, lr=1e-12, max_epochs=1)
     waveform = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     frames = [
         load_encoder("hubert", weights=path, layer=2).encode([torch.from_numpy(waveform)])[0]
@@ -114,22 +118,22 @@ def test_an_iteration_goes_on_from_the_one_before(tones, tmp_path):
     ]
     torch.testing.assert_close(*frames, atol=1e-4, rtol=1e-4)
     with pytest.raises(ArtefactError, match="another shape"):
-        pretrain_hubert({index: root}, out=second, start_path=first, **SMALL | {"ffn": 64})
+        train({index: root}, second, start=first, ffn=64)
 
 
 def test_wrong_units_are_refused(tmp_path):
     out = tmp_path / "model.safetensors"
     with pytest.raises(ArtefactError, match="train splits, found 'test'"):
-        pretrain_hubert({write_tones(tmp_path, split="test"): tmp_path}, out=out, **SMALL)
+        train({write_tones(tmp_path, split="test"): tmp_path}, out)
     with pytest.raises(ArtefactError, match=r"expected 50.0 frames/s, found 100.0"):
-        pretrain_hubert({write_tones(tmp_path, frame_rate=100.0): tmp_path}, out=out, **SMALL)
+        train({write_tones(tmp_path, frame_rate=100.0): tmp_path}, out)
     mixed = [write_tones(tmp_path), write_tones(tmp_path, codebook="j")]
     with pytest.raises(ArtefactError, match="codebook is 'j', expected 'k'"):
-        pretrain_hubert(dict.fromkeys(mixed, tmp_path), out=out, **SMALL)
+        train(dict.fromkeys(mixed, tmp_path), out)
     with pytest.raises(CorpusError, match="leave 0 to learn from"):
-        pretrain_hubert({mixed[0]: tmp_path}, out=out, **SMALL | {"mask_length": 100})
+        train({mixed[0]: tmp_path}, out, mask_length=100)
     with pytest.raises(ConfigError, match="multiple of heads"):
-        pretrain_hubert({mixed[0]: tmp_path}, out=out, **SMALL | {"heads": 5})
+        train({mixed[0]: tmp_path}, out, heads=5)
     assert not out.exists()
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from speechprompt.config.models import HubertPretraining
 from speechprompt.errors import ConfigError
 from speechprompt.pretraining.model import build_hubert, masked_prediction, model_config
 
@@ -18,12 +19,19 @@ SHAPE = {
     "position_kernel": 16,
     "position_groups": 4,
     "dropout": 0.0,
+    "mask_share": 0.6,
+    "mask_length": 5,
+    "mel_filters": False,
 }
+
+
+def settings_of(**changes):
+    return HubertPretraining(targets="k", corpora=["c"], **SHAPE | changes)
 
 
 def test_loss_and_gradients_are_torchaudios():
     torch.manual_seed(0)
-    model = build_hubert(model_config(**SHAPE), n_targets=20, mask_share=0.6, mask_length=5)
+    model = build_hubert(settings_of(), n_targets=20)
     waveforms = torch.randn(3, 400 + 320 * 39)
     targets = torch.randint(0, 20, (3, 40))
     torch.manual_seed(7)
@@ -43,8 +51,7 @@ def test_loss_and_gradients_are_torchaudios():
 
 def test_unmasked_frames_count_by_their_weight():
     torch.manual_seed(0)
-    config = model_config(**SHAPE)
-    model = build_hubert(config, n_targets=20, mask_share=0.6, mask_length=5)
+    model = build_hubert(settings_of(), n_targets=20)
     model.logit_generator.skip_nomask = False
     waveforms = torch.randn(3, 400 + 320 * 39)
     targets = torch.randint(0, 20, (3, 40))
@@ -61,14 +68,14 @@ def test_unmasked_frames_count_by_their_weight():
 
 def test_right_answers_are_counted():
     torch.manual_seed(0)
-    model = build_hubert(model_config(**SHAPE), n_targets=4, mask_share=0.6, mask_length=5)
+    model = build_hubert(settings_of(), n_targets=4)
     waveforms = torch.randn(2, 400 + 320 * 29)
     counts = []
     for target in range(4):
         torch.manual_seed(7)
-        _, _, masked, right = masked_prediction(model, waveforms, torch.full((2, 30), target))
-        counts.append(right)
-    assert sum(counts) == masked
+        found = masked_prediction(model, waveforms, torch.full((2, 30), target))
+        counts.append(found.n_correct)
+    assert sum(counts) == found.n_masked
 
 
 @pytest.mark.parametrize(
@@ -81,12 +88,13 @@ def test_right_answers_are_counted():
 )
 def test_impossible_shapes_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
-        model_config(**SHAPE | change)
+        model_config(settings_of(**change))
 
 
 def test_mel_filters_answer_to_their_own_frequencies():
-    config = model_config(**SHAPE | {"convolutions": [[64, 160, 40], [8, 3, 2], [8, 3, 4]]})
-    model = build_hubert(config, n_targets=4, mask_share=0.6, mask_length=5, mel_filters=True)
+    convolutions = [[64, 160, 40], [8, 3, 2], [8, 3, 4]]
+    settings = settings_of(convolutions=convolutions, mel_filters=True)
+    model = build_hubert(settings, n_targets=4)
     first = model.wav2vec2.feature_extractor.conv_layers[0].conv
     edges_mel = torch.linspace(*(2595 * math.log10(1 + hz / 700) for hz in (80, 7600)), 18)
     for band, mel in enumerate(edges_mel[1:-1]):
@@ -97,6 +105,5 @@ def test_mel_filters_answer_to_their_own_frequencies():
 
 
 def test_mel_filters_need_a_long_first_kernel():
-    config = model_config(**SHAPE)
     with pytest.raises(ConfigError, match="100 samples or more, found 8 and 10"):
-        build_hubert(config, n_targets=4, mask_share=0.6, mask_length=5, mel_filters=True)
+        build_hubert(settings_of(mel_filters=True), n_targets=4)

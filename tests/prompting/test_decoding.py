@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from random_models import CODEBOOK, random_lm, random_units
+from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.prompting.decoding import predict
@@ -25,12 +26,16 @@ def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, 
     prompt = None
     if mode is not None:
         generator = torch.Generator().manual_seed(seed)
-        prompt = Prompt(model.config, length=2, mode=mode, layers=layers, generator=generator)
+        prompt = Prompt(model.config, PromptSettings(length=2, mode=mode, layers=layers), generator)
         with torch.no_grad():
             for parameter in prompt.parameters():
                 parameter.mul_(5)
     lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
     return TaskModel(lm, prompt, Verbalizer(kind, range(2, 2 + n_labels), 20), allowed)
+
+
+def decode(task, units, utt_ids=None, **settings):
+    return predict(task, units, DecodingSettings(**settings), utt_ids=utt_ids)
 
 
 @torch.no_grad()
@@ -67,7 +72,7 @@ def greedy_without_cache(task, units, steps):
 def test_greedy_with_cache_equals_greedy_without(mode, layers, allowed):
     task = task_model(allowed, mode, layers)
     steps = 5 if allowed is None else len(allowed)
-    found = predict(task, UNITS, max_length=5)
+    found = decode(task, UNITS, max_length=5)
     for i, units in enumerate(UNITS):
         answer, score = greedy_without_cache(task, units, steps)
         assert found.labels[i] == answer
@@ -78,9 +83,9 @@ def test_greedy_with_cache_equals_greedy_without(mode, layers, allowed):
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_batch_equals_its_utterances_one_by_one(allowed, beam):
     task = task_model(allowed)
-    together = predict(task, UNITS, beam=beam, max_length=6)
+    together = decode(task, UNITS, beam=beam, max_length=6)
     for i, units in enumerate(UNITS):
-        alone = predict(task, [units], beam=beam, max_length=6)
+        alone = decode(task, [units], beam=beam, max_length=6)
         assert alone.labels[0] == together.labels[i]
         assert alone.scores[0] == pytest.approx(together.scores[i], abs=1e-4)
 
@@ -105,8 +110,8 @@ def test_beam_one_equals_greedy(allowed):
 
 def test_a_wide_beam_finds_the_best_answer_of_all():
     task = task_model(THREE, seed=1)
-    found = predict(task, UNITS, beam=9)
-    greedy = predict(task, UNITS)
+    found = decode(task, UNITS, beam=9)
+    greedy = decode(task, UNITS)
     for i, units in enumerate(UNITS):
         scores = {}
         for answer in itertools.product(*THREE):
@@ -123,7 +128,7 @@ def test_a_wide_beam_finds_the_best_answer_of_all():
 def test_every_label_of_a_column_is_allowed_and_no_other():
     task = task_model(THREE)
     for seed in range(3):
-        for answer in predict(task_model(THREE, seed=seed), UNITS).labels:
+        for answer in decode(task_model(THREE, seed=seed), UNITS).labels:
             assert [label in column for label, column in zip(answer, THREE, strict=True)] == [
                 True
             ] * 3
@@ -135,7 +140,7 @@ def test_every_label_of_a_column_is_allowed_and_no_other():
 @pytest.mark.parametrize("kind", ["frequency", "learnable"])
 def test_one_column_gives_the_whole_distribution(kind):
     task = task_model(ONE, kind=kind, n_labels=4)
-    found = predict(task, UNITS)
+    found = decode(task, UNITS)
     assert found.label_scores.shape == (len(UNITS), 4)
     assert np.allclose(np.exp(found.label_scores).sum(1), 1, atol=1e-5)
     assert [[int(i)] for i in found.label_scores.argmax(1)] == found.labels
@@ -145,9 +150,9 @@ def test_one_column_gives_the_whole_distribution(kind):
 
 def test_generation_stops_at_its_longest_answer_not_counting_the_source():
     task = task_model(None)
-    lengths = {len(answer) for answer in predict(task, UNITS, max_length=4).labels}
+    lengths = {len(answer) for answer in decode(task, UNITS, max_length=4).labels}
     assert max(lengths) == 4
-    long = predict(task, [np.arange(20)] * 2, max_length=4).labels
+    long = decode(task, [np.arange(20)] * 2, max_length=4).labels
     assert all(len(answer) <= 4 for answer in long)
 
 
@@ -157,22 +162,22 @@ def test_an_answer_ends_where_the_positions_do(beam, free):
     longest = task.model.config.max_positions  # 128
     rng = np.random.default_rng(5)
     units = [rng.integers(0, 20, n) for n in (longest - 2, longest - 4, longest - 7, 3)]
-    with_room = predict(task, units, beam=beam, free=free, max_length=9)
+    with_room = decode(task, units, beam=beam, free=free, max_length=9)
     for row, answer in zip(units, with_room.labels, strict=True):
         assert len(answer) <= min(9, longest - 1 - len(row))
         # Its own room counts, not that of the others in the batch.
-        alone = predict(task, [row], beam=beam, free=free, max_length=9)
+        alone = decode(task, [row], beam=beam, free=free, max_length=9)
         assert alone.labels == [answer]
     assert len(with_room.labels[0]) == 1 or not with_room.labels[0]
     with pytest.raises(CorpusError, match="'long': its 127 units leave no room"):
-        predict(task, [np.zeros(127, int)], beam=beam, free=free, utt_ids=["long"])
+        decode(task, [np.zeros(127, int)], beam=beam, free=free, utt_ids=["long"])
     with pytest.raises(CorpusError, match="no room"):
-        predict(task_model(THREE), [np.zeros(126, int)])
+        decode(task_model(THREE), [np.zeros(126, int)])
 
 
 def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():
     task = task_model(THREE)
-    found = predict(task, UNITS, free=True)
+    found = decode(task, UNITS, free=True)
     units_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
     for i, units in enumerate(UNITS):
         slots = task.prompt.slots(task.dictionary.source(units))
@@ -195,12 +200,12 @@ def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():
 
 def test_free_refuses_what_it_cannot_do():
     with pytest.raises(ConfigError, match="free"):
-        predict(task_model(ONE, kind="learnable", n_labels=4), UNITS, free=True)
+        decode(task_model(ONE, kind="learnable", n_labels=4), UNITS, free=True)
     with pytest.raises(ConfigError, match="free"):
-        predict(task_model(THREE), UNITS, free=True, beam=2)
+        decode(task_model(THREE), UNITS, free=True, beam=2)
 
 
 def test_nothing_to_decode_gives_nothing():
-    found = predict(task_model(ONE), [])
+    found = decode(task_model(ONE), [])
     assert found.labels == []
     assert found.label_scores.shape == (0, 8)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from random_models import CODEBOOK, random_lm, random_units
+from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.lm import Dictionary, LoadedLM
-from speechprompt.prompting.decoding import Decoding, Question, predict, predict_together
+from speechprompt.prompting.decoding import Question, predict, predict_together
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel
@@ -23,7 +24,9 @@ def shared_lm(seed=0):
 
 def task_on(lm, length, seed, *, allowed=None, mode="deep", layers=None, kind="frequency", first=2):
     generator = torch.Generator().manual_seed(seed)
-    prompt = Prompt(lm.model.config, length=length, mode=mode, layers=layers, generator=generator)
+    prompt = Prompt(
+        lm.model.config, PromptSettings(length=length, mode=mode, layers=layers), generator
+    )
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.mul_(5)
@@ -43,7 +46,10 @@ def four_tasks(lm):
 
 def questions():
     tasks = four_tasks(shared_lm())
-    decodings = [Decoding(), Decoding(), Decoding(beam=3, max_length=6), Decoding(max_length=5)]
+    decodings = [
+        DecodingSettings(**settings)
+        for settings in ({}, {}, {"beam": 3, "max_length": 6}, {"max_length": 5})
+    ]
     units = [random_units(9 + i, seed=i) for i in range(4)]
     return [Question(*triple) for triple in zip(tasks, units, decodings, strict=True)]
 
@@ -53,7 +59,7 @@ def test_a_mixed_batch_answers_as_task_by_task(micro_tokens):
     asked = questions()
     together = predict_together(asked, micro_tokens)
     for question, mixed in zip(asked, together, strict=True):
-        alone = predict(question.task, question.units, **vars(question.decoding))
+        alone = predict(question.task, question.units, question.decoding)
         assert mixed.labels == alone.labels
         assert np.allclose(mixed.scores, alone.scores, atol=1e-4)
         assert (mixed.valid == alone.valid).all()
@@ -101,9 +107,10 @@ def test_what_cannot_share_a_batch_has_its_own():
     ]
     assert group_tasks(tasks) == [[0, 4], [1], [2], [3], [5]]
     units = random_units(5)
-    together = predict_together([Question(t, units, Decoding(max_length=4)) for t in tasks])
+    short = DecodingSettings(max_length=4)
+    together = predict_together([Question(task, units, short) for task in tasks])
     for task, found in zip(tasks, together, strict=True):
-        assert found.labels == predict(task, units, max_length=4).labels
+        assert found.labels == predict(task, units, short).labels
 
 
 def test_no_utterances_are_no_answers():

@@ -7,29 +7,32 @@ import torch
 
 from interruption import killed_in_the_middle
 from random_models import CODEBOOK, examples, learnable_examples, write_lm
+from speechprompt.config.tasks import DecodingSettings, PromptSettings, Task
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.prompting import training as train_module
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_model import load_task_model
-from speechprompt.prompting.training import evaluate_loss, train_prompt
+from speechprompt.prompting.training import TaskData, evaluate_loss, train_prompt
 from speechprompt.storage.tensors import read_tensors, write_tensors
+from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.sequences import Transcription
+from speechprompt.training.job import Computation, TrainingFiles
 from speechprompt.training.sampling import draw_rows
 from speechprompt.training.schedule import learning_rate
 
-COLUMN = [[0, 1, 2]]
-SETTINGS = {
-    "codebook_sha256": CODEBOOK,
-    "n_labels": 3,
-    "allowed": COLUMN,
-    "label_names": ["a", "b", "c"],
-    "length": 2,
+LABELS = Classification(("label",), (("a", "b", "c"),))
+PROMPT = {"length": 2}
+TRAINING = {
     "batch_size": 16,
     "lr": 0.05,
     "max_epochs": 4,
-    "compute_threads": 1,
+    "schedule": "constant",
+    "warmup": 0,
+    "precision": "fp32",
 }
+ONE_THREAD = Computation(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +40,30 @@ def lm(tmp_path_factory):
     return write_lm(tmp_path_factory.mktemp("lm") / "model.safetensors")
 
 
-def run(lm, folder, data=None, valid=None, name="prompt", **options):
-    data = learnable_examples(80) if data is None else data
-    valid = learnable_examples(40, seed=1) if valid is None else valid
+def task_of(method="prompt", verbalizer="frequency", balance=False, **options):
+    """A task with settings of its prompt and of its training, by their names."""
+    shape = {name: options.pop(name) for name in PromptSettings.model_fields if name in options}
+    return Task(
+        corpus="c",
+        lm="l",
+        method=method,
+        verbalizer=verbalizer,
+        balance=balance,
+        prompt=PROMPT | shape,
+        training=TRAINING | options,
+    )
+
+
+def data_of(train=None, valid=None, labels=LABELS, codebook=CODEBOOK):
+    train = learnable_examples(80) if train is None else train
+    return TaskData(labels, train, valid or learnable_examples(40, seed=1), codebook)
+
+
+def run(lm, folder, data=None, name="prompt", seed=1, checkpoint=None, **options):
     path = folder / f"{name}.safetensors"
+    files = TrainingFiles(path, folder / f"{name}.parquet", checkpoint)
     result = train_prompt(
-        data,
-        valid,
-        lm_path=lm,
-        prompt_path=path,
-        curve_path=folder / f"{name}.parquet",
-        **SETTINGS | options,
+        task_of(**options), data or data_of(), lm, files, computation=ONE_THREAD, seed=seed
     )
     return result, path
 
@@ -79,24 +95,24 @@ def test_the_written_prompt_is_the_best_one(lm, tmp_path):
     task = load_task_model(path, lm, CODEBOOK)
     valid = learnable_examples(40, seed=1)
     sums = evaluate_loss(task, valid, 64)
-    assert sums.loss / sums.tokens == pytest.approx(result.valid_loss, rel=1e-5)
-    assert sums.right / sums.answers == pytest.approx(result.valid_accuracy)
+    assert sums.loss / sums.weight == pytest.approx(result.valid_loss, rel=1e-5)
+    assert sums.n_correct / sums.n_answers == pytest.approx(result.valid_accuracy)
     assert result.epochs in (12, result.best_epoch + 3)
 
 
 def test_units_are_left_out_in_training_only(lm, tmp_path, monkeypatch):
     seen = {True: [], False: []}
-    original = train_module.TaskModel.losses
+    original = train_module.TaskModel.loss
 
-    def losses(self, units, labels, prompt):
+    def loss(self, units, labels, prompt):
         seen[torch.is_grad_enabled()] += [
             (len(row), label) for row, label in zip(units, labels, strict=True)
         ]
         return original(self, units, labels, prompt)
 
-    monkeypatch.setattr(train_module.TaskModel, "losses", losses)
+    monkeypatch.setattr(train_module.TaskModel, "loss", loss)
     data, valid = learnable_examples(400), learnable_examples(40, seed=1)
-    run(lm, tmp_path, data, valid, max_epochs=2, unit_dropout=0.25)
+    run(lm, tmp_path, data_of(data, valid), max_epochs=2, unit_dropout=0.25)
     whole = 2 * sum(map(len, data.units))
     assert 0.7 * whole < sum(length for length, _ in seen[True]) < 0.8 * whole
     assert sorted(label for _, label in seen[True]) == sorted(2 * data.labels)
@@ -157,31 +173,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(lm, tmp_path):
 
 @pytest.mark.parametrize("method", ["prompt", "finetune"])
 def test_a_killed_run_resumes_to_the_same_bytes(lm, tmp_path, method):
-    options = SETTINGS | {"dropout": 0.2, "checkpoint_seconds": 0, "method": method, "lr": 0.01}
-    data = [{"n": 80}, {"n": 40, "seed": 1}]
+    task = task_of(method, dropout=0.2, lr=0.01)
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     checkpoint = tmp_path / "checkpoint.safetensors"
-    splits = [learnable_examples(**split) for split in data]
-    train_prompt(*splits, lm_path=lm, prompt_path=whole, **options)
-    killed_in_the_middle(
-        "speechprompt.prompting.training:train_prompt",
-        [],
-        options
-        | {
-            "examples": data,
-            "lm_path": str(lm),
-            "prompt_path": str(resumed),
-            "checkpoint_path": str(checkpoint),
-        },
-        checkpoint,
-        writes=9,
-    )
+    train_prompt(task, data_of(), lm, TrainingFiles(whole), computation=ONE_THREAD)
+    arguments = [task, data_of(), lm, TrainingFiles(resumed, None, checkpoint, 0)]
+    computation = {"computation": ONE_THREAD}
+    killed_in_the_middle(train_prompt, arguments, computation, checkpoint, writes=9)
     assert not resumed.exists()
-    counted = count_updates(
-        lambda: train_prompt(
-            *splits, lm_path=lm, prompt_path=resumed, checkpoint_path=checkpoint, **options
-        )
-    )
+    counted = count_updates(lambda: train_prompt(*arguments, **computation))
     assert counted == 4 * 5 - 8  # the ninth write ended epoch 2's third update, one ended epoch 1
     assert resumed.read_bytes() == whole.read_bytes()
     assert not checkpoint.exists()
@@ -205,7 +205,7 @@ def count_updates(training):
 def test_a_checkpoint_of_other_settings_is_ignored(lm, tmp_path, capsys):
     checkpoint = tmp_path / "checkpoint.safetensors"
     write_tensors(checkpoint, {}, {"fingerprint": "other", "state": {}})
-    _, path = run(lm, tmp_path, checkpoint_path=checkpoint, max_epochs=1)
+    _, path = run(lm, tmp_path, checkpoint=checkpoint, max_epochs=1)
     assert "checkpoint of another training ignored" in capsys.readouterr().err
     assert path.exists()
     assert not checkpoint.exists()
@@ -235,22 +235,19 @@ def test_schedules(warmup):
     assert cosine == sorted(cosine, reverse=True)
     assert cosine[0] == 2.0
     assert cosine[-1] < 0.01
-    with pytest.raises(ConfigError, match="schedule: expected one of"):
-        rates("linear")
 
 
 def test_bad_input_is_refused(lm, tmp_path):
     with pytest.raises(ArtefactError, match=r"codebook ccc.*in use is eee"):
-        run(lm, tmp_path, codebook_sha256="e" * 64)
+        run(lm, tmp_path, data_of(codebook="e" * 64))
     with pytest.raises(CorpusError, match="valid: expected utterances"):
-        run(lm, tmp_path, valid=Examples([], [], []))
+        TaskData(LABELS, learnable_examples(80), Examples([], [], []), CODEBOOK)
     long = Examples(["long-one"], [np.zeros(126, int)], [[0]])
     with pytest.raises(CorpusError, match=r"train: utterance 'long-one' needs 129.*has 128"):
-        run(lm, tmp_path, data=long)
+        run(lm, tmp_path, data_of(long))
+    many = Classification(("label",), (tuple(map(str, range(21))),))
     with pytest.raises(ConfigError, match="21 labels"):
-        run(lm, tmp_path, n_labels=21, allowed=[list(range(21))])
-    with pytest.raises(ConfigError, match=r"prompt\.init: expected one of normal, hidden"):
-        run(lm, tmp_path, init="zeros")
+        run(lm, tmp_path, data_of(labels=many))
     with pytest.raises(ConfigError, match="method"):
         run(lm, tmp_path, method="downstream")
     assert not (tmp_path / "prompt.safetensors").exists()
@@ -267,10 +264,11 @@ def test_asr_lengths_train_and_decode(tmp_path, mode):
     units = [rng.integers(0, 20, n) for n in lengths]
     labels = [rng.integers(0, 3, 173).tolist() for _ in lengths]
     data = Examples(["a", "b", "c"], units, labels)
-    options = {"length": 175, "mode": mode, "allowed": None, "micro_tokens": 4096}
-    result, path = run(lm, tmp_path, data=data, valid=data, max_epochs=2, **options)
+    data = data_of(data, data, labels=Transcription(("text",), ("a", "b", "c")))
+    options = {"length": 175, "mode": mode, "micro_tokens": 4096}
+    result, path = run(lm, tmp_path, data, max_epochs=2, **options)
     assert np.isfinite(result.valid_loss)
-    answers = predict(load_task_model(path, lm), units, max_length=173).labels
+    answers = predict(load_task_model(path, lm), units, DecodingSettings(max_length=173)).labels
     assert max(map(len, answers)) <= 173
 
 
@@ -300,6 +298,8 @@ def test_a_damaged_prompt_is_refused(lm, tmp_path, change):
 
 def test_examples_of_several_columns_train_too(lm, tmp_path):
     columns = [[0, 1, 2], [3, 4]]
-    data, valid = examples(40, columns), examples(10, columns, seed=3)
-    result, _ = run(lm, tmp_path, data, valid, allowed=columns, n_labels=5, balance=True)
+    labels = Classification(("one", "two"), (("a", "b", "c"), ("d", "e")))
+    assert labels.allowed == columns
+    data = data_of(examples(40, columns), examples(10, columns, seed=3), labels)
+    result, _ = run(lm, tmp_path, data, balance=True)
     assert 0 <= result.valid_accuracy <= 1

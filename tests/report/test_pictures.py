@@ -24,7 +24,7 @@ from speechprompt.report.pictures import (
 )
 from speechprompt.report.results_table import write_table
 from speechprompt.storage.parquet import write_parquet
-from speechprompt.training.loop import CurvePoint, curve_table
+from speechprompt.training.result import CurvePoint, curve_table
 from speechprompt.units.statistics import DURATION_BINS, unit_statistics
 from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
 

@@ -6,6 +6,7 @@ from torchaudio.models import wav2vec2_model
 
 from mock_gpu import elsewhere
 from random_models import TWO, examples, random_lm, random_units, task_model
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.lm import Dictionary
 from speechprompt.lm.pretraining import _loss
@@ -49,12 +50,12 @@ def test_loss_and_gradients_of_a_training_step(mode, kind, allowed):
 
     def step(device):
         task = task_model(device, mode, kind, allowed)
-        losses = task.losses(batch.units, batch.labels, task.prompt_tensors(5))
-        losses.total.backward()
+        loss = task.loss(batch.units, batch.labels, task.prompt_tensors(5))
+        loss.total.backward()
         gradients = {
             n: p.grad.cpu() for n, p in task.named_parameters().items() if p.grad is not None
         }
-        return losses.total.item(), losses.right.cpu().tolist(), gradients
+        return loss.total.item(), loss.correct.cpu().tolist(), gradients
 
     here, there = on_both(step)
     # Attention is computed in another order there.
@@ -78,7 +79,11 @@ def test_loss_and_gradients_of_a_training_step(mode, kind, allowed):
 )
 def test_answers(allowed, settings, dtype):
     def decode(device):
-        found = predict(task_model(device, "deep", allowed=allowed, dtype=dtype), UNITS, **settings)
+        found = predict(
+            task_model(device, "deep", allowed=allowed, dtype=dtype),
+            UNITS,
+            DecodingSettings(**settings),
+        )
         return found.labels, found.scores.tolist()
 
     (labels, scores), (labels_there, scores_there) = on_both(decode)

@@ -34,15 +34,9 @@ def test_ties_go_by_first_occurrence_and_the_unseen_come_last():
     assert frequency_units([[2], [0], [0], [2]], units, n_labels=4, n_units=5) == [1, 4, 3, 0]
 
 
-def build(kind, n_labels=3, n_units=10, n_columns=1, seed=0):
+def build(kind, n_labels=3, n_units=10, seed=0):
     return build_verbalizer(
-        kind,
-        [[0]],
-        [np.array([7])],
-        n_labels=n_labels,
-        n_units=n_units,
-        n_columns=n_columns,
-        seed=seed,
+        kind, [[0]], [np.array([7])], n_labels=n_labels, n_units=n_units, seed=seed
     )
 
 
@@ -85,14 +79,3 @@ def test_more_labels_than_units_names_the_ways_out(kind):
 
 def test_learnable_takes_more_labels_than_units():
     assert build("learnable", n_labels=11).label_scores(torch.ones(2, 10)).shape == (2, 11)
-
-
-@pytest.mark.parametrize(("n_columns", "found"), [(3, "3 label columns"), (None, "generation")])
-def test_learnable_is_for_one_column(n_columns, found):
-    with pytest.raises(ConfigError, match=f"one label column, found {found}"):
-        build("learnable", n_columns=n_columns)
-
-
-def test_unknown_kind_is_refused():
-    with pytest.raises(ConfigError, match="frequency, random, learnable"):
-        build("best")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from speechprompt.cli.models import checkpoint_beside
-from speechprompt.cli.results import ANSWERS, NAME, write_scores
+from speechprompt.cli.models import computation, training_files
+from speechprompt.cli.results import ANSWERS, NAME, score_files
 from speechprompt.cli.verb import boolean, verb
 from speechprompt.config.tasks import DownstreamSettings
+from speechprompt.runtime.progress import log
 
 ENCODER = {
     "--encoder": {
@@ -44,22 +45,15 @@ ENCODER = {
 )
 def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> None:
     """Train a downstream model on a learned sum of a frozen encoder's layers."""
-    from speechprompt.downstream.training import train_downstream
+    from speechprompt.downstream.training import DownstreamData, train_downstream
 
     train_downstream(
-        a.train,
-        a.dev,
-        encoder=a.encoder,
-        task_type=a.type,
-        columns=a.labels,
-        out=a.out,
-        curve_path=a.curve,
-        checkpoint_path=checkpoint_beside(a.out),
+        settings,
+        DownstreamData.read(a.train, a.dev, a.type, a.labels, a.balance),
+        a.encoder,
+        training_files(a),
+        computation=computation(a),
         seed=a.seed,
-        **settings.model_dump(),
-        balance=a.balance,
-        device=a.device,
-        compute_threads=a.compute_threads,
         metadata={"task": a.name},
     )
 
@@ -78,27 +72,10 @@ def train_downstream(a: argparse.Namespace, settings: DownstreamSettings) -> Non
 )
 def score_downstream(a: argparse.Namespace) -> None:
     """Answer the scored splits with a downstream model and measure."""
-    from speechprompt.downstream.artefact import load_downstream
-    from speechprompt.downstream.decoding import answer
-    from speechprompt.downstream.recordings import load_source, read_recordings
-    from speechprompt.evaluation.predictions import mark_repeats
-    from speechprompt.storage.hashes import sha256_file
-    from speechprompt.tasks.labels import restore_labels
+    from speechprompt.evaluation.downstream_scores import score_downstream
+    from speechprompt.evaluation.scores import describe
 
-    source = load_source(a.encoder, a.device)
-    model, described = load_downstream(a.model, source.encoder, a.device)
-    labels = restore_labels(described["answers"])
-    splits = {}
-    for path in a.scored:
-        recordings = read_recordings(path, labels, encode=False)
-        answers = answer(model, source, recordings, description=path.stem)
-        splits[path.stem] = {
-            "utt_id": recordings.utt_ids,
-            "reference": recordings.references,
-            "prediction": [labels.decode(row) for row in answers.labels],
-            "score": answers.scores,
-            "is_repeat": mark_repeats(answers.audio, recordings.references),
-        }
-    details = {"training": described["training"], "layer_weights": described["layer_weights"]}
-    hashes = {"encoder": described["encoder_sha256"], "model": sha256_file(a.model)}
-    write_scores(a, splits, labels, described, details, hashes)
+    metrics = score_downstream(
+        a.name, a.model, a.encoder, a.scored, score_files(a), device=a.device
+    )
+    log(describe(metrics))

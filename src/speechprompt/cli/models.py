@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechprompt.cli.verb import verb
 from speechprompt.config.models import HubertPretraining, UnitLmSettings
 from speechprompt.config.tasks import Task
 from speechprompt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from speechprompt.training.job import Computation, TrainingFiles
 
 NAME = {"--name": {"required": True, "help": "name of the task"}}
 
@@ -35,15 +38,12 @@ def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> N
     if len(a.units) != len(a.heard):
         raise ConfigError(f"--heard: expected {len(a.units)} manifests, found {len(a.heard)}")
     pretrain_hubert(
+        pretraining,
         dict(zip(a.units, map(read_root, a.heard), strict=True)),
-        out=a.out,
-        curve_path=a.curve,
-        checkpoint_path=checkpoint_beside(a.out),
-        start_path=a.start_from,
+        training_files(a),
+        computation=computation(a),
+        start=a.start_from,
         seed=a.seed,
-        **pretraining.model_dump(exclude={"targets", "corpora", "target_corpora", "start"}),
-        device=a.device,
-        compute_threads=a.compute_threads,
     )
 
 
@@ -62,16 +62,7 @@ def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
     """Pre-train a unit LM on the units of train splits."""
     from speechprompt.lm.pretraining import pretrain_unit_lm
 
-    pretrain_unit_lm(
-        a.units,
-        lm_path=a.out,
-        curve_path=a.curve,
-        checkpoint_path=checkpoint_beside(a.out),
-        seed=a.seed,
-        **lm.model_dump(exclude={"kind", "codebook", "corpora"}),
-        device=a.device,
-        compute_threads=a.compute_threads,
-    )
+    pretrain_unit_lm(lm, a.units, training_files(a), computation=computation(a), seed=a.seed)
 
 
 @verb(
@@ -89,34 +80,29 @@ def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
 )
 def train_prompt(a: argparse.Namespace, task: Task) -> None:
     """Train a task's prompt on a frozen unit LM."""
-    from speechprompt.prompting.training import train_prompt
-    from speechprompt.storage.files import read_json
-    from speechprompt.tasks.labels import read_examples, read_labels
+    from speechprompt.prompting.training import TaskData, train_prompt
 
-    labels = read_labels(a.train, task.type, task.labels)
     train_prompt(
-        read_examples(a.train, labels),
-        read_examples(a.dev, labels),
-        lm_path=a.unit_lm,
-        codebook_sha256=read_json(a.train)["codebook_sha256"],
-        n_labels=len(labels.names),
-        allowed=labels.allowed,
-        label_names=labels.names,
-        prompt_path=a.out,
-        curve_path=a.curve,
-        checkpoint_path=checkpoint_beside(a.out),
+        task,
+        TaskData.read(a.train, a.dev, task),
+        a.unit_lm,
+        training_files(a),
+        computation=computation(a),
         seed=a.seed,
-        method=task.method,
-        verbalizer=task.verbalizer,
-        **task.prompt.model_dump(),
-        **task.training.model_dump(),
-        balance=task.balance,
-        device=a.device,
-        compute_threads=a.compute_threads,
-        metadata={"task": a.name, "answers": labels.state()},
+        metadata={"task": a.name},
     )
 
 
-def checkpoint_beside(out: Path) -> Path:
-    """Resumable state beside the output, under a name that no rule declares."""
-    return out.with_name(f".{out.stem}.checkpoint.safetensors")
+def training_files(a: argparse.Namespace) -> TrainingFiles:
+    """What a training writes; the checkpoint is beside the model, under a name of no rule."""
+    from speechprompt.training.job import TrainingFiles
+
+    checkpoint = a.out.with_name(f".{a.out.stem}.checkpoint.safetensors")
+    return TrainingFiles(model=a.out, curve=a.curve, checkpoint=checkpoint)
+
+
+def computation(a: argparse.Namespace) -> Computation:
+    """Device and threads of a training."""
+    from speechprompt.training.job import Computation
+
+    return Computation(a.device, a.compute_threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechprompt.cli.verb import boolean, verb
@@ -13,6 +12,7 @@ from speechprompt.runtime.progress import log
 
 if TYPE_CHECKING:
     from speechprompt.evaluation.metrics import Score
+    from speechprompt.evaluation.scored_splits import ScoreFiles
 
 NAME = {"--name": {"required": True, "help": "name of the task"}}
 ANSWERS = {
@@ -38,28 +38,13 @@ BASELINE = {
     | ANSWERS
     | {"--balance": {"type": boolean, "default": False, "help": "weight classes equally"}},
 )
-def fit_floor(a: argparse.Namespace) -> None:
-    """Score the floor of a classification: logistic regression on unit 1-3-grams."""
-    from speechprompt.evaluation.ngram_baseline import fit_floor
-    from speechprompt.tasks.labels import read_examples, read_labels
+def fit_ngram_baseline(a: argparse.Namespace) -> None:
+    """Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams."""
+    from speechprompt.evaluation.ngram_baseline import fit_ngram_baseline
+    from speechprompt.evaluation.scored_splits import BaselineData
 
-    labels = read_labels(a.train, a.type, a.labels)
-    train, dev = read_examples(a.train, labels), read_examples(a.dev, labels)
-    scored = {_split(path): read_examples(path, labels) for path in a.scored}
-    floor = fit_floor(
-        (train.units, train.references),
-        (dev.units, dev.references),
-        {split: examples.units for split, examples in scored.items()},
-        balance=a.balance,
-    )
-    answers = {split: (floor.answers[split].tolist(), floor.scores[split]) for split in scored}
-    details = {
-        "model": "logistic regression on unit 1-3-grams",
-        **floor.setting,
-        "n_features": floor.n_features,
-        "dev_accuracy": floor.dev_accuracy,
-    }
-    _write_baseline(a, scored, answers, "ngram_logistic_regression", details)
+    data = BaselineData.read(a.train, a.dev, a.scored, a.type, a.labels)
+    fit_ngram_baseline(a.name, data, score_files(a), a.balance)
 
 
 @verb(
@@ -67,27 +52,20 @@ def fit_floor(a: argparse.Namespace) -> None:
     many=("--scored",),
     options=NAME | ANSWERS,
 )
-def score_constant(a: argparse.Namespace) -> None:
-    """Score the audio-free baseline of a generation: the best constant answer."""
-    from speechprompt.evaluation.constant_baseline import choose_constant
-    from speechprompt.tasks.labels import read_examples, read_labels
+def choose_constant_baseline(a: argparse.Namespace) -> None:
+    """Score the constant baseline of a generation: the best single answer, which needs no audio."""
+    from speechprompt.evaluation.constant_baseline import choose_constant_baseline
+    from speechprompt.evaluation.scored_splits import BaselineData
 
-    labels = read_labels(a.train, a.type, a.labels)
-    train, dev = (read_examples(path, labels, encode=False) for path in (a.train, a.dev))
-    scored = {_split(path): read_examples(path, labels, encode=False) for path in a.scored}
-    answer = choose_constant(a.type, train.references, dev.references)
-    answers = {
-        split: ([answer] * len(examples), [0.0] * len(examples))
-        for split, examples in scored.items()
-    }
-    _write_baseline(a, scored, answers, "constant", {"answer": answer})
+    data = BaselineData.read(a.train, a.dev, a.scored, a.type, a.labels)
+    choose_constant_baseline(a.name, data, score_files(a))
 
 
 @verb(
     files={
         "prompt": "trained prompt",
         "--unit-lm": "unit LM",
-        "--floor": "predictions of the floor on the same splits",
+        "--floor": "predictions of the baseline on the same splits",
         **SCORED,
     },
     many=("--scored",),
@@ -98,34 +76,13 @@ def score_constant(a: argparse.Namespace) -> None:
 )
 def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
     """Answer the scored splits with a trained prompt and measure."""
-    from speechprompt.evaluation.scores import prompt_hashes
-    from speechprompt.prompting.decoding import predict
-    from speechprompt.prompting.task_model import load_task_model
-    from speechprompt.runtime.precision import resolve_precision
-    from speechprompt.storage.files import read_json
-    from speechprompt.storage.tensors import read_tensor_metadata
-    from speechprompt.tasks.labels import read_examples, restore_labels
+    from speechprompt.evaluation.prompt_scores import score_prompt
+    from speechprompt.evaluation.scores import describe
 
-    described = read_tensor_metadata(a.prompt)
-    labels = restore_labels(described["answers"])
-    # One, or the unit LM refuses those that are not its own.
-    codebooks = {read_json(path)["codebook_sha256"] for path in a.scored}
-    settings = decoding.model_dump()
-    dtype = resolve_precision(settings.pop("precision"), a.device)
-    for codebook in codebooks:
-        task = load_task_model(a.prompt, a.unit_lm, codebook, dtype, a.device)
-    splits = {}
-    for path in a.scored:
-        examples = read_examples(path, labels, encode=False)
-        answers = predict(task, examples.units, utt_ids=examples.utt_ids, **settings)
-        rows = _rows(examples, [labels.decode(row) for row in answers.labels], answers.scores)
-        if labels.allowed is not None and task.verbalizer.kind != "learnable":
-            # A learnable verbalizer's labels are no units, so nothing can be decoded freely.
-            free = answers if decoding.free else predict(task, examples.units, free=True)
-            rows["invalid"] = ~free.valid
-        splits[_split(path)] = rows
-    details = {"training": described["training"]}
-    write_scores(a, splits, labels, described, details, prompt_hashes(a.prompt, described))
+    metrics = score_prompt(
+        a.name, a.prompt, a.unit_lm, a.scored, decoding, score_files(a), device=a.device
+    )
+    log(describe(metrics))
 
 
 @verb(
@@ -310,50 +267,8 @@ def pool_scores(a: argparse.Namespace) -> None:
         print(f"gain:    {told(pooled_gain(a.predictions, a.against))}")
 
 
-def write_scores(a: argparse.Namespace, splits, labels, described, details, hashes) -> None:
-    """Write what a trained model answers in every split and how good that is, and say so."""
-    from speechprompt.evaluation.predictions import write_predictions
-    from speechprompt.evaluation.scores import describe, write_metrics
+def score_files(a: argparse.Namespace) -> ScoreFiles:
+    """What a scoring writes, and the baseline's predictions where it has some."""
+    from speechprompt.evaluation.scored_splits import ScoreFiles
 
-    method = described["method"]
-    about = {"task_type": labels.type, "columns": labels.columns, "method": method}
-    write_predictions(a.predictions, splits, **about)
-    metrics = write_metrics(
-        a.metrics,
-        [a.predictions],
-        task=a.name,
-        method=method,
-        baselines=[a.floor] if a.floor else [],
-        trainable_parameters=described["trainable_parameters"],
-        seeds=[described["seed"]],
-        details=details,
-        hashes=hashes,
-    )
-    log(describe(metrics))
-
-
-def _write_baseline(a: argparse.Namespace, scored, answers, method: str, details) -> None:
-    from speechprompt.evaluation.predictions import write_predictions
-    from speechprompt.evaluation.scores import write_metrics
-
-    rows = {split: _rows(examples, *answers[split]) for split, examples in scored.items()}
-    write_predictions(a.predictions, rows, task_type=a.type, columns=a.labels, method=method)
-    write_metrics(a.metrics, [a.predictions], task=a.name, method=method, details=details)
-
-
-def _split(index: Path) -> str:
-    from speechprompt.storage.files import read_json
-
-    return read_json(index)["split"]
-
-
-def _rows(examples, answers, scores) -> dict:
-    from speechprompt.evaluation.predictions import mark_repeats
-
-    return {
-        "utt_id": examples.utt_ids,
-        "reference": examples.references,
-        "prediction": answers,
-        "score": scores,
-        "is_repeat": mark_repeats(examples.units, examples.references),
-    }
+    return ScoreFiles(a.predictions, a.metrics, baseline=getattr(a, "floor", None))

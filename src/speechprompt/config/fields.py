@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from speechprompt.runtime.precision import Precision
 
 __all__ = [
     "Block",
@@ -13,14 +15,11 @@ __all__ = [
     "NotNegative",
     "Positive",
     "Precision",
-    "Schedule",
     "Seed",
     "Share",
     "members",
 ]
 
-Precision = Literal["fp32", "bf16", "auto"]
-Schedule = Literal["constant", "inverse_sqrt", "cosine"]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]

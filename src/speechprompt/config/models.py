@@ -6,15 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.fields import (
-    Block,
-    Count,
-    Name,
-    NotNegative,
-    Positive,
-    Precision,
-    Schedule,
-    Share,
+from speechprompt.config.fields import Block, Count, Name, NotNegative, Positive, Share
+from speechprompt.config.training import (
+    HeldOutShare,
+    LearningRate,
+    MaxEpochs,
+    MicroTokens,
+    PretrainingSettings,
+    Warmup,
 )
 from speechprompt.downloads.assets import ASSETS
 
@@ -110,7 +109,7 @@ class PretrainedEncoder(Encoder, Imported):
         return self
 
 
-class HubertPretraining(Block):
+class HubertPretraining(PretrainingSettings):
     """HuBERT pre-training on unlabelled audio: masked prediction of an earlier codebook's units."""
 
     targets: Name = Field(description="name under `codebooks`: whose units are predicted")
@@ -148,18 +147,14 @@ class HubertPretraining(Block):
         True,
         description="rooms, talkers, noise, narrow channels and other speeds while pre-training",
     )
-    lr: Positive = Field(1.5e-3, description="peak learning rate of AdamW")
-    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
-    schedule: Schedule = Field("cosine", description="of the learning rate")
-    warmup: int = Field(200, ge=0, description="updates until the peak learning rate")
-    batch_seconds: float = Field(8.0, gt=0, description="audio in one update, seconds")
-    crop_seconds: float = Field(
-        6.0, gt=0, description="of a longer utterance a random piece is taken, seconds"
+    lr: LearningRate = 1.5e-3
+    warmup: Warmup = 200
+    batch_seconds: Positive = Field(8.0, description="audio in one update, seconds")
+    crop_seconds: Positive = Field(
+        6.0, description="of a longer utterance a random piece is taken, seconds"
     )
-    max_epochs: Count = Field(10, description="most passes over the audio")
-    patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
-    precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
-    half: bool = Field(False, description="store weights in 16 bits")
+    max_epochs: MaxEpochs = 10
+    valid_share: HeldOutShare = 0.02
 
     @model_validator(mode="after")
     def _check_target_corpora(self) -> Self:
@@ -187,7 +182,7 @@ class HubertEncoder(PretrainedEncoder):
         description="of its products; bf16 is faster and changes a few units, so that it is never "
         "chosen by the machine",
     )
-    batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
+    batch_seconds: Positive = Field(40.0, description="audio in one batch, seconds")
 
     @property
     def sources(self) -> dict[str, object]:
@@ -204,7 +199,7 @@ class CpcEncoder(PretrainedEncoder):
 
     kind: Literal["cpc"] = "cpc"
     layer: Count = Field(2, description="LSTM layer whose output is taken, from 1")
-    batch_seconds: float = Field(40.0, gt=0, description="audio in one batch, seconds")
+    batch_seconds: Positive = Field(40.0, description="audio in one batch, seconds")
 
 
 class LogMelEncoder(Encoder):
@@ -258,7 +253,7 @@ AnyCodebook = Annotated[
 ]
 
 
-class UnitLmSettings(Block):
+class UnitLmSettings(PretrainingSettings):
     """A unit LM pre-trained on the train units of its corpora: no label, no other split."""
 
     kind: Literal["pretrained"] = "pretrained"
@@ -270,13 +265,10 @@ class UnitLmSettings(Block):
     ffn: Count = Field(1024, description="width of the feed-forward layers")
     max_positions: Count = Field(3072, description="longest sequence, in units")
     dropout: Share = Field(0.1, description="dropout while pre-training")
-    lr: Positive = Field(2e-3, description="peak learning rate of AdamW")
-    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
-    schedule: Schedule = Field("cosine", description="of the learning rate")
-    warmup: int = Field(100, ge=0, description="updates until the peak learning rate")
+    lr: LearningRate = 2e-3
     batch_tokens: Count = Field(2048, description="units in one update")
-    max_epochs: Count = Field(12, description="most passes over the train units")
-    patience: Count = Field(3, description="epochs without a better held-out loss before stopping")
+    micro_tokens: MicroTokens = 4096
+    max_epochs: MaxEpochs = 12
     repeat_share: Share = Field(
         0.0,
         description="utterances that come twice in a row, the second time with units left out: the "
@@ -285,8 +277,6 @@ class UnitLmSettings(Block):
     repeat_kept: Share = Field(
         0.3, description="least share of the units in the second time; each utterance draws its own"
     )
-    precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
-    half: bool = Field(False, description="store weights in 16 bits")
 
 
 class ImportedUnitLm(Imported):

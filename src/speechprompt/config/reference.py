@@ -13,6 +13,7 @@ from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import members
 from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm, HubertPretraining
 from speechprompt.config.quality import QualitySettings
+from speechprompt.config.sweep import SweepSettings, SweepSpace
 from speechprompt.config.tasks import (
     DecodingSettings,
     DownstreamSettings,
@@ -52,6 +53,8 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks.<name>.downstream`", DownstreamSettings),
     ("`tasks.<name>.decoding`", DecodingSettings),
     ("`quality`", QualitySettings),
+    ("`sweep`", SweepSettings),
+    ("`sweep.spaces`, each", SweepSpace),
 )
 
 
@@ -69,11 +72,17 @@ def render_page() -> str:
         rows += [
             f"| `{name}` | {_accepts(schema['properties'][name], schema)} "
             f"| {_default(field)} | {field.description or ''} |"
-            for name, field in block.model_fields.items()
+            for name, field in sorted(block.model_fields.items(), key=_comes_later)
         ]
         doc = (block.__doc__ or "").strip().splitlines()[0]
         sections.append(f"## {title}\n\n{doc}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(sections)
+
+
+def _comes_later(item: tuple[str, FieldInfo]) -> bool:
+    """Whether a field may be left out: those that must be given, and the kind, come first."""
+    name, field = item
+    return not field.is_required() and name != "kind"
 
 
 def _default(field: FieldInfo) -> str:
@@ -95,7 +104,11 @@ def _accepts(schema: dict[str, Any], root: dict[str, Any]) -> str:
     if "$ref" in schema:
         return "a block"
     kind = schema.get("type", "")
+    if "prefixItems" in schema:
+        return f"list of {len(schema['prefixItems'])}: {_accepts(schema['prefixItems'][0], root)}"
     if kind == "array":
+        if "$ref" in schema["items"]:
+            return "list of blocks"
         return f"list of {_accepts(schema['items'], root)}"
     if kind == "object":
         return "blocks by name"

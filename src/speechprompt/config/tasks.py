@@ -14,22 +14,40 @@ from speechprompt.config.fields import (
     NotNegative,
     Positive,
     Precision,
-    Schedule,
     Share,
+)
+from speechprompt.config.training import (
+    BatchSize,
+    Betas,
+    LearningRate,
+    LoopSettings,
+    MaxEpochs,
+    MicroTokens,
+    RateSchedule,
+    Warmup,
 )
 
 __all__ = [
     "DecodingSettings",
     "DownstreamSettings",
     "FinetuningSettings",
+    "Initialisation",
+    "Method",
+    "PromptMode",
     "PromptSettings",
+    "SweptMethod",
     "Task",
+    "TaskType",
     "TrainingSettings",
+    "VerbalizerKind",
 ]
 
 Method = Literal["prompt", "finetune", "downstream"]
 SweptMethod = Literal["prompt", "finetune"]
+PromptMode = Literal["deep", "input", "both", "infix"]
+Initialisation = Literal["normal", "hidden"]
 VerbalizerKind = Literal["frequency", "random", "learnable", "aligned"]
+TaskType = Literal["classification", "transcription", "slot_filling"]
 LABEL_COLUMNS = {
     "classification": ["label"],
     "transcription": ["text"],
@@ -41,7 +59,7 @@ SCORE_FILES = {"classification": "acc.txt", "transcription": "wer.txt", "slot_fi
 class PromptSettings(Block):
     """The trained prompt."""
 
-    mode: Literal["deep", "input", "both", "infix"] = Field(
+    mode: PromptMode = Field(
         "deep", description="rows in every layer, at the input, both, or at the separator"
     )
     length: Count = Field(20, description="prompt rows, per layer with deep rows")
@@ -49,23 +67,18 @@ class PromptSettings(Block):
         None, description="layers with deep rows, from 0; null is every layer"
     )
     dropout: Share = Field(0.1, description="dropout on the prompt rows")
-    init: Literal["normal", "hidden"] = Field(
+    init: Initialisation = Field(
         "normal", description="random as published, or hidden rows of the LM on train utterances"
     )
 
 
-class TrainingSettings(Block):
+class TrainingSettings(LoopSettings):
     """Training of the prompt."""
 
-    lr: Positive = Field(0.02, description="peak learning rate of Adam")
-    weight_decay: NotNegative = Field(0.0, description="weight decay; above 0 it is AdamW")
-    clip: NotNegative = Field(1.0, description="largest norm of the gradient; 0 is no limit")
-    schedule: Schedule = Field("cosine", description="of the learning rate")
-    warmup: int = Field(100, ge=0, description="updates until the peak learning rate")
-    batch_size: Count = Field(32, description="utterances in one update")
-    micro_tokens: Count = Field(
-        2048, description="units computed at once: less takes less memory, more accumulation"
-    )
+    lr: LearningRate = 0.02
+    max_epochs: MaxEpochs = 20
+    batch_size: BatchSize = 32
+    micro_tokens: MicroTokens = 2048
     epoch_size: Count | None = Field(
         None, description="utterances drawn per epoch; null is as many as there are"
     )
@@ -77,20 +90,26 @@ class TrainingSettings(Block):
     unit_dropout: Share = Field(
         0.0, description="share of each utterance's units left out at random, against overfitting"
     )
-    max_epochs: Count = Field(20, description="most passes over train")
-    patience: Count = Field(8, description="epochs without a better dev loss before stopping")
+    end_loss: bool = Field(
+        True,
+        description="whether the end `</s>` after the labels of a classification is learnt too, as "
+        "published; a generation always learns it",
+    )
     precision: Precision = Field("auto", description="of the LM; prompt and loss are fp32")
 
 
 class FinetuningSettings(TrainingSettings):
     """Training of the whole LM (FT-LM); its dropout is the prompt's."""
 
-    lr: Positive = Field(5e-4, description="peak learning rate of Adam")
-    schedule: Schedule = Field("inverse_sqrt", description="of the learning rate")
+    lr: LearningRate = 5e-4
+    schedule: RateSchedule = "inverse_sqrt"
 
 
-class DownstreamSettings(Block):
-    """SUPERB's downstream model on the frozen encoder (FT-DM); the defaults are SUPERB's."""
+class DownstreamSettings(LoopSettings):
+    """SUPERB's downstream model on the frozen encoder (FT-DM); the defaults are SUPERB's.
+
+    SUPERB makes 200,000 updates; here the number of passes is bounded.
+    """
 
     hidden: Count | None = Field(
         None,
@@ -104,28 +123,30 @@ class DownstreamSettings(Block):
         description="take each layer's frames to mean 0 and variance 1 before the weighted sum: "
         "for encoders whose layers add to the one before, such as HuBERT large and nano",
     )
-    lr: Positive = Field(1e-4, description="peak learning rate of Adam")
-    weight_decay: NotNegative = Field(0.0, description="weight decay; above 0 it is AdamW")
-    clip: NotNegative = Field(1.0, description="largest norm of the gradient; 0 is no limit")
-    schedule: Schedule = Field("constant", description="of the learning rate")
-    warmup: int = Field(0, ge=0, description="updates until the peak learning rate")
-    batch_size: Count = Field(32, description="utterances in one update")
-    max_epochs: Count = Field(
-        200, description="most passes over train; SUPERB makes 200,000 updates"
-    )
-    patience: Count = Field(8, description="epochs without a better dev loss before stopping")
+    lr: LearningRate = 1e-4
+    betas: Betas = (0.9, 0.999)
+    schedule: RateSchedule = "constant"
+    warmup: Warmup = 0
+    batch_size: BatchSize = 32
+    max_epochs: MaxEpochs = 200
 
 
 class DecodingSettings(Block):
-    """How answers are found."""
+    """Decoding of the answers."""
 
     beam: Count = Field(1, description="hypotheses kept; 1 is greedy")
     free: bool = Field(
         False, description="greedy over all units as published, not the task's labels only"
     )
-    max_length: Count = Field(400, description="longest generated answer, in labels")
+    max_length: Count = Field(
+        400,
+        description="longest generated answer, in labels; it also ends where the unit LM has no "
+        "positions left",
+    )
     length_penalty: NotNegative = Field(
-        1.0, description="beams are ranked by log-probability over length to this power"
+        1.0,
+        description="a finished hypothesis is ranked by its log-probability over its length, the "
+        "end included, to this power",
     )
     precision: Precision = Field("fp32", description="of the LM; scores are fp32")
 
@@ -135,9 +156,7 @@ class Task(Block):
 
     corpus: Name = Field(description="name under `corpora`")
     lm: Name = Field(description="name under `lm`")
-    type: Literal["classification", "transcription", "slot_filling"] = Field(
-        "classification", description="form of the answer"
-    )
+    type: TaskType = Field("classification", description="form of the answer")
     labels: list[str] = Field(
         [],
         description="label columns, in order; by type: label; text; text and tags",

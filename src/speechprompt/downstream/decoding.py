@@ -1,4 +1,4 @@
-"""Answers of a trained downstream model."""
+"""Decoding: answers of a trained downstream model to recordings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from speechprompt.downstream.model import DownstreamModel
 from speechprompt.downstream.recordings import FrameSource, Recordings
 from speechprompt.runtime.progress import progress
 
-__all__ = ["Answers", "answer"]
+__all__ = ["Hypotheses", "decode"]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Answers in the order of the utterances.
+class Hypotheses:
+    """The best answer to each utterance, in their order.
 
     Attributes:
         labels: label indices of each answer.
-        scores: log-probability of each, float64: of a classification that of its labels, of a
-            generation that of the best path of frames (greedy CTC, without a language model).
-        audio: digest of each utterance's samples, uint8 ``[16]``, equal where the audio is.
+        scores: log-probability of each answer, float64. For a classification it is that of its
+            labels, for a generation that of the best path of frames (greedy CTC, without a language
+            model).
+        audio: hash of each utterance's samples, uint8 ``[16]``, equal where the audio is.
     """
 
     labels: list[list[int]]
@@ -31,15 +32,15 @@ class Answers:
 
 
 @torch.no_grad()
-def answer(
+def decode(
     model: DownstreamModel,
     source: FrameSource,
     recordings: Recordings,
     *,
     batch_size: int = 32,
     description: str = "answers",
-) -> Answers:
-    """Answer utterances; memory does not grow with their number.
+) -> Hypotheses:
+    """Find the best answers to utterances; memory does not grow with their number.
 
     Args:
         model: trained, in evaluation mode.
@@ -62,4 +63,4 @@ def answer(
         labels += found[0]
         scores += found[1]
         audio += [np.frombuffer(digest, np.uint8) for digest in frames.digests]
-    return Answers(labels, np.array(scores), audio)
+    return Hypotheses(labels, np.array(scores), audio)

@@ -10,23 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Head", "Losses", "PooledHead", "RecurrentHead", "needed_frames"]
+__all__ = ["Head", "HeadLoss", "PooledHead", "RecurrentHead", "needed_frames"]
 
 
-class Losses(NamedTuple):
-    """Of some utterances.
+class HeadLoss(NamedTuple):
+    """The loss of B utterances.
 
     Attributes:
         total: () summed negative log-likelihood of the answers in nats, differentiable.
-        n_labels: labels that it is of.
-        right: (B,) whether the best answer is the reference.
+        n_labels: number of labels in these answers.
+        correct: (B,) whether the best answer is the reference.
         short: (B,) whether an utterance has too few frames for its answer; it has no part in
             ``total`` and ``n_labels``.
     """
 
     total: Tensor
     n_labels: int
-    right: Tensor
+    correct: Tensor
     short: Tensor
 
 
@@ -52,14 +52,15 @@ class PooledHead(nn.Module):
         scores = self.classify(self.project(means))
         return torch.cat([part.log_softmax(1) for part in scores.split(self.columns, dim=1)], dim=1)
 
-    def losses(
+    def loss(
         self, scores: Tensor, lengths: Sequence[int], labels: Sequence[Sequence[int]]
-    ) -> Losses:
-        """Cross-entropies of all columns, and whether all are right."""
+    ) -> HeadLoss:
+        """Cross-entropies of all columns, and whether all labels are correct."""
         target = torch.tensor(labels, device=scores.device)  # (B, columns)
         total = -scores.gather(1, target).sum()
-        right = (self._best(scores) == target).all(1).cpu()
-        return Losses(total, target.numel(), right, torch.zeros(len(lengths), dtype=torch.bool))
+        correct = (self._best(scores) == target).all(1).cpu()
+        short = torch.zeros(len(lengths), dtype=torch.bool)
+        return HeadLoss(total, target.numel(), correct, short)
 
     def answers(
         self, scores: Tensor, lengths: Sequence[int]
@@ -113,9 +114,9 @@ class RecurrentHead(nn.Module):
             rows = self.dropout(torch.cat(outputs, dim=1))
         return self.classify(rows).log_softmax(1)
 
-    def losses(
+    def loss(
         self, scores: Tensor, lengths: Sequence[int], labels: Sequence[Sequence[int]]
-    ) -> Losses:
+    ) -> HeadLoss:
         """CTC (Graves et al. 2006); whether greedy decoding gives the reference."""
         short = torch.tensor(
             [length < needed_frames(row) for length, row in zip(lengths, labels, strict=True)]
@@ -132,8 +133,8 @@ class RecurrentHead(nn.Module):
         )
         n_labels = sum(len(row) for row, out in zip(labels, short, strict=True) if not out)
         answers, _ = self.answers(scores, lengths)
-        right = torch.tensor([a == list(row) for a, row in zip(answers, labels, strict=True)])
-        return Losses(each[~short].sum(), n_labels, right, short)
+        correct = torch.tensor([a == list(row) for a, row in zip(answers, labels, strict=True)])
+        return HeadLoss(each[~short].sum(), n_labels, correct, short)
 
     def answers(
         self, scores: Tensor, lengths: Sequence[int]

@@ -25,7 +25,7 @@ __all__ = [
     "Frames",
     "Recordings",
     "load_source",
-    "read_recordings",
+    "read_labelled_recordings",
     "read_task_labels",
 ]
 
@@ -78,8 +78,10 @@ def read_task_labels(manifest: str | Path, task_type: str, columns: Sequence[str
     return define_labels(_read_manifest(manifest), task_type, columns, manifest)
 
 
-def read_recordings(manifest: str | Path, labels: Labels, *, encode: bool = True) -> Recordings:
-    """Read which recordings a split has, and their answers.
+def read_labelled_recordings(
+    manifest: str | Path, labels: Labels, *, encode: bool = True
+) -> Recordings:
+    """Read the recordings of a split and their answers.
 
     Args:
         manifest: manifest of the split.

@@ -1,4 +1,4 @@
-"""The audio-free baseline of generated answers: the one answer that is best whatever is said."""
+"""The constant baseline of generated answers: the single answer that is best whatever is said."""
 
 from __future__ import annotations
 
@@ -10,23 +10,51 @@ from rapidfuzz.process import cdist
 
 from speechprompt.errors import ConfigError
 from speechprompt.evaluation.metrics import slot_type_f1
+from speechprompt.evaluation.scored_splits import (
+    BaselineData,
+    ScoreFiles,
+    prediction_rows,
+    write_scores,
+)
+from speechprompt.evaluation.scores import Metrics
 from speechprompt.tasks.sequences import parse_slots
 
-__all__ = ["choose_constant"]
+__all__ = ["choose_answer", "choose_constant_baseline"]
 
 CANDIDATES = 4000
 COMPARED = 400
 
 
-def choose_constant(task_type: str, train: Sequence[str], dev: Sequence[str], seed: int = 0) -> str:
+def choose_constant_baseline(task: str, data: BaselineData, files: ScoreFiles) -> Metrics:
+    """Choose the constant answer of a generation and score it; it needs no audio.
+
+    Args:
+        task: name of the task.
+        data: utterances to choose from and to answer.
+        files: predictions and metrics to write.
+
+    Raises:
+        ConfigError: the task type has no constant baseline.
+    """
+    answer = choose_answer(data.labels.type, data.train.references, data.dev.references)
+    splits = {
+        split: prediction_rows(examples, [answer] * len(examples), [0.0] * len(examples))
+        for split, examples in data.scored.items()
+    }
+    details = {"answer": answer}
+    return write_scores(files, splits, data.labels, task=task, method="constant", details=details)
+
+
+def choose_answer(task_type: str, train: Sequence[str], dev: Sequence[str], seed: int = 0) -> str:
     """Choose the constant answer.
 
     Args:
-        task_type: ``transcription``: fewest character edits; ``slot_filling``: highest slot-type
-            F1, then fewest character edits.
-        train: answers to choose from; single words of them and nothing are candidates too.
-        dev: answers that decide.
-        seed: of the draw where there are more answers than can be compared.
+        task_type: ``transcription`` takes the fewest character edits; ``slot_filling`` the highest
+            slot-type F1, then the fewest character edits.
+        train: references to choose from; their single words and the empty answer are candidates
+            too.
+        dev: references that decide.
+        seed: seed of the draw where there are more candidates than can be compared.
 
     Raises:
         ConfigError: the task type has no constant baseline.

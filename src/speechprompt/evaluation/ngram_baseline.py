@@ -1,4 +1,4 @@
-"""The floor: logistic regression on unit n-grams, so that nobody is fooled by an easy task.
+"""The n-gram baseline: logistic regression on unit n-grams, which an easy task is easy for too.
 
 It sees the units that the unit LM sees and none of their order beyond three units. Where a prompt
 is not above it, the language model has added nothing.
@@ -19,35 +19,84 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.scored_splits import (
+    BaselineData,
+    ScoreFiles,
+    prediction_rows,
+    write_scores,
+)
+from speechprompt.evaluation.scores import Metrics
 from speechprompt.runtime.progress import progress
 
-__all__ = ["Floor", "fit_floor"]
+__all__ = ["FittedBaseline", "fit_classifier", "fit_ngram_baseline"]
 
 GRID_C = (0.1, 0.3, 1.0, 3.0)
 MAX_ITERATIONS = 3000
 
 
 @dataclass(frozen=True)
-class Floor:
-    """The chosen setting, its dev accuracy, and per split answers with log-probabilities."""
+class FittedBaseline:
+    """The classifier that was chosen on dev, and its answers.
+
+    Attributes:
+        setting: kind of features, ``binary`` or ``count``, and C.
+        dev_accuracy: its accuracy on dev.
+        n_features: number of different n-grams.
+        answers: [n] answers to each split, written down as those of train.
+        scores: [n] their log-probabilities.
+    """
 
     setting: dict[str, object]
     dev_accuracy: float
     n_features: int
-    answers: dict[str, np.ndarray]  # [n] strings, as given for train
-    scores: dict[str, np.ndarray]  # [n] log-probability of the answer
+    answers: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray]
 
 
-def fit_floor(
+def fit_ngram_baseline(
+    task: str, data: BaselineData, files: ScoreFiles, balance: bool = False
+) -> Metrics:
+    """Fit the n-gram baseline of a classification and score it.
+
+    Args:
+        task: name of the task.
+        data: utterances to learn from and to answer.
+        files: predictions and metrics to write.
+        balance: weight the classes equally, as a task that balances them does.
+
+    Raises:
+        ArtefactError: the regression did not converge.
+    """
+    fitted = fit_classifier(
+        (data.train.units, data.train.references),
+        (data.dev.units, data.dev.references),
+        {split: examples.units for split, examples in data.scored.items()},
+        balance=balance,
+    )
+    splits = {
+        split: prediction_rows(examples, fitted.answers[split].tolist(), fitted.scores[split])
+        for split, examples in data.scored.items()
+    }
+    details = {
+        "model": "logistic regression on unit 1-3-grams",
+        **fitted.setting,
+        "n_features": fitted.n_features,
+        "dev_accuracy": fitted.dev_accuracy,
+    }
+    method = "ngram_logistic_regression"
+    return write_scores(files, splits, data.labels, task=task, method=method, details=details)
+
+
+def fit_classifier(
     train: tuple[Sequence[Sequence[int]], Sequence[str]],
     dev: tuple[Sequence[Sequence[int]], Sequence[str]],
     scored: Mapping[str, Sequence[Sequence[int]]],
     balance: bool = False,
-) -> Floor:
+) -> FittedBaseline:
     """Fit a classifier of whole answers on unit 1-3-grams and choose its setting on dev.
 
-    With several label columns every tuple of train is one class: measured, that is a higher floor
-    than a classifier per column. The chosen setting is fitted again on train and dev together.
+    With several label columns every tuple of train is one class: this measured better than a
+    classifier per column. The chosen setting is fitted again on train and dev together.
 
     Args:
         train: units and answer per utterance.
@@ -68,7 +117,7 @@ def fit_floor(
     accuracies = []
     with threadpool_limits(1):
         model = None
-        for binary, strength in progress(grid, "floor: choosing features and C", unit="fit"):
+        for binary, strength in progress(grid, "n-gram baseline: features and C", unit="fit"):
             features = _features(counts, binary)
             model = _fit(features, train_answers, strength, balance, model)
             guesses = model.predict(_features(dev_counts, binary))
@@ -82,7 +131,7 @@ def fit_floor(
             split: final.predict_log_proba(_features(vectorizer.transform(units), binary))
             for split, units in scored.items()
         }
-    return Floor(
+    return FittedBaseline(
         setting={"features": "binary" if binary else "count", "C": strength},
         dev_accuracy=accuracies[chosen],
         n_features=counts.shape[1],
@@ -139,4 +188,4 @@ def _fit(
         try:
             return model.fit(features, labels)
         except ConvergenceWarning as warning:
-            raise ArtefactError(f"floor: logistic regression, C={strength}: {warning}") from None
+            raise ArtefactError(f"n-gram baseline: C={strength}: {warning}") from None

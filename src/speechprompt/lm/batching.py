@@ -11,7 +11,7 @@ deep keys and values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechprompt.errors import CorpusError
 from speechprompt.runtime.device import to_device
 
-__all__ = ["Gather", "Memory", "Pack", "micro_batches", "pack"]
+__all__ = ["Gather", "Memory", "Pack", "check_lengths", "micro_batches", "pack"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,25 @@ def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> 
         else:
             pieces.append([index])
     return pieces
+
+
+def check_lengths(names: Iterable[str], needed: Iterable[int], max_positions: int) -> None:
+    """Refuse a sequence that is longer than the unit LM reads.
+
+    Args:
+        names: what each sequence is called in the message.
+        needed: positions that each needs.
+        max_positions: positions that the unit LM has.
+
+    Raises:
+        CorpusError: naming the first such sequence.
+    """
+    for name, n in zip(names, needed, strict=True):
+        if n > max_positions:
+            raise CorpusError(
+                f"{name} needs {n} positions, but the unit LM has {max_positions}; leave it out or "
+                "use a unit LM with more (lm.max_positions)"
+            )
 
 
 def pack(

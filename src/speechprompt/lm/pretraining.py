@@ -17,183 +17,129 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from speechprompt.errors import ArtefactError, ConfigError, CorpusError
+from speechprompt.config.models import UnitLmSettings
 from speechprompt.lm.artefact import save_lm
-from speechprompt.lm.batching import micro_batches, pack
+from speechprompt.lm.batching import check_lengths, micro_batches, pack
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.model import LMConfig, UnitLM
-from speechprompt.runtime.device import (
-    make_deterministic,
-    resolve_device,
-    set_compute_threads,
-    to_device,
-)
-from speechprompt.runtime.precision import Precision, resolve_precision
-from speechprompt.storage.files import read_json
-from speechprompt.storage.hashes import share_of
-from speechprompt.storage.parquet import write_parquet
-from speechprompt.training.loop import Sums, curve_table, digest, fit
-from speechprompt.training.schedule import Schedule
+from speechprompt.runtime.device import to_device
+from speechprompt.training.job import Computation, TrainingFiles, fingerprint
+from speechprompt.training.loop import Sums, fit
+from speechprompt.training.result import TrainingResult
+from speechprompt.training.splits import hold_out, read_train_indexes
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["pretrain_unit_lm", "read_sentences"]
 
-_NO_INFLUENCE = ("index_paths", "lm_path", "curve_path", "checkpoint_path", "checkpoint_seconds")
-
 
 def pretrain_unit_lm(
+    settings: UnitLmSettings,
     index_paths: Sequence[str | Path],
+    files: TrainingFiles,
     *,
-    lm_path: str | Path,
-    curve_path: str | Path | None = None,
-    checkpoint_path: str | Path | None = None,
+    computation: Computation,
     seed: int = 1,
-    dictionary: Sequence[int] | None = None,
-    layers: int = 4,
-    heads: int = 4,
-    dim: int = 256,
-    ffn: int = 1024,
-    max_positions: int = 3072,
-    dropout: float = 0.1,
-    lr: float = 2e-3,
-    betas: tuple[float, float] = (0.9, 0.98),
-    weight_decay: float = 0.01,
-    clip: float = 1.0,
-    schedule: Schedule = "cosine",
-    warmup: int = 100,
-    batch_tokens: int = 2048,
-    micro_tokens: int = 4096,
-    max_epochs: int = 10,
-    patience: int = 3,
-    valid_share: float = 0.03,
-    repeat_share: float = 0.0,
-    repeat_kept: float = 0.3,
-    half: bool = False,
-    precision: Precision = "fp32",
-    device: str = "cpu",
-    compute_threads: int = 2,
-    checkpoint_seconds: float = 30.0,
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Train a unit LM and write the one with the best loss on the held-out utterances.
 
     Args:
+        settings: the unit LM and its training.
         index_paths: index.json of the train splits, all of one codebook.
-        lm_path: model.safetensors to write.
-        curve_path: learning curve (epoch, split, loss, lr) to write.
-        checkpoint_path: resumable state, deleted at the end.
-        seed: of weights, order and dropout.
-        dictionary: units in id order; 0..K-1 by default.
-        layers, heads, dim, ffn, max_positions: see :class:`~speechprompt.lm.model.LMConfig`.
-        dropout: of embeddings and residual branches.
-        lr, betas, weight_decay: of AdamW.
-        clip: largest norm of the gradient; 0 for none.
-        schedule, warmup: see :func:`~speechprompt.training.schedule.learning_rate`; in updates.
-        batch_tokens: tokens per update, padding not counted.
-        micro_tokens: padded tokens computed at once, which bounds memory.
-        max_epochs, patience: at most so many epochs, and so many without a better loss.
-        valid_share: share of the utterances held out.
-        repeat_share: share of the utterances that come twice, ``</s> u1 … un </s> v1 … vm </s>``.
-        repeat_kept: least share of the units that is kept in v; each utterance's is drawn above it.
-        precision: of the activations; weights are float32.
-        half: store weights in 16 bits.
-        device: cpu, cuda or auto.
-        compute_threads: numeric threads; results may depend on their number in the last bits.
-        checkpoint_seconds: least time between two checkpoints.
-
-    Returns:
-        The training's metadata as written to the file.
+        files: model.safetensors, learning curve (epoch, split, loss, lr) and checkpoint.
+        computation: device and threads.
+        seed: seed of weights, order and dropout.
 
     Raises:
         ArtefactError: the splits are of different codebooks, or not train.
-        ConfigError: impossible settings.
-        CorpusError: too few utterances, or one too long.
+        CorpusError: too few utterances, or one that is too long.
     """
-    settings = {n: value for n, value in locals().items() if n not in _NO_INFLUENCE}
-    set_compute_threads(compute_threads)
-    device = resolve_device(device)
-    make_deterministic(device)
-    dtype = resolve_precision(precision, device)
-    names, sentences, about = read_sentences(index_paths)
-    symbols = Dictionary(range(about["n_units"]) if dictionary is None else dictionary)
-    if symbols.n_units != about["n_units"]:
-        raise ConfigError(
-            f"unit LM dictionary: {symbols.n_units} units, but codebook {about['codebook']!r} has "
-            f"{about['n_units']}"
-        )
-    once = [symbols.sentence(units) for units in sentences]
-    _check_lengths(names, once, max_positions)
-    held_out = np.array([share_of(name) < valid_share for name in names], bool)
-    train, valid = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    if not len(train) or not len(valid):
-        raise CorpusError(
-            f"unit LM: {len(names)} train utterances leave {len(train)} to learn from and "
-            f"{len(valid)} held out (lm.valid_share {valid_share}); more utterances are needed"
-        )
-
+    device, dtype = computation.start(settings.precision)
+    names, units, about = read_sentences(index_paths)
+    dictionary = Dictionary(range(about["n_units"]))
+    sentences = [dictionary.sentence(row) for row in units]
+    check_lengths(names, (len(row) - 1 for row in sentences), settings.max_positions)
+    train, valid = hold_out(names, settings.valid_share)
     torch.manual_seed(seed)
-    config = LMConfig(symbols.n_symbols, layers, heads, dim, ffn, max_positions)
-    model = UnitLM(config, dropout).to(device)
-
-    def drawn(*draw: int) -> list[np.ndarray]:
-        if not repeat_share:
-            return once
-        generator = np.random.default_rng([seed, *draw])
-        return [
-            _repeat(sequence, repeat_share, repeat_kept, max_positions, generator)
-            for sequence in once
-        ]
-
-    sequences = drawn()
-    lengths: list[int] = []
-    to_evaluate = [sequences[i] for i in valid]
-
-    def batches(epoch: int) -> list[list[int]]:
-        nonlocal sequences, lengths
-        sequences = drawn(epoch, 1)
-        lengths = [len(sequence) - 1 for sequence in sequences]
-        order = np.random.default_rng([seed, epoch]).permutation(train)
-        return _token_batches(lengths, order.tolist(), batch_tokens)
-
-    def backward(batch: Sequence[int], update_seed: int) -> Sums:
-        model.train()
-        torch.manual_seed(update_seed)
-        return _sums(model, sequences, micro_batches(lengths, batch, micro_tokens), dtype)
-
+    shape = (settings.layers, settings.heads, settings.dim, settings.ffn, settings.max_positions)
+    model = UnitLM(LMConfig(dictionary.n_symbols, *shape), settings.dropout).to(device)
     result = fit(
-        dict(model.named_parameters()),
-        batches=batches,
-        backward=backward,
-        evaluate=lambda: _evaluate(model, to_evaluate, 2 * micro_tokens, dtype),
+        _UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype),
+        settings,
+        files,
         seed=seed,
-        lr=lr,
-        betas=tuple(betas),
-        weight_decay=weight_decay,
-        clip=clip,
-        schedule=schedule,
-        warmup=warmup,
-        max_epochs=max_epochs,
-        patience=patience,
-        checkpoint_path=checkpoint_path,
-        checkpoint_seconds=checkpoint_seconds,
-        fingerprint=digest({**settings, **about}),
+        fingerprint=fingerprint(settings, computation, {"seed": seed, **about}),
     )
-    if curve_path is not None:
-        write_parquet(curve_path, curve_table(result.curve, ("epoch", "split", "loss", "lr")))
     training = {
         "seed": seed,
         "n_train": len(train),
         "n_held_out": len(valid),
-        "tokens_per_epoch": int(sum(len(once[i]) - 1 for i in train)),
+        "tokens_per_epoch": sum(len(sentences[i]) - 1 for i in train),
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
-        "held_out_loss": result.best.loss,
+        "held_out_loss": result.valid_loss,
     }
-    metadata = {**about, "training": training}
-    save_lm(lm_path, model.half() if half else model, symbols, about["codebook_sha256"], metadata)
-    if checkpoint_path is not None:
-        Path(checkpoint_path).unlink(missing_ok=True)
-    return metadata
+
+    def save(path: str | Path) -> None:
+        stored = model.half() if settings.half else model
+        save_lm(path, stored, dictionary, about["codebook_sha256"], {**about, "training": training})
+
+    files.finish(result, save, columns=("epoch", "split", "loss", "lr"))
+    return result
+
+
+class _UnitLmTraining:
+    """The unit LM with its sentences, as the loop trains it."""
+
+    def __init__(
+        self,
+        model: UnitLM,
+        settings: UnitLmSettings,
+        sentences: list[np.ndarray],
+        splits: tuple[np.ndarray, np.ndarray],
+        seed: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model, self.settings, self.seed, self.dtype = model, settings, seed, dtype
+        self.sentences = sentences
+        self.train, valid = splits
+        drawn = self._draw()
+        self.valid = [drawn[i] for i in valid]
+        self.drawn: list[np.ndarray] = []  # the sentences of the present epoch
+        self.lengths: list[int] = []
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters())
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        self.drawn = self._draw(epoch, 1)
+        self.lengths = [len(sentence) - 1 for sentence in self.drawn]
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.train)
+        return _token_batches(self.lengths, order.tolist(), self.settings.batch_tokens)
+
+    def backward(self, batch: Sequence[int], seed: int) -> Sums:
+        self.model.train()
+        torch.manual_seed(seed)
+        pieces = micro_batches(self.lengths, batch, self.settings.micro_tokens)
+        return _sums(self.model, self.drawn, pieces, self.dtype)
+
+    @torch.no_grad()
+    def evaluate(self) -> Sums:
+        self.model.eval()
+        lengths = [len(sentence) - 1 for sentence in self.valid]
+        # Twice the budget: without gradients a micro-batch needs less memory.
+        budget = 2 * self.settings.micro_tokens
+        pieces = micro_batches(lengths, range(len(self.valid)), budget)
+        return _sums(self.model, self.valid, pieces, self.dtype)
+
+    def _draw(self, *draw: int) -> list[np.ndarray]:
+        """All sentences, a share of them with a second time, drawn anew for each ``draw``."""
+        if not self.settings.repeat_share:
+            return self.sentences
+        generator = np.random.default_rng([self.seed, *draw])
+        return [_repeat(sentence, self.settings, generator) for sentence in self.sentences]
 
 
 def read_sentences(
@@ -206,25 +152,11 @@ def read_sentences(
     """
     names: list[str] = []
     sentences: list[np.ndarray] = []
-    about: dict[str, Any] = {"shards": []}
-    for path in index_paths:
-        index = read_json(path)
-        if index["split"] != "train":
-            raise ArtefactError(
-                f"{path}: a unit LM is pre-trained on train splits, found {index['split']!r}"
-            )
-        for key in ("codebook", "codebook_sha256", "n_units"):
-            if about.setdefault(key, index[key]) != index[key]:
-                raise ArtefactError(
-                    f"{path}: {key} is {index[key]!r}, but {index_paths[0]} has {about[key]!r}; "
-                    "all corpora of a unit LM share one codebook"
-                )
+    indexes, about = read_train_indexes(index_paths)
+    for path, index in indexes.items():
         table = read_units(path, columns=["utt_id", "units"])
         names += [f"{index['corpus']}/{name}" for name in table["utt_id"].to_pylist()]
         sentences += [np.asarray(units, np.int64) for units in table["units"].to_pylist()]
-        about["shards"] += [
-            {"corpus": index["corpus"], "split": "train", **part} for part in index["parts"]
-        ]
     return names, sentences, about
 
 
@@ -242,38 +174,26 @@ def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> tor
 def _sums(
     model: UnitLM, sequences: list[np.ndarray], pieces: list[list[int]], dtype: torch.dtype
 ) -> Sums:
-    """Sums over the pieces of a batch; where gradients are enabled they are added up."""
-    total = 0.0
+    """Sums over the micro-batches of a batch; where gradients are enabled they are added up."""
+    parts = []
     for piece in pieces:
         loss = _loss(model, [sequences[i] for i in piece], dtype)
         if torch.is_grad_enabled():
             loss.backward()
-        total += loss.item()
-    return Sums(total, sum(len(sequences[i]) - 1 for piece in pieces for i in piece), 0, 0)
-
-
-@torch.no_grad()
-def _evaluate(
-    model: UnitLM, sequences: list[np.ndarray], micro_tokens: int, dtype: torch.dtype
-) -> Sums:
-    model.eval()
-    lengths = [len(sequence) - 1 for sequence in sequences]
-    pieces = micro_batches(lengths, range(len(sequences)), micro_tokens)
-    return _sums(model, sequences, pieces, dtype)
+        n_tokens = sum(len(sequences[i]) - 1 for i in piece)
+        parts.append(Sums(loss.item(), n_tokens, n_correct=0, n_answers=0))
+    return Sums.over(parts)
 
 
 def _repeat(
-    sequence: np.ndarray,
-    share: float,
-    kept: float,
-    max_positions: int,
-    generator: np.random.Generator,
+    sequence: np.ndarray, settings: UnitLmSettings, generator: np.random.Generator
 ) -> np.ndarray:
     """With a chance, ``</s> u1 … un </s>`` followed by some of its units in order and ``</s>``."""
+    kept = settings.repeat_kept
     draws = generator.random(len(sequence))
     chance, pace = draws[:2]
     again = sequence[1:-1][draws[2:] < kept + (1 - kept) * pace]
-    if chance >= share or len(sequence) + len(again) > max_positions:
+    if chance >= settings.repeat_share or len(sequence) + len(again) > settings.max_positions:
         return sequence
     return np.concatenate([sequence, again, sequence[-1:]])
 
@@ -289,12 +209,3 @@ def _token_batches(lengths: Sequence[int], order: Sequence[int], budget: int) ->
         batches[-1].append(index)
         tokens += lengths[index]
     return batches
-
-
-def _check_lengths(names: list[str], sequences: list[np.ndarray], max_positions: int) -> None:
-    for name, sequence in zip(names, sequences, strict=True):
-        if len(sequence) - 1 > max_positions:
-            raise CorpusError(
-                f"{name}: {len(sequence) - 2} units, but the unit LM has {max_positions} positions "
-                "for one more; raise lm.max_positions or cut the recording"
-            )

@@ -19,13 +19,14 @@ from threadpoolctl import threadpool_limits
 
 from speechprompt.audio.paths import recordings_at
 from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders import Encoder, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.predict.answers import Answer, write_answer
 from speechprompt.predict.task_folder import TaskFolder, open_task
-from speechprompt.prompting.decoding import Decoding, Question, answer_room, predict_together
+from speechprompt.prompting.decoding import Question, answer_room, predict_together
 from speechprompt.prompting.task_model import TaskModel, attach_prompt
 from speechprompt.runtime.device import resolve_device
 from speechprompt.runtime.precision import resolve_precision
@@ -83,7 +84,7 @@ class _Task:
     name: str
     model: TaskModel
     labels: Labels
-    decoding: Decoding
+    decoding: DecodingSettings
     units: int
 
 
@@ -131,11 +132,11 @@ class Predictor:
             name = one.task if names.count(one.task) == 1 else str(one.folder)
             units = predictor._add_units(one, encoders, device)
             codebook = predictor.units[units].codebook
-            settings = dict(one.decoding)
-            dtype = resolve_precision(settings.pop("precision", "fp32"), device)
+            decoding = DecodingSettings(**one.decoding)
+            dtype = resolve_precision(decoding.precision, device)
             model = _load_model(one, codebook.sha256, lms, dtype, device)
             labels = restore_labels(one.described["answers"])
-            task = _Task(name, model, labels, Decoding(**settings), units)
+            task = _Task(name, model, labels, decoding, units)
             predictor.tasks.append(task)
         return predictor
 

@@ -74,8 +74,7 @@ def describe_model(
         codebook: its codebook; None for ready units.
         encoder: settings of the encoder; None for ready units.
         deduplicate: whether repeated units are collapsed.
-        decoding: settings of :class:`~speechprompt.prompting.decoding.Decoding`, and the LM's
-            ``precision``.
+        decoding: settings of :class:`~speechprompt.config.tasks.DecodingSettings`.
     """
     folder = Path(out).parent
     settings = dict(encoder or {})

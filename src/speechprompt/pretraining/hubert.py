@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torchaudio.models import HuBERTPretrainModel
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.config.models import HubertPretraining
 from speechprompt.encoders.hubert import save_hubert
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.pretraining.augmentation import augment
@@ -25,32 +28,18 @@ from speechprompt.pretraining.model import (
     masked_prediction,
     model_config,
 )
-from speechprompt.runtime.device import (
-    make_deterministic,
-    resolve_device,
-    set_compute_threads,
-    to_device,
-)
-from speechprompt.runtime.precision import Precision, resolve_precision
+from speechprompt.runtime.device import to_device
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import read_json
-from speechprompt.storage.hashes import share_of
-from speechprompt.storage.parquet import write_parquet
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors
-from speechprompt.training.loop import Sums, curve_table, digest, fit
-from speechprompt.training.schedule import Schedule
+from speechprompt.training.job import Computation, TrainingFiles, fingerprint
+from speechprompt.training.loop import Sums, fit
+from speechprompt.training.result import TrainingResult
+from speechprompt.training.splits import hold_out, read_train_indexes
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["pretrain_hubert"]
 
-_NO_INFLUENCE = (
-    "targets",
-    "start_path",
-    "out",
-    "curve_path",
-    "checkpoint_path",
-    "checkpoint_seconds",
-)
 FRAME_RATE = SAMPLE_RATE / FRAME_SHIFT
 # Batches drawn at a time, within which utterances are sorted by length.
 POOL_BATCHES = 20
@@ -63,187 +52,126 @@ class _Utterance:
 
 
 def pretrain_hubert(
+    settings: HubertPretraining,
     targets: Mapping[str | Path, str | Path],
+    files: TrainingFiles,
     *,
-    out: str | Path,
-    curve_path: str | Path | None = None,
-    checkpoint_path: str | Path | None = None,
-    start_path: str | Path | None = None,
+    computation: Computation,
+    start: str | Path | None = None,
     seed: int = 1,
-    convolutions: Sequence[Sequence[int]] = ((128, 160, 40), (192, 3, 2), (256, 3, 4)),
-    mel_filters: bool = True,
-    dim: int = 256,
-    layers: int = 5,
-    heads: int = 4,
-    ffn: int = 768,
-    position_kernel: int = 48,
-    position_groups: int = 16,
-    dropout: float = 0.0,
-    mask_share: float = 0.3,
-    mask_length: int = 6,
-    unmasked_weight: float = 1.0,
-    augmentation: bool = True,
-    lr: float = 1.5e-3,
-    betas: tuple[float, float] = (0.9, 0.98),
-    weight_decay: float = 0.01,
-    clip: float = 1.0,
-    schedule: Schedule = "cosine",
-    warmup: int = 200,
-    batch_seconds: float = 8.0,
-    crop_seconds: float = 6.0,
-    max_epochs: int = 10,
-    patience: int = 3,
-    valid_share: float = 0.02,
-    precision: Precision = "fp32",
-    half: bool = False,
-    device: str = "cpu",
-    compute_threads: int = 2,
-    checkpoint_seconds: float = 60.0,
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Train a HuBERT and write the one with the best loss on held-out utterances.
 
     Args:
+        settings: the model and its training.
         targets: index.json of each corpus's train units, all of one codebook of 50 frames/s, and
             the folder that its recordings' paths start from: of the same recordings, or of others
             with the same names and lengths.
-        out: model.safetensors to write, all layers, as
-            :class:`~speechprompt.encoders.hubert.HubertEncoder` reads it.
-        curve_path: learning curve (epoch, split, loss, accuracy of masked frames, lr) to write.
-        checkpoint_path: resumable state, deleted at the end.
-        start_path: model of the iteration before, of the same shape, to start from.
-        seed: of weights, order, crops, masks and disturbances.
-        convolutions, dim, layers, heads, ffn, position_kernel, position_groups, dropout: see
-            :func:`~speechprompt.pretraining.model.model_config`.
-        mel_filters, mask_share, mask_length: see
-            :func:`~speechprompt.pretraining.model.build_hubert`.
-        unmasked_weight: of the frames that are not masked, in training; HuBERT's own is 0.
-        augmentation: disturb recordings in training.
-        lr, betas, weight_decay: of AdamW.
-        clip: largest norm of the gradient; 0 for none.
-        schedule, warmup: see :func:`~speechprompt.training.schedule.learning_rate`; in updates.
-        batch_seconds: audio in one update.
-        crop_seconds: of a longer utterance a random piece is taken.
-        max_epochs, patience: at most so many epochs, and so many without a better loss.
-        valid_share: share of the utterances held out, chosen by a hash of their names.
-        precision: of the products in training; weights are float32.
-        half: store weights in 16 bits.
-        device: cpu, cuda or auto.
-        compute_threads: numeric threads; results may depend on their number in the last bits.
-        checkpoint_seconds: least time between two checkpoints.
-
-    Returns:
-        The training's metadata as written to the file.
+        files: model.safetensors with all layers, as
+            :class:`~speechprompt.encoders.hubert.HubertEncoder` reads it; learning curve (epoch,
+            split, loss, accuracy of masked frames, lr) and checkpoint.
+        computation: device and threads.
+        start: model of the iteration before, of the same shape, to start from.
+        seed: seed of weights, order, crops, masks and augmentation.
 
     Raises:
         ArtefactError: the units are of different codebooks, not train, or not 50 a second.
-        ConfigError: impossible settings.
+        ConfigError: settings that do not go together.
         CorpusError: too few utterances, or one that cannot be read.
     """
-    settings = {n: value for n, value in locals().items() if n not in _NO_INFLUENCE}
-    set_compute_threads(compute_threads)
-    device = resolve_device(device)
-    make_deterministic(device)
-    dtype = resolve_precision(precision, device)
-    names, utterances, about = _read_targets(targets, 2 * mask_length)
-    held_out = np.array([share_of(name) < valid_share for name in names], bool)
-    train, valid = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    if not len(train) or not len(valid):
-        raise CorpusError(
-            f"encoder: {len(names)} train utterances leave {len(train)} to learn from and "
-            f"{len(valid)} held out; more utterances are needed"
-        )
-    lengths = np.array([len(utterance.targets) for utterance in utterances])
-    crop = round(crop_seconds * FRAME_RATE)
-    budget = round(batch_seconds * FRAME_RATE)
-
+    device, dtype = computation.start(settings.precision)
+    names, utterances, about = _read_targets(targets, 2 * settings.mask_length)
+    train, valid = hold_out(names, settings.valid_share)
     torch.manual_seed(seed)
-    config = model_config(
-        convolutions=convolutions,
-        dim=dim,
-        layers=layers,
-        heads=heads,
-        ffn=ffn,
-        position_kernel=position_kernel,
-        position_groups=position_groups,
-        dropout=dropout,
-    )
-    model = build_hubert(
-        config,
-        n_targets=about["n_units"],
-        mask_share=mask_share,
-        mask_length=mask_length,
-        mel_filters=mel_filters,
-    )
-    if start_path is not None:
-        _start_from(model, start_path)
+    model = build_hubert(settings, about["n_units"])
+    if start is not None:
+        _start_from(model, start)
     model.to(device)
-
-    def batches(epoch: int) -> list[list[int]]:
-        generator = np.random.default_rng([seed, epoch])
-        return _batches(train, np.minimum(lengths, crop), budget, generator)
-
-    def sums(batch: Sequence[int], batch_seed: int, disturbed: bool, unmasked: float) -> Sums:
-        generator = np.random.default_rng(batch_seed)
-        torch.manual_seed(batch_seed)
-        waveforms, wanted = _load([utterances[i] for i in batch], crop, generator)
-        if disturbed:
-            waveforms, speed = augment(waveforms, generator)
-            wanted = _play(wanted, waveforms.shape[1], speed)
-        tensors = (to_device(torch.from_numpy(array), device) for array in (waveforms, wanted))
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss, weight, masked, right = masked_prediction(model, *tensors, unmasked)
-        if torch.is_grad_enabled():
-            loss.backward()
-        return Sums(loss.item(), weight, right, masked)
-
-    def backward(batch: Sequence[int], update_seed: int) -> Sums:
-        model.train()
-        return sums(batch, update_seed, augmentation, unmasked_weight)
-
-    @torch.no_grad()
-    def evaluate() -> Sums:
-        model.eval()
-        order = _batches(valid, np.minimum(lengths, crop), budget, np.random.default_rng(seed))
-        parts = [sums(batch, seed, disturbed=False, unmasked=0.0) for batch in order]
-        return Sums.of(parts)
-
+    trained = _HubertTraining(model, settings, utterances, (train, valid), seed, device, dtype)
+    inputs = {"seed": seed, "start": start and sha256_file(start), **about}
     result = fit(
-        dict(model.named_parameters()),
-        batches=batches,
-        backward=backward,
-        evaluate=evaluate,
+        trained,
+        settings,
+        files,
         seed=seed,
-        lr=lr,
-        betas=tuple(betas),
-        weight_decay=weight_decay,
-        clip=clip,
-        schedule=schedule,
-        warmup=warmup,
-        max_epochs=max_epochs,
-        patience=patience,
-        checkpoint_path=checkpoint_path,
-        checkpoint_seconds=checkpoint_seconds,
-        fingerprint=digest({**settings, **about, "start": str(start_path or "")}),
+        fingerprint=fingerprint(settings, computation, inputs),
     )
-    if curve_path is not None:
-        write_parquet(curve_path, curve_table(result.curve))
     training = {
         "seed": seed,
         "n_train": len(train),
         "n_held_out": len(valid),
-        "hours": round(float(lengths[train].sum()) / FRAME_RATE / 3600, 2),
+        "hours": round(float(trained.lengths[train].sum()) / FRAME_RATE / 3600, 2),
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "updates": result.updates,
-        "held_out_loss": result.best.loss,
-        "held_out_accuracy": result.best.accuracy,
+        "held_out_loss": result.valid_loss,
+        "held_out_accuracy": result.valid_accuracy,
     }
-    metadata = {"targets": about, "training": training}
-    stored = model.wav2vec2.half() if half else model.wav2vec2
-    save_hubert(out, stored, config, metadata)
-    if checkpoint_path is not None:
-        Path(checkpoint_path).unlink(missing_ok=True)
-    return metadata
+
+    def save(path: str | Path) -> None:
+        stored = model.wav2vec2.half() if settings.half else model.wav2vec2
+        save_hubert(path, stored, model_config(settings), {"targets": about, "training": training})
+
+    files.finish(result, save)
+    return result
+
+
+class _HubertTraining:
+    """The model with its recordings, as the loop trains it."""
+
+    def __init__(
+        self,
+        model: HuBERTPretrainModel,
+        settings: HubertPretraining,
+        utterances: list[_Utterance],
+        splits: tuple[np.ndarray, np.ndarray],
+        seed: int,
+        device: str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model, self.settings, self.utterances, self.seed = model, settings, utterances, seed
+        self.train, self.valid = splits
+        self.device, self.dtype = device, dtype
+        self.lengths = np.array([len(utterance.targets) for utterance in utterances])
+        self.crop = round(settings.crop_seconds * FRAME_RATE)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters())
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        return self._batches(self.train, np.random.default_rng([self.seed, epoch]))
+
+    def backward(self, batch: Sequence[int], seed: int) -> Sums:
+        self.model.train()
+        settings = self.settings
+        return self._sums(batch, seed, settings.augmentation, settings.unmasked_weight)
+
+    @torch.no_grad()
+    def evaluate(self) -> Sums:
+        self.model.eval()
+        batches = self._batches(self.valid, np.random.default_rng(self.seed))
+        return Sums.over([self._sums(batch, self.seed, False, 0.0) for batch in batches])
+
+    def _batches(self, chosen: np.ndarray, generator: np.random.Generator) -> list[list[int]]:
+        budget = round(self.settings.batch_seconds * FRAME_RATE)
+        return _batches(chosen, np.minimum(self.lengths, self.crop), budget, generator)
+
+    def _sums(
+        self, batch: Sequence[int], seed: int, augmented: bool, unmasked_weight: float
+    ) -> Sums:
+        generator = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        waveforms, targets = _load([self.utterances[i] for i in batch], self.crop, generator)
+        if augmented:
+            waveforms, speed = augment(waveforms, generator)
+            targets = _play(targets, waveforms.shape[1], speed)
+        tensors = (to_device(torch.from_numpy(a), self.device) for a in (waveforms, targets))
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+            found = masked_prediction(self.model, *tensors, unmasked_weight)
+        if torch.is_grad_enabled():
+            found.total.backward()
+        return Sums(found.total.item(), found.weight, found.n_correct, found.n_masked)
 
 
 def _read_targets(
@@ -252,30 +180,20 @@ def _read_targets(
     """Names, recordings and target units per frame of all utterances, and what the units are."""
     names: list[str] = []
     utterances: list[_Utterance] = []
-    about: dict[str, Any] = {"shards": []}
-    for index_path, root in targets.items():
-        index = read_json(index_path)
-        if index["split"] != "train":
-            raise ArtefactError(
-                f"{index_path}: an encoder is pre-trained on train splits, found {index['split']!r}"
-            )
-        for key in ("codebook", "codebook_sha256", "n_units"):
-            if about.setdefault(key, index[key]) != index[key]:
-                raise ArtefactError(
-                    f"{index_path}: {key} is {index[key]!r}, expected {about[key]!r} as before"
-                )
-        about["shards"] += [{"corpus": index["corpus"], **part} for part in index["parts"]]
-        table = read_units(index_path, columns=["utt_id", "path", "units", "durations"])
+    indexes, about = read_train_indexes(targets)
+    for path, index in indexes.items():
+        table = read_units(path, columns=["utt_id", "path", "units", "durations"])
         found = (table.schema.metadata or {}).get(b"frame_rate", b"none").decode()
         if found != str(FRAME_RATE):
-            raise ArtefactError(f"{index_path}: expected {FRAME_RATE} frames/s, found {found}")
+            raise ArtefactError(f"{path}: expected {FRAME_RATE} frames/s, found {found}")
+        n_before = len(names)
         for row in table.to_pylist():
             frames = np.repeat(np.array(row["units"], np.int16), row["durations"])
             if len(frames) >= min_frames:
                 names.append(f"{index['corpus']}/{row['utt_id']}")
-                utterances.append(_Utterance(Path(root) / row["path"], frames))
-        if short := len(table) - sum(name.startswith(f"{index['corpus']}/") for name in names):
-            log(f"{index_path}: {short} utterances of less than {min_frames} frames are left out")
+                utterances.append(_Utterance(Path(targets[path]) / row["path"], frames))
+        if short := len(table) - (len(names) - n_before):
+            log(f"{path}: {short} utterances of less than {min_frames} frames are left out")
     return names, utterances, about
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torchaudio.models import HuBERTPretrainModel, hubert_pretrain_model
 
 from speechprompt.audio.reading import SAMPLE_RATE
+from speechprompt.config.models import HubertPretraining
 from speechprompt.encoders.hubert import window_and_shift
 from speechprompt.errors import ConfigError
 
@@ -31,17 +31,7 @@ MEL_RANGE_HZ = (80.0, 7600.0)
 PHASES = 4
 
 
-def model_config(
-    *,
-    convolutions: Sequence[Sequence[int]],
-    dim: int,
-    layers: int,
-    heads: int,
-    ffn: int,
-    position_kernel: int,
-    position_groups: int,
-    dropout: float,
-) -> dict[str, Any]:
+def model_config(settings: HubertPretraining) -> dict[str, Any]:
     """The configuration that :func:`speechprompt.encoders.hubert.save_hubert` takes.
 
     Each convolution is ``[channels, kernel, stride]``; together they have the published window and
@@ -51,26 +41,27 @@ def model_config(
     Raises:
         ConfigError: convolutions of another window or shift, or widths that do not divide.
     """
-    if (found := window_and_shift(convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
+    dim, dropout = settings.dim, settings.dropout
+    if (found := window_and_shift(settings.convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
         raise ConfigError(
             "pretraining.convolutions: expected kernels and strides of together "
             f"{FRAME_WINDOW} samples' window and {FRAME_SHIFT} samples' shift, found {found}"
         )
-    for name, divisor in (("heads", heads), ("position_groups", position_groups)):
-        if dim % divisor:
+    for name in ("heads", "position_groups"):
+        if dim % getattr(settings, name):
             raise ConfigError(f"pretraining.dim: expected a multiple of {name}, found {dim}")
     return {
         "extractor_mode": "layer_norm",
-        "extractor_conv_layer_config": [list(shape) for shape in convolutions],
+        "extractor_conv_layer_config": settings.convolutions,
         "extractor_conv_bias": True,
         "encoder_embed_dim": dim,
         "encoder_projection_dropout": dropout,
-        "encoder_pos_conv_kernel": position_kernel,
-        "encoder_pos_conv_groups": position_groups,
-        "encoder_num_layers": layers,
-        "encoder_num_heads": heads,
+        "encoder_pos_conv_kernel": settings.position_kernel,
+        "encoder_pos_conv_groups": settings.position_groups,
+        "encoder_num_layers": settings.layers,
+        "encoder_num_heads": settings.heads,
         "encoder_attention_dropout": dropout,
-        "encoder_ff_interm_features": ffn,
+        "encoder_ff_interm_features": settings.ffn,
         "encoder_ff_interm_dropout": 0.0,
         "encoder_dropout": dropout,
         "encoder_layer_norm_first": True,
@@ -79,39 +70,34 @@ def model_config(
     }
 
 
-def build_hubert(
-    config: dict[str, Any],
-    *,
-    n_targets: int,
-    mask_share: float,
-    mask_length: int,
-    mel_filters: bool = False,
-) -> HuBERTPretrainModel:
+def build_hubert(settings: HubertPretraining, n_targets: int) -> HuBERTPretrainModel:
     """torchaudio's HuBERT with random weights and a prediction head.
 
     The targets' embeddings start as normal random numbers, not as torchaudio's positive ones, which
     all point the same way: learning then has a plateau to leave first.
 
     Args:
-        config: of :func:`model_config`.
-        n_targets: units to predict.
-        mask_share: ``mask_prob``: frames in masked spans, were there no overlaps.
-        mask_length: frames of a masked span.
-        mel_filters: start the first convolution as a bank of filters, see :func:`mel_bank`.
+        settings: shape of the model, what is masked, and whether the first convolution starts as a
+            bank of filters, see :func:`mel_bank`.
+        n_targets: number of units to predict.
+
+    Raises:
+        ConfigError: as for :func:`model_config` and :func:`mel_bank`.
     """
+    config = model_config(settings)
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
     model = hubert_pretrain_model(
         **arguments,
-        mask_prob=mask_share,
+        mask_prob=settings.mask_share,
         mask_selection="static",
         mask_other=0.0,
-        mask_length=mask_length,
+        mask_length=settings.mask_length,
         no_mask_overlap=False,
         mask_min_space=1,
         mask_channel_prob=0.0,
         mask_channel_selection="static",
         mask_channel_other=0.0,
-        mask_channel_length=mask_length,
+        mask_channel_length=settings.mask_length,
         no_mask_channel_overlap=False,
         mask_channel_min_space=1,
         skip_masked=False,
@@ -121,7 +107,7 @@ def build_hubert(
         feature_grad_mult=None,
     )
     nn.init.normal_(model.logit_generator.label_embeddings)
-    if mel_filters:
+    if settings.mel_filters:
         first = model.wav2vec2.feature_extractor.conv_layers[0].conv
         with torch.no_grad():
             first.weight.copy_(mel_bank(*first.weight.shape[::2])[:, None])
@@ -158,9 +144,25 @@ def mel_bank(n_filters: int, kernel: int) -> Tensor:
     return torch.from_numpy(bank.reshape(n_filters, kernel).astype(np.float32))
 
 
+class MaskedPrediction(NamedTuple):
+    """The loss of one batch.
+
+    Attributes:
+        total: () summed cross-entropy in nats, each frame by its weight, differentiable.
+        weight: sum of the weights of the frames in it.
+        n_masked: number of masked frames.
+        n_correct: number of masked frames whose unit is predicted.
+    """
+
+    total: Tensor
+    weight: float
+    n_masked: int
+    n_correct: int
+
+
 def masked_prediction(
     model: HuBERTPretrainModel, waveforms: Tensor, targets: Tensor, unmasked_weight: float = 0.0
-) -> tuple[Tensor, float, int, int]:
+) -> MaskedPrediction:
     """HuBERT's loss, from torch's random numbers.
 
     The same as cross-entropy over what torchaudio's model returns, whose cosine similarities of
@@ -170,11 +172,7 @@ def masked_prediction(
         model: of :func:`build_hubert`.
         waveforms: ``[B, n_samples]``, all of one length.
         targets: units ``[B, n_frames]``.
-        unmasked_weight: of the frames that are not masked, in loss and weight.
-
-    Returns:
-        summed cross-entropy in nats and the weight of the frames in it; masked frames, and how many
-        of them are right.
+        unmasked_weight: weight of the frames that are not masked; masked frames have 1.
     """
     normalised = F.layer_norm(waveforms, waveforms.shape[1:])
     features, _ = model.wav2vec2.feature_extractor(normalised, None)
@@ -190,13 +188,13 @@ def masked_prediction(
         projected = F.normalize(head.final_proj(x.index_select(0, chosen)).float())
         scores = F.linear(projected, F.normalize(head.label_embeddings)).float() / TEMPERATURE
         wanted = targets.index_select(0, chosen)
-        right = int((scores.argmax(1) == wanted).sum())
-        return F.cross_entropy(scores, wanted, reduction="sum"), right
+        n_correct = int((scores.argmax(1) == wanted).sum())
+        return F.cross_entropy(scores, wanted, reduction="sum"), n_correct
 
-    loss, right = predict(mask)
-    masked = int(mask.sum())
-    weight = float(masked)
+    total, n_correct = predict(mask)
+    n_masked = int(mask.sum())
+    weight = float(n_masked)
     if unmasked_weight:
-        loss = loss + unmasked_weight * predict(~mask)[0]
-        weight += unmasked_weight * (len(mask) - masked)
-    return loss, weight, masked, right
+        total = total + unmasked_weight * predict(~mask)[0]
+        weight += unmasked_weight * (len(mask) - n_masked)
+    return MaskedPrediction(total, weight, n_masked, n_correct)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.batching import micro_batches
 from speechprompt.lm.dictionary import END
@@ -21,26 +22,9 @@ from speechprompt.lm.model import Cache, PromptTensors
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel
 
-__all__ = ["Decoding", "Predictions", "Question", "answer_room", "predict", "predict_together"]
+__all__ = ["GREEDY", "Predictions", "Question", "answer_room", "predict", "predict_together"]
 
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are found.
-
-    Attributes:
-        beam: hypotheses kept; 1 is greedy.
-        free: greedy over the whole vocabulary instead of what the task allows.
-        max_length: longest answer of a generation, not counting the source; an answer also ends
-            where the unit LM has no positions left.
-        length_penalty: a finished hypothesis of a generation is ranked by its log-probability over
-            (length + 1) to this power.
-    """
-
-    beam: int = 1
-    free: bool = False
-    max_length: int = 400
-    length_penalty: float = 1.0
+GREEDY = DecodingSettings()
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,7 @@ class Question:
 
     task: TaskModel
     units: Sequence[np.ndarray]
-    decoding: Decoding = Decoding()
+    decoding: DecodingSettings = GREEDY
     utt_ids: Sequence[str] | None = None
 
     def limits(self) -> list[int]:
@@ -95,16 +79,12 @@ class Predictions:
 def predict(
     task: TaskModel,
     units: Sequence[np.ndarray],
+    decoding: DecodingSettings = GREEDY,
     *,
-    beam: int = 1,
-    free: bool = False,
-    max_length: int = 400,
-    length_penalty: float = 1.0,
     micro_tokens: int = 4096,
     utt_ids: Sequence[str] | None = None,
 ) -> Predictions:
     """Decode the utterances of one task; see :class:`Question` and :func:`predict_together`."""
-    decoding = Decoding(beam, free, max_length, length_penalty)
     return predict_together([Question(task, units, decoding, utt_ids)], micro_tokens)[0]
 
 

@@ -13,19 +13,16 @@ The separator's embedding, d numbers, is always trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ConfigError
 from speechprompt.lm.model import LMConfig, PromptTensors
 
-__all__ = ["Initialisation", "Mode", "Prompt"]
-
-Mode = Literal["deep", "input", "both", "infix"]
-Initialisation = Literal["normal", "hidden"]
+__all__ = ["Prompt"]
 
 
 class Prompt(nn.Module):
@@ -36,34 +33,25 @@ class Prompt(nn.Module):
 
     Args:
         config: shape of the unit LM.
-        length: L, rows per layer.
-        mode: where they stand.
-        layers: the layers with deep rows, all by default; ``infix`` may have none.
-        dropout: share of prompt numbers set to zero in training.
-        generator: of the initial values, normal with standard deviation d^-1/2 as published.
+        settings: length L, mode, layers with deep rows (``infix`` may have none), and dropout.
+        generator: source of the initial values, normal with standard deviation d^-1/2 as published.
 
     Raises:
-        ConfigError: an unknown mode, no rows, or a layer the LM does not have.
+        ConfigError: no layer, where the mode needs one, or a layer that the LM does not have.
     """
 
     def __init__(
         self,
         config: LMConfig,
-        *,
-        length: int,
-        mode: Mode = "deep",
-        layers: Sequence[int] | None = None,
-        dropout: float = 0.1,
+        settings: PromptSettings,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if mode not in get_args(Mode):
-            raise ConfigError(f"prompt.mode: expected {', '.join(get_args(Mode))}, found {mode!r}")
-        if length < 1:
-            raise ConfigError(f"prompt.length: expected at least 1, found {length}")
-        self.length, self.mode, self.dropout = length, mode, dropout
+        mode, length = settings.mode, settings.length
+        self.length, self.mode, self.dropout = length, mode, settings.dropout
         every = range(config.layers)
-        self.layers = [] if mode == "input" else sorted(every if layers is None else set(layers))
+        chosen = every if settings.layers is None else set(settings.layers)
+        self.layers = [] if mode == "input" else sorted(chosen)
         if unknown := [layer for layer in self.layers if layer not in every]:
             raise ConfigError(
                 f"prompt.layers: the unit LM has layers 0..{config.layers - 1}, found {unknown[0]}"

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.batching import Pack, pack
@@ -27,25 +28,25 @@ from speechprompt.runtime.device import to_device
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of, write_tensors
 from speechprompt.tasks.verbalizer import Verbalizer
 
-__all__ = ["Losses", "TaskModel", "attach_prompt", "load_task_model"]
+__all__ = ["TaskModel", "TeacherForcingLoss", "attach_prompt", "load_task_model"]
 
 _FORMAT = "speechprompt prompt 1"
 
 
 @dataclass(frozen=True)
-class Losses:
-    """Of some utterances under teacher forcing.
+class TeacherForcingLoss:
+    """The loss of the answers to B utterances, each token predicted from the right ones before it.
 
     Attributes:
-        total: () summed cross-entropy over the predicted tokens, differentiable.
-        n_tokens: how many those are.
-        right: (B,) whether the best allowed label is right at every position, which is when greedy
-            decoding gives the reference.
+        total: () summed cross-entropy of the predicted tokens in nats, differentiable.
+        n_tokens: number of these tokens.
+        correct: (B,) whether the best allowed label is correct at every position; exactly then
+            greedy decoding gives the reference.
     """
 
     total: Tensor
     n_tokens: int
-    right: Tensor
+    correct: Tensor
 
 
 class TaskModel:
@@ -149,9 +150,9 @@ class TaskModel:
         rows = self.prompt is not None and self.prompt.has_live_rows
         return pack(sequences, wanted, rows).to(self.device, self.dtype)
 
-    def losses(
+    def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
-    ) -> Losses:
+    ) -> TeacherForcingLoss:
         """Cross-entropy of the answers given the sources."""
         packed = self.pack(units, labels)
         scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
@@ -174,7 +175,7 @@ class TaskModel:
             wrong &= target >= 0
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
         n_wrong.index_add_(0, line, wrong.long())
-        return Losses(total, len(target), n_wrong == 0)
+        return TeacherForcingLoss(total, len(target), n_wrong == 0)
 
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
         """Log-probabilities (M, n_labels + 1) of labels and end among what a position allows."""
@@ -248,7 +249,8 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
             )
     settings = metadata["verbalizer"]
     verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units)
-    prompt = Prompt(lm.model.config, **metadata["prompt"]) if metadata["prompt"] else None
+    shape = metadata["prompt"]
+    prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
     task = TaskModel(
         lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
     )

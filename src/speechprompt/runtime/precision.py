@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, get_args
-
-import torch
+from typing import TYPE_CHECKING, Literal, get_args
 
 from speechprompt.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Precision", "resolve_precision"]
 
@@ -20,6 +21,8 @@ def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
     Raises:
         ConfigError: an unknown name.
     """
+    import torch
+
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: expected one of {get_args(Precision)}, found {precision!r}")
     if precision == "auto":

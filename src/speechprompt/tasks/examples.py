@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.utt_ids)
+
+    def rows(self) -> Iterator[tuple[str, np.ndarray, list[int]]]:
+        """Name, units and label indices of each utterance."""
+        return zip(self.utt_ids, self.units, self.labels, strict=True)
 
 
 def few_examples(examples: Examples, n: int, seed: int) -> Examples:

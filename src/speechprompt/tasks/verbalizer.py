@@ -11,24 +11,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechprompt.config.tasks import VerbalizerKind
 from speechprompt.errors import ConfigError
 
 __all__ = [
     "Verbalizer",
-    "VerbalizerKind",
     "aligned_units",
     "build_verbalizer",
     "frequency_units",
     "random_units",
 ]
-
-VerbalizerKind = Literal["frequency", "random", "learnable", "aligned"]
 
 
 class Verbalizer(nn.Module):
@@ -63,7 +60,6 @@ def build_verbalizer(
     *,
     n_labels: int,
     n_units: int,
-    n_columns: int | None,
     seed: int,
 ) -> Verbalizer:
     """The verbalizer of a task from its training data.
@@ -74,21 +70,11 @@ def build_verbalizer(
         units: units of every training utterance.
         n_labels: number of label indices.
         n_units: K, size of the codebook.
-        n_columns: label columns of a classification; None for generation.
         seed: of ``random``.
 
     Raises:
-        ConfigError: unknown kind, more labels than units, or ``learnable`` for more than one label.
+        ConfigError: more labels than units, unless the kind is ``learnable``.
     """
-    if kind not in get_args(VerbalizerKind):
-        known = ", ".join(get_args(VerbalizerKind))
-        raise ConfigError(f"prompt.verbalizer: expected one of {known}, found {kind!r}")
-    if kind == "learnable" and n_columns != 1:
-        found = "generation" if n_columns is None else f"{n_columns} label columns"
-        raise ConfigError(
-            "prompt.verbalizer: learnable needs a classification with one label column, found "
-            f"{found}; use frequency, random or aligned"
-        )
     if kind == "learnable" and n_labels > n_units:
         start = [i % n_units for i in range(n_labels)]
         return Verbalizer(kind, start, n_units)

@@ -1,4 +1,4 @@
-"""The training loop that pre-training and prompt tuning share: Adam, early stopping, resumption.
+"""The loop that all trainings share: AdamW, early stopping, resumption.
 
 All randomness follows from the seed and the number of the epoch or update, so that a killed
 training resumes to the same bytes.
@@ -6,109 +6,93 @@ training resumes to the same bytes.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
+from speechprompt.config.training import LoopSettings
 from speechprompt.errors import ConfigError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.training.checkpoint import Checkpoint
-from speechprompt.training.schedule import Schedule, learning_rate
+from speechprompt.training.job import TrainingFiles
+from speechprompt.training.result import CurvePoint, TrainingResult
+from speechprompt.training.schedule import learning_rate
 
-__all__ = ["CurvePoint", "Fit", "Sums", "curve_table", "digest", "fit"]
+__all__ = ["Sums", "Trainable", "fit"]
 
 
 class Sums(NamedTuple):
-    """Of one batch: summed loss in nats, weight of its tokens, right answers, answers."""
-
-    loss: float
-    tokens: float
-    right: int
-    answers: int
-
-    @classmethod
-    def of(cls, parts: Sequence[Sums]) -> Sums:
-        """All of several batches together."""
-        return cls(*(sum(values) for values in zip(*parts, strict=True)))
-
-
-class CurvePoint(NamedTuple):
-    """One split after one epoch; loss in nats per token."""
-
-    epoch: int
-    split: str
-    loss: float
-    accuracy: float
-    lr: float
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How a training ended.
+    """Sums over one batch.
 
     Attributes:
-        best_epoch: the epoch whose parameters were kept, from 1.
-        epochs, updates: how many there were.
-        best: valid loss and accuracy after the best epoch.
-        curve: train and valid after every epoch.
+        loss: loss in nats.
+        weight: number of the predicted tokens, or the sum of their weights.
+        n_correct: number of correct answers; an answer is all that one utterance is to give.
+        n_answers: number of all answers.
     """
 
-    best_epoch: int
-    epochs: int
-    updates: int
-    best: CurvePoint
-    curve: list[CurvePoint]
+    loss: float
+    weight: float
+    n_correct: int
+    n_answers: int
+
+    @classmethod
+    def over(cls, batches: Sequence[Sums]) -> Sums:
+        """The sums over several batches."""
+        return cls(*(sum(values) for values in zip(*batches, strict=True)))
+
+
+class Trainable(Protocol):
+    """What the loop trains: a model with its data."""
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What is trained, by name."""
+
+    def batches(self, epoch: int) -> Sequence[Sequence[int]]:
+        """The batches of an epoch, from 0, as indices; epoch 0 tells how many an epoch has."""
+
+    def backward(self, batch: Sequence[int], seed: int) -> Sums:
+        """Add up the gradient of a batch's summed loss; ``seed`` is that of this update."""
+
+    def evaluate(self) -> Sums:
+        """Sums over the held-out utterances."""
 
 
 def fit(
-    parameters: Mapping[str, Tensor],
+    trained: Trainable,
+    settings: LoopSettings,
+    files: TrainingFiles,
     *,
-    batches: Callable[[int], Sequence[Sequence[int]]],
-    backward: Callable[[Sequence[int], int], Sums],
-    evaluate: Callable[[], Sums],
     seed: int,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    clip: float,
-    schedule: Schedule,
-    warmup: int,
-    max_epochs: int,
-    patience: int,
-    checkpoint_path: str | Path | None,
-    checkpoint_seconds: float,
     fingerprint: str,
-) -> Fit:
-    """Train until the loss on the valid utterances stops falling; leave the best parameters.
+) -> TrainingResult:
+    """Train until the loss on held-out utterances stops falling; leave the best parameters.
 
     Args:
-        parameters: what is trained, by name.
-        batches: the batches (indices) of an epoch; epoch 0 tells the updates per epoch.
-        backward: adds the gradient of a batch's summed loss, given the batch and the update's seed.
-        evaluate: sums over the valid utterances.
-        seed: of this training.
-        lr, betas, weight_decay: of AdamW, which is Adam without weight decay.
-        clip: largest norm of the gradient; 0 for none.
-        schedule, warmup: see :func:`~speechprompt.training.schedule.learning_rate`; in updates.
-        max_epochs, patience: at most so many epochs, and so many without a better loss.
-        checkpoint_path, checkpoint_seconds, fingerprint: see :class:`Checkpoint`; deleting the
-            file is left to the caller, who has outputs to write first.
+        trained: the model with its data.
+        settings: optimiser, schedule, and when to stop.
+        files: where the checkpoint is; it stays until the caller has written the model.
+        seed: seed of the updates.
+        fingerprint: hash of all that the training depends on; a checkpoint with another is ignored.
 
     Raises:
         ConfigError: training diverged from the start.
     """
+    parameters = trained.parameters
     optimiser = torch.optim.AdamW(
-        parameters.values(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True
+        parameters.values(),
+        lr=settings.lr,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
-    checkpoint = Checkpoint(checkpoint_path, fingerprint, parameters, optimiser, checkpoint_seconds)
+    checkpoint = Checkpoint(
+        files.checkpoint, fingerprint, parameters, optimiser, files.checkpoint_seconds
+    )
     state = checkpoint.load() or {
         "epoch": 0,
         "done": 0,  # batches of this epoch
@@ -118,51 +102,34 @@ def fit(
         "best_epoch": 0,
         "curve": [],
     }
-    total = max_epochs * len(batches(0))
-    while state["epoch"] < max_epochs and state["epoch"] - state["best_epoch"] < patience:
-        todo = batches(state["epoch"])[state["done"] :]
-        rate = lr
+    total = settings.max_epochs * len(trained.batches(0))
+    while not _is_over(state, settings):
+        todo = trained.batches(state["epoch"])[state["done"] :]
+        rate = settings.lr
         for batch in progress(todo, f"epoch {state['epoch'] + 1}", len(todo), "update"):
-            rate = learning_rate(schedule, lr, state["updates"], warmup, total)
+            rate = learning_rate(
+                settings.schedule, settings.lr, state["updates"], settings.warmup, total
+            )
             optimiser.zero_grad(set_to_none=True)
-            sums = backward(batch, _mix(seed, state["updates"]))
-            _step(optimiser, parameters, rate, clip, sums.tokens)
+            sums = trained.backward(batch, _update_seed(seed, state["updates"]))
+            _step(optimiser, parameters, rate, settings.clip, sums.weight)
             state["sums"] = [a + b for a, b in zip(state["sums"], sums, strict=True)]
             state["done"] += 1
             state["updates"] += 1
             checkpoint.save(state)
-        _finish_epoch(state, Sums(*state["sums"]), evaluate(), rate)
+        _finish_epoch(state, Sums(*state["sums"]), trained.evaluate(), rate)
         if state["best_epoch"] == state["epoch"]:
             checkpoint.keep_best()
         checkpoint.save(state)
     if not state["best_epoch"]:
-        raise ConfigError(f"training: the valid loss was never finite; lower lr, now {lr}")
+        raise ConfigError(f"training: the valid loss was never finite; lower lr, now {settings.lr}")
     checkpoint.restore_best()
-    curve = [CurvePoint(*point) for point in state["curve"]]
-    best = curve[2 * state["best_epoch"] - 1]
-    return Fit(state["best_epoch"], state["epoch"], state["updates"], best, curve)
+    return _result(state, parameters)
 
 
-def curve_table(
-    curve: Sequence[CurvePoint], columns: Sequence[str] = CurvePoint._fields
-) -> pa.Table:
-    """Learning curve as a table, by default of every column."""
-    types = {"epoch": pa.int32(), "split": pa.string()}
-    return pa.table(
-        {
-            name: pa.array([getattr(point, name) for point in curve], types.get(name, pa.float64()))
-            for name in columns
-        }
-    )
-
-
-def digest(settings: Mapping[str, Any], arrays: Sequence[Any] = ()) -> str:
-    """Fingerprint of settings (JSON values) and of sequences of integers."""
-    result = hashlib.sha256(json.dumps(settings, sort_keys=True, default=list).encode())
-    for array in arrays:
-        data = np.asarray(array, np.int64)
-        result.update(len(data).to_bytes(8) + data.tobytes())
-    return result.hexdigest()
+def _is_over(state: Mapping[str, Any], settings: LoopSettings) -> bool:
+    waited = state["epoch"] - state["best_epoch"]
+    return state["epoch"] >= settings.max_epochs or waited >= settings.patience
 
 
 def _step(
@@ -170,12 +137,12 @@ def _step(
     parameters: Mapping[str, Tensor],
     rate: float,
     clip: float,
-    tokens: float,
+    weight: float,
 ) -> None:
     # Parameters without influence, such as input rows that no layer sees, have no gradient.
     trained = [p for p in parameters.values() if p.grad is not None]
     for parameter in trained:
-        parameter.grad /= tokens
+        parameter.grad /= weight
     if clip:
         torch.nn.utils.clip_grad_norm_(trained, clip)
     for group in optimiser.param_groups:
@@ -186,21 +153,35 @@ def _step(
 def _finish_epoch(state: dict[str, Any], train: Sums, valid: Sums, rate: float) -> None:
     epoch = state["epoch"] + 1
     points = [
-        CurvePoint(epoch, split, s.loss / s.tokens, s.right / max(1, s.answers), rate)
+        CurvePoint(epoch, split, s.loss / s.weight, s.n_correct / max(1, s.n_answers), rate)
         for split, s in (("train", train), ("valid", valid))
     ]
-    log(f"epoch {epoch}: " + "; ".join(_told(point, train.answers) for point in points))
+    log(f"epoch {epoch}: " + "; ".join(_told(point, train.n_answers) for point in points))
     state |= {"epoch": epoch, "done": 0, "sums": Sums(0.0, 0, 0, 0)}
     state["curve"] = [*state["curve"], *points]
     if points[1].loss < state["best_loss"]:
         state |= {"best_loss": points[1].loss, "best_epoch": epoch}
 
 
-def _told(point: CurvePoint, answers: int) -> str:
-    accuracy = f", accuracy {point.accuracy:.4f}" if answers else ""
+def _told(point: CurvePoint, n_answers: int) -> str:
+    accuracy = f", accuracy {point.accuracy:.4f}" if n_answers else ""
     return f"{point.split} loss {point.loss:.4f}{accuracy}"
 
 
-def _mix(seed: int, number: int) -> int:
+def _result(state: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> TrainingResult:
+    curve = [CurvePoint(*point) for point in state["curve"]]
+    best = curve[2 * state["best_epoch"] - 1]
+    return TrainingResult(
+        best_epoch=state["best_epoch"],
+        epochs=state["epoch"],
+        updates=state["updates"],
+        valid_loss=best.loss,
+        valid_accuracy=best.accuracy,
+        trainable_parameters=sum(p.numel() for p in parameters.values()),
+        curve=curve,
+    )
+
+
+def _update_seed(seed: int, number: int) -> int:
     """A seed for one update, below 2^63."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,71 @@
+"""Scores of a trained downstream model: its answers to the scored splits, and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechprompt.downstream.artefact import load_downstream
+from speechprompt.downstream.decoding import decode
+from speechprompt.downstream.recordings import load_source, read_labelled_recordings
+from speechprompt.evaluation.predictions import mark_repeats
+from speechprompt.evaluation.scored_splits import ScoreFiles, write_scores
+from speechprompt.evaluation.scores import Metrics
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.tasks.labels import restore_labels
+
+__all__ = ["score_downstream"]
+
+
+def score_downstream(
+    name: str,
+    model_path: str | Path,
+    encoder: Mapping[str, Any],
+    manifests: Sequence[Path],
+    files: ScoreFiles,
+    *,
+    device: str = "cpu",
+) -> Metrics:
+    """Answer the scored splits with a downstream model and measure.
+
+    Args:
+        name: name of the task.
+        model_path: the trained model.
+        encoder: settings of the encoder that it was trained on.
+        manifests: manifest of each split, named after it, the main one last.
+        files: predictions and metrics to write, and the baseline's predictions.
+        device: cpu or cuda.
+
+    Raises:
+        ArtefactError: the model was trained on another encoder, or a file is damaged.
+        CorpusError: a recording cannot be read, or a label column is missing.
+    """
+    source = load_source(encoder, device)
+    model, described = load_downstream(model_path, source.encoder, device)
+    labels = restore_labels(described["answers"])
+    splits = {}
+    for path in manifests:
+        recordings = read_labelled_recordings(path, labels, encode=False)
+        found = decode(model, source, recordings, description=path.stem)
+        splits[path.stem] = {
+            "utt_id": recordings.utt_ids,
+            "reference": recordings.references,
+            "prediction": [labels.decode(row) for row in found.labels],
+            "score": found.scores,
+            "is_repeat": mark_repeats(found.audio, recordings.references),
+        }
+    return write_scores(
+        files,
+        splits,
+        labels,
+        task=name,
+        method=described["method"],
+        trainable_parameters=described["trainable_parameters"],
+        seeds=[described["seed"]],
+        details={
+            "training": described["training"],
+            "layer_weights": described["layer_weights"],
+        },
+        hashes={"encoder": described["encoder_sha256"], "model": sha256_file(model_path)},
+    )

@@ -1,0 +1,89 @@
+"""Scores of a trained prompt: its answers to the scored splits, and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from speechprompt.config.tasks import DecodingSettings
+from speechprompt.evaluation.scored_splits import (
+    ScoreFiles,
+    prediction_rows,
+    read_split,
+    write_scores,
+)
+from speechprompt.evaluation.scores import Metrics, prompt_hashes
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.task_model import TaskModel, load_task_model
+from speechprompt.runtime.precision import resolve_precision
+from speechprompt.storage.files import read_json
+from speechprompt.storage.tensors import read_tensor_metadata
+from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.labels import Labels, restore_labels
+
+__all__ = ["score_prompt"]
+
+
+def score_prompt(
+    name: str,
+    prompt: str | Path,
+    unit_lm: str | Path,
+    indexes: Sequence[str | Path],
+    decoding: DecodingSettings,
+    files: ScoreFiles,
+    *,
+    device: str = "cpu",
+) -> Metrics:
+    """Answer the scored splits with a trained prompt, or a fine-tuned LM, and measure.
+
+    Args:
+        name: name of the task.
+        prompt: file of the prompt.
+        unit_lm: the unit LM that it was trained on.
+        indexes: index.json of each split, the main one last.
+        decoding: how answers are found.
+        files: predictions and metrics to write, and the baseline's predictions.
+        device: cpu or cuda.
+
+    Raises:
+        ArtefactError: the files do not belong together, or the units are of another codebook.
+        CorpusError: a label column is missing, or an utterance leaves no room for an answer.
+    """
+    described = read_tensor_metadata(prompt)
+    labels = restore_labels(described["answers"])
+    dtype = resolve_precision(decoding.precision, device)
+    # One, or the unit LM refuses those that are not its own.
+    for codebook in {read_json(index)["codebook_sha256"] for index in indexes}:
+        task = load_task_model(prompt, unit_lm, codebook, dtype, device)
+    splits = {}
+    for index in indexes:
+        split, examples = read_split(index, labels)
+        splits[split] = _answer(task, examples, labels, decoding)
+    return write_scores(
+        files,
+        splits,
+        labels,
+        task=name,
+        method=described["method"],
+        trainable_parameters=described["trainable_parameters"],
+        seeds=[described["seed"]],
+        details={"training": described["training"]},
+        hashes=prompt_hashes(prompt, described),
+    )
+
+
+def _answer(
+    task: TaskModel, examples: Examples, labels: Labels, decoding: DecodingSettings
+) -> dict[str, Sequence[Any]]:
+    """Rows of one split; of a classification also how often free decoding gives no answer."""
+    found = predict(task, examples.units, decoding, utt_ids=examples.utt_ids)
+    answers = [labels.decode(row) for row in found.labels]
+    rows = prediction_rows(examples, answers, found.scores)
+    # A learnable verbalizer's labels are no units, so nothing can be decoded freely.
+    if labels.allowed is not None and task.verbalizer.kind != "learnable":
+        free = found
+        if not decoding.free:
+            free = predict(task, examples.units, DecodingSettings(free=True))
+        rows["invalid"] = ~free.valid
+    return rows

@@ -1,0 +1,119 @@
+"""From answers to the scored splits to predictions and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechprompt.evaluation.predictions import mark_repeats, write_predictions
+from speechprompt.evaluation.scores import Metrics, write_metrics
+from speechprompt.storage.files import read_json
+from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.labels import Labels, read_examples, read_labels
+
+__all__ = ["BaselineData", "ScoreFiles", "prediction_rows", "read_split", "write_scores"]
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """Files of a scoring.
+
+    Attributes:
+        predictions: predictions to write.
+        metrics: metrics.json to write.
+        baseline: predictions of a baseline for the same utterances; None compares with none.
+    """
+
+    predictions: str | Path
+    metrics: str | Path
+    baseline: str | Path | None = None
+
+
+@dataclass(frozen=True)
+class BaselineData:
+    """What a baseline is chosen with and scored on.
+
+    Attributes:
+        labels: what can be answered.
+        train: utterances to learn from.
+        dev: utterances that choices look at.
+        scored: utterances of each split to answer in the end, the main split last.
+    """
+
+    labels: Labels
+    train: Examples
+    dev: Examples
+    scored: dict[str, Examples]
+
+    @classmethod
+    def read(
+        cls,
+        train: str | Path,
+        dev: str | Path,
+        scored: Sequence[str | Path],
+        task_type: str,
+        columns: Sequence[str],
+    ) -> BaselineData:
+        """Read the splits behind index.json files.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+            CorpusError: a label column is missing, or has a label that train never had.
+        """
+        labels = read_labels(train, task_type, columns)
+        splits = (read_examples(index, labels, encode=False) for index in (train, dev))
+        return cls(labels, *splits, dict(read_split(index, labels) for index in scored))
+
+
+def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
+    """Name and utterances of a split that is to be scored."""
+    return read_json(index)["split"], read_examples(index, labels, encode=False)
+
+
+def prediction_rows(
+    examples: Examples, answers: Sequence[str], scores: Sequence[float]
+) -> dict[str, Sequence[Any]]:
+    """One split as :func:`~speechprompt.evaluation.predictions.write_predictions` takes it.
+
+    Args:
+        examples: utterances with their references.
+        answers: the answer to each, written down.
+        scores: log-probability of each answer.
+    """
+    return {
+        "utt_id": examples.utt_ids,
+        "reference": examples.references,
+        "prediction": answers,
+        "score": scores,
+        "is_repeat": mark_repeats(examples.units, examples.references),
+    }
+
+
+def write_scores(
+    files: ScoreFiles,
+    splits: Mapping[str, Mapping[str, Sequence[Any]]],
+    labels: Labels,
+    *,
+    task: str,
+    method: str,
+    **facts: Any,
+) -> Metrics:
+    """Write predictions of all splits and their metrics.
+
+    Args:
+        files: where to.
+        splits: rows of each split, see :func:`prediction_rows`.
+        labels: what could be answered.
+        task: name of the task.
+        method: what made the answers.
+        facts: further fields of :class:`~speechprompt.evaluation.scores.Metrics`.
+    """
+    write_predictions(
+        files.predictions, splits, task_type=labels.type, columns=labels.columns, method=method
+    )
+    baselines = [] if files.baseline is None else [files.baseline]
+    return write_metrics(
+        files.metrics, [files.predictions], task=task, method=method, baselines=baselines, **facts
+    )
