@@ -54,12 +54,6 @@ def of_type(*types):
     return one_of(name for name, task in CONFIG.tasks.items() if task.type in types)
 
 
-def published_by(*methods, type):
-    """Names of the tasks of a type whose published method is one of these."""
-    tasks = CONFIG.tasks.items()
-    return one_of(n for n, task in tasks if task.type == type and task.method in methods)
-
-
 def of_published():
     """Names of the corpora that are downloaded, or a copy of what would be."""
     return one_of(
@@ -249,7 +243,7 @@ def task_lm(wildcards):
 
 
 def training_settings(task, method):
-    left_out = {"compare", "published", "finetuning", "downstream", "decoding"}
+    left_out = {"compare", "reported", "finetuning", "downstream", "decoding"}
     return block_to_json(task.trained_by(method), left_out)
 
 
@@ -261,7 +255,7 @@ def decoding_settings(wildcards):
     return block_to_json(CONFIG.tasks[wildcards.task].decoding)
 
 
-def floor_inputs(wildcards):
+def baseline_inputs(wildcards):
     named = training_inputs(wildcards)
     return {"train": named["train"], "dev": named["dev"], "scored": scored_indexes(wildcards)}
 

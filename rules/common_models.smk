@@ -202,7 +202,7 @@ def described_files(wildcards):
     """What model.json refers to; behind ready units there is no encoder."""
     codebook = task_codebook(wildcards)
     files = {
-        "prompt": f"{published_folder(wildcards)}/prompt.safetensors",
+        "prompt": f"{first_folder(wildcards)}/prompt.safetensors",
         "lm": task_lm(wildcards),
     }
     if isinstance(CONFIG.codebooks[codebook], ExternalCodebook):

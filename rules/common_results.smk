@@ -1,4 +1,6 @@
-# Where results are, what is published and shown of them, and the default targets.
+# Where results are, what is shown of them, and the default targets.
+
+import re
 
 
 def folders_of(task, method):
@@ -24,25 +26,41 @@ def compared_predictions(wildcards):
     return [f"{folder}/predictions.parquet" for folder in folders]
 
 
-def published_folder(wildcards):
+def first_folder(wildcards):
     return folders_of(wildcards.task, CONFIG.tasks[wildcards.task].method)[0]
 
 
-def published_files(wildcards):
-    """What the configured method publishes, and the pictures that belong to it."""
-    task = CONFIG.tasks[wildcards.task]
-    folders = folders_of(wildcards.task, task.method)
+def files_of(name):
+    """Names of the files in a finished task's folder, the score last."""
+    task = CONFIG.tasks[name]
+    trained = "model" if task.method == "downstream" else "prompt"
+    return [f"{trained}.safetensors", "predictions.parquet", "metrics.json", task.score_file]
+
+
+def finished_files():
+    """These names after the tasks that have them, as a wildcard's constraint."""
+    names = [(task, re.escape(file)) for task in CONFIG.tasks for file in files_of(task)]
+    return one_of(f"(?<=/{task}/){file}" for task, file in names)
+
+
+def finished_sources(wildcards):
+    """What a file of a finished task is made of; behind the score stand all others."""
+    name, task = wildcards.task, CONFIG.tasks[wildcards.task]
+    named = {"summary": f"results/{name}/{task.method}/metrics.json"}
+    if wildcards.file in ("prompt.safetensors", "model.safetensors", "predictions.parquet"):
+        named["source"] = f"{first_folder(wildcards)}/{wildcards.file}"
+    if wildcards.file != task.score_file:
+        return named
     pictures = ["learning_curve.png"]
     if task.type == "classification":
         pictures.append("confusion_matrix.png")
-    trained = "model" if task.method == "downstream" else "prompt"
-    # What `speechprompt predict` can use; other methods publish no model.json.
-    model = {"model": f"results/{wildcards.task}/model.json"}
+    folders = folders_of(name, task.method)
+    # What `speechprompt predict` can use; other methods have no model.json.
+    model = ["model.json"] if task.method in ("prompt", "finetune") else []
+    others = [*files_of(name)[:-1], *model]
     return {
-        **(model if task.method in ("prompt", "finetune") else {}),
-        "trained": f"{folders[0]}/{trained}.safetensors",
-        "predictions": f"{folders[0]}/predictions.parquet",
-        "summary": f"results/{wildcards.task}/{task.method}/metrics.json",
+        **named,
+        "files": [f"results/{name}/{file}" for file in others],
         "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],
     }
 
@@ -94,8 +112,8 @@ def shown_setup():
     return json.dumps(CONFIG.model_dump(mode="json", exclude=left_out))
 
 
-def published_results():
-    return json.dumps({name: task.published for name, task in CONFIG.tasks.items()})
+def reported_results():
+    return json.dumps({name: task.reported for name, task in CONFIG.tasks.items()})
 
 
 def model_targets():

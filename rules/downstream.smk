@@ -34,7 +34,7 @@ rule score_downstream:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
         weights=task_encoder_weights,
         scored=downstream_scored,
-        floor="results/{task}/floor/predictions.parquet",
+        floor="results/{task}/baseline/predictions.parquet",
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",
         metrics="results/{task}/downstream/seed-{seed}/metrics.json",

@@ -20,8 +20,8 @@ rule pretrain_unit_lm:
     params:
         settings=lm_settings,
         seed=CONFIG.seed,
-        code=code_of("pretrain-lm"),
+        code=code_of("pretrain-unit-lm"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
-        " speechprompt --log {log} pretrain-lm {input.units} --settings {params.settings:q}"
+        " speechprompt --log {log} pretrain-unit-lm {input.units} --settings {params.settings:q}"
         " --seed {params.seed} --out {output.lm} --curve {output.curve}"

@@ -131,7 +131,7 @@ rule summarise_seeds:
     input:
         metrics=method_metrics,
         predictions=method_predictions,
-        floor="results/{task}/floor/predictions.parquet",
+        floor="results/{task}/baseline/predictions.parquet",
     output:
         metrics="results/{task}/{method}/metrics.json",
     log:
@@ -175,20 +175,17 @@ rule describe_model:
         " {params.heard} --settings {params.settings:q} --out {output.model}"
 
 
-rule publish_classification:
+rule finish_task:
     input:
-        unpack(published_files),
+        unpack(finished_sources),
     output:
-        prompt="results/{task}/prompt.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/acc.txt",
+        file="results/{task}/{file}",
     log:
-        "logs/publish_task/{task}.log",
+        "logs/finish_task/{task}-{file}.log",
     benchmark:
-        "benchmarks/publish_task/{task}.tsv"
+        "benchmarks/finish_task/{task}-{file}.tsv"
     wildcard_constraints:
-        task=published_by("prompt", "finetune", type="classification"),
+        file=finished_files(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -196,60 +193,10 @@ rule publish_classification:
         mem_mb=memory(600, 3),
         runtime=minutes(30),
     params:
-        folder=published_folder,
-        code=code_of("publish-task"),
+        folder=first_folder,
+        code=code_of("finish-task"),
     shell:
-        "speechprompt --log {log} publish-task {params.folder} --summary {input.summary} --out {output.score}"
-
-
-use rule publish_classification as publish_transcription with:
-    output:
-        prompt="results/{task}/prompt.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/wer.txt",
-    wildcard_constraints:
-        task=published_by("prompt", "finetune", type="transcription"),
-
-
-use rule publish_classification as publish_slot_filling with:
-    output:
-        prompt="results/{task}/prompt.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/f1.txt",
-    wildcard_constraints:
-        task=published_by("prompt", "finetune", type="slot_filling"),
-
-
-use rule publish_classification as publish_downstream_classification with:
-    output:
-        model="results/{task}/model.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/acc.txt",
-    wildcard_constraints:
-        task=published_by("downstream", type="classification"),
-
-
-use rule publish_classification as publish_downstream_transcription with:
-    output:
-        model="results/{task}/model.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/wer.txt",
-    wildcard_constraints:
-        task=published_by("downstream", type="transcription"),
-
-
-use rule publish_classification as publish_downstream_slot_filling with:
-    output:
-        model="results/{task}/model.safetensors",
-        predictions="results/{task}/predictions.parquet",
-        metrics="results/{task}/metrics.json",
-        score="results/{task}/f1.txt",
-    wildcard_constraints:
-        task=published_by("downstream", type="slot_filling"),
+        "speechprompt --log {log} finish-task {params.folder} --summary {input.summary} --out {output.file}"
 
 
 rule write_table:
@@ -273,10 +220,10 @@ rule write_table:
         mem_mb=memory(1000, 20),
         runtime=minutes(30),
     params:
-        published=published_results(),
+        reported=reported_results(),
         code=code_of("write-table"),
     shell:
-        "speechprompt --log {log} write-table {input.metrics} --published {params.published:q}"
+        "speechprompt --log {log} write-table {input.metrics} --reported {params.reported:q}"
         " --out {output.markdown}"
 
 

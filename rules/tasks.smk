@@ -26,16 +26,16 @@ rule train_prompt:
         " --out {output.prompt} --curve {output.curve}"
 
 
-rule fit_floor:
+rule fit_ngram_baseline:
     input:
-        unpack(floor_inputs),
+        unpack(baseline_inputs),
     output:
-        predictions="results/{task}/floor/predictions.parquet",
-        metrics="results/{task}/floor/metrics.json",
+        predictions="results/{task}/baseline/predictions.parquet",
+        metrics="results/{task}/baseline/metrics.json",
     log:
-        "logs/fit_floor/{task}.log",
+        "logs/fit_ngram_baseline/{task}.log",
     benchmark:
-        "benchmarks/fit_floor/{task}.tsv"
+        "benchmarks/fit_ngram_baseline/{task}.tsv"
     wildcard_constraints:
         task=of_type("classification"),
     conda:
@@ -55,16 +55,16 @@ rule fit_floor:
         " --predictions {output.predictions} --metrics {output.metrics}"
 
 
-rule score_constant:
+rule choose_constant_baseline:
     input:
-        unpack(floor_inputs),
+        unpack(baseline_inputs),
     output:
-        predictions="results/{task}/floor/predictions.parquet",
-        metrics="results/{task}/floor/metrics.json",
+        predictions="results/{task}/baseline/predictions.parquet",
+        metrics="results/{task}/baseline/metrics.json",
     log:
-        "logs/score_constant/{task}.log",
+        "logs/choose_constant_baseline/{task}.log",
     benchmark:
-        "benchmarks/score_constant/{task}.tsv"
+        "benchmarks/choose_constant_baseline/{task}.tsv"
     wildcard_constraints:
         task=of_type("transcription", "slot_filling"),
     conda:
@@ -88,7 +88,7 @@ rule score_prompt:
         prompt=f"{SEED_FOLDER}/prompt.safetensors",
         lm=task_lm,
         scored=scored_indexes,
-        floor="results/{task}/floor/predictions.parquet",
+        floor="results/{task}/baseline/predictions.parquet",
     output:
         predictions=f"{SEED_FOLDER}/predictions.parquet",
         metrics=f"{SEED_FOLDER}/metrics.json",

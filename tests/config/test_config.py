@@ -82,7 +82,7 @@ def test_base_is_accepted_with_defaults():
         ("tasks.ks.training.betas", [0.9, 1], ["tasks.ks.training.betas", "less than 1"]),
         ("tasks.ks.training.betas", [0.9], ["tasks.ks.training.betas", "required"]),
         ("lm.small.precision", "fp8", ["lm.small.precision", "'bf16'", "'fp8'"]),
-        ("tasks.ks.published", {"prompts": 95.0}, ["tasks.ks.published", "'prompts'", "'prompt'"]),
+        ("tasks.ks.reported", {"prompts": 95.0}, ["tasks.ks.reported", "'prompts'", "'prompt'"]),
         ("tasks.ks.labels", ["a", "a"], ["tasks.ks.labels", "twice"]),
         ("encoders.mfcc.sample_corpora", ["ready"], ["sample_corpora", "units, not audio"]),
         ("codebooks.k100.encoder", "hubert", ["codebooks.k100.encoder", "mfcc"]),

@@ -10,7 +10,7 @@ from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
-from speechprompt.evaluation.summaries import publish, write_summary
+from speechprompt.evaluation.summaries import finish_task, write_summary
 from speechprompt.report.results_table import write_table
 
 
@@ -102,12 +102,15 @@ def test_generated_answers_stand_beside_themselves_shuffled(tmp_path):
     assert deaf.gains["shuffled"]["test"]["wer"].value == 0.0
 
 
-def test_publish_means_over_seeds(tmp_path):
+def test_a_finished_task_has_the_means_over_seeds(tmp_path):
     answers = (["a", "a", "a", "b"], ["a", "a", "b", "b"])
     folders = seeds_of(tmp_path / "prompt", ["a"] * 4, answers)
     summary = tmp_path / "prompt" / "metrics.json"
     write_summary(summary, folders)
-    publish(folders[0], summary, tmp_path / "acc.txt")
+    for name in ("prompt.safetensors", "predictions.parquet", "metrics.json", "acc.txt"):
+        finish_task(folders[0], summary, tmp_path / name)
+    predictions = (folders[0] / "predictions.parquet").read_bytes()
+    assert (tmp_path / "predictions.parquet").read_bytes() == predictions
     assert (tmp_path / "prompt.safetensors").read_bytes() == b"prompt 1"
     assert (tmp_path / "acc.txt").read_text() == "62.50\n"
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -116,7 +119,7 @@ def test_publish_means_over_seeds(tmp_path):
     assert metrics["hashes"] == {"lm": "x", "prompt_seed_1": "hash1", "prompt_seed_2": "hash2"}
 
 
-def test_a_downstream_model_is_published_by_its_own_name(tmp_path):
+def test_a_finished_downstream_model_keeps_its_name(tmp_path):
     references, folder = ["a"] * 4, tmp_path / "seed-1"
     save(folder / "predictions.parquet", rows(references, references), method="downstream")
     hashes = {"encoder": "e", "model": "m"}
@@ -124,11 +127,11 @@ def test_a_downstream_model_is_published_by_its_own_name(tmp_path):
     (folder / "model.safetensors").write_bytes(b"model")
     summary = write_summary(tmp_path / "metrics.json", [folder])
     assert summary.hashes == {"encoder": "e", "model_seed_1": "m"}
-    publish(folder, tmp_path / "metrics.json", tmp_path / "out" / "acc.txt")
+    finish_task(folder, tmp_path / "metrics.json", tmp_path / "out" / "model.safetensors")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"model"
     (folder / "model.safetensors").unlink()
     with pytest.raises(ArtefactError, match=r"prompt\.safetensors or model\.safetensors"):
-        publish(folder, tmp_path / "metrics.json", tmp_path / "out" / "acc.txt")
+        finish_task(folder, tmp_path / "metrics.json", tmp_path / "out" / "model.safetensors")
 
 
 def test_table_has_a_row_per_task_method_and_baseline(tmp_path):
@@ -148,8 +151,8 @@ def test_table_has_a_row_per_task_method_and_baseline(tmp_path):
     ]
     assert table["value"].tolist() == [0.25, 0.25, 1 / 12, 1 / 12]
     assert table["gain_value"][0] == 0.5
-    assert table["published"][0] == pytest.approx(0.3417)
-    assert pd.isna(table["published"][2])
+    assert table["reported"][0] == pytest.approx(0.3417)
+    assert pd.isna(table["reported"][2])
     text = (tmp_path / "t.md").read_text()
     assert "| t | prompt | wer | 25.00 [" in text
     assert "| 34.17 |" in text

@@ -34,7 +34,7 @@ SPLIT = "results/units/book/mine/train"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Every stage up to the units, a published task, predictions and metrics."""
+    """Every stage up to the units, a finished task, predictions and metrics."""
     folder = write_run(tmp_path_factory.mktemp("run"), tasks=["ks"])
     results, corpus = folder / "results", folder / "resources/corpora/mine"
     rows = []
@@ -100,7 +100,7 @@ def names_of(run):
         (SPLIT, "units of a split", {"rows": 12, "parts": 2}),
         ("results/lm/tiny/model.safetensors", "unit LM", {}),
         ("results/ks/prompt.safetensors", "prompt", {"tensors": 4}),
-        ("results/ks", "what a published task needs to answer audio", {}),
+        ("results/ks", "what a finished task needs to answer audio", {}),
         ("results/ks/predictions.parquet", "predictions", {"rows": 12}),
         ("results/ks/metrics.json", "metrics", {}),
     ],

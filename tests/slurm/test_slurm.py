@@ -26,8 +26,8 @@ PROFILE = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")]
 # One node with few cores, and files that are there at once.
 HERE = ["--cores", "2", "--latency-wait", "15"]
 # The unit LM's training takes more than the first attempt asks for, and less than the second.
-# The node has a GPU in name only: the floor's request for one is to be seen.
-REQUESTS = ["--set-resources", "pretrain_unit_lm:mem_mb=350*attempt**3", "fit_floor:gpu=1"]
+# The node has a GPU in name only: the baseline's request for one is to be seen.
+REQUESTS = ["--set-resources", "pretrain_unit_lm:mem_mb=350*attempt**3", "fit_ngram_baseline:gpu=1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -196,10 +196,10 @@ def test_more_memory_is_asked_for_after_too_little(runs):
 def test_a_request_for_a_gpu_reaches_slurm(runs):
     *_, said, _ = runs
     asking = {job["Comment"] for job in slurm_jobs(said) if "gpu:1" in job.get("TresPerJob", "")}
-    assert asking == {"rule_fit_floor_wildcards_ks"}
+    assert asking == {"rule_fit_ngram_baseline_wildcards_ks"}
 
 
 def test_short_steps_share_a_job(runs):
     *_, said, _ = runs
     groups = [name for name in submissions(said) if name.startswith("group_")]
-    assert sorted(name.split("_")[1] for name in groups) == ["corpus", "publish"]
+    assert sorted(name.split("_")[1] for name in groups) == ["corpus", "finish"]

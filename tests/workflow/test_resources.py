@@ -198,7 +198,7 @@ def at_once(notes):
     for line in notes.read_text().splitlines():
         event, verb, device = line.split()
         assert device == "cuda"
-        if verb in ("pretrain-lm", "train-prompt", "score-prompt"):
+        if verb in ("pretrain-unit-lm", "train-prompt", "score-prompt"):
             running += 1 if event == "start" else -1
             most = max(most, running)
     return most

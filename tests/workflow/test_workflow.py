@@ -58,12 +58,12 @@ def test_every_artefact_is_there_and_readable(finished):
     assert not any(hash_ for hash_ in (finished / "results/features").rglob("part-*.parquet"))
     for name in ("learning_curve.png", "confusion_matrix.png"):
         assert (finished / "results/ks/prompt/seed-1" / name).stat().st_size > 10_000
-    for rule in ("extract_features", "train_prompt", "publish_task"):
+    for rule in ("extract_features", "train_prompt", "finish_task"):
         assert any((finished / "logs" / rule).iterdir())
         assert any((finished / "benchmarks" / rule).iterdir())
 
 
-def test_predict_gives_the_published_predictions(finished, tmp_path, capsys):
+def test_predict_gives_the_predictions_of_the_finished_task(finished, tmp_path, capsys):
     """For every test file, from a copy of what prediction needs."""
     for name in ("ks", "codebooks", "lm"):
         shutil.copytree(finished / "results" / name, tmp_path / "moved/results" / name)
@@ -91,7 +91,7 @@ def test_machine_and_cores_rerun_nothing(finished):
     assert planned(finished, "results/ks/acc.txt", "--cores", "1", *overrides) == set()
 
 
-def test_a_downstream_model_is_compared_and_published(finished, tmp_path):
+def test_a_downstream_model_is_compared_and_finished(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     model = "downstream: {normalize: true, lr: 0.01, max_epochs: 4}"
     compared = [
@@ -111,7 +111,7 @@ def test_a_downstream_model_is_compared_and_published(finished, tmp_path):
     }
     weights = json.loads((folder / "metrics.json").read_text())["details"]["layer_weights"]
     assert weights == [1.0]
-    published = [
+    configured = [
         "--cores",
         "2",
         "--config",
@@ -119,9 +119,9 @@ def test_a_downstream_model_is_compared_and_published(finished, tmp_path):
         f"tasks={{ks: {{method: downstream, {model}}}}}",
     ]
     assert "train_downstream" not in planned(
-        tmp_path / "run", *published, "--", "results/ks/acc.txt"
+        tmp_path / "run", *configured, "--", "results/ks/acc.txt"
     )
-    snakemake(tmp_path / "run", *published, "--", "results/ks/acc.txt")
+    snakemake(tmp_path / "run", *configured, "--", "results/ks/acc.txt")
     score = float((tmp_path / "run/results/ks/acc.txt").read_text())
     assert score == pytest.approx(100 * table.loc["downstream", "value"], abs=0.005)
     copy = tmp_path / "run/results/ks/model.safetensors"
@@ -138,9 +138,9 @@ def test_a_sweep_is_one_table(finished, tmp_path):
     assert table["method"].tolist() == ["prompt", "finetune"]
     assert table["utterances"].tolist() == [24, 240]
     metrics = json.loads((finished / "results/ks/metrics.json").read_text())
-    published = metrics["trainable_parameters"]
-    # 20 rows in the published prompt, 2 here; the separator is in both.
-    assert table["trainable_parameters"][table.index[0]] == (published - 64) // 10 + 64
+    parameters = metrics["trainable_parameters"]
+    # 20 rows in the task's own prompt, 2 here; the separator is in both.
+    assert table["trainable_parameters"][table.index[0]] == (parameters - 64) // 10 + 64
     assert (tmp_path / "run/results/sweep/by_utterances.png").stat().st_size > 5_000
 
 
@@ -189,12 +189,12 @@ def test_edits_rerun_what_they_touch(finished, tmp_path):
     assert plan() == set()
     encoder.write_text(text + "\nEDITED = 1\n")
     rerun = plan()
-    assert {"extract_features", "fit_codebook", "train_prompt", "publish_classification"} <= rerun
+    assert {"extract_features", "fit_codebook", "train_prompt", "finish_task"} <= rerun
     assert not {"synthesise_corpus", "prepare_corpus"} & rerun
     encoder.write_text(text)
     report = copy / "src/speechprompt/report/pictures.py"
     report.write_text(report.read_text() + "\nEDITED = 1\n")
-    assert plan() == {"plot_curve", "plot_confusion", "publish_classification"}
+    assert plan() == {"plot_curve", "plot_confusion", "finish_task"}
 
 
 def test_a_killed_run_on_one_core_continues_to_the_same_bytes(finished, tmp_path):
@@ -357,7 +357,7 @@ def test_a_label_that_train_never_had_is_named(recordings, tmp_path):
     table.loc[table["split"] == "test", "spoken"] = "surprise"
     table[3:].to_csv(recordings / "table.csv", index=False)
     setup = own_setup(recordings)
-    wanted = "results/words/floor/metrics.json"
+    wanted = "results/words/baseline/metrics.json"
     done = snakemake(tmp_path, "--cores", "2", wanted, configfile=setup, check=False)
     assert done.returncode
-    assert "'surprise'" in (tmp_path / "logs/fit_floor/words.log").read_text()
+    assert "'surprise'" in (tmp_path / "logs/fit_ngram_baseline/words.log").read_text()

@@ -58,7 +58,7 @@ def pretrain_encoder(a: argparse.Namespace, pretraining: HubertPretraining) -> N
     seed=True,
     compute=True,
 )
-def pretrain_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
+def pretrain_unit_lm(a: argparse.Namespace, lm: UnitLmSettings) -> None:
     """Pre-train a unit LM on the units of train splits."""
     from speechprompt.lm.pretraining import pretrain_unit_lm
 

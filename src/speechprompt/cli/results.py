@@ -87,7 +87,7 @@ def score_prompt(a: argparse.Namespace, decoding: DecodingSettings) -> None:
 
 @verb(
     files={
-        "seeds": "folder of each seed, the published one first",
+        "seeds": "folder of each seed, in order",
         "--floor": "predictions of the floor on the same splits",
         "--out": "metrics.json to write",
     },
@@ -103,27 +103,26 @@ def summarise_seeds(a: argparse.Namespace) -> None:
 
 @verb(
     files={
-        "seed": "folder of the seed whose prompt is published",
+        "seed": "folder of the first seed of the task's method",
         "--summary": "metrics.json over the seeds",
-        "--out": "one-line score to write; the rest goes beside it",
+        "--out": "file of the task's folder to write; its name says which",
     },
 )
-def publish_task(a: argparse.Namespace) -> None:
-    """Publish a prompt, its predictions, the scores over the seeds, and the one-line score."""
-    from speechprompt.evaluation.scores import describe
-    from speechprompt.evaluation.summaries import publish
+def finish_task(a: argparse.Namespace) -> None:
+    """Write one file of a finished task: a copy of the first seed's, or the one-line score."""
+    from speechprompt.evaluation.summaries import finish_task
 
-    log(describe(publish(a.seed, a.summary, a.out)))
+    finish_task(a.seed, a.summary, a.out)
 
 
 @verb(
     files={"metrics": "metrics.json of every task and method", "--out": "table to write, .md"},
     many=("metrics",),
     options={
-        "--published": {
+        "--reported": {
             "type": json.loads,
             "default": {},
-            "help": "JSON: published percentages by task and method",
+            "help": "JSON: percentages that the paper reports, by task and method",
         }
     },
 )
@@ -131,7 +130,7 @@ def write_table(a: argparse.Namespace) -> None:
     """Write the table of results, as Markdown and beside it as Parquet."""
     from speechprompt.report.results_table import write_table
 
-    write_table(a.metrics, a.out, a.out.with_suffix(".parquet"), a.published)
+    write_table(a.metrics, a.out, a.out.with_suffix(".parquet"), a.reported)
 
 
 @verb(

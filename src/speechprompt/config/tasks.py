@@ -169,8 +169,8 @@ class Task(Block):
     compare: list[Method] = Field(
         [], description="further methods, trained for the table and the pictures"
     )
-    published: dict[Method, Positive] = Field(
-        {}, description="published results in percent by method, for the table"
+    reported: dict[Method, Positive] = Field(
+        {}, description="results in percent that the paper reports, by method, for the table"
     )
     balance: bool = Field(False, description="sample the classes of train equally often")
     verbalizer: VerbalizerKind = Field(
@@ -221,7 +221,7 @@ class Task(Block):
 
     @property
     def methods(self) -> list[str]:
-        """All methods to train, the published one first."""
+        """All methods to train, the task's own first."""
         return list(dict.fromkeys([self.method, *self.compare]))
 
     def trained_by(self, method: str) -> Task:

@@ -1,4 +1,4 @@
-"""Results of a method over its seeds, and what is published of them."""
+"""Results of a method over its seeds, and the files of the finished task."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechprompt.errors import ArtefactError
-from speechprompt.evaluation.scores import Metrics, write_metrics
+from speechprompt.evaluation.scores import Metrics, describe, write_metrics
+from speechprompt.runtime.progress import log
 from speechprompt.storage.files import copy_file, read_json, write_text
 
-__all__ = ["publish", "write_summary"]
+__all__ = ["finish_task", "write_summary"]
 
 # What a seed's training wrote, by its name in ``hashes``.
 TRAINED = {"prompt": "prompt.safetensors", "model": "model.safetensors"}
@@ -38,23 +39,30 @@ def write_summary(
     )
 
 
-def publish(folder: str | Path, summary: str | Path, score_file: str | Path) -> Metrics:
-    """Publish a task: what a seed trained, its predictions, the summary, the score in percent.
+def finish_task(seed_folder: str | Path, summary: str | Path, out: str | Path) -> None:
+    """Write one file of a task's folder; its name says which.
 
     Args:
-        folder: the seed's folder.
-        summary: metrics.json over the seeds, of any folder.
-        score_file: the score, two decimals; the rest goes beside it.
+        seed_folder: results of the first seed of the task's method.
+        summary: metrics.json over all seeds.
+        out: a text file for the main metric in percent with two decimals, ``metrics.json`` for a
+            copy of the summary, or a name that the seed's folder has: what was trained, or
+            ``predictions.parquet``.
 
     Raises:
-        ArtefactError: the folder holds nothing trained.
+        ArtefactError: the seed's folder has no such file.
     """
-    folder, out = Path(folder), Path(score_file).parent
-    trained = next((folder / name for name in TRAINED.values() if (folder / name).exists()), None)
-    if trained is None:
-        raise ArtefactError(f"{folder}: expected {' or '.join(TRAINED.values())}, found neither")
-    for source in (trained, folder / "predictions.parquet", Path(summary)):
-        copy_file(source, out / source.name)
-    metrics = Metrics.model_validate(read_json(summary))
-    write_text(score_file, f"{100 * metrics.main.value:.2f}\n")
-    return metrics
+    out, source = Path(out), Path(seed_folder) / Path(out).name
+    if out.suffix == ".txt":
+        metrics = Metrics.model_validate(read_json(summary))
+        write_text(out, f"{100 * metrics.main.value:.2f}\n")
+        log(describe(metrics))
+    elif out.name == Path(summary).name:
+        copy_file(summary, out)
+    elif source.is_file():
+        copy_file(source, out)
+    else:
+        raise ArtefactError(
+            f"{source}: no such file; expected what was trained, {' or '.join(TRAINED.values())}, "
+            "and predictions.parquet"
+        )

@@ -39,7 +39,7 @@ TENSOR_KINDS = {"speechprompt prompt 1": "prompt", "speechprompt unit LM 1": "un
 JSON_KINDS = {
     "parts": "units of a split",
     "main": "metrics",
-    "format": "what a published task needs to answer audio",
+    "format": "what a finished task needs to answer audio",
 }
 
 
@@ -75,7 +75,7 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
 
     Args:
         path: a Parquet, safetensors or JSON file of the pipeline; a folder with an ``index.json``,
-            or of a published task.
+            or of a finished task.
         n_rows: first rows to show.
 
     Raises:
@@ -90,7 +90,7 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
     if path.suffix not in readers:
         raise ArtefactError(
             f"{path}: expected one of {', '.join(readers)}, or a folder with index.json or of a "
-            "published task"
+            "finished task"
         )
     found = readers[path.suffix](path, n_rows)
     found.facts |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}

@@ -91,7 +91,7 @@ def _rows(results: Path, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "metric": METRICS[row["metric"]],
                 "lower_is_better": row["metric"] in ("wer", "cer"),
                 "result": _percent(row, ""),
-                "published": row["published"] and 100 * row["published"],
+                "reported": row["reported"] and 100 * row["reported"],
                 "utterances": row["n_utterances"],
                 "parameters": "" if parameters is None else f"{parameters:,}",
                 "baselines": [],

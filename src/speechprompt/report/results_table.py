@@ -22,7 +22,7 @@ HEADER = (
 )
 COLUMNS = (
     *("task", "method", "metric", "result", "baseline", "its result", "gain"),
-    *("utterances", "seeds", "trainable parameters", "published"),
+    *("utterances", "seeds", "trainable parameters", "reported"),
 )
 
 
@@ -30,7 +30,7 @@ def write_table(
     metrics: Sequence[str | Path],
     markdown: str | Path,
     parquet: str | Path,
-    published: Mapping[str, Mapping[str, float]],
+    reported: Mapping[str, Mapping[str, float]],
 ) -> None:
     """Write the table.
 
@@ -41,21 +41,21 @@ def write_table(
         metrics: metrics.json of every task and method.
         markdown: file to write, in percent.
         parquet: file to write, in fractions; null where there is none.
-        published: published results in percent, by task and method.
+        reported: results that the paper reports, in percent, by task and method.
     """
     rows = [
-        row for path in metrics for row in _rows(Metrics.model_validate(read_json(path)), published)
+        row for path in metrics for row in _rows(Metrics.model_validate(read_json(path)), reported)
     ]
     write_text(markdown, f"{HEADER}\n{markdown_table(COLUMNS, map(_cells, rows))}")
     write_parquet(parquet, pa.Table.from_pylist(rows, schema=_schema()))
 
 
-def _rows(metrics: Metrics, published: Mapping[str, Mapping[str, float]]) -> list[dict]:
+def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list[dict]:
     split, scores = list(metrics.splits.items())[-1]
     names = [metrics.main.name] + (["cer"] if metrics.main.name == "wer" else [])
     rows = []
     for name in names:
-        known = published.get(metrics.task, {}).get(metrics.method)
+        known = reported.get(metrics.task, {}).get(metrics.method)
         shared = {
             "task": metrics.task,
             "method": metrics.method,
@@ -64,7 +64,7 @@ def _rows(metrics: Metrics, published: Mapping[str, Mapping[str, float]]) -> lis
             "n_utterances": scores[name].n,
             "n_seeds": len(metrics.seeds),
             "trainable_parameters": metrics.trainable_parameters,
-            "published": known / 100 if known and name == metrics.main.name else None,
+            "reported": known / 100 if known and name == metrics.main.name else None,
         }
         for baseline, floor in metrics.floors.items():
             gain = metrics.gains[baseline][split][name]
@@ -90,7 +90,7 @@ def _cells(row: Mapping) -> list[str]:
             return "–"
         return in_percent(row[f"{prefix}value"], (row[f"{prefix}low"], row[f"{prefix}high"]))
 
-    parameters, known = row["trainable_parameters"], row["published"]
+    parameters, known = row["trainable_parameters"], row["reported"]
     return [
         row["task"],
         row["method"],
@@ -122,7 +122,7 @@ def _schema() -> pa.Schema:
             ("n_utterances", whole),
             ("n_seeds", whole),
             ("trainable_parameters", whole),
-            ("published", number),
+            ("reported", number),
             ("baseline", text),
             *triples,
         ]
