@@ -44,12 +44,12 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, worker_id) -> Path:
-    """A finished run of configs/ci.yaml on two cores; one for all processes that run tests."""
+    """A run of configs/ci.yaml by the installed programs; one for all processes that run tests."""
     base = tmp_path_factory.getbasetemp()
     directory = (base if worker_id == "master" else base.parent) / "finished"
     with FileLock(f"{directory}.lock"):
         if not (directory / "results/ks/acc.txt").exists():
-            snakemake(directory, "--cores", "2", "results/ks/acc.txt")
+            snakemake(directory, "--cores", "2", "results/ks/acc.txt", installed=True)
     return directory
 
 

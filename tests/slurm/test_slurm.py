@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import REPOSITORY, command
+from pipeline import REPOSITORY, options
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -127,7 +127,7 @@ def runs(tmp_path_factory, request):
     log = remote / "snakemake.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, str(IMPATIENT), *command(remote, *arguments)[3:]],
+            [sys.executable, str(IMPATIENT), *options(remote, *arguments)],
             cwd=REPOSITORY,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -5,15 +5,14 @@ Where jobs really run, they compute on the processor: only the count of GPUs is 
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from pipeline import REPOSITORY, command
+from forkserver import programs
+from pipeline import REPOSITORY, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +32,10 @@ exit $status
 
 def run(directory, *arguments, gpus="", path=None, **settings):
     """Snakemake on a machine with these GPUs."""
-    environment = os.environ | {"SPEECHPROMPT_GPUS": gpus, "NOTES": str(directory / "notes")}
+    environment = {"SPEECHPROMPT_GPUS": gpus, "NOTES": str(directory / "notes")}
     if path is not None:
-        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(
-        command(directory, *arguments, **settings),
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env=environment,
-        timeout=300,
-    )
+        environment["PATH"] = f"{path}{os.pathsep}{os.environ['PATH']}"
+    done = snakemake(directory, *arguments, check=False, environment=environment, **settings)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -187,7 +179,7 @@ def noting(tmp_path):
     """A folder for the path with a command line that notes when jobs run."""
     program = tmp_path / "bin" / "speechprompt"
     program.parent.mkdir()
-    program.write_text(NOTING.format(real=Path(sys.executable).parent / "speechprompt"))
+    program.write_text(NOTING.format(real=programs() / "speechprompt"))
     program.chmod(0o755)
     return program.parent
 

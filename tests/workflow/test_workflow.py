@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import yaml
 
-from pipeline import REPOSITORY, command, planned, snakemake
+from pipeline import INSTALLED, REPOSITORY, call, options, planned, snakemake
 from speechprompt.cli import main
 
 pytestmark = pytest.mark.slow
@@ -173,7 +173,7 @@ def test_edits_rerun_what_they_touch(finished, tmp_path):
 
     def plan():
         done = subprocess.run(
-            command(finished, "-n", "results/ks/acc.txt", workflow=copy),
+            [*INSTALLED, *options(finished, "-n", "results/ks/acc.txt", workflow=copy)],
             capture_output=True,
             text=True,
             cwd=copy,
@@ -200,11 +200,10 @@ def test_edits_rerun_what_they_touch(finished, tmp_path):
 def test_a_killed_run_on_one_core_continues_to_the_same_bytes(finished, tmp_path):
     arguments = ["--cores", "1", "results/ks/acc.txt"]
     process = subprocess.Popen(
-        command(tmp_path, *arguments),
-        cwd=REPOSITORY,
+        **call(tmp_path, *arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
     )
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("results/units/mfcc50/keywords/*/part-*")):
@@ -284,7 +283,9 @@ def record(finished, folder):
         if number % 3 == 0:
             audio, rate = np.stack([audio, audio], axis=1), 44100
         soundfile.write(folder / name, audio, rate)
-        rows.append({"path": name, "split": row.split, "spoken": row.label, "loud": number % 2})
+        odd = "surprise" if row.split == "test" else row.label
+        labels = {"spoken": row.label, "loud": number % 2, "odd": odd}
+        rows.append({"path": name, "split": row.split, **labels})
     (folder / "0.wav").write_bytes(b"")
     (folder / "1.flac").write_text("not audio at all")
     whole = (folder / "2.wav").read_bytes()
@@ -315,13 +316,17 @@ def own_setup(recordings, tasks=None, **changes):
 def own_run(finished, tmp_path_factory):
     """A run on a user's folder: one task on a label column, and one of four lines on two."""
     folder = tmp_path_factory.mktemp("own")
-    both = yaml.safe_load("""
+    tasks = yaml.safe_load("""
       both:
         corpus: mine
         lm: tiny
         labels: [spoken, loud]
+      odd:
+        corpus: mine
+        lm: tiny
+        labels: [odd]
     """)
-    setup = own_setup(record(finished, folder / "mine"), max_rejected=0.05, tasks=both)
+    setup = own_setup(record(finished, folder / "mine"), max_rejected=0.05, tasks=tasks)
     snakemake(
         folder, "--cores", "2", "results/words/acc.txt", "results/both/acc.txt", configfile=setup
     )
@@ -352,12 +357,8 @@ def test_too_many_bad_files_stop_the_run(recordings, tmp_path):
     assert not list(tmp_path.glob("results/manifests/mine/*.parquet"))
 
 
-def test_a_label_that_train_never_had_is_named(recordings, tmp_path):
-    table = pd.read_csv(recordings / "table.csv")
-    table.loc[table["split"] == "test", "spoken"] = "surprise"
-    table[3:].to_csv(recordings / "table.csv", index=False)
-    setup = own_setup(recordings)
-    wanted = "results/words/baseline/metrics.json"
-    done = snakemake(tmp_path, "--cores", "2", wanted, configfile=setup, check=False)
+def test_a_label_that_train_never_had_is_named(own_run):
+    wanted, setup = "results/odd/baseline/metrics.json", own_run / "mine.yaml"
+    done = snakemake(own_run, "--cores", "2", wanted, configfile=setup, check=False)
     assert done.returncode
-    assert "'surprise'" in (tmp_path / "logs/fit_ngram_baseline/words.log").read_text()
+    assert "'surprise'" in (own_run / "logs/fit_ngram_baseline/odd.log").read_text()

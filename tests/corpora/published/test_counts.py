@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from pipeline import snakemake
 from speechprompt.config import parse_config
 from speechprompt.config.corpora import AnyCorpus, PublishedCorpus
 from speechprompt.config.fields import members
@@ -38,7 +36,7 @@ def test_librispeech_subsets():
 
 
 @pytest.mark.slow
-def test_a_copy_goes_through_the_rules(tmp_path, speak, repository):
+def test_a_copy_goes_through_the_rules(tmp_path, speak):
     """LibriSpeech from a copy for real; Speech Commands, which would be downloaded, as a plan."""
     for subset in ("train-clean-100", "dev-clean", "test-clean"):
         folder = tmp_path / "copy/LibriSpeech" / subset / "1/2"
@@ -49,27 +47,13 @@ def test_a_copy_goes_through_the_rules(tmp_path, speak, repository):
         "ks": {"kind": "speech_commands"},
     }
     (tmp_path / "setup.yaml").write_text(yaml.safe_dump({"corpora": corpora}))
-
-    def snakemake(*arguments: str) -> str:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "snakemake", "--cores", "1", *arguments),
-                *("--snakefile", str(repository / "workflow/Snakefile")),
-                *("--directory", str(tmp_path / "run")),
-                *("--configfile", str(tmp_path / "setup.yaml")),
-            ],
-            capture_output=True,
-            text=True,
-            cwd=repository,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    snakemake("results/manifests/asr/train.parquet")
+    run, set_up = tmp_path / "run", {"configfile": tmp_path / "setup.yaml"}
+    snakemake(run, "--cores", "1", "results/manifests/asr/train.parquet", **set_up)
     table = pq.read_table(tmp_path / "run/results/manifests/asr/test.parquet")
     assert table["text"].to_pylist() == ["ONE", "IT'S TWO"]
     wanted = [f"results/manifests/{name}/train.parquet" for name in ("asr", "ks")]
-    plan = snakemake("-n", *wanted)
+    done = snakemake(run, "-n", *wanted, **set_up)
+    plan = done.stdout + done.stderr
     assert "download-corpus --kind speech_commands --out" in plan
     assert "prepare-corpus resources/corpora/ks --settings" in plan
     assert '"kind":"speech_commands","n_silence":5000' in plan

@@ -1,0 +1,112 @@
+"""Snakemake and the command line, forked from a process that has imported everything already.
+
+Most of the time of a short job goes to imports. The programs here take the same words, streams,
+environment, folder and process group as the installed ones, and run in processes of their own.
+"""
+
+import functools
+import gc
+import json
+import os
+import pkgutil
+import shutil
+import site
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+NAMES = ("snakemake", "speechprompt")
+# What is imported only where it is used; by torch, at the first step of a training.
+LIBRARIES = (
+    *("joblib", "matplotlib.backends.backend_agg", "scipy.optimize", "sklearn.cluster"),
+    *("sklearn.manifold", "snakemake.report.html_reporter", "torch._dynamo", "torchaudio"),
+)
+# Python without its site directories starts in a few milliseconds.
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    socket.send_fds(server, [b"."], [0, 1, 2])
+    request = [sys.argv, os.getcwd(), os.getpgrp(), dict(os.environ)]
+    server.sendall(json.dumps(request).encode())
+    server.shutdown(socket.SHUT_WR)
+    sys.exit(int(server.makefile().read() or 1))
+"""
+
+
+@functools.cache
+def programs() -> Path:
+    """The folder of the two programs. Their server runs as long as this process."""
+    folder = Path(tempfile.mkdtemp())
+    address = str(folder / "socket")
+    for name in NAMES:
+        program = folder / name
+        program.write_text(CLIENT.format(python=sys.executable, address=address))
+        program.chmod(0o755)
+    words = [sys.executable, "-P", __file__, address]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+    return folder
+
+
+class Run(socketserver.BaseRequestHandler):
+    """One run of a program, in a process forked for it."""
+
+    def handle(self) -> None:
+        _, streams, *_ = socket.recv_fds(self.request, 1, 3)
+        (program, *words), folder, group, environment = json.load(self.request.makefile())
+        os.setpgid(0, group)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
+        site.execsitecustomize()
+        status = 1
+        try:
+            status = import_module(f"{Path(program).name}.cli").main(words)
+        except SystemExit as end:
+            status = end.code
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self.request.sendall(b"%d" % (status or 0))
+
+
+class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+    """Forks for each run, and ends with the process that has started it."""
+
+    block_on_close = False
+    parent = os.getppid()
+
+    def service_actions(self) -> None:
+        super().service_actions()
+        if os.getppid() != self.parent:
+            sys.exit()
+
+
+def serve(address: str) -> None:
+    """Import all that a run may need, then wait for runs."""
+    package = import_module("speechprompt")
+    for name in LIBRARIES:
+        import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, "speechprompt."):
+        import_module(module.name)
+    import_module("snakemake.cli")
+    gc.freeze()
+    try:
+        with Server(address, Run) as server:
+            print("ready", flush=True)
+            server.serve_forever()
+    finally:
+        shutil.rmtree(Path(address).parent)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
