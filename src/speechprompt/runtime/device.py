@@ -1,4 +1,4 @@
-"""What a job computes on: device and number of threads, as configured, never as found by chance."""
+"""Device and number of threads of a job, which its settings decide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["make_deterministic", "resolve_device", "set_compute_threads", "to_de
 
 
 def set_compute_threads(count: int) -> None:
-    """Fix the threads of torch and of the BLAS libraries; results depend on their number."""
+    """Set the threads of torch and of the BLAS libraries; rounding depends on their number."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -23,10 +23,10 @@ def set_compute_threads(count: int) -> None:
 
 
 def resolve_device(name: str) -> str:
-    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
+    """Replace ``auto`` by ``cuda`` on a machine with a GPU that torch can use, else by ``cpu``.
 
     Raises:
-        ConfigError: ``cuda`` is asked for on a machine without one.
+        ConfigError: ``cuda`` is asked for on a machine without such a GPU.
     """
     import torch
 
@@ -38,23 +38,23 @@ def resolve_device(name: str) -> str:
 
 
 def make_deterministic(name: str) -> None:
-    """Have a GPU add up in a fixed order, so that trainings give the same bytes there too.
+    """Make a GPU add up in a fixed order, so that trainings on it give the same bytes.
 
-    An operation without such an order raises a RuntimeError. Processors have one anyway.
+    An operation that has no such order raises a RuntimeError. CPUs always have one.
     """
     if name != "cuda":
         return
     import torch
 
-    # Read when the first product is computed; without it, cuBLAS may choose between its streams.
+    # cuBLAS reads this at its first product. Without it, its choice of a stream may vary.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory before it writes it.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # Nothing here reads memory before writing it, so filling it first would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch declares no type for it
 
 
 def to_device(tensor: Tensor, where: str | device) -> Tensor:
-    """Move a tensor; to a GPU by pinned memory, so that nothing waits for the copy."""
+    """Move a tensor; pinned memory lets the host go on while a GPU copies."""
     if str(where).startswith("cuda") and tensor.device.type == "cpu":
         return tensor.pin_memory().to(where, non_blocking=True)
     return tensor.to(where)

@@ -1,7 +1,7 @@
-"""What this machine has, found without torch: GPUs and memory, and a job's claim to one GPU.
+"""GPUs and memory of this machine, found without torch, and a job's claim to one GPU.
 
-Snakemake counts how many jobs may use a GPU, but does not say which: a job takes a free slot by a
-lock that the system gives back when the process ends, however it ends.
+Snakemake counts how many jobs may use a GPU, but does not choose the GPU. A job therefore locks a
+free slot; the operating system releases the lock whenever and however the process ends.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 __all__ = ["SLOTS", "claim_gpu", "gpu_slots", "gpus", "memory_mb"]
 
-# A user's own list in place of what is found, such as 0,1; empty for none.
+# The user's list of GPUs, such as 0,1, which replaces the search for them; empty for none.
 GPUS = "SPEECHPROMPT_GPUS"
-# What a job may choose from: a GPU stands there as often as jobs may share it.
+# The slots of which a job claims one: each GPU is listed as often as jobs may share it.
 SLOTS = "SPEECHPROMPT_GPU_SLOTS"
 
 _CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
@@ -28,12 +29,12 @@ _claimed: list[object] = []
 
 
 def gpus(environment: Mapping[str, str] = os.environ, devices: str | Path = "/dev") -> list[str]:
-    """The GPUs of this machine, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """The GPUs of this machine, by their names in ``CUDA_VISIBLE_DEVICES``.
 
     Args:
-        environment: ``SPEECHPROMPT_GPUS`` overrides what is found, ``CUDA_VISIBLE_DEVICES``
-            restricts it.
-        devices: where device files are.
+        environment: its ``SPEECHPROMPT_GPUS`` replaces the search, ``CUDA_VISIBLE_DEVICES``
+            restricts its result.
+        devices: folder of the device files.
     """
     if GPUS in environment:
         return _listed(environment[GPUS])
@@ -46,7 +47,7 @@ def gpus(environment: Mapping[str, str] = os.environ, devices: str | Path = "/de
 
 
 def gpu_slots(names: Sequence[str], jobs_per_gpu: int) -> list[str]:
-    """Each GPU as often as jobs share it, such that the first ones are all different."""
+    """A slot for every job that a GPU may run; the first slots are on different GPUs."""
     return [*names] * jobs_per_gpu
 
 
@@ -54,11 +55,11 @@ def claim_gpu(slots: Sequence[str], folder: str | Path | None = None) -> str:
     """Wait for a free slot and hold it until this process ends.
 
     Args:
-        slots: of :func:`gpu_slots`.
-        folder: where the lock files are, one for all runs of a user on a machine.
+        slots: the result of :func:`gpu_slots`.
+        folder: folder of the lock files, which all runs of a user on a machine share.
 
     Returns:
-        The GPU, as ``CUDA_VISIBLE_DEVICES`` names it.
+        The GPU, by its name in ``CUDA_VISIBLE_DEVICES``.
     """
     from speechprompt.runtime.progress import log
 
@@ -84,7 +85,7 @@ def claim_gpu(slots: Sequence[str], folder: str | Path | None = None) -> str:
 
 
 def memory_mb(cgroups: str | Path = "/sys/fs/cgroup") -> int:
-    """Memory that this machine, or the container that this runs in, has in all."""
+    """Total memory of this machine, or of the container that the process runs in."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for name in _CGROUPS:
         try:
@@ -95,17 +96,13 @@ def memory_mb(cgroups: str | Path = "/sys/fs/cgroup") -> int:
 
 
 def _listed(text: str) -> list[str]:
-    """As CUDA reads its list: what follows an impossible entry does not count."""
-    names: list[str] = []
-    for name in filter(None, (part.strip() for part in text.split(","))):
-        if name.startswith("-"):
-            break
-        names.append(name)
-    return names
+    """The entries of a list of GPUs; as CUDA does, ignore those after an impossible one."""
+    names = filter(None, (part.strip() for part in text.split(",")))
+    return list(takewhile(lambda name: not name.startswith("-"), names))
 
 
 def _count_by_driver() -> int:
-    """Where there are no device files of their own, as under WSL."""
+    """Count the GPUs that the driver lists; WSL, for instance, has no device files for them."""
     try:
         listing = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True

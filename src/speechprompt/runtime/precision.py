@@ -1,4 +1,4 @@
-"""Which number type to compute in."""
+"""The number type that a job computes in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Precision = Literal["fp32", "bf16", "auto"]
 
 
 def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
-    """The type behind a name; ``auto`` is bf16 where the processor multiplies in it, else fp32.
+    """The type of a name; ``auto`` is bf16 on a device that multiplies in it, else fp32.
 
     Raises:
         ConfigError: an unknown name.
@@ -34,8 +34,8 @@ def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
         precision = "bf16" if fast else "fp32"
     if precision == "fp32":
         return torch.float32
-    # torch keeps a compiled bf16 kernel for every matrix shape it meets, a thousand by default, and
-    # batches of utterances have ever new shapes: gigabytes. A batch needs a few dozen at a time.
+    # torch keeps the compiled bf16 kernels of the last thousand matrix shapes. Utterances bring new
+    # shapes with every batch, so that these kernels take gigabytes. One batch needs a few dozen.
     for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(variable, "64")
     return torch.bfloat16

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then in the log, silence otherwise."""
+"""Progress of long work: a bar on a terminal, and a line in the log file every half minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log_file: TextIO | None = None
 
 
 def log_to(path: str | Path) -> None:
-    """Write what :func:`log` and :func:`progress` report into a file too."""
+    """Write the reports of :func:`log` and :func:`progress` to a file as well."""
     global _log_file
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def log_to(path: str | Path) -> None:
 
 
 def log(message: str) -> None:
-    """Report one line: on standard error, above a running bar, and in the log file."""
+    """Report one line on standard error, above a running bar, and in the log file."""
     tqdm.write(message, file=sys.stderr)
     _write_line(message)
 
@@ -41,7 +41,7 @@ def show(result: str) -> None:
 def progress(
     items: Iterable[T], description: str, total: int | None = None, unit: str = "utt"
 ) -> Iterator[T]:
-    """Iterate under a bar with rate and remaining time; off a terminal there is no bar."""
+    """Iterate and show a bar with rate and remaining time; without a terminal there is no bar."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     started = due = time.monotonic()

@@ -1,4 +1,4 @@
-"""Models that are made to be filled, or for their shapes."""
+"""Building modules without initial weights, to load weights into them or to know their shapes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ __all__ = ["without_initial_values", "without_weights"]
 
 
 def without_initial_values() -> TorchFunctionMode:
-    """Build modules whose weights hold anything until loaded; no random number is drawn."""
+    """Build modules with undefined weights, to be loaded later; no random number is drawn."""
     return _NoInitialValues()
 
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Build modules on torch's meta device: no memory for weights, and no initial values.
+    """Build modules on torch's meta device: their weights have shapes but no memory and no values.
 
-    To compute values that are never there torch would import its compiler, which takes longer than
-    reading the weights of a small model.
+    Initialisation is left out as well: on the meta device it makes torch import its compiler, which
+    takes longer than reading the weights of a small model.
     """
     with torch.device("meta"), without_initial_values():
         yield
 
 
-# What functions of ``torch.nn.init`` call that do not ask modes themselves.
+# Some functions of ``torch.nn.init`` do not consult function modes; these are what they call.
 _DRAWS = (torch.Tensor.uniform_, torch.Tensor.normal_)
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Functions of ``torch.nn.init`` return the tensor as it is, weight norm one of its shape."""
+    """Makes initialisation do nothing; the norm of a weight is an uninitialised tensor."""
 
     def __torch_function__(
         self,

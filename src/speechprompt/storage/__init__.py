@@ -1,6 +1,6 @@
-"""Files: written atomically, hashed, and the same bytes for the same content.
+"""Files: written atomically, with the same bytes for the same content.
 
-There is a module for each kind: text and JSON in ``files``, Parquet in ``parquet``, safetensors in
-``tensors``. Every room reads and writes through them. Digests of the package's own code are here
-too, because Snakemake treats code like one more file that a job reads.
+Every room reads and writes through the modules here: text and JSON through ``files``, Parquet
+through ``parquet``, safetensors through ``tensors``. Digests of the package's own code are here
+too, because for Snakemake code is one more file that a job reads. The next room is ``runtime``.
 """

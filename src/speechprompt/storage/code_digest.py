@@ -1,4 +1,4 @@
-"""A digest of the code that a stage runs, so that an edit re-runs that stage and no other.
+"""A digest of the code that a stage runs: an edit re-runs the stages that use it and no others.
 
 Snakemake does not see edits in imported code. Every rule therefore carries, as a parameter, a hash
 of the functions, classes and constants that its stage reaches. They are found in the syntax trees:
@@ -40,12 +40,13 @@ __all__ = ["digest", "find_function", "imports_of", "reached_by"]
 PACKAGE = Path(__file__).parents[1]
 SETTINGS_ROOM, PARSING_ROOM = "config", "cli"
 
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # A module, and a name in it; None is all of the module.
 Symbol = tuple[str, str | None]
 
 
 def digest(*names: str) -> str:
-    """Hash some code and all of the package that it reaches.
+    """Hash some code together with all code of the package that it reaches.
 
     Args:
         names: Modules below the package such as ``units.codebook``, or single functions such as
@@ -59,12 +60,13 @@ def digest(*names: str) -> str:
 
 
 def reached_by(*names: str) -> set[str]:
-    """The code that :func:`digest` hashes: each piece of source after the name of its module.
+    """Return the code that :func:`digest` hashes, each statement after the name of its module.
 
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    pending: list[Symbol] = [(module, name or None) for module, _, name in map(_split, names)]
+    split = (name.partition(":") for name in names)
+    pending: list[Symbol] = [(module, name or None) for module, _, name in split]
     seen: set[Symbol] = set()
     reached: set[str] = set()
     while pending:
@@ -83,7 +85,7 @@ def reached_by(*names: str) -> set[str]:
 
 
 def find_function(room: str, name: str) -> str:
-    """Where a room defines a function at the top of a module, as :func:`digest` takes it.
+    """Find the module of a room that defines a function, named as :func:`digest` expects it.
 
     Raises:
         ModuleNotFoundError: no module of the room defines it.
@@ -96,7 +98,7 @@ def find_function(room: str, name: str) -> str:
 
 
 def imports_of(module: str) -> tuple[str, ...]:
-    """Modules of the package that a module imports, at its top or inside functions, by name."""
+    """Names of the package's modules that a module imports, at its top or inside functions."""
     found: set[str] = set()
     for imported, name in _imports(_tree(module)):
         found.add(imported)
@@ -118,12 +120,12 @@ class _Piece:
 
     @cached_property
     def names(self) -> set[str]:
-        """Every name that it uses, of whatever scope."""
+        """All names that it uses, in any scope."""
         return {node.id for node in ast.walk(self.node) if isinstance(node, ast.Name)}
 
     @cached_property
     def imports(self) -> list[Symbol]:
-        """What it imports itself."""
+        """What the statement itself imports."""
         return list(_imports(self.node))
 
 
@@ -134,9 +136,9 @@ class _Module:
     Attributes:
         name: its name below the package.
         data: names and hashes of its data files.
-        at_import: what runs when it is imported.
-        definitions: functions and classes by name, and constants that others name.
-        imported: names that it has from other modules of the package.
+        at_import: the statements that run when it is imported.
+        definitions: the statements that define each name.
+        imported: names that it imports from other modules of the package.
     """
 
     name: str
@@ -150,7 +152,7 @@ class _Module:
         return name in self.definitions or name in self.imported
 
     def pieces_of(self, name: str | None) -> list[_Piece]:
-        """What a name needs of this module: all of it for a name that it does not have."""
+        """The statements that a name needs; all of them if the module does not have the name."""
         if name is None or not (self.has(name) or _find(f"{self.name}.{name}")):
             named = [piece for pieces in self.definitions.values() for piece in pieces]
         else:
@@ -158,7 +160,7 @@ class _Module:
         return [*self.at_import, *named]
 
     def targets_of(self, name: str | None) -> list[Symbol]:
-        """What a name needs of other modules, apart from its pieces."""
+        """What the name itself stands for in other modules."""
         if name is None:
             return list(self.imported.values())
         if name in self.imported:
@@ -167,7 +169,7 @@ class _Module:
         return [(below, None)] if name not in self.definitions and _find(below) else []
 
 
-# Modules that were read; a digest is taken of the code as it was when a process began.
+# The parsed modules. A digest describes the code as it was when the process read it first.
 _MODULES: dict[str, _Module] = {}
 
 
@@ -189,8 +191,8 @@ def _parse(name: str) -> _Module:
         names = _defined_names(node)
         if names == {"__all__"} or _is_for_type_checkers(node):
             continue
-        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if parsing and is_definition:
+        is_definition = isinstance(node, Definition)
+        if parsing and isinstance(node, Definition):
             node.decorator_list = []
         piece = _Piece(node)
         for defined in names:
@@ -207,9 +209,8 @@ def _tree(name: str) -> ast.Module:
         raise ModuleNotFoundError(f"speechprompt.{name}")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            body[:1] = [] if len(body) > 1 or node is tree else [ast.Pass()]
+        if isinstance(node, Definition | ast.Module) and ast.get_docstring(node, clean=False):
+            node.body[:1] = [] if len(node.body) > 1 or node is tree else [ast.Pass()]
     return tree
 
 
@@ -219,56 +220,39 @@ def _find(module: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    return name.partition(":")
-
-
 def _room(module: str) -> str:
     return module.partition(".")[0]
 
 
 def _imports(tree: ast.AST) -> Iterator[Symbol]:
-    """What statements import from the package, at any depth."""
+    """All that a tree imports from the package, at any depth."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from _bound_names(node).values()
 
 
 def _bound_names(node: ast.Import | ast.ImportFrom) -> dict[str, Symbol]:
-    """Names that an import binds, and what of the package each is."""
+    """Names that an import statement binds, and the part of the package behind each."""
     if isinstance(node, ast.Import):
         ours = [alias for alias in node.names if alias.name.startswith("speechprompt.")]
         return {a.asname or a.name: (a.name.removeprefix("speechprompt."), None) for a in ours}
-    if node.module == "speechprompt":
+    package, _, module = (node.module or "").partition(".")
+    if package != "speechprompt":
+        return {}
+    if not module:
         modules = [alias for alias in node.names if _find(alias.name)]
         return {alias.asname or alias.name: (alias.name, None) for alias in modules}
-    if not (node.module or "").startswith("speechprompt."):
-        return {}
-    module = node.module.removeprefix("speechprompt.")
     return {alias.asname or alias.name: (module, alias.name) for alias in node.names}
 
 
 def _defined_names(node: ast.stmt) -> set[str]:
     """Names that a statement at the top of a module gives a value."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(node, Definition):
         return {node.name}
-    found = {
-        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    }
-    return found | {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    inner = list(ast.walk(node))
+    stored = {n.id for n in inner if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return stored | {n.name for n in inner if isinstance(n, Definition)}
 
 
 def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name)
-        and node.test.id == "TYPE_CHECKING"
-    )
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"

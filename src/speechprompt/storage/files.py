@@ -12,19 +12,12 @@ from typing import Any
 
 from speechprompt.errors import ArtefactError, SpeechPromptError
 
-__all__ = [
-    "atomic_path",
-    "copy_file",
-    "read_json",
-    "text_lines",
-    "write_json",
-    "write_text",
-]
+__all__ = ["atomic_path", "copy_file", "read_json", "text_lines", "write_json", "write_text"]
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``: renamed into place on success, deleted on failure."""
+    """Yield a temporary path, which becomes ``path`` on success and is deleted on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -36,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def copy_file(source: str | Path, out: str | Path) -> None:
-    """Copy a file; a copy that was broken off leaves nothing."""
+    """Copy a file atomically."""
     with atomic_path(out) as temporary:
         shutil.copyfile(source, temporary)
 
@@ -48,10 +41,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def text_lines(path: str | Path, error: type[SpeechPromptError]) -> Iterator[tuple[int, str]]:
-    """Numbers, from 1, and stripped text of the lines that are not blank.
+    """Yield the number, from 1, and the stripped text of every line that is not blank.
 
     Raises:
-        SpeechPromptError: the given class, where the file cannot be read as UTF-8 text.
+        SpeechPromptError: the file cannot be read as UTF-8 text; the error has the given class.
     """
     try:
         with Path(path).open(encoding="utf-8") as stream:
@@ -63,7 +56,7 @@ def text_lines(path: str | Path, error: type[SpeechPromptError]) -> Iterator[tup
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, keys in the order given, indented."""
+    """Write indented JSON atomically, with keys in the given order."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Hashes: of files, of settings, and of names that are shared out by chance."""
+"""Hashes of files and settings, and pseudo-random numbers that are hashes of names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "sha256_file",
-    "sha256_json",
-    "share_of",
-]
+__all__ = ["sha256_file", "sha256_json", "share_of"]
 
 
 def sha256_file(path: str | Path) -> str:
@@ -22,10 +18,10 @@ def sha256_file(path: str | Path) -> str:
 
 
 def sha256_json(values: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of values as JSON, whatever the order of their keys."""
+    """Hex SHA-256 of values as JSON; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def share_of(key: str) -> float:
-    """A number from 0 to 1 that depends on the key alone, evenly spread over keys."""
+    """A number from 0 to 1 that depends on the key alone; different keys spread evenly."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64

@@ -10,9 +10,9 @@ FOLDER = "data"
 
 
 def data_file(module_file: str | Path, suffix: str) -> Path:
-    """The data file of a module: of its name, in the folder ``data`` beside it.
+    """The data file of a module: it has the module's name, in the folder ``data`` beside it.
 
-    A module that finds its data so has them in its code digest.
+    Code digests include the data files that are found in this way.
 
     Args:
         module_file: The module's ``__file__``.
@@ -23,6 +23,6 @@ def data_file(module_file: str | Path, suffix: str) -> Path:
 
 
 def data_files(module_file: str | Path) -> list[Path]:
-    """All files that :func:`data_file` may give for a module."""
+    """All files that :func:`data_file` may return for a module."""
     path = Path(module_file)
     return sorted((path.parent / FOLDER).glob(f"{path.stem}.*"))

@@ -1,4 +1,4 @@
-"""Parquet files: written atomically, compressed, with text as metadata."""
+"""Compressed Parquet files, written atomically, with metadata as text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file for reading.
 
     Raises:
-        ArtefactError: it is missing or damaged, also if that shows while it is being read.
+        ArtefactError: the file is missing or damaged, even if only a later read shows that.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -38,10 +38,10 @@ def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_parquet(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a whole Parquet file, or some of its columns.
+    """Read a whole Parquet file, or some of its columns in the given order.
 
     Raises:
-        ArtefactError: it is missing or damaged, or has no such column.
+        ArtefactError: the file is missing or damaged, or has no such column.
     """
     with open_parquet(path) as file:
         names = file.schema_arrow.names
@@ -52,7 +52,7 @@ def read_parquet(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
 
 
 def schema_metadata(values: Mapping[str, Any]) -> dict[str, str]:
-    """Metadata for a schema: strings as they are, other values as JSON, None left out."""
+    """Metadata for a schema: strings as they are, other values as JSON, without those of None."""
     return {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in values.items()

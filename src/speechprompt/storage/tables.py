@@ -14,11 +14,11 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], widths: Sequence[int] = ()) -> list[str]:
-    """A line per row, its cells below those of the row before, with two blanks between columns.
+    """Lay out rows as lines of aligned columns, with two blanks between columns.
 
     Args:
-        rows: Cells, as many in every row.
-        widths: Width of each column; that of its longest cell where they are not given.
+        rows: Rows of equally many cells.
+        widths: Width of each column; by default that of its longest cell.
     """
     widths = widths or [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

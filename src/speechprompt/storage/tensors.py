@@ -27,7 +27,8 @@ __all__ = [
     "write_tensors",
 ]
 
-Shapes = Mapping[str, tuple[int, ...]]  # by the tensor's name
+# The shape of each tensor by its name.
+Shapes = Mapping[str, tuple[int, ...]]
 
 # torch's types and safetensors' names for them, in the order in which the library lays them out.
 TENSOR_TYPES = {
@@ -49,9 +50,9 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file atomically; equal content gives equal bytes.
 
-    ``metadata`` values are stored as JSON text. Tensors are laid out as the library does, but
-    written one by one: it would copy them all twice, and order metadata by a random hash. NumPy's
-    arrays are written without waiting for torch to be imported.
+    ``metadata`` values are stored as JSON text. Tensors are laid out as the safetensors library
+    does, but written one by one, because the library copies all of them twice and orders the
+    metadata by a random hash. NumPy arrays are written without importing torch.
     """
     order = list(TENSOR_TYPES)
     types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
@@ -77,15 +78,14 @@ def write_tensors(
 
 
 def _tensor_bytes(tensor: torch.Tensor | np.ndarray) -> memoryview:
-    """The numbers of a tensor, row by row, without a copy where they lie so on the CPU."""
+    """The numbers of a tensor in row-major order, copied only if they are stored otherwise."""
     import numpy as np
 
-    if isinstance(tensor, np.ndarray):
-        return memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
-    import torch
+    if not isinstance(tensor, np.ndarray):
+        import torch
 
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+        tensor = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
 def read_tensors(
@@ -97,8 +97,8 @@ def read_tensors(
 
     Args:
         path: The file.
-        framework: Torch's tensors, or NumPy's arrays without waiting for torch to be imported.
-        names: Tensors to read; all by default.
+        framework: ``pt`` for torch's tensors, ``numpy`` for arrays without importing torch.
+        names: Tensors to read; None reads all.
 
     Raises:
         ArtefactError: the file is missing or not safetensors, or has no such tensor.
@@ -124,7 +124,7 @@ def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def read_tensor_header(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Type (``dtype``) and ``shape`` of every tensor by name, and the metadata; no numbers.
+    """Read the ``dtype`` and ``shape`` of every tensor by name, and the metadata.
 
     Raises:
         ArtefactError: the file is missing or not safetensors.
@@ -134,7 +134,7 @@ def read_tensor_header(path: str | Path) -> tuple[dict[str, dict[str, Any]], dic
         with open(path, "rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > size:
-                raise ValueError(f"its header would have {length} bytes, the file has {size}")
+                raise ValueError(f"header of {length} bytes in a file of {size} bytes")
             header = json.loads(stream.read(length))
         return header, _decode(header.pop("__metadata__", {}))
     except (OSError, ValueError, AttributeError, struct.error) as error:
@@ -147,16 +147,16 @@ def shapes_of(tensors: Mapping[str, torch.Tensor | np.ndarray]) -> dict[str, tup
 
 
 def check_shapes(origin: str | Path, what: str, *, expected: Shapes, found: Shapes) -> None:
-    """Compare names and shapes of tensors with those of a model.
+    """Check that a file's tensors have the names and shapes of a model's.
 
     Args:
         origin: The file, for the message.
-        what: The model that it claims to hold, for the message.
+        what: The model that the file should hold, for the message.
         expected: Shape of every tensor of that model.
         found: Shape of every tensor of the file.
 
     Raises:
-        ArtefactError: tensors are missing, surplus or of another shape; the message names them.
+        ArtefactError: a tensor is missing, surplus or of another shape; the message names it.
     """
     problems = {
         "missing": sorted(expected.keys() - found.keys()),
@@ -178,7 +178,7 @@ def check_shapes(origin: str | Path, what: str, *, expected: Shapes, found: Shap
 
 
 def _decode(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Values that are JSON, as this package writes them, and others' as they are."""
+    """Decode JSON values, which this package writes, and keep other programs' text."""
     decoded: dict[str, Any] = {}
     for key, value in metadata.items():
         try:
