@@ -217,7 +217,7 @@ def test_damaged_files_are_refused(corpus, tmp_path):
     with pytest.raises(ArtefactError, match=r"head\.classify\.bias"):
         load_downstream(path, encoder)
     write_tensors(path, tensors, {})
-    with pytest.raises(ArtefactError, match="no downstream model"):
+    with pytest.raises(ArtefactError, match="not a downstream model"):
         load_downstream(path, encoder)
 
 

@@ -144,7 +144,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match=r"lm\.safetensors.*missing: layer_norm\.bias"):
         load_lm(path)
     write_tensors(path, tensors, {})
-    with pytest.raises(ArtefactError, match="no unit LM of this package"):
+    with pytest.raises(ArtefactError, match="not a unit LM of this package"):
         load_lm(path)
 
 

@@ -100,7 +100,7 @@ def test_beam_one_equals_greedy(allowed):
     batch = task.pack(UNITS)
     with torch.no_grad():
         answers = []
-        for search in (_greedy, lambda *args: _beam(*args, 1, 1.0)):
+        for search in (_greedy, lambda *args: _beam(*args, DecodingSettings())):
             cache = Cache(room=steps)
             hidden = task.model(batch, task.prompt_tensors(), cache)[batch.wanted_query[:, 0]]
             answers.append(search(task, hidden, cache, [steps] * len(UNITS)))

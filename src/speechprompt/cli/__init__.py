@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log(f"speechprompt {parsed.verb}: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader has seen enough, such as `head`; Python would complain at exit.
+        # A reader such as `head` has closed the pipe; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception:

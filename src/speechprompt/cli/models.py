@@ -94,7 +94,7 @@ def train_prompt(a: argparse.Namespace, task: Task) -> None:
 
 
 def training_files(a: argparse.Namespace) -> TrainingFiles:
-    """What a training writes; the checkpoint is beside the model, under a name of no rule."""
+    """The files of a training; no rule declares the checkpoint, which is beside the model."""
     from speechprompt.training.job import TrainingFiles
 
     checkpoint = a.out.with_name(f".{a.out.stem}.checkpoint.safetensors")

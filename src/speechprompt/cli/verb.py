@@ -53,8 +53,8 @@ def verb(
             classes; the function gets the block as its second argument.
         seed: whether there is a ``--seed``.
         threads: whether there is a ``--compute-threads``.
-        compute: whether there are ``--compute-threads`` and ``--device``; a function says of the
-            options whether an accelerator is of use, and without one it is the processor.
+        compute: whether there are ``--compute-threads`` and ``--device``. A function decides by the
+            options whether an accelerator is of use; where it is not, the device is the processor.
     """
 
     def configure(parser: argparse.ArgumentParser) -> None:

@@ -48,7 +48,7 @@ class Corpus(Block):
 
     @property
     def label_columns(self) -> list[str] | None:
-        """What a task can predict; None where only the corpus itself tells."""
+        """The columns that a task can predict; None where only the corpus itself tells."""
         return None
 
     @property
@@ -90,7 +90,7 @@ class SyntheticCorpus(Corpus):
 
     @property
     def label_columns(self) -> list[str]:
-        """Those of the task, and the voice."""
+        """The columns of the task, and the voice."""
         return [*SYNTHETIC_COLUMNS[self.task], "speaker"]
 
     @model_validator(mode="after")
@@ -117,7 +117,7 @@ class PublishedCorpus(Corpus):
 
     @property
     def folders(self) -> list[str] | None:
-        """The folders that the splits are made of; None is all that the corpus has."""
+        """The folders that the splits are made of; None stands for all of the corpus."""
         return None
 
 

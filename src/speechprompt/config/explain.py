@@ -18,7 +18,7 @@ UNIONS = (AnyCorpus, AnyEncoder, AnyCodebook, AnyUnitLm)
 
 def explain(entry: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors."""
-    # Pydantic names the chosen member of a union in the path; it is no key of the file.
+    # Pydantic names the chosen member of a union in the path, but the file has no such key.
     kinds = {kind for union in UNIONS for kind in members(union)}
     location = [str(part) for part in entry["loc"]]
     parts = [p for i, p in enumerate(location) if not (i == 2 and p in kinds)]
@@ -30,7 +30,7 @@ def explain(entry: Mapping[str, Any]) -> str:
     if entry["type"] == "string_pattern_mismatch":
         return f"{path}: a name has only letters, digits, '-' and '_', found {entry['input']!r}"
     if entry["type"] in ("value_error", "missing", "union_tag_not_found"):
-        # Ours may start with a key inside the block.
+        # Messages of this package may start with a key inside the block.
         key = re.split(r"[.:]", message)[0]
         joint = "." if key in _accepted_keys([*location, key]) else ": "
         return f"{path}{joint}{message}" if path else message

@@ -1,4 +1,4 @@
-"""What all blocks of the configuration share: strictness and the types of their values."""
+"""What all blocks of the configuration share: strictness, and the types of values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Block(BaseModel):
-    """A block of the configuration: unknown keys are errors, values do not change."""
+    """A block of the configuration: unknown keys are refused, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

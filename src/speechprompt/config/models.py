@@ -62,8 +62,8 @@ class Imported(Block):
         if own and "/" not in self.checkpoint:
             known = ", ".join(asset.name for asset in ASSETS.values() if asset.is_model)
             raise ValueError(
-                f"checkpoint: {self.checkpoint!r} is no published file, which are {known}; a file "
-                "of one's own is written with its folder"
+                f"checkpoint: {self.checkpoint!r} is not a published file; these are {known}. "
+                "Write a file of one's own with its folder"
             )
         if self.root is not None and not self.published:
             raise ValueError("root: goes with a published checkpoint; others are paths themselves")
@@ -116,8 +116,8 @@ class HubertPretraining(PretrainingSettings):
     corpora: list[Name] = Field(min_length=1, description="corpora whose train audio it hears")
     target_corpora: list[Name] = Field(
         [],
-        description="corpora whose train units it predicts, recordings of the same names and "
-        "lengths one for one, such as `plain` ones; by default what it hears",
+        description="corpora whose train units it predicts, one for each of `corpora`, with "
+        "recordings of the same names and lengths, such as `plain` ones; by default `corpora`",
     )
     start: Name | None = Field(
         None, description="encoder of the same shape to go on from; null is random weights"
@@ -136,9 +136,11 @@ class HubertPretraining(PretrainingSettings):
     heads: Count = Field(4, description="attention heads")
     ffn: Count = Field(768, description="width of the feed-forward layers")
     position_kernel: Count = Field(48, description="frames seen by the positional convolution")
-    position_groups: Count = Field(16, description="its groups")
+    position_groups: Count = Field(16, description="groups of the positional convolution")
     dropout: Share = Field(0.0, description="dropout while pre-training")
-    mask_share: Share = Field(0.3, description="frames in masked spans, were there no overlaps")
+    mask_share: Share = Field(
+        0.3, description="share of the frames in masked spans, overlaps counted twice"
+    )
     mask_length: Count = Field(6, description="frames of a masked span")
     unmasked_weight: NotNegative = Field(
         1.0, description="weight of the frames that are not masked; HuBERT's own is 0"
@@ -174,13 +176,13 @@ class HubertEncoder(PretrainedEncoder):
         None, description="train it here, instead of weights or a checkpoint"
     )
     weights_of: Name | None = Field(
-        None, description="encoder whose weights it shares, to read another layer"
+        None, description="encoder whose weights it shares, in order to read another layer"
     )
     layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="of its products; bf16 is faster and changes a few units, so that it is never "
-        "chosen by the machine",
+        description="number type of the products; bf16 is faster and changes a few units, so that "
+        "it is never chosen by the machine",
     )
     batch_seconds: Positive = Field(40.0, description="audio in one batch, seconds")
 
@@ -271,11 +273,13 @@ class UnitLmSettings(PretrainingSettings):
     max_epochs: MaxEpochs = 12
     repeat_share: Share = Field(
         0.0,
-        description="utterances that come twice in a row, the second time with units left out: the "
-        "LM learns to look up in what it heard, which tasks that transcribe need",
+        description="share of the utterances that come twice in a row, the second time with units "
+        "left out: the LM learns to look up what it heard, which tasks that transcribe need",
     )
     repeat_kept: Share = Field(
-        0.3, description="least share of the units in the second time; each utterance draws its own"
+        0.3,
+        description="least share of the units that is kept the second time; each utterance draws "
+        "its own share above it",
     )
 
 

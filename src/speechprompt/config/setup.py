@@ -1,4 +1,4 @@
-"""The set-up as a whole: its blocks, and that they fit together."""
+"""The set-up as a whole: its blocks, and checks that they fit together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESERVED_TASK_NAMES = (
     *("alignments", "quality", "sweep", "overview"),
 )
 
-# What a block without `kind` is, unless a `checkpoint` or `weights` say it.
+# The kind of a block that does not say it by `kind`, `checkpoint` or `weights`.
 DEFAULT_KINDS = {"codebooks": "kmeans", "lm": "pretrained"}
 
 
@@ -136,7 +136,7 @@ class Config(Block):
         return self
 
     def _check_pretraining(self, name: str, encoder: Any) -> None:
-        """Its audio, the codebook it learns from, and that no encoder learns from itself."""
+        """Check the audio, the codebook of the targets, and that no encoder learns from itself."""
         if (shared := getattr(encoder, "weights_of", None)) is not None:
             key = f"encoders.{name}.weights_of"
             _require(key, shared, self.encoders)
@@ -163,7 +163,7 @@ class Config(Block):
             encoder = self.encoders[name]
 
     def _check_downstream(self, name: str, task: Task) -> None:
-        """It hears audio, and a mean over time must be able to tell utterances apart."""
+        """Check that there is audio, and that its mean over time tells utterances apart."""
         key = f"tasks.{name}.{'method' if task.method == 'downstream' else 'compare'}"
         if isinstance(self.corpora[task.corpus], UnitsCorpus):
             raise ValueError(
@@ -219,7 +219,7 @@ class Config(Block):
             raise ValueError(f"{key}: {corpus!r} holds units, not audio")
 
     def _require_units(self, key: str, corpus: str, codebook: str) -> None:
-        """A corpus is read through one codebook: audio by centroids, units by their own."""
+        """Check that a corpus can be read as units of a codebook."""
         _require(key, corpus, self.corpora)
         block = self.corpora[corpus]
         if isinstance(block, UnitsCorpus):

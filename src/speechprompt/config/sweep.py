@@ -14,7 +14,7 @@ __all__ = ["SweepPoint", "SweepSettings"]
 
 
 class SweepPoint(NamedTuple):
-    """What one training of a sweep has instead of the task's own settings."""
+    """The settings that one training of a sweep has instead of the task's own."""
 
     method: str
     lm: str
@@ -38,14 +38,15 @@ class SweepPoint(NamedTuple):
 
 
 class SweepSpace(Block):
-    """All combinations of the values listed; what is not listed is as the task has it."""
+    """All combinations of the listed values; an empty list takes the task's own value."""
 
     method: list[SweptMethod] = Field([], description="methods of training")
     lm: list[Name] = Field([], description="names under `lm`, of other codebooks for example")
-    verbalizer: list[VerbalizerKind] = Field([], description="ways that labels get their units")
+    verbalizer: list[VerbalizerKind] = Field([], description="ways in which labels get their units")
     length: list[Count] = Field([], description="prompt rows")
     utterances: list[Count | Literal["all"]] = Field(
-        [], description="of train to learn from, as `training.utterances`; `all`, or how many"
+        [],
+        description="numbers of train utterances to learn from, as `training.utterances`, or `all`",
     )
 
 
@@ -58,7 +59,7 @@ class SweepSettings(Block):
     )
 
     def own(self, task: Task) -> SweepPoint:
-        """The task's own settings; a downstream model has no prompt, so those of a prompt."""
+        """The task's own settings; those of a prompt where the task trains a downstream model."""
         return SweepPoint(
             method="finetune" if task.method == "finetune" else "prompt",
             lm=task.lm,
@@ -68,7 +69,7 @@ class SweepSettings(Block):
         )
 
     def points(self, task: Task) -> list[SweepPoint]:
-        """Every combination of every space, each once, in the order given."""
+        """The combinations of all spaces, each once, in the order given."""
         own = self.own(task)._asdict()
         found: dict[SweepPoint, None] = {}
         for space in self.spaces:

@@ -84,8 +84,8 @@ class TrainingSettings(LoopSettings):
     )
     utterances: Count | None = Field(
         None,
-        description="of train to learn from, drawn by the seed as evenly over the answers as they "
-        "allow (few-shot); null is all",
+        description="number of train utterances to learn from, drawn by the seed as evenly over "
+        "the answers as they allow (few-shot); null is all",
     )
     unit_dropout: Share = Field(
         0.0, description="share of each utterance's units left out at random, against overfitting"
@@ -95,11 +95,13 @@ class TrainingSettings(LoopSettings):
         description="whether the end `</s>` after the labels of a classification is learnt too, as "
         "published; a generation always learns it",
     )
-    precision: Precision = Field("auto", description="of the LM; prompt and loss are fp32")
+    precision: Precision = Field(
+        "auto", description="number type of the LM; prompt and loss are fp32"
+    )
 
 
 class FinetuningSettings(TrainingSettings):
-    """Training of the whole LM (FT-LM); its dropout is the prompt's."""
+    """Training of the whole LM (FT-LM); its dropout is that of the prompt."""
 
     lr: LearningRate = 5e-4
     schedule: RateSchedule = "inverse_sqrt"
@@ -148,7 +150,7 @@ class DecodingSettings(Block):
         description="a finished hypothesis is ranked by its log-probability over its length, the "
         "end included, to this power",
     )
-    precision: Precision = Field("fp32", description="of the LM; scores are fp32")
+    precision: Precision = Field("fp32", description="number type of the LM; scores are fp32")
 
 
 class Task(Block):
@@ -159,7 +161,7 @@ class Task(Block):
     type: TaskType = Field("classification", description="form of the answer")
     labels: list[str] = Field(
         [],
-        description="label columns, in order; by type: label; text; text and tags",
+        description="label columns, in order; the defaults by type are: label; text; text and tags",
     )
     method: Method = Field(
         "prompt",
@@ -225,6 +227,6 @@ class Task(Block):
         return list(dict.fromkeys([self.method, *self.compare]))
 
     def trained_by(self, method: str) -> Task:
-        """The task as one method trains it: that method, and ``training`` its settings."""
+        """The task with one method, whose settings are in ``training``."""
         settings = self.finetuning if method == "finetune" else self.training
         return self.model_copy(update={"method": method, "training": settings})

@@ -1,6 +1,6 @@
 """What all trainings share: the optimiser, its learning rate, and when to stop.
 
-The types carry the descriptions, so that a block with another default says only that.
+The types carry the descriptions, so that a block with another default states only the default.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ HeldOutShare = Annotated[
 
 
 class LoopSettings(Block):
-    """What every training has."""
+    """The settings that every training has."""
 
     lr: LearningRate
     betas: Betas = (0.9, 0.98)
@@ -70,10 +70,14 @@ class LoopSettings(Block):
 
 
 class PretrainingSettings(LoopSettings):
-    """What the pre-trainings of encoders and unit LMs share."""
+    """The settings that the pre-trainings of encoders and unit LMs share."""
 
     weight_decay: WeightDecay = 0.01
     patience: Patience = 3
     valid_share: HeldOutShare = 0.03
-    precision: Precision = Field("auto", description="bf16 where the processor multiplies in it")
+    precision: Precision = Field(
+        "auto",
+        description="number type of the activations; auto is bf16 where the processor multiplies "
+        "in it",
+    )
     half: bool = Field(False, description="store weights in 16 bits")

@@ -1,4 +1,4 @@
-"""The file of a trained downstream model: exactly the trained tensors, and what they belong to."""
+"""Files of downstream models: exactly the trained tensors, and the encoder that they belong to."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ def load_downstream(
 
     Args:
         path: the file.
-        encoder: loaded with every layer.
+        encoder: the encoder, loaded with every layer.
         device: torch device.
 
     Returns:
-        The model, not to be trained further, and the file's metadata.
+        The frozen model, and the file's metadata.
 
     Raises:
-        ArtefactError: no such file, another encoder, or tensors that are missing or left over.
+        ArtefactError: the file is missing or not a downstream model, belongs to another encoder, or
+            lacks tensors or has others.
     """
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != _FORMAT:
-        raise ArtefactError(f"{path}: no downstream model of this package")
+        raise ArtefactError(f"{path}: not a downstream model of this package")
     if metadata["encoder_sha256"] != encoder.sha256:
         raise ArtefactError(
             f"{path}: trained on encoder {metadata['encoder_sha256']} ({metadata['encoder']}), "

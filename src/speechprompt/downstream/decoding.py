@@ -43,10 +43,10 @@ def decode(
     """Find the best answers to utterances; memory does not grow with their number.
 
     Args:
-        model: trained, in evaluation mode.
+        model: the trained model, in evaluation mode.
         source: the encoder that it was trained on.
         recordings: the utterances.
-        batch_size: utterances at once.
+        batch_size: number of utterances decoded at once.
         description: text before the progress bar.
 
     Raises:

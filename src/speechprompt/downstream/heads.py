@@ -31,10 +31,10 @@ class HeadLoss(NamedTuple):
 
 
 class PooledHead(nn.Module):
-    """Linear layer, mean over time, linear layer; a softmax per label column.
+    """A linear layer, the mean over time, and a linear layer with a softmax per label column.
 
     Args:
-        dim: D, numbers of a frame.
+        dim: width D of a frame.
         allowed: label indices of each column, one after the other.
         hidden: width between the layers.
     """
@@ -47,7 +47,7 @@ class PooledHead(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
         """(N, D) to log-probabilities (B, n_labels) within each column."""
-        # The mean of what is projected is the projection of the mean, for a fraction of the work.
+        # Projecting the mean gives the mean of the projections, for a fraction of the work.
         means = torch.stack([part.mean(0) for part in frames.split(list(lengths))])
         scores = self.classify(self.project(means))
         return torch.cat([part.log_softmax(1) for part in scores.split(self.columns, dim=1)], dim=1)
@@ -78,18 +78,18 @@ class PooledHead(nn.Module):
 
 
 class RecurrentHead(nn.Module):
-    """Linear layer, bidirectional LSTM layers, linear layer; labels and CTC's blank, the last.
+    """A linear layer, bidirectional LSTM layers, and a linear layer to the labels and CTC's blank.
 
-    An utterance's scores are those it has alone. Each direction runs over padded rows with the
-    padding behind, the backward one over each utterance turned round: on processors twice as fast
-    as packed sequences.
+    An utterance's scores do not depend on the batch. Each direction runs over rows with padding at
+    the end, the backward direction over each utterance turned round. On processors this is twice as
+    fast as packed sequences.
 
     Args:
-        dim: D, numbers of a frame.
-        n_labels: labels.
+        dim: width D of a frame.
+        n_labels: number of labels; the blank comes last.
         hidden: width of the projection and of each direction.
-        layers: LSTM layers.
-        dropout: on the output of every layer, as in s3prl.
+        layers: number of LSTM layers.
+        dropout: dropout on the output of every layer, as in s3prl.
     """
 
     def __init__(self, dim: int, n_labels: int, hidden: int, layers: int, dropout: float) -> None:
@@ -117,7 +117,7 @@ class RecurrentHead(nn.Module):
     def loss(
         self, scores: Tensor, lengths: Sequence[int], labels: Sequence[Sequence[int]]
     ) -> HeadLoss:
-        """CTC (Graves et al. 2006); whether greedy decoding gives the reference."""
+        """CTC (Graves et al. 2006), and whether greedy decoding gives the references."""
         short = torch.tensor(
             [length < needed_frames(row) for length, row in zip(lengths, labels, strict=True)]
         )
@@ -129,7 +129,7 @@ class RecurrentHead(nn.Module):
             torch.tensor([len(row) for row in labels]),
             blank=self.blank,
             reduction="none",
-            zero_infinity=True,  # as SUPERB: what cannot be said in so few frames teaches nothing
+            zero_infinity=True,  # as SUPERB: an answer that needs more frames teaches nothing
         )
         n_labels = sum(len(row) for row, out in zip(labels, short, strict=True) if not out)
         answers, _ = self.answers(scores, lengths)
@@ -139,7 +139,7 @@ class RecurrentHead(nn.Module):
     def answers(
         self, scores: Tensor, lengths: Sequence[int]
     ) -> tuple[list[list[int]], list[float]]:
-        """Labels of the best path, repeats and blanks taken out, and the path's log-probability."""
+        """Labels of the best path, without repeats and blanks, and the path's log-probability."""
         best, path = (part.cpu() for part in scores.max(1))
         answers = []
         for part in path.split(list(lengths)):
@@ -152,12 +152,12 @@ Head = PooledHead | RecurrentHead
 
 
 def needed_frames(labels: Sequence[int]) -> int:
-    """Frames that CTC needs for an answer: one a label, and a blank between equal ones."""
+    """Number of frames that CTC needs: one per label, and a blank between equal labels."""
     return len(labels) + sum(a == b for a, b in pairwise(labels))
 
 
 def _orders(lengths: Sequence[int]) -> list[Tensor]:
-    """Rows of padded batches (T, B), N for padding: in order, and each utterance turned round."""
+    """Row numbers of two padded batches (T, B): utterances in order, and turned round; N pads."""
     n_rows, longest = sum(lengths), max(lengths)
     onward = torch.full((longest, len(lengths)), n_rows)
     backward = onward.clone()
@@ -171,7 +171,7 @@ def _orders(lengths: Sequence[int]) -> list[Tensor]:
 
 
 def _run(lstm: nn.LSTM, rows: Tensor, order: Tensor, n_utterances: int) -> Tensor:
-    """One direction of one layer over rows (N, D): (N, hidden) in the order of the rows."""
+    """Run one direction of one layer over rows (N, D); the output (N, hidden) has their order."""
     filled = F.pad(rows, (0, 0, 0, 1))  # a row of zeros for the padding
     padded = filled.index_select(0, order.flatten()).view(-1, n_utterances, rows.shape[1])
     output = lstm(padded)[0].flatten(0, 1)

@@ -2,8 +2,8 @@
 
 The weights of the sum are a softmax of one trained number per layer. Classification: a linear layer
 to 256 numbers, their mean over time, a linear layer to the labels. Generation: a linear layer, two
-bidirectional LSTM layers of 1,024 and a linear layer to the labels and CTC's blank. What is trained
-with HuBERT base has 0.2 and 43 million numbers, as the prompt paper (arXiv 2203.16773) says. Sizes
+bidirectional LSTM layers of 1,024 and a linear layer to the labels and CTC's blank. On HuBERT base
+they have 0.2 and 43 million parameters, as the prompt paper (arXiv 2203.16773) says. Sizes that are
 not in the papers are those of SUPERB's toolkit s3prl: ``speech_commands``, ``fluent_commands``,
 ``asr`` and ``ctc/snips`` under ``s3prl/downstream``.
 """
@@ -24,16 +24,16 @@ __all__ = ["DownstreamModel", "LayerSum", "ModelShape"]
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a file needs to say to be loaded again.
+    """The shape of a downstream model, which its file keeps.
 
     Attributes:
-        n_states: S, representations of a frame that are summed.
-        dim: D, numbers of each.
-        n_labels: label indices.
+        n_states: number S of the representations of a frame that are summed.
+        dim: width D of each.
+        n_labels: number of label indices.
         allowed: label indices allowed at each position of an answer; None for generation.
         hidden: width of the head.
-        layers: LSTM layers; classification has none.
-        dropout: on the output of every LSTM layer.
+        layers: number of LSTM layers; classification has none.
+        dropout: dropout on the output of every LSTM layer.
         normalize: take each representation to mean 0 and variance 1 before the sum.
     """
 
@@ -48,10 +48,10 @@ class ModelShape:
 
 
 class LayerSum(nn.Module):
-    """The sum of the layers with trained weights, softmax so that they are positive and add to 1.
+    """The weighted sum of an encoder's layers; the weights are a softmax of trained numbers.
 
     Args:
-        n_states: S, how many there are.
+        n_states: number S of the representations.
         normalize: take each representation to mean 0 and variance 1 first, which s3prl has as
             ``--upstream_feature_normalize`` and SUPERB does without. Where each layer adds to the
             one before (HuBERT large and nano), the numbers grow from layer to layer.
@@ -68,7 +68,7 @@ class LayerSum(nn.Module):
         return self.scores.softmax(0)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(S, N, D) to (N, D)."""
+        """Sum representations (S, N, D) to (N, D)."""
         if self.normalize:
             states = F.layer_norm(states, states.shape[-1:])
         if len(states) == 1:
@@ -77,10 +77,10 @@ class LayerSum(nn.Module):
 
 
 class DownstreamModel(nn.Module):
-    """What is trained: the sum and the head. The encoder is no part of it.
+    """What is trained: the weighted sum and the head, without the encoder.
 
     Args:
-        shape: of both.
+        shape: shape of both.
     """
 
     def __init__(self, shape: ModelShape) -> None:
@@ -96,20 +96,20 @@ class DownstreamModel(nn.Module):
             self.head = PooledHead(shape.dim, shape.allowed, shape.hidden)
 
     def forward(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Scores of the labels.
+        """Log-probabilities of the labels.
 
         Args:
-            states: (S, N, D) frames of all utterances end to end.
-            lengths: frames of each.
+            states: (S, N, D), the frames of all utterances one after the other.
+            lengths: number of frames of each utterance.
 
         Returns:
-            Log-probabilities, of a classification (B, n_labels) within each column, of a generation
-            (N, n_labels + 1) with the blank last.
+            For a classification (B, n_labels), within each column; for a generation
+            (N, n_labels + 1), with the blank last.
         """
         return self.head(self.layer_sum(states), lengths)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name; one layer by itself needs no weight."""
+        """The trained parameters by name; a single layer needs no weight."""
         alone = self.shape.n_states == 1
         return {
             name: parameter

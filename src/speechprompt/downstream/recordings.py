@@ -1,4 +1,4 @@
-"""Utterances with their audio, and what an encoder makes of them on the fly."""
+"""Recordings with their references, and the frames that an encoder makes of them on the fly."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Recordings:
     """Utterances of one split, in the manifest's order.
 
     Attributes:
-        utt_ids: their names.
-        paths: the audio files.
+        utt_ids: names of the utterances.
+        paths: their audio files.
         seconds: duration of each.
-        references: each answer written down.
-        labels: label indices of each answer; none where only its reference is wanted.
+        references: the right answer to each utterance, in writing.
+        labels: label indices of each reference; empty where only the references are wanted.
     """
 
     utt_ids: list[str]
@@ -54,12 +54,12 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Frames:
-    """What an encoder hears in some utterances, laid end to end.
+    """Frames of some utterances, one utterance after the other.
 
     Attributes:
         states: (S, N, D) float32, every representation of every frame.
-        lengths: frames of each utterance.
-        digests: 16 bytes each, equal where the audio is.
+        lengths: number of frames of each utterance.
+        digests: hash of each utterance's audio, 16 bytes.
     """
 
     states: Tensor
@@ -71,7 +71,7 @@ def read_task_labels(manifest: str | Path, task_type: str, columns: Sequence[str
     """The labels that the manifest of a train split defines.
 
     Raises:
-        ArtefactError: no readable manifest.
+        ArtefactError: the manifest cannot be read.
         ConfigError: no such task type.
         CorpusError: a label column is missing or cannot be used.
     """
@@ -81,15 +81,15 @@ def read_task_labels(manifest: str | Path, task_type: str, columns: Sequence[str
 def read_labelled_recordings(
     manifest: str | Path, labels: Labels, *, encode: bool = True
 ) -> Recordings:
-    """Read the recordings of a split and their answers.
+    """Read the recordings of a split and their references.
 
     Args:
         manifest: manifest of the split.
-        labels: of the task.
-        encode: whether label indices are needed, which training and dev need.
+        labels: labels of the task.
+        encode: whether label indices are wanted, as for train and dev.
 
     Raises:
-        ArtefactError: no readable manifest.
+        ArtefactError: the manifest cannot be read.
         CorpusError: the split is empty, a label column is missing, or has a label that train never
             had.
     """
@@ -110,11 +110,11 @@ def read_labelled_recordings(
 
 
 class FrameSource:
-    """Reads audio and runs the frozen encoder on it; nothing is kept.
+    """Reads audio and runs the frozen encoder on it; frames are not stored.
 
     Args:
-        encoder: loaded with every layer.
-        device: where the frames go.
+        encoder: the encoder, loaded with every layer.
+        device: torch device of the frames.
     """
 
     def __init__(self, encoder: Encoder, *, device: str = "cpu"):
@@ -123,10 +123,10 @@ class FrameSource:
 
     @torch.no_grad()
     def __call__(self, recordings: Recordings, rows: Sequence[int]) -> Frames:
-        """Frames of some rows, in their order.
+        """The frames of some utterances, given by their rows.
 
         Raises:
-            ArtefactError: frames are not finite.
+            ArtefactError: a frame is not finite.
             CorpusError: a recording cannot be read any more.
         """
         waveforms = [read_waveform(recordings.paths[row]) for row in rows]
@@ -143,7 +143,7 @@ class FrameSource:
 
 
 def load_source(encoder: Mapping[str, Any], device: str) -> FrameSource:
-    """The encoder of some settings, every layer of it, ready to be run on recordings."""
+    """Load an encoder with every layer, ready to be run on recordings."""
     return FrameSource(load_encoder(**encoder, device=device, every_layer=True), device=device)
 
 

@@ -205,7 +205,7 @@ class _DownstreamTraining:
 def length_batches(
     order: np.ndarray, seconds: Sequence[float], batch_size: int, generator: np.random.Generator
 ) -> list[list[int]]:
-    """Batches of utterances of similar length, in random order; every row of ``order`` in one."""
+    """Divide ``order`` into batches of utterances of similar length, in random order."""
     lengths = np.asarray(seconds)
     batches = []
     for start in range(0, len(order), POOL_BATCHES * batch_size):
@@ -216,7 +216,7 @@ def length_batches(
 
 
 def _check_durations(split: str, recordings: Recordings, frame_rate: float) -> None:
-    """CTC needs a frame per label; SUPERB passes over an utterance that has fewer, and so do we."""
+    """Say which utterances are too short: CTC needs a frame per label, and SUPERB ignores them."""
     pairs = zip(recordings.seconds, recordings.labels, strict=True)
     short = [seconds * frame_rate < needed_frames(labels) for seconds, labels in pairs]
     if all(short):

@@ -13,7 +13,7 @@ import jiwer
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from speechprompt.tasks.classification import SEPARATOR
+from speechprompt.tasks.classification import COLUMN_SEPARATOR
 from speechprompt.tasks.sequences import parse_slots
 
 __all__ = [
@@ -199,7 +199,7 @@ def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int
 def _classified(columns: Sequence[str], truth: str, guess: str) -> dict[str, float]:
     row = {"errors": int(truth != guess)}
     if len(columns) > 1:
-        wanted, found = truth.split(SEPARATOR), guess.split(SEPARATOR)
+        wanted, found = truth.split(COLUMN_SEPARATOR), guess.split(COLUMN_SEPARATOR)
         found += [""] * (len(columns) - len(found))
         triples = zip(columns, wanted, found, strict=True)
         row |= {f"errors_{column}": int(a != b) for column, a, b in triples}

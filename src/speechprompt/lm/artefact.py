@@ -26,10 +26,10 @@ class LoadedLM:
 
     Attributes:
         model: the LM.
-        dictionary: between units and its ids.
-        sha256: of the file.
-        codebook_sha256: of the codebook whose units it was trained on.
-        metadata: all that the file says about itself.
+        dictionary: maps units to its ids and back.
+        sha256: hash of the file.
+        codebook_sha256: hash of the codebook whose units it was trained on.
+        metadata: all metadata of the file.
     """
 
     model: UnitLM
@@ -66,16 +66,17 @@ def load_lm(
 
     Args:
         path: a file that :func:`save_lm` wrote.
-        codebook_sha256: of the codebook in use; None skips the comparison.
-        dtype: of weights and activations.
-        device: where it goes.
+        codebook_sha256: hash of the codebook in use; None skips the comparison.
+        dtype: number type of weights and activations.
+        device: torch device.
 
     Raises:
-        ArtefactError: no unit LM, missing or surplus weights, or another codebook.
+        ArtefactError: the file is not a unit LM, lacks weights or has others, or belongs to another
+            codebook.
     """
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != "speechprompt unit LM 1":
-        raise ArtefactError(f"{path}: no unit LM of this package (its metadata has no `format`)")
+        raise ArtefactError(f"{path}: not a unit LM of this package (its metadata has no `format`)")
     if codebook_sha256 is not None and metadata["codebook_sha256"] != codebook_sha256:
         raise ArtefactError(
             f"{path}: trained on units of codebook {metadata['codebook_sha256']}, but the codebook "

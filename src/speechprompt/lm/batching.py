@@ -1,4 +1,4 @@
-"""Packing a batch: every distinct prefix of its sequences is computed once, padding never.
+"""Packing a batch: every distinct prefix of its sequences is computed once, padding is not.
 
 The model is causal, so utterances that begin alike share their first hidden states: the packed
 rows are the nodes of the batch's prefix tree. Matrix products, norms and residuals run over these
@@ -31,9 +31,9 @@ class Gather:
     """A table that copies rows to places, and its transpose for the gradient.
 
     Attributes:
-        index: (K,) the source row of every place.
-        places: (E,) places whose gradient counts, sorted by their row.
-        starts: (R,) where in ``places`` those of each row begin.
+        index: (K,) the row that is copied to each place.
+        places: (E,) the places whose gradient counts, sorted by row.
+        starts: (R,) index into ``places`` where those of each row begin.
     """
 
     index: Tensor
@@ -42,7 +42,7 @@ class Gather:
 
     @classmethod
     def of(cls, index: np.ndarray, n_rows: int, counts: np.ndarray) -> Gather:
-        """Build from row numbers of any shape and, in the same shape, which places count."""
+        """Build a table from row numbers and flags of the places that count, of one shape."""
         index, counts = index.ravel(), counts.ravel()
         places = np.flatnonzero(counts)
         places = places[np.argsort(index[places], kind="stable")]
@@ -50,12 +50,12 @@ class Gather:
         return cls(*map(torch.from_numpy, (index, places, starts)))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(R, D) to (K, D)."""
+        """Copy rows (R, D) to places (K, D)."""
         return _GatherRows.apply(rows, self.index, self.places, self.starts)
 
 
 class _GatherRows(torch.autograd.Function):
-    """index_select whose backward is one pass over the gradient, not a slow scattered addition."""
+    """index_select with a backward of one pass over the gradient instead of scattered additions."""
 
     @staticmethod
     def forward(ctx, rows: Tensor, index: Tensor, places: Tensor, starts: Tensor) -> Tensor:
@@ -73,10 +73,10 @@ class Memory:
     """What the attention of one kind of layer reads.
 
     Attributes:
-        gather: from deep prompt rows, then packed rows, to (B*S) keys and values.
-        mask: (1, T, S) added to the scores of the query slots.
-        wanted_mask: (B, W, S) the same for the wanted slots.
-        lengths: (B,) slots in use.
+        gather: copies deep prompt rows, then packed rows, to (B*S) keys and values.
+        mask: (1, T, S) what is added to the scores of the query slots.
+        wanted_mask: (B, W, S) what is added to the scores of the wanted slots.
+        lengths: (B,) number of slots in use.
     """
 
     gather: Gather
@@ -87,21 +87,22 @@ class Memory:
 
 @dataclass(frozen=True)
 class Pack:
-    """A batch of B sequences as N prefix tree rows, with the tables of its attention.
+    """A batch of B sequences as the N rows of its prefix tree, with the tables of its attention.
 
     Attributes:
         tokens: (N,) dictionary id, or -1 - i for row i of an input prompt.
         positions: (N,) index of the token in its sequence, not counting prompt rows.
-        spread: from rows to (B*T) query slots.
-        collect: from query slots back to rows.
+        spread: copies rows to (B*T) query slots.
+        collect: copies query slots back to rows.
         plain: memory of the layers without deep rows.
         deep: memory of the layers with deep rows.
-        wanted: (M,) rows whose hidden state is asked for.
-        wanted_spread: from wanted rows to (B*W) wanted slots.
-        wanted_collect: from wanted slots back to wanted rows.
-        wanted_slot: (B, W) true where a wanted slot is no padding.
+        wanted: (M,) the rows whose last hidden state is wanted.
+        wanted_spread: copies wanted rows to (B*W) wanted slots.
+        wanted_collect: copies wanted slots back to wanted rows.
+        wanted_slot: (B, W) false where a wanted slot is padding.
         next_position: (B,) position of a token that would follow.
-        owner: (N,) which prompt of several each row is read with; None where there is one.
+        owner: (N,) number of the prompt that each row is read with; None where the batch has one
+            prompt.
     """
 
     tokens: Tensor
@@ -119,16 +120,16 @@ class Pack:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the activations: that of the masks."""
+        """Number type of the activations, which is that of the masks."""
         return self.plain.mask.dtype
 
     @property
     def wanted_query(self) -> Tensor:
-        """(B, W) index into the wanted rows, any where padded."""
+        """(B, W) index into the wanted rows; padding has any index."""
         return self.wanted_spread.index.view(self.wanted_slot.shape)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Pack:
-        """Indices on a device, masks in the activations' type too."""
+        """Move the tables to a device and convert the masks to the activations' number type."""
         return _moved(self, device, dtype)
 
 
@@ -142,15 +143,15 @@ def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
 
 
 def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut a batch into pieces of similar lengths whose padded size stays within a token budget.
+    """Cut a batch into micro-batches of similar lengths whose padded size stays within a budget.
 
     Args:
-        lengths: slots of every sequence of the corpus.
-        order: the indices that make up the batch.
-        budget: largest (longest length x utterances) of a piece; one utterance is always allowed.
+        lengths: number of slots of every sequence of the corpus.
+        order: indices of the sequences in the batch.
+        budget: most slots of a micro-batch, padding included; a single sequence may have more.
 
     Returns:
-        Lists of indices, by falling length.
+        Lists of indices, the longest sequences first.
     """
     pieces: list[list[int]] = []
     for index in sorted(order, key=lambda i: (-lengths[i], i)):
@@ -195,9 +196,9 @@ def pack(
             (all following ones are); None wants every one.
         rows: whether prompt slots are hidden rows (input prompts). Without, layers that have no
             deep rows see no prompt.
-        owners: for each sequence the number of its prompt, where a batch has several. Their rows
-            are numbered through, and all are deep rows in every layer: prompts of different lengths
-            leave no layer that would have to skip them.
+        owners: for each sequence the number of its prompt, where a batch has several prompts. All
+            their rows are deep rows in every layer and are numbered one after the other, because a
+            layer without deep rows could not skip prompts of different lengths.
 
     Returns:
         The pack, on the CPU, with float32 masks.
@@ -223,7 +224,7 @@ def pack(
     owns = np.zeros(slots.shape, bool)
     owns.flat[first] = True
 
-    # Prompt slots in front need no queries of their own when they are no hidden rows.
+    # Prompt slots in front need no queries of their own where they are not hidden rows.
     prefix = not rows and length > 0 and bool(prompt[:, :length].all())
     start = length if prefix else 0
     slot = np.arange(width)
@@ -268,7 +269,7 @@ def pack(
 
 
 def _collect(owns: np.ndarray, row: np.ndarray) -> Gather:
-    """From slots to rows: each row takes the slot that owns it."""
+    """The table from slots to rows; each row takes the slot that owns it."""
     places = np.flatnonzero(owns)
     owner = np.empty(len(places), np.int64)
     owner[row.ravel()[places]] = places
@@ -288,7 +289,7 @@ def _prefix_tree(slots: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]
     low = int(slots.min())
     span = int(slots.max()) - low + 1
     for t in range(slots.shape[1]):
-        # Padding gets nodes too; nobody reads them.
+        # Padding gets nodes too, which nobody reads.
         _, number = np.unique(before * span + slots[:, t] - low, return_inverse=True)
         number = number.reshape(-1)
         node[:, t] = base + number

@@ -19,10 +19,10 @@ from speechprompt.units.symbols import read_symbols
 __all__ = ["END", "N_SPECIALS", "PAD", "SEPARATOR", "Dictionary", "read_dictionary"]
 
 SEPARATOR = 0
-"""``<s>``, which the method uses as the separator between units and labels."""
+"""Id of ``<s>``, which the method uses as the separator between units and labels."""
 PAD = 1
 END = 2
-"""``</s>``: begins and ends every sequence."""
+"""Id of ``</s>``, which begins and ends every sequence."""
 UNKNOWN = 3
 N_SPECIALS = 4
 # What fairseq fills its dictionary up with, to a multiple of 8.
@@ -36,7 +36,7 @@ class Dictionary:
         units: the unit of every dictionary line, in id order; a permutation of 0..K-1.
 
     Raises:
-        ArtefactError: ``units`` is no permutation of 0..K-1.
+        ArtefactError: ``units`` is not a permutation of 0..K-1.
     """
 
     def __init__(self, units: Iterable[int]) -> None:
@@ -51,12 +51,12 @@ class Dictionary:
 
     @property
     def n_units(self) -> int:
-        """K, the number of units."""
+        """Number of units, K."""
         return len(self.units)
 
     @property
     def n_symbols(self) -> int:
-        """Rows of the embedding: specials and units."""
+        """Number of rows of the embedding: special symbols and units."""
         return N_SPECIALS + len(self.units)
 
     def ids(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ class Dictionary:
         return np.concatenate(([END], self.ids(units), [END]))
 
     def unit(self, id_: int) -> int:
-        """The unit of an id; -1 for a special symbol."""
+        """The unit of an id, or -1 for a special symbol."""
         return self.units[id_ - N_SPECIALS] if id_ >= N_SPECIALS else -1
 
     @classmethod

@@ -29,7 +29,7 @@ _LAYER = (
     ("fc2", "fc2", None),
     ("final_layer_norm", "ffn_norm", None),
 )
-# What fairseq stores besides weights; it carries no information.
+# fairseq stores these besides the weights; they carry no information.
 CONSTANTS = ("version", "embed_positions._float_tensor")
 TIED = "output_projection.weight"
 
@@ -82,7 +82,7 @@ def to_fairseq(model: UnitLM) -> dict[str, Tensor]:
 def config_from_weights(
     tensors: Mapping[str, Tensor], heads: int, max_positions: int, origin: str
 ) -> LMConfig:
-    """The shape of a model from its weights; heads and positions leave no trace in them.
+    """The shape of a model from its weights, which do not tell the heads and the positions.
 
     Raises:
         ArtefactError: a weight that fixes the shape is missing.
@@ -93,7 +93,7 @@ def config_from_weights(
         n_symbols, dim = given["embed_tokens.weight"].shape
         ffn = given["layers.0.fc1.weight"].shape[0]
     except KeyError as error:
-        raise ArtefactError(f"{origin}: no unit LM, weight {error} is missing") from error
+        raise ArtefactError(f"{origin}: not a unit LM, weight {error} is missing") from error
     return LMConfig(n_symbols, max(numbers) + 1, heads, dim, ffn, max_positions)
 
 

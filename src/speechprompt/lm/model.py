@@ -51,20 +51,20 @@ class LMConfig:
             )
 
     def to_dict(self) -> dict[str, int]:
-        """The fields, for metadata."""
+        """The fields as metadata."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class PromptTensors:
-    """A prompt as the model takes it, or several one after the other.
+    """A prompt as the model takes it, or several prompts one after the other.
 
     Attributes:
         separator: (D,) embedding that stands for ``<s>``, before scaling; None keeps the LM's own.
-            Of several prompts (P, D): each row of the batch has that of its owner.
+            With several prompts it is (P, D), and each row of the batch has that of its owner.
         rows: (L, D) input prompt, or None.
-        keys, values: layer -> (L, D) in the place of the LayerNorm's output before the frozen
-            projections.
+        keys, values: by layer (L, D), which stand in the place of the LayerNorm's output before the
+            frozen projections.
     """
 
     separator: Tensor | None = None
@@ -77,15 +77,15 @@ class PromptTensors:
 class Cache:
     """Keys and values of the sequences so far.
 
-    Tokens to come stand at the same slot in all sequences, behind the longest, so that a step reads
-    and writes memory in order.
+    New tokens stand at the same slot in all sequences, behind the longest of them, so that a step
+    reads and writes memory in order.
 
     Attributes:
-        room: free slots to keep for tokens to come.
+        room: number of free slots to keep for new tokens.
         keys, values: per layer (B, H, S + room, D / H).
         mask: per layer (B, 1, S + room), added to the scores: -inf where a slot is empty.
-        starts: per layer S, the first slot of tokens to come.
-        used: tokens that have come.
+        starts: per layer S, the first slot for new tokens.
+        used: number of new tokens so far.
         positions: (B,) position of the next token.
     """
 
@@ -98,7 +98,7 @@ class Cache:
     positions: Tensor | None = None
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
-        """Append a layer: keys and values (B, H, S, D / H) of which (B,) slots are in use."""
+        """Append a layer's keys and values (B, H, S, D / H), of which (B,) slots are in use."""
         self.keys.append(F.pad(keys, (0, 0, 0, self.room)))
         self.values.append(F.pad(values, (0, 0, 0, self.room)))
         slot = torch.arange(keys.shape[2] + self.room, device=keys.device)
@@ -116,7 +116,7 @@ class Cache:
         return Cache(self.room, *per_layer, self.starts, self.used, positions)
 
     def exchange(self, index: Tensor) -> Cache:
-        """As :meth:`select` where every sequence goes on from one with the same source."""
+        """Select sequences as :meth:`select`, each from one that has the same source."""
         for tensor, start in zip(self.keys + self.values, self.starts * 2, strict=True):
             come = tensor[:, :, start : start + self.used]
             come.copy_(come.index_select(0, index))
@@ -164,11 +164,11 @@ class Layer(nn.Module):
         return queries, F.linear(h, weight[d:], bias[d:])
 
     def split(self, x: Tensor) -> Tensor:
-        """Heads apart: (B, T, D) to (B, H, T, D / H)."""
+        """Split the heads: (B, T, D) to (B, H, T, D / H)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Attention to keys and values (B, H, S, D / H), mask (B or 1, T, S): (B, T, D)."""
+        """Attend to keys and values (B, H, S, D / H) under a mask (B or 1, T, S): (B, T, D)."""
         q, mask = self.split(q), mask[:, None]
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             mixed = _attend_in_blocks(q, k, v, mask)
@@ -187,8 +187,8 @@ class UnitLM(nn.Module):
     """The unit language model.
 
     Args:
-        config: its shape.
-        dropout: of embeddings and residual branches, in training mode only.
+        config: shape of the model.
+        dropout: dropout of embeddings and residual branches, in training mode only.
     """
 
     def __init__(self, config: LMConfig, dropout: float = 0.0) -> None:
@@ -201,16 +201,16 @@ class UnitLM(nn.Module):
             self.embed[PAD].zero_()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        # Computed, and no weights.
+        # They are computed, not learnt.
         self.register_buffer("sinusoids", _sinusoids(config), persistent=False)
 
     @property
     def scale(self) -> float:
-        """Factor on every token embedding."""
+        """The factor on every token embedding."""
         return math.sqrt(self.config.dim)
 
     def freeze(self, dtype: torch.dtype = torch.float32) -> UnitLM:
-        """Make every weight constant and store it in ``dtype``; embeddings stay float32."""
+        """Freeze every weight and store it in ``dtype``; embeddings stay float32."""
         self.requires_grad_(False).eval()
         for parameter in (*self.layers.parameters(), *self.norm.parameters()):
             parameter.data = parameter.data.to(dtype)
@@ -222,9 +222,9 @@ class UnitLM(nn.Module):
         """Hidden states after the final norm of the wanted rows: (M, D), float32.
 
         Args:
-            pack: the batch; the type of its masks is that of the activations.
+            pack: the batch; the number type of its masks is that of the activations.
             prompt: the prompt, or None for the LM as it is.
-            cache: an empty one is filled with what :meth:`step` needs to go on.
+            cache: an empty cache, which is filled with what :meth:`step` needs.
         """
         prompt = prompt or PromptTensors()
         p = self.dropout if self.training else 0.0
@@ -257,7 +257,7 @@ class UnitLM(nn.Module):
 
     @torch.no_grad()
     def layer_inputs(self, pack: Pack) -> Tensor:
-        """What deep prompt rows stand in place of: (layers + 1, N, D), float32.
+        """The inputs of the layers, in whose place deep prompt rows stand: (layers + 1, N, D).
 
         Entry 0 is the embedded input, entry 1 + i the normed input of layer i's projections.
         """
@@ -274,7 +274,7 @@ class UnitLM(nn.Module):
         return torch.stack(found).float()
 
     def step(self, tokens: Tensor, cache: Cache, prompt: PromptTensors | None = None) -> Tensor:
-        """Hidden states (B, D), float32, of one more token (B,) of every cached sequence."""
+        """Read one more token (B,) of every cached sequence: hidden states (B, D), float32."""
         x = self.embed[tokens].float()
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
@@ -356,12 +356,12 @@ def _norm(module: nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 def _cast(module: nn.Linear | nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A module's weight and bias in the activations' type; no copy where they already are."""
+    """A module's weight and bias in the activations' number type."""
     return module.weight.to(dtype), module.bias.to(dtype)
 
 
 def _sinusoids(config: LMConfig) -> Tensor:
-    """(max_positions, D) tensor2tensor-style positions: the first token has number PAD + 1."""
+    """Positions as in tensor2tensor, (max_positions, D); the first token has number PAD + 1."""
     half = config.dim // 2
     frequency = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
     number = torch.arange(PAD + 1, PAD + 1 + config.max_positions, dtype=torch.float)

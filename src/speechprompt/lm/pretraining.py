@@ -3,9 +3,9 @@
 Every utterance is one sequence ``</s> u1 … un </s>``: no separator, no label, no other split. A
 share of the train utterances, chosen by a hash of their names, is held out to stop by.
 
-Small models of little speech learn to guess the next unit from the last few and no more. Where a
-share of the utterances comes twice, the second time with units left out, they also learn to look up
-in what they heard, in order and at any pace: what a prompt that transcribes needs of them.
+A small model of little speech learns to guess the next unit from the last few and no more. Where a
+share of the utterances comes twice, the second time with units left out, it also learns to look up
+what it heard, in order and at any pace. A prompt that transcribes needs this ability.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _UnitLmTraining:
         self.train, valid = splits
         drawn = self._draw()
         self.valid = [drawn[i] for i in valid]
-        self.drawn: list[np.ndarray] = []  # the sentences of the present epoch
+        self.drawn: list[np.ndarray] = []  # those of the present epoch
         self.lengths: list[int] = []
 
     @property
@@ -135,7 +135,7 @@ class _UnitLmTraining:
         return _sums(self.model, self.valid, pieces, self.dtype)
 
     def _draw(self, *draw: int) -> list[np.ndarray]:
-        """All sentences, a share of them with a second time, drawn anew for each ``draw``."""
+        """All sentences, a share of them twice; each ``draw`` chooses anew."""
         if not self.settings.repeat_share:
             return self.sentences
         generator = np.random.default_rng([self.seed, *draw])
@@ -145,7 +145,7 @@ class _UnitLmTraining:
 def read_sentences(
     index_paths: Sequence[str | Path],
 ) -> tuple[list[str], list[np.ndarray], dict[str, Any]]:
-    """Names and units of all utterances of train splits, and what they are.
+    """Read all utterances of train splits: names, units, and what the units are.
 
     Raises:
         ArtefactError: a split other than train, or of another codebook than the first.
@@ -161,12 +161,12 @@ def read_sentences(
 
 
 def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> torch.Tensor:
-    """Summed cross-entropy of every next token, in nats."""
+    """Cross-entropy in nats, summed over all tokens, each predicted from those before it."""
     packed = pack([sequence[:-1] for sequence in sequences]).to(model.embed.device, dtype)
     scores = model.logits(model(packed))
     rows = packed.wanted_query[packed.wanted_slot]
     target = torch.from_numpy(np.concatenate([sequence[1:] for sequence in sequences]))
-    # Not scores[rows]: with several threads its backward adds up in no fixed order.
+    # Not scores[rows]: with several threads the order in which its backward adds up changes.
     chosen = scores.index_select(0, rows)
     return F.cross_entropy(chosen, to_device(target, scores.device), reduction="sum")
 
@@ -188,7 +188,7 @@ def _sums(
 def _repeat(
     sequence: np.ndarray, settings: UnitLmSettings, generator: np.random.Generator
 ) -> np.ndarray:
-    """With a chance, ``</s> u1 … un </s>`` followed by some of its units in order and ``</s>``."""
+    """Perhaps append some of the sequence's units, in order, and ``</s>``."""
     kept = settings.repeat_kept
     draws = generator.random(len(sequence))
     chance, pace = draws[:2]
@@ -199,7 +199,7 @@ def _repeat(
 
 
 def _token_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
-    """Consecutive utterances of an order, so many that a token budget is reached."""
+    """Divide an order into batches of consecutive utterances that just reach a token budget."""
     batches: list[list[int]] = [[]]
     tokens = 0
     for index in order:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from speechprompt.storage.tables import align_columns
-from speechprompt.tasks.classification import SEPARATOR
+from speechprompt.tasks.classification import COLUMN_SEPARATOR
 from speechprompt.tasks.labels import Labels
 from speechprompt.tasks.sequences import parse_slots
 
@@ -71,7 +71,7 @@ def write_answer(
     answer = labels.decode(indices)
     values = None
     if labels.type == "classification" and answer:
-        parts = [answer] if len(labels.columns) == 1 else answer.split(SEPARATOR)
+        parts = [answer] if len(labels.columns) == 1 else answer.split(COLUMN_SEPARATOR)
         values = dict(zip(labels.columns, parts, strict=True))
     probabilities = None
     if label_scores is not None:

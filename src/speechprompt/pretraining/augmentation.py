@@ -1,7 +1,7 @@
-"""What may happen to a recording on its way: a room, a talker beside, noise, a narrow channel, and
-another speed, which is another voice: formants and pitch move with it.
+"""Augmentation: a room, another talker, noise, a narrow channel, and another speed.
 
-Targets stay those of the recording as it is, so that an encoder learns to hear through all this.
+Formants and pitch move with the speed, so that another speed is another voice. The targets stay
+those of the recording as it is, so that an encoder learns to ignore the changes.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ LOWEST_HZ, PIVOT_HZ = 40.0, 1000.0
 def augment(
     batch: np.ndarray, generator: np.random.Generator, speed: tuple[float, float] = SPEED
 ) -> tuple[np.ndarray, float]:
-    """Put each recording of a batch into surroundings of its own, and play all at one speed.
+    """Augment each recording of a batch on its own, and play all at one speed.
 
     Args:
         batch: float32 ``[B, n_samples]`` at 16 kHz.
-        generator: Source of randomness.
-        speed: Slowest and fastest.
+        generator: source of randomness.
+        speed: the slowest and the fastest speed.
 
     Returns:
-        float32 ``[B, about n_samples / speed]``, whose level means nothing; and the speed: what was
-        at t seconds is at t / speed.
+        The augmented batch, float32 ``[B, about n_samples / speed]`` of any level, and the speed:
+        what was at t seconds is at t / speed.
     """
     n_samples = batch.shape[1]
     n_padded = _whole(n_samples + SAMPLE_RATE // 2)
@@ -64,7 +64,7 @@ def augment(
             gain = _gain(power[row], np.mean(np.square(noise)), generator.uniform(*NOISE_SNR_DB))
             heard = heard + gain * np.fft.rfft(noise, n_padded)
         result[row] = heard * _channel(generator, n_padded)
-    # Another length of the inverse transform is another speed, free of aliases.
+    # An inverse transform of another length changes the speed without aliases.
     n_played = _whole(round(n_padded / generator.uniform(*speed)))
     factor = n_padded / n_played
     played = np.fft.irfft(result[:, : n_played // 2 + 1], n_played)
@@ -72,7 +72,7 @@ def augment(
 
 
 def _whole(n_samples: int) -> int:
-    """The next length that Fourier transforms are fast at."""
+    """The next length whose Fourier transform is fast."""
     return -(-n_samples // FAST_LENGTH) * FAST_LENGTH
 
 
@@ -107,7 +107,7 @@ def _noise_pool() -> list[np.ndarray]:
 
 
 def _channel(generator: np.random.Generator, n_samples: int) -> np.ndarray:
-    """Gain per bin: a tilt of the spectrum and, for some, the band of a telephone."""
+    """The gain of each bin: a tilt of the spectrum, and for some the band of a telephone."""
     bins = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE)
     tilt = generator.uniform(*TILT_DB) / (20 * np.log10(2))
     gain = (np.maximum(bins, LOWEST_HZ) / PIVOT_HZ) ** tilt

@@ -1,7 +1,7 @@
 """HuBERT pre-training (Hsu et al., 2021): predict an earlier codebook's units of masked frames.
 
-The first iteration's targets are clusters of MFCC, the next one's clusters of a layer of the
-iteration before. Recordings are disturbed on the fly, their targets are not (:mod:`.augmentation`).
+The targets of the first iteration are clusters of MFCC, those of the next one clusters of a layer
+of the iteration before. Recordings are augmented on the fly (:mod:`.augmentation`).
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def pretrain_hubert(
 
     Args:
         settings: the model and its training.
-        targets: index.json of each corpus's train units, all of one codebook of 50 frames/s, and
-            the folder that its recordings' paths start from: of the same recordings, or of others
-            with the same names and lengths.
+        targets: index.json of each corpus's train units, all of one codebook of 50 frames/s. To
+            each belongs the folder that the paths of its recordings start from. These may be other
+            recordings of the same names and lengths.
         files: model.safetensors with all layers, as
             :class:`~speechprompt.encoders.hubert.HubertEncoder` reads it; learning curve (epoch,
             split, loss, accuracy of masked frames, lr) and checkpoint.
@@ -177,7 +177,7 @@ class _HubertTraining:
 def _read_targets(
     targets: Mapping[str | Path, str | Path], min_frames: int
 ) -> tuple[list[str], list[_Utterance], dict[str, Any]]:
-    """Names, recordings and target units per frame of all utterances, and what the units are."""
+    """Read all utterances: names, recordings with a unit per frame, and what the units are."""
     names: list[str] = []
     utterances: list[_Utterance] = []
     indexes, about = read_train_indexes(targets)
@@ -203,14 +203,14 @@ def _start_from(model: torch.nn.Module, path: str | Path) -> None:
         model.wav2vec2.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ArtefactError(
-            f"{path}: a model of another shape cannot be gone on with ({error})"
+            f"{path}: expected the shape of the configuration, found another shape ({error})"
         ) from None
 
 
 def _batches(
     chosen: np.ndarray, lengths: np.ndarray, budget: int, generator: np.random.Generator
 ) -> list[list[int]]:
-    """Utterances of similar length within a budget of frames, in random order."""
+    """Divide utterances into batches of similar length within a budget of frames, at random."""
     order = generator.permutation(chosen)
     pool = max(1, round(POOL_BATCHES * budget / max(1.0, lengths[chosen].mean())))
     batches: list[list[int]] = []
@@ -231,7 +231,7 @@ def _batches(
 def _load(
     batch: Sequence[_Utterance], crop: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Waveforms ``[B, n_samples]`` and targets ``[B, n_frames]``, cropped to the shortest."""
+    """Load waveforms ``[B, n_samples]`` and targets ``[B, n_frames]``, as long as the shortest."""
     n_frames = min(crop, *(len(utterance.targets) for utterance in batch))
     n_samples = FRAME_WINDOW + (n_frames - 1) * FRAME_SHIFT
     waveforms = np.zeros((len(batch), n_samples), np.float32)

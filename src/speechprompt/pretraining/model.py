@@ -1,4 +1,4 @@
-"""HuBERT with its masked prediction: torchaudio's model, its loss without the waste."""
+"""HuBERT with masked prediction: torchaudio's model with a faster loss."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ __all__ = [
 FRAME_WINDOW, FRAME_SHIFT = 400, 320
 TEMPERATURE = 0.1
 MEL_RANGE_HZ = (80.0, 7600.0)
-# Cosine and sine, each with both signs: after the rectifying GELU nothing of the wave is lost.
+# Cosine and sine, each with both signs, so that the rectifying GELU loses nothing of the wave.
 PHASES = 4
 
 
 def model_config(settings: HubertPretraining) -> dict[str, Any]:
-    """The configuration that :func:`speechprompt.encoders.hubert.save_hubert` takes.
+    """The architecture as :func:`speechprompt.encoders.hubert.save_hubert` takes it.
 
     Each convolution is ``[channels, kernel, stride]``; together they have the published window and
     shift, 50 frames/s. Each is followed by a LayerNorm over channels, as in HuBERT large, so that
     padding has no influence, and the layers normalise first.
 
     Raises:
-        ConfigError: convolutions of another window or shift, or widths that do not divide.
+        ConfigError: the convolutions have another window or shift, or ``dim`` is not a multiple of
+            ``heads`` and ``position_groups``.
     """
     dim, dropout = settings.dim, settings.dropout
     if (found := window_and_shift(settings.convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
@@ -71,10 +72,10 @@ def model_config(settings: HubertPretraining) -> dict[str, Any]:
 
 
 def build_hubert(settings: HubertPretraining, n_targets: int) -> HuBERTPretrainModel:
-    """torchaudio's HuBERT with random weights and a prediction head.
+    """Build torchaudio's HuBERT with random weights and a prediction head.
 
-    The targets' embeddings start as normal random numbers, not as torchaudio's positive ones, which
-    all point the same way: learning then has a plateau to leave first.
+    The targets' embeddings start as normal random numbers. torchaudio's are positive and all point
+    the same way, so that learning starts with a plateau.
 
     Args:
         settings: shape of the model, what is masked, and whether the first convolution starts as a
@@ -116,12 +117,13 @@ def build_hubert(settings: HubertPretraining, n_targets: int) -> HuBERTPretrainM
 
 
 def mel_bank(n_filters: int, kernel: int) -> Tensor:
-    """Filters ``[n_filters, kernel]`` at 16 kHz, evenly spaced in mel: Gabor wavelets of norm 1.
+    """A bank of filters ``[n_filters, kernel]`` at 16 kHz: Gabor wavelets, evenly spaced in mel.
 
-    Four of one frequency after the other, a quarter of a period apart.
+    Four neighbours have one frequency and are a quarter of a period apart. Each has norm 1.
 
     Raises:
-        ConfigError: not a multiple of four, or a kernel too short for its lowest frequency.
+        ConfigError: the number is not a multiple of four, or the kernel is too short for the lowest
+            frequency.
     """
     shortest = SAMPLE_RATE / MEL_RANGE_HZ[0] / 2  # half a period
     if n_filters % PHASES or kernel < shortest:
@@ -163,13 +165,13 @@ class MaskedPrediction(NamedTuple):
 def masked_prediction(
     model: HuBERTPretrainModel, waveforms: Tensor, targets: Tensor, unmasked_weight: float = 0.0
 ) -> MaskedPrediction:
-    """HuBERT's loss, from torch's random numbers.
+    """HuBERT's loss; torch's random numbers choose the masks.
 
-    The same as cross-entropy over what torchaudio's model returns, whose cosine similarities of
+    It equals the cross-entropy of what torchaudio's model returns. There the cosine similarities of
     every frame with every target take a third of a small model's time; here they are one product.
 
     Args:
-        model: of :func:`build_hubert`.
+        model: a model of :func:`build_hubert`.
         waveforms: ``[B, n_samples]``, all of one length.
         targets: units ``[B, n_frames]``.
         unmasked_weight: weight of the frames that are not masked; masked frames have 1.
@@ -183,7 +185,7 @@ def masked_prediction(
     head = model.logit_generator
 
     def predict(frames: Tensor) -> tuple[Tensor, int]:
-        # Not x[mask]: with several threads its backward adds up in no fixed order.
+        # Not x[mask]: with several threads the order in which its backward adds up changes.
         chosen = frames.nonzero()[:, 0]
         projected = F.normalize(head.final_proj(x.index_select(0, chosen)).float())
         scores = F.linear(projected, F.normalize(head.label_embeddings)).float() / TEMPERATURE

@@ -1,8 +1,9 @@
-"""Decoding: answers to utterances, batched, with a key/value cache.
+"""Decoding: answers to utterances, in batches, with a key/value cache.
 
-Classification: position i allows every label of column i, and the length is fixed; with one column
-that is a single forward pass. Generation allows the verbalizer's units and the end. ``free``
-decodes greedily over the whole vocabulary as published, and counts what is no valid answer.
+In a classification, position i allows every label of column i, and the length is fixed; with one
+column that is a single forward pass. A generation allows the verbalizer's units and the end.
+``free`` decodes greedily over the whole vocabulary, as published, and says which results are not
+valid answers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from speechprompt.prompting.task_model import TaskModel
 __all__ = ["GREEDY", "Predictions", "Question", "answer_room", "predict", "predict_together"]
 
 GREEDY = DecodingSettings()
+"""The defaults: the best allowed label at every position."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class Question:
     """Utterances that one task is to answer.
 
     Attributes:
-        task: LM, prompt and verbalizer.
+        task: unit LM, prompt and verbalizer.
         units: units 0..K-1 of every utterance.
         decoding: how answers are found.
-        utt_ids: names of the utterances, for messages; their numbers by default.
+        utt_ids: names of the utterances for messages; by default they are numbered.
     """
 
     task: TaskModel
@@ -44,7 +46,7 @@ class Question:
     utt_ids: Sequence[str] | None = None
 
     def limits(self) -> list[int]:
-        """Longest answer of every utterance.
+        """The longest answer to each utterance, in labels.
 
         Raises:
             CorpusError: an utterance leaves no room for an answer.
@@ -61,12 +63,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers in the order of the utterances.
+    """The best answer to each utterance, in their order.
 
     Attributes:
-        labels: label indices of each answer; -1 for a symbol that is no label (``free`` only).
-        scores: log-probability of each answer among what was allowed, float64.
-        valid: whether each is a possible answer; false only with ``free``.
+        labels: label indices of each answer; ``free`` has -1 for a symbol that is not a label.
+        scores: log-probability of each answer among the allowed ones, float64.
+        valid: whether each is a possible answer, which only ``free`` may miss.
         label_scores: (N, n_labels) log-probabilities for one label column, else None.
     """
 
@@ -91,16 +93,17 @@ def predict(
 def predict_together(questions: Sequence[Question], micro_tokens: int = 4096) -> list[Predictions]:
     """Decode the utterances of several tasks, those on one frozen LM in the same batches.
 
-    The sources of a batch are read at once, each with its own prompt. Answers differ in form, so
-    each task writes its own. A task's labels are those that it gives alone; scores may differ in
-    the last bits, as between any two batches.
+    The sources of a batch are read at once, each with its own prompt. Then each task finds its own
+    answers, because they differ in form. The labels are those that a task finds alone; scores may
+    differ in the last bits, as between any two batches.
 
     Args:
         questions: the tasks, each with its utterances.
-        micro_tokens: padded tokens computed at once.
+        micro_tokens: tokens computed at once, padding included.
 
     Raises:
-        ConfigError: ``free`` with a learnable verbalizer, whose labels are no units, or with beams.
+        ConfigError: ``free`` with a beam, or with a learnable verbalizer, whose labels are not
+            units.
         CorpusError: an utterance leaves no room for an answer.
     """
     found: dict[int, Predictions] = {}
@@ -137,7 +140,7 @@ def _predict_group(questions: Sequence[Question], micro_tokens: int) -> list[Pre
 
 
 class _Answers:
-    """The answers to one question, written batch by batch."""
+    """The answers to one question, which fill up batch by batch."""
 
     def __init__(self, question: Question) -> None:
         self.task, self.decoding = question.task, question.decoding
@@ -156,7 +159,7 @@ class _Answers:
             self.label_scores = np.zeros((n, len(self.task.label_ids)))
 
     def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
-        """Answer the utterances of some rows from what was read of them."""
+        """Find the answers to some utterances from the hidden states at their separators."""
         task, decoding = self.task, self.decoding
         if self.label_scores is not None:
             position = torch.zeros(len(rows), dtype=torch.long, device=hidden.device)
@@ -169,20 +172,18 @@ class _Answers:
         elif decoding.beam == 1:
             answers, found = _greedy(task, hidden, cache, steps)
         else:
-            answers, found = _beam(
-                task, hidden, cache, steps, decoding.beam, decoding.length_penalty
-            )
+            answers, found = _beam(task, hidden, cache, steps, decoding)
         for i, answer, score in zip(rows, answers, found, strict=True):
             self.labels[i], self.scores[i] = answer, score
 
     def done(self) -> Predictions:
-        """All answers."""
+        """All answers, once every batch was answered."""
         valid = np.array([_is_valid(answer, self.task.allowed) for answer in self.labels], bool)
         return Predictions(self.labels, self.scores, valid, self.label_scores)
 
 
 def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
-    """Longest answer to an utterance: the last label needs no position of its own.
+    """The longest answer to an utterance, in labels; the last label needs no position of its own.
 
     Raises:
         CorpusError: the utterance leaves no room for an answer.
@@ -201,11 +202,11 @@ def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
 def _greedy(
     task: TaskModel, hidden: Tensor, cache: Cache, steps: list[int]
 ) -> tuple[list[list[int]], list[float]]:
-    """The best allowed label at every position, until the end where answers may end."""
+    """Take the best allowed label at every position, until the end is the best."""
     limit = torch.tensor(steps, device=hidden.device)
     n, end = len(hidden), len(task.label_ids)
     ids = torch.from_numpy(task.label_ids).to(hidden.device)
-    line = torch.arange(n, device=hidden.device)  # utterances that go on
+    line = torch.arange(n, device=hidden.device)  # the utterances whose answers are not finished
     answers: list[list[int]] = [[] for _ in range(n)]
     scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
     for step in range(max(steps)):
@@ -226,7 +227,7 @@ def _greedy(
 def _free(
     task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int], prompt: PromptTensors
 ) -> tuple[list[list[int]], list[float]]:
-    """Greedy over the whole vocabulary until ``</s>`` or as many symbols as an answer has."""
+    """Take the best symbol of all, until it is ``</s>`` or the answer has its full length."""
     limit = torch.tensor(steps, device=hidden.device)
     label_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
     n = len(hidden)
@@ -244,7 +245,7 @@ def _free(
             break
         if len(going) < len(line):
             line, cache = line[going], cache.select(going)
-        # The separator is a symbol like any other here, and stays the trained one.
+        # The separator may be generated like any symbol; its embedding stays the trained one.
         hidden = task.model.step(best.indices[going], cache, prompt)
     return answers, scores.tolist()
 
@@ -254,16 +255,15 @@ def _beam(
     hidden: Tensor,
     cache: Cache,
     steps: list[int],
-    beam: int,
-    length_penalty: float,
+    decoding: DecodingSettings,
 ) -> tuple[list[list[int]], list[float]]:
-    """Beam search; hypotheses of one utterance share its finished list."""
-    device = hidden.device
+    """Beam search: keep the best hypotheses of each utterance until enough are finished."""
+    device, beam = hidden.device, decoding.beam
     n, end = len(hidden), len(task.label_ids)
     ids = torch.from_numpy(task.label_ids).to(device)
     fixed = task.allowed is not None
-    # Hypotheses are sorted out on the processor: a GPU would be waited for at each of them.
-    utterance = torch.arange(n)  # of every live hypothesis, sorted
+    # On the processor: with a GPU, every look at a hypothesis would wait for it.
+    utterance = torch.arange(n)  # utterance of every live hypothesis, sorted
     prefixes: list[list[int]] = [[] for _ in range(n)]
     scores = torch.zeros(n, dtype=torch.float64)
     finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(n)]
@@ -275,7 +275,7 @@ def _beam(
             rows = (utterance == i).nonzero()[:, 0]
             candidates = table[rows].flatten()
             order = candidates.argsort(descending=True, stable=True)[: 2 * beam].tolist()
-            # As many finished candidates among the best as the beam is wide: nothing follows.
+            # Only the best candidates may finish; of the others the best go on.
             live = 0
             for rank, flat in enumerate(order):
                 score, parent = float(candidates[flat]), int(rows[flat // (end + 1)])
@@ -285,13 +285,14 @@ def _beam(
                 answer = prefixes[parent] + ([] if label == end else [label])
                 if label == end or step + 1 == steps[i]:
                     if rank < beam:
-                        share = 1 if fixed else (step + 1) ** length_penalty
+                        share = 1 if fixed else (step + 1) ** decoding.length_penalty
                         finished[i].append((score / share, score, answer))
                 elif live < beam:
                     live += 1
                     parents.append(parent)
                     chosen.append(label)
                     kept.append((i, score, answer))
+        # Where enough hypotheses are finished, the search ends.
         done = {i for i in range(n) if len(finished[i]) >= beam}
         rows = [r for r, (i, _, _) in enumerate(kept) if i not in done]
         if not rows:

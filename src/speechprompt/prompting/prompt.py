@@ -1,11 +1,11 @@
-"""The prompt: what is trained, where it stands, and what is saved of it.
+"""The prompt: what is trained, and where it stands.
 
 Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix``):
 
 - ``deep``: key and value rows in some or all layers, 2 x layers x L x d numbers.
-- ``input``: L rows in front of the embedded sequence, L x d.
-- ``both``: both of them; with deep rows in every layer the input rows are without effect.
-- ``infix``: as ``both``, standing at the separator instead of in front.
+- ``input``: L rows in front of the embedded sequence, L x d numbers.
+- ``both``: both of them. With deep rows in every layer the input rows have no effect.
+- ``infix``: as ``both``, but the rows stand at the separator instead of in front.
 
 The separator's embedding, d numbers, is always trained.
 """
@@ -73,10 +73,10 @@ class Prompt(nn.Module):
 
     @torch.no_grad()
     def start_from(self, inputs: Tensor, generator: torch.Generator) -> None:
-        """Set the rows to what the frozen LM has in their places for real units.
+        """Set the rows to hidden rows of the frozen LM, which stand in their places otherwise.
 
         Args:
-            inputs: (layers + 1, N, D) of :meth:`UnitLM.layer_inputs`.
+            inputs: (layers + 1, N, D), what :meth:`UnitLM.layer_inputs` gives for real units.
             generator: draws which of the N positions each prompt row copies.
         """
         chosen = torch.randint(inputs.shape[1], (self.length,), generator=generator)
@@ -89,11 +89,11 @@ class Prompt(nn.Module):
 
     @property
     def has_live_rows(self) -> bool:
-        """Whether the input rows reach the output: some layer must see them."""
+        """Whether the input rows reach the output, for which some layer must see them."""
         return self.mode != "deep" and len(self.layers) < self.n_lm_layers
 
     def slots(self, source: np.ndarray, answer: Sequence[int] | np.ndarray = ()) -> np.ndarray:
-        """Place the prompt in ``</s> u1 … un <s>`` and append an answer; all are dictionary ids."""
+        """Place the prompt in ``</s> u1 … un <s>`` and append an answer, all as dictionary ids."""
         rows = -1 - np.arange(self.length)
         before, after = (source[:-1], source[-1:]) if self.mode == "infix" else (source[:0], source)
         return np.concatenate((before, rows, after, np.asarray(answer, np.int64)))
@@ -103,7 +103,7 @@ class Prompt(nn.Module):
         return self.length + len(source) - 1
 
     def tensors(self, seed: int | None = None) -> PromptTensors:
-        """The prompt as the LM takes it; ``seed`` draws a dropout mask, None drops nothing."""
+        """The prompt as the LM takes it; a seed draws a dropout mask, None drops nothing."""
         generator = None
         if seed is not None and self.dropout:
             generator = torch.Generator().manual_seed(seed)

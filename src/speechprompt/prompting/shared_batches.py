@@ -1,7 +1,7 @@
-"""Batches that mix tasks: prompts belong to rows, so one frozen unit LM reads all of them at once.
+"""Batches that tasks share: one frozen unit LM reads utterances with different prompts at once.
 
-The rows of the prompts stand one after the other in front of the packed rows, and every utterance
-attends to those of its own prompt only; only the separators are looked up by owner.
+The rows of all prompts stand one after the other in front of the packed rows. Every utterance
+attends to those of its own prompt and has the separator of its own prompt.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["group_tasks", "read_sources"]
 
 
 def group_tasks(tasks: Sequence[TaskModel]) -> list[list[int]]:
-    """Numbers of the tasks that may share a batch.
+    """Group the tasks that may share a batch; each task is given by its number.
 
-    Those are prompts on the same unit LM with deep rows in every layer, of any length. A fine-tuned
-    LM, and a prompt that some layer sees as input rows or not at all, has batches of its own.
+    Prompts of any length may, if they are on the same unit LM and have deep rows in every layer.
+    A fine-tuned LM, and a prompt without deep rows in some layer, has batches of its own.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for number, task in enumerate(tasks):
@@ -43,10 +43,10 @@ def read_sources(
     """Read B utterances, each with the prompt of its task.
 
     Args:
-        tasks: one, or several of a group.
+        tasks: one task, or several of one group.
         owners: for each utterance the number of its task.
-        units: units 0..K-1 of each.
-        cache: an empty one is filled with what decoding needs to go on.
+        units: units 0..K-1 of each utterance.
+        cache: an empty cache, which is filled with what decoding needs.
 
     Returns:
         (B, D) hidden states at the separators, where answers begin.

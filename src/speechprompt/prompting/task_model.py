@@ -1,7 +1,7 @@
 """A unit LM adapted to one task: prompt, verbalizer, loss, and the file that keeps them.
 
-A ``prompt.safetensors`` holds exactly the trained tensors: the prompt's, the learnable verbalizer's
-layer where there is one, and for the fine-tuning baseline (FT-LM) the whole LM instead of a prompt.
+A ``prompt.safetensors`` holds exactly the trained tensors: those of the prompt and of a learnable
+verbalizer. For the fine-tuning baseline (FT-LM) it holds the whole LM instead of a prompt.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FORMAT = "speechprompt prompt 1"
 
 @dataclass(frozen=True)
 class TeacherForcingLoss:
-    """The loss of the answers to B utterances, each token predicted from the right ones before it.
+    """The loss of the answers to B utterances under teacher forcing.
 
     Attributes:
         total: () summed cross-entropy of the predicted tokens in nats, differentiable.
@@ -50,7 +50,7 @@ class TeacherForcingLoss:
 
 
 class TaskModel:
-    """A unit LM with what one task adds.
+    """A unit LM with what one task adds to it.
 
     Attributes:
         lm: the unit LM with its dictionary; frozen unless fine-tuned.
@@ -59,7 +59,7 @@ class TaskModel:
         allowed: label indices allowed at each position of an answer; None for generation, where
             every label and the end are allowed anywhere.
         end_loss: whether ``</s>`` after the answer is predicted in training, as published.
-        dtype: of the activations.
+        dtype: number type of the activations.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class TaskModel:
 
     @property
     def dictionary(self) -> Dictionary:
-        """Between units and ids."""
+        """The dictionary, which maps units to ids and back."""
         return self.lm.dictionary
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.embed.device
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """Exactly what is trained, by the names of the file."""
+        """Exactly the trained parameters, by their names in the file."""
         if self.prompt is None:
             named = {"lm." + name: p for name, p in self.model.named_parameters()}
         else:
@@ -112,7 +112,7 @@ class TaskModel:
         return named
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors of the file: those trained, a fine-tuned LM under fairseq's names."""
+        """Tensors of the file: the trained ones; a fine-tuned LM has fairseq's names."""
         named = {name: p.detach() for name, p in self.named_parameters().items()}
         if self.prompt is None:
             named = {n: p for n, p in named.items() if not n.startswith("lm.")}
@@ -120,11 +120,11 @@ class TaskModel:
         return named
 
     def prompt_tensors(self, seed: int | None = None) -> PromptTensors:
-        """The prompt for the LM, with dropout where a seed is given."""
+        """The prompt as the LM takes it, with dropout where a seed is given."""
         return PromptTensors() if self.prompt is None else self.prompt.tensors(seed)
 
     def length(self, units: np.ndarray, labels: Sequence[int] = ()) -> int:
-        """Slots that an utterance and its answer take, the prompt included."""
+        """Number of slots of an utterance with its answer and the prompt."""
         rows = self.prompt.length if self.prompt else 0
         return rows + len(units) + 2 + len(labels)
 
@@ -140,7 +140,7 @@ class TaskModel:
     def pack(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] | None = None
     ) -> Pack:
-        """Pack sources, with answers for teacher forcing; wanted from the separator on."""
+        """Pack sources, with their answers for teacher forcing; separator and answer are wanted."""
         sequences, wanted = [], []
         for i, row in enumerate(units):
             answer = [] if labels is None else self.label_ids[labels[i]]
@@ -153,7 +153,7 @@ class TaskModel:
     def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
     ) -> TeacherForcingLoss:
-        """Cross-entropy of the answers given the sources."""
+        """Cross-entropy of the answers to utterances under teacher forcing."""
         packed = self.pack(units, labels)
         scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
         line, position = packed.wanted_slot.nonzero(as_tuple=True)
@@ -161,7 +161,7 @@ class TaskModel:
         target = np.full((len(units), packed.wanted_slot.shape[1]), -1)
         for i, row in enumerate(labels):
             target[i, : len(row)] = row
-        # Label, or -1 for the end.
+        # A label, or -1 for the end.
         target = to_device(torch.from_numpy(target), self.device)[line, position]
         label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
         if self.verbalizer.kind == "learnable":
@@ -178,7 +178,7 @@ class TaskModel:
         return TeacherForcingLoss(total, len(target), n_wrong == 0)
 
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
-        """Log-probabilities (M, n_labels + 1) of labels and end among what a position allows."""
+        """Log-probabilities (M, n_labels + 1) of the labels and the end that a position allows."""
         scores = self.model.logits(hidden)
         labels = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
         return self._allowed_scores(labels, scores[:, END], position).log_softmax(1)
@@ -188,7 +188,7 @@ class TaskModel:
         return torch.cat((labels, end[:, None]), dim=1) + mask
 
     def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
-        """Write the trained tensors with what they need to be loaded again."""
+        """Write the trained tensors, and in the metadata what is needed to load them again."""
         prompt = self.prompt and {
             "length": self.prompt.length,
             "mode": self.prompt.mode,
@@ -219,27 +219,29 @@ def load_task_model(
     """Read a prompt (or a fine-tuned LM) onto the unit LM it was trained with.
 
     Raises:
-        ArtefactError: not a prompt file, another unit LM or codebook, or tensors that are missing
-            or left over.
+        ArtefactError: the file is not a prompt, belongs to another unit LM or codebook, or lacks
+            tensors or has others.
     """
     lm = load_lm(lm_path, codebook_sha256, dtype, device)
     return attach_prompt(prompt_path, lm, lm_path)
 
 
 def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) -> TaskModel:
-    """Read a prompt onto a unit LM that is loaded, which prompts share.
+    """Read a prompt onto a unit LM that is loaded already; prompts may share it.
 
     Args:
-        prompt_path: The prompt; a fine-tuned LM overwrites the weights of the one given.
-        lm: The unit LM.
-        lm_path: Its file, for messages.
+        prompt_path: file of the prompt; a fine-tuned LM overwrites the weights of ``lm``.
+        lm: the unit LM.
+        lm_path: file of the unit LM, for messages.
 
     Raises:
         ArtefactError: as for :func:`load_task_model`.
     """
     tensors, metadata = read_tensors(prompt_path)
     if metadata.get("format") != _FORMAT:
-        raise ArtefactError(f"{prompt_path}: no prompt of this package (metadata has no `format`)")
+        raise ArtefactError(
+            f"{prompt_path}: not a prompt of this package (its metadata has no `format`)"
+        )
     dtype = lm.model.norm.weight.dtype
     for name, found in (("lm_sha256", lm.sha256), ("codebook_sha256", lm.codebook_sha256)):
         if metadata[name] != found:
@@ -269,7 +271,7 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
 
 
 def _allowed_masks(allowed: list[list[int]] | None, n_labels: int) -> Tensor:
-    """(positions, n_labels + 1) added to the scores: 0 for what is allowed, the end last."""
+    """What is added to the scores, (positions, n_labels + 1): 0 or -inf; the end is last."""
     if allowed is None:
         return torch.zeros(1, n_labels + 1)
     masks = torch.full((len(allowed), n_labels + 1), float("-inf"))

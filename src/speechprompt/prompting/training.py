@@ -59,7 +59,7 @@ class TaskData:
 
     @classmethod
     def read(cls, train: str | Path, valid: str | Path, task: Task) -> TaskData:
-        """Read the splits behind two index.json.
+        """Read two splits from their index.json.
 
         Raises:
             ArtefactError: a file is missing or damaged.
@@ -70,7 +70,7 @@ class TaskData:
         return cls(labels, *examples, read_json(train)["codebook_sha256"])
 
     def splits(self) -> dict[str, Examples]:
-        """Both splits by their names in messages."""
+        """Both splits by name."""
         return {"train": self.train, "valid": self.valid}
 
 
@@ -173,7 +173,7 @@ def _build_model(
     device: str,
     dtype: torch.dtype,
 ) -> TaskModel:
-    """The unit LM with a new prompt, or ready to be fine-tuned, and the labels' units."""
+    """Load the unit LM, add a new prompt or make it trainable, and choose the labels' units."""
     prompted = task.method == "prompt"
     # A fine-tuned LM keeps float32 weights; frozen ones are stored as they are used.
     lm = load_lm(unit_lm, data.codebook_sha256, dtype if prompted else torch.float32, device)
@@ -212,7 +212,7 @@ def _copy_hidden_rows(
 
 @torch.no_grad()
 def evaluate_loss(task: TaskModel, examples: Examples, micro_tokens: int) -> Sums:
-    """Summed loss of the predicted tokens, and the answers that greedy decoding gets right."""
+    """Sums over some utterances; correct are the answers that greedy decoding gets right."""
     task.model.eval()
     pieces = micro_batches(_lengths(task, examples), range(len(examples)), micro_tokens)
     return _sums(task, examples, pieces)
@@ -224,7 +224,7 @@ def _sums(
     """Sums over the micro-batches of a batch; where gradients are enabled they are added up."""
     parts = []
     for piece in pieces:
-        # The same seed: one dropout mask for the whole batch, whatever its micro-batches.
+        # One seed, so that all micro-batches of a batch have the same dropout mask.
         loss = task.loss(
             [examples.units[i] for i in piece],
             [examples.labels[i] for i in piece],

@@ -1,4 +1,4 @@
-"""Labels of a classification: one or several columns, every (column, value) one label."""
+"""Labels of a classification: one or several columns, whose values are the labels."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pyarrow as pa
 from speechprompt.errors import CorpusError
 from speechprompt.tasks.columns import read_column
 
-__all__ = ["SEPARATOR", "Classification"]
+__all__ = ["COLUMN_SEPARATOR", "Classification"]
 
-SEPARATOR = " | "
+COLUMN_SEPARATOR = " | "
 
 
 @dataclass(frozen=True)
 class Classification:
     """Label values per column; indices run on from column to column (paper, section 3.2).
 
-    Intent classification: action 0-5, object 6-19, location 20-23. Position i of an answer is a
-    label of column i. Written down, an answer is its values in the order of the columns, with
-    ``SEPARATOR`` between them.
+    In intent classification the action has 0-5, the object 6-19 and the location 20-23. Position i
+    of an answer is a label of column i. In writing, an answer is its values in the order of the
+    columns, with ``COLUMN_SEPARATOR`` between them.
     """
 
     type: ClassVar[str] = "classification"
@@ -34,23 +34,25 @@ class Classification:
         """Collect the values of each column in order of first appearance in train.
 
         Raises:
-            CorpusError: a column is missing or has a value that is empty or cannot be written
-                down; ``origin`` names the file.
+            CorpusError: a column is missing, or has a value that is empty or holds
+                ``COLUMN_SEPARATOR``; ``origin`` names the file.
         """
         values = []
         for column in columns:
             found = dict.fromkeys(read_column(table, column, origin))
             if None in found or "" in found:
                 raise CorpusError(f"{origin}: label column {column!r} has an empty value")
-            wrong = next((v for v in found if len(columns) > 1 and SEPARATOR in v), None)
+            wrong = next((v for v in found if len(columns) > 1 and COLUMN_SEPARATOR in v), None)
             if wrong is not None:
-                raise CorpusError(f"{origin}: {column} {wrong!r}: a label has no {SEPARATOR!r}")
+                raise CorpusError(
+                    f"{origin}: {column} {wrong!r}: a label must not hold {COLUMN_SEPARATOR!r}"
+                )
             values.append(tuple(found))
         return cls(tuple(columns), tuple(values))
 
     @property
     def names(self) -> list[str]:
-        """One name per label index; with several columns ``column=value``."""
+        """The name of each label index; with several columns it is ``column=value``."""
         if len(self.columns) == 1:
             return list(self.values[0])
         pairs = zip(self.columns, self.values, strict=True)
@@ -66,7 +68,7 @@ class Classification:
         return result
 
     def references(self, table: pa.Table, origin: str) -> list[str]:
-        """The answer of every row, written down.
+        """The reference of every row, in writing.
 
         Raises:
             CorpusError: a row has a label that train never had; ``origin`` names the file.
@@ -84,13 +86,13 @@ class Classification:
         return [self._write(row) for row in zip(*found, strict=True)]
 
     def encode(self, answer: str) -> list[int]:
-        """Label indices of an answer."""
-        parts = [answer] if len(self.columns) == 1 else answer.split(SEPARATOR)
+        """Label indices of an answer in writing."""
+        parts = [answer] if len(self.columns) == 1 else answer.split(COLUMN_SEPARATOR)
         triples = zip(parts, self.values, self.allowed, strict=True)
         return [allowed[values.index(part)] for part, values, allowed in triples]
 
     def decode(self, indices: Sequence[int]) -> str:
-        """The answer behind label indices; empty where they are no possible answer."""
+        """The answer behind label indices, in writing; empty where they are not valid."""
         if len(indices) != len(self.columns):
             return ""
         triples = list(zip(indices, self.allowed, self.values, strict=True))
@@ -108,4 +110,4 @@ class Classification:
         return cls(tuple(state["columns"]), tuple(map(tuple, state["values"])))
 
     def _write(self, values: Sequence[str]) -> str:
-        return SEPARATOR.join(values)
+        return COLUMN_SEPARATOR.join(values)

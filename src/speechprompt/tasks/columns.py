@@ -1,4 +1,4 @@
-"""A label column of a units table."""
+"""Label columns of a units file or manifest."""
 
 from __future__ import annotations
 

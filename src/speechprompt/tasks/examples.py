@@ -1,4 +1,4 @@
-"""What a task's training and evaluation see of a split."""
+"""Examples: the utterances of a split as training and evaluation see them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Examples:
     """Utterances of one split, in the split's order.
 
     Attributes:
-        utt_ids: their names.
+        utt_ids: names of the utterances.
         units: units 0..K-1 of each utterance.
-        labels: label indices 0..n_labels-1 of each utterance's answer; none where only its
-            reference is wanted.
-        references: each answer written down.
+        labels: label indices 0..n_labels-1 of each reference; empty where only the references are
+            wanted.
+        references: the right answer to each utterance, in writing.
     """
 
     utt_ids: list[str]
@@ -39,10 +39,13 @@ class Examples:
 
 
 def few_examples(examples: Examples, n: int, seed: int) -> Examples:
-    """Draw ``n`` utterances, in the split's order: one of every answer, then another of each, …
+    """Draw ``n`` utterances, as evenly over their answers as these allow.
+
+    Every answer gets one utterance, then another one, and so on. The utterances stay in the split's
+    order.
 
     Raises:
-        CorpusError: there are fewer.
+        CorpusError: there are fewer utterances.
     """
     if n > len(examples):
         raise CorpusError(
@@ -54,7 +57,7 @@ def few_examples(examples: Examples, n: int, seed: int) -> Examples:
         answer = tuple(examples.labels[i])
         turns.append((taken[answer], i))
         taken[answer] += 1
-    # Stable: within a turn the answers stay in their random order.
+    # The sort is stable: within a turn the utterances stay in their random order.
     chosen = sorted(i for _, i in sorted(turns, key=lambda turn: turn[0])[:n])
     references = [examples.references[i] for i in chosen] if examples.references else []
     return Examples(

@@ -33,7 +33,7 @@ TYPES = {kind.type: kind for kind in (Classification, Transcription, SlotFilling
 
 
 def read_labels(index: str | Path, task_type: str, columns: Sequence[str]) -> Labels:
-    """The labels that the units of a train split define; see :func:`define_labels`."""
+    """The labels that the units file of a train split defines; see :func:`define_labels`."""
     return define_labels(read_units(index), task_type, columns, str(index))
 
 
@@ -63,12 +63,12 @@ def restore_labels(state: Mapping[str, Any]) -> Labels:
 
 
 def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> Examples:
-    """Read a split's units and answers.
+    """Read a split's units and references.
 
     Args:
         index: the split's index.json.
-        labels: of the task.
-        encode: whether label indices are needed, which training and dev need.
+        labels: labels of the task.
+        encode: whether label indices are wanted, as for train and dev.
 
     Raises:
         CorpusError: a label column is missing, or has a label that train never had.
@@ -87,10 +87,10 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
 def encode_references(
     labels: Labels, utt_ids: Sequence[str], references: Sequence[str], origin: str | Path
 ) -> list[list[int]]:
-    """Label indices of the answers that training and dev know.
+    """Label indices of references.
 
     Raises:
-        CorpusError: an answer has a symbol that train never had; ``origin`` names the file.
+        CorpusError: a reference has a symbol that train never had; ``origin`` names the file.
     """
     pairs = zip(utt_ids, references, strict=True)
     return [_encode(labels, *pair, str(origin)) for pair in pairs]

@@ -1,8 +1,8 @@
 """Labels of generated answers: the characters of a transcript, and the marks of slots in it.
 
-Every character is a label; with slots, every slot type opens with a label of its own and all close
-with one that they share, which is how the paper's 69 classes of Audio SNIPS come about
-(29 characters, 39 slot types, one closing). Written down, an answer is readable text:
+Every character is a label. Every slot type opens with a label of its own, and all slots close with
+one that they share. The paper's 69 classes of Audio SNIPS are 29 characters, 39 slot types and one
+closing. In writing, an answer is readable text:
 
     PLAY [artist:MADONNA] ON [service:SPOTIFY]
 """
@@ -23,7 +23,7 @@ __all__ = ["UNKNOWN", "SlotFilling", "Transcription", "parse_slots"]
 
 CLOSING = "]"
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""Stands for a unit that is no label (free decoding only); it equals no character."""
+"""Stands for a unit that is not a label, in free decoding; it differs from every character."""
 
 _MARKS = re.compile(r"\[([^\[\]:]+):|\]")
 _SYMBOLS = re.compile(r"\[[^\[\]:]+:|.", re.DOTALL)
@@ -46,7 +46,7 @@ class Transcription:
         """Collect the symbols of train.
 
         Raises:
-            CorpusError: as for :meth:`references`, or no row has any text.
+            CorpusError: as for :meth:`references`, or all texts are empty.
         """
         answers = cls(tuple(columns), ()).references(table, origin)
         symbols = dict.fromkeys(s for answer in answers for s in _SYMBOLS.findall(answer))
@@ -56,11 +56,11 @@ class Transcription:
 
     @property
     def names(self) -> list[str]:
-        """One name per label index."""
+        """The name of each label index."""
         return list(self.symbols)
 
     def references(self, table: pa.Table, origin: str) -> list[str]:
-        """The answer of every row, written down.
+        """The reference of every row, in writing.
 
         Raises:
             CorpusError: a column is missing; ``origin`` names the file.
@@ -68,15 +68,15 @@ class Transcription:
         return [_normalise(text) for text in read_column(table, self.columns[0], origin)]
 
     def encode(self, answer: str) -> list[int]:
-        """Label indices of an answer.
+        """Label indices of an answer in writing.
 
         Raises:
-            ValueError: it has a symbol that train never had.
+            ValueError: the answer has a symbol that train never had.
         """
         return [self.symbols.index(symbol) for symbol in _SYMBOLS.findall(answer)]
 
     def decode(self, indices: Sequence[int]) -> str:
-        """The answer behind label indices, well formed or not; -1 is no label."""
+        """The answer behind label indices, well formed or not; -1 is not a label."""
         return "".join(self.symbols[index] if index >= 0 else UNKNOWN for index in indices)
 
     def state(self) -> dict[str, Any]:
@@ -91,12 +91,12 @@ class Transcription:
 
 @dataclass(frozen=True)
 class SlotFilling(Transcription):
-    """Characters and slot marks; columns are the text and one IOB tag per word."""
+    """Characters and slot marks; the columns are the text and one IOB tag per word."""
 
     type: ClassVar[str] = "slot_filling"
 
     def references(self, table: pa.Table, origin: str) -> list[str]:
-        """The answer of every row, written down.
+        """The reference of every row, in writing.
 
         Raises:
             CorpusError: a column is missing, a text has marks of its own, or there are not as many
@@ -123,10 +123,10 @@ class SlotFilling(Transcription):
 
 
 def parse_slots(answer: str) -> tuple[str, list[tuple[str, str]]]:
-    """The text without marks, and the slots as (type, value) in order.
+    """Split an answer into its text without marks and its slots, (type, value) in order.
 
-    Any sequence of labels has a reading: a slot that is not closed ends at the next opening or at
-    the end, and a closing without an opening is passed over.
+    Any sequence of labels can be read. A slot that is not closed ends at the next opening or at the
+    end, and a closing without an opening is ignored.
     """
     slots: list[tuple[str, str]] = []
     open_type: str | None = None
@@ -141,7 +141,7 @@ def parse_slots(answer: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _mark(words: Sequence[str], tags: Sequence[str]) -> str:
-    """Text with its slots marked, from IOB tags; an I without its B opens a slot."""
+    """Mark the slots in a text from IOB tags; an I without its B opens a slot."""
     written, current = [], None
     for i, (word, tag) in enumerate(zip(words, tags, strict=True)):
         slot = None if tag == "O" else tag[2:]

@@ -4,7 +4,7 @@
 written as the i-th most frequent unit of the training data. ``random`` and ``learnable`` are
 SpeechPrompt v2's (arXiv 2303.00733): a seeded draw, and a bias-free linear layer from the scores
 of all units to the scores of the labels. ``aligned`` writes a label as a unit that is heard where
-the label is said: a unit LM that has learnt to say again what it heard is then nearly there.
+the label is said, which is easy for a unit LM that has learnt to repeat what it heard.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Verbalizer(nn.Module):
 
     Args:
         kind: frequency, random, learnable or aligned.
-        units: unit 0..K-1 of every label index; for ``learnable`` those the layer starts from.
-        n_units: K.
+        units: unit 0..K-1 of every label index; a learnable layer starts from them.
+        n_units: number of units, K.
     """
 
     def __init__(self, kind: VerbalizerKind, units: Sequence[int], n_units: int) -> None:
@@ -62,15 +62,15 @@ def build_verbalizer(
     n_units: int,
     seed: int,
 ) -> Verbalizer:
-    """The verbalizer of a task from its training data.
+    """Build the verbalizer of a task from its training data.
 
     Args:
         kind: frequency, random, learnable or aligned.
         labels: label indices of every training utterance.
         units: units of every training utterance.
         n_labels: number of label indices.
-        n_units: K, size of the codebook.
-        seed: of ``random``.
+        n_units: number of units, K.
+        seed: seed of the draw for ``random``.
 
     Raises:
         ConfigError: more labels than units, unless the kind is ``learnable``.
@@ -87,10 +87,10 @@ def build_verbalizer(
 def frequency_units(
     labels: Iterable[Sequence[int]], units: Iterable[np.ndarray], n_labels: int, n_units: int
 ) -> list[int]:
-    """The unit of every label: ranks of frequency matched, ties by first occurrence.
+    """The unit of every label: the one of the same rank in frequency.
 
-    Units and labels are counted as they occur, utterance by utterance. Labels that never occur come
-    last in the order of their index, then units likewise.
+    Of equally frequent ones the first to occur, utterance by utterance, comes first. Labels and
+    units that never occur come last, in the order of their index.
 
     Raises:
         ConfigError: more labels than units.
@@ -115,15 +115,15 @@ def random_units(n_labels: int, n_units: int, seed: int) -> list[int]:
 def aligned_units(
     labels: Iterable[Sequence[int]], units: Iterable[np.ndarray], n_labels: int, n_units: int
 ) -> list[int]:
-    """Distinct units for the labels, of the most mutual information with them where they are said.
+    """Distinct units for the labels, chosen for the mutual information of units and labels.
 
     The j-th of m labels is taken to be said in the j-th of m equal parts of the utterance and one
-    unit around it. Labels that never occur get what is left.
+    unit around it. Labels that never occur get the remaining units.
 
     Raises:
         ConfigError: more labels than units.
     """
-    # Half a second, that only this verbalizer needs.
+    # The import takes half a second, and only this verbalizer needs it.
     from scipy.optimize import linear_sum_assignment
 
     _check_room(n_labels, n_units)

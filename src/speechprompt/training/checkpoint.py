@@ -21,10 +21,11 @@ class Checkpoint:
     """Parameters, Adam's moments, best parameters so far and counters of one training.
 
     Args:
-        path: the file, no declared output of any rule; None keeps no checkpoints.
-        fingerprint: of everything the training depends on; a file with another is ignored.
-        parameters: what is trained.
-        optimiser: an Adam or AdamW over exactly these, in this order.
+        path: the file, which no rule declares as an output; None keeps no checkpoints.
+        fingerprint: hash of everything that the training depends on; a file with another is
+            ignored.
+        parameters: what is trained, by name.
+        optimiser: an Adam or AdamW over exactly these parameters, in this order.
         seconds: how long to wait between two writes.
     """
 
@@ -45,18 +46,18 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def keep_best(self) -> None:
-        """Remember the parameters of this moment."""
+        """Remember the present parameters as the best ones."""
         for name, parameter in self.parameters.items():
             self.best[name].copy_(parameter.detach())
 
     def restore_best(self) -> None:
-        """Put the remembered parameters back."""
+        """Put the best parameters back."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.best[name])
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the file, unless the last time is too recent."""
+        """Write the file, unless it was written a moment ago."""
         if self.path is None or time.monotonic() - self._written < self.seconds:
             return
         tensors = {}
@@ -69,7 +70,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """Restore everything; the state given to :meth:`save`, or None to start from nothing."""
+        """Restore all tensors; return the state given to :meth:`save`, or None without a file."""
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -90,7 +91,7 @@ class Checkpoint:
                     self.best[name].copy_(tensor)
                 else:
                     key = group.removeprefix("adam.")
-                    # The count of steps too: a fused optimiser reads it where the rest is.
+                    # The number of steps moves too: a fused optimiser reads it on the device.
                     self.optimiser.state[parameter][key] = tensor.to(parameter.device)
         log(f"{self.path}: training goes on from here")
         return metadata["state"]

@@ -139,7 +139,7 @@ def _step(
     clip: float,
     weight: float,
 ) -> None:
-    # Parameters without influence, such as input rows that no layer sees, have no gradient.
+    # Parameters that have no influence, such as input rows that no layer sees, have no gradient.
     trained = [p for p in parameters.values() if p.grad is not None]
     for parameter in trained:
         parameter.grad /= weight
@@ -183,5 +183,5 @@ def _result(state: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> Train
 
 
 def _update_seed(seed: int, number: int) -> int:
-    """A seed for one update, below 2^63."""
+    """The seed of one update, below 2^63."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -13,13 +13,13 @@ __all__ = ["draw_rows"]
 def draw_rows(
     labels: Sequence[Sequence[int]], n: int, seed: int, epoch: int, balance: bool
 ) -> np.ndarray:
-    """Rows of one epoch, in order; the same for the same seed and epoch.
+    """Draw the rows of one epoch, in order; the same seed and epoch draw the same.
 
     Args:
         labels: label indices of every utterance's answer.
-        n: rows to draw.
-        seed: of the training.
-        epoch: its number.
+        n: number of rows to draw.
+        seed: seed of the training.
+        epoch: number of the epoch.
         balance: draw with replacement so that every answer is equally likely; otherwise every row
             comes once before any comes again.
     """

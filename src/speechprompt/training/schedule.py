@@ -1,4 +1,4 @@
-"""Learning rate over the updates of a training."""
+"""Schedules: the learning rate over the updates of a training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["learning_rate"]
 
 
 def learning_rate(kind: Schedule, peak: float, update: int, warmup: int, total: int) -> float:
-    """Rate of one update.
+    """The learning rate of one update.
 
     Args:
-        kind: what follows the linear warm-up: ``constant``; ``inverse_sqrt``, fairseq's
-            peak x sqrt(warmup / update); ``cosine`` down to 0 at ``total``.
+        kind: what follows the linear warm-up. ``constant`` stays at the peak, ``inverse_sqrt`` is
+            fairseq's peak x sqrt(warmup / update), ``cosine`` falls to 0 at ``total``.
         peak: the highest rate.
         update: number of the update, from 0.
-        warmup: updates of linear rise.
-        total: updates if training is not stopped early.
+        warmup: number of updates in which the rate rises linearly.
+        total: number of updates of a training that is not stopped early.
     """
     if update < warmup:
         return peak * (update + 1) / warmup

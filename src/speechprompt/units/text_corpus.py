@@ -21,7 +21,7 @@ from speechprompt.units.unit_files import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]
 
-SEPARATOR = "<s>"
+SEPARATOR_TOKEN = "<s>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +146,12 @@ def _split_line(where: str, text: str) -> tuple[str, list[str], list[str]]:
             return parts[0].strip(), parts[1].split(), parts[2].split()
     else:
         fields = text.split()
-        if fields.count(SEPARATOR) == 1:
-            at = fields.index(SEPARATOR)
+        if fields.count(SEPARATOR_TOKEN) == 1:
+            at = fields.index(SEPARATOR_TOKEN)
             return "", fields[:at], fields[at + 1 :]
     raise CorpusError(
-        f"{where}: expected 'units {SEPARATOR} labels' or 'file|units|labels', found {text[:60]!r}"
+        f"{where}: expected 'units {SEPARATOR_TOKEN} labels' or 'file|units|labels', "
+        f"found {text[:60]!r}"
     )
 
 
