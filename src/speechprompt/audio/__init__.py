@@ -1,5 +1,5 @@
 """Audio: files of any format, rate and channel count become 16 kHz mono float32 waveforms.
 
-Paths as people write them come in, waveforms go out. ``acoustics`` adds rooms and noise to them.
-The next room is ``downloads``, which brings recordings and models from elsewhere.
+Paths, folders and lists of paths come in, waveforms go out. ``acoustics`` adds noise to waveforms.
+The next room is ``downloads``, which fetches recordings and models.
 """

@@ -1,4 +1,4 @@
-"""The room around synthetic speech: noise of several colours, colouring, levels."""
+"""The acoustics of synthetic speech: coloured noise, spectral tilt and levels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["NOISE_COLOURS", "add_noise", "colour_spectrum", "make_noise", "scale_to"]
 
-# Slope of the power spectrum, in powers of 1/f: hiss, rustle, room, traffic.
+# Exponent of 1/f in the power spectrum, from hiss to the sound of traffic.
 NOISE_COLOURS = {"blue": -1.0, "white": 0.0, "pink": 1.0, "brown": 2.0}
 LOWEST_HZ = 40.0
 PIVOT_HZ = 1000.0
@@ -17,7 +17,7 @@ PIVOT_HZ = 1000.0
 def make_noise(
     generator: np.random.Generator, n_samples: int, colour: str, sample_rate: int
 ) -> np.ndarray:
-    """Gaussian noise with a slow swell.
+    """Make Gaussian noise whose level rises and falls slowly.
 
     Args:
         generator: Source of randomness.
@@ -37,20 +37,20 @@ def make_noise(
 
 
 def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, active: slice) -> np.ndarray:
-    """Add noise at a signal-to-noise ratio that is measured where the speech is.
+    """Add noise at a signal-to-noise ratio that is measured during the speech only.
 
     Args:
         speech: float32 ``[n_samples]``, silent outside ``active``.
         noise: float32 ``[n_samples]`` with root mean square 1.
         snr_db: Power of the speech over that of the noise, in dB.
-        active: Where the speech is.
+        active: The samples of the speech.
     """
     level = np.sqrt(np.mean(speech[active] ** 2)) * 10 ** (-snr_db / 20)
     return speech + noise * np.float32(level)
 
 
 def colour_spectrum(waveform: np.ndarray, tilt_db: float, sample_rate: int) -> np.ndarray:
-    """Tilt the spectrum about 1 kHz, as microphones and distances do.
+    """Tilt the spectrum about 1 kHz, as microphones and distance do.
 
     Args:
         waveform: float32 ``[n_samples]``.
@@ -63,7 +63,7 @@ def colour_spectrum(waveform: np.ndarray, tilt_db: float, sample_rate: int) -> n
 
 
 def scale_to(waveform: np.ndarray, level_db: float) -> np.ndarray:
-    """Scale to a root mean square in dB below full scale, but less where peaks would be cut off."""
+    """Scale to a root mean square in dB of full scale, or to less if peaks would clip."""
     rms = np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))
     peak = np.abs(waveform).max()
     gain = min(10 ** (level_db / 20) / rms, 0.99 / peak)

@@ -1,4 +1,4 @@
-"""Recordings as people name them: files, folders, lists of paths, paths on standard input."""
+"""The recordings that a user names: files, folders, lists of paths, and paths on standard input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from speechprompt.storage.files import text_lines
 __all__ = ["AudioPaths", "audio_in_folder", "recordings_at"]
 
 STANDARD_INPUT = "-"
-# What libsndfile decodes, by the usual endings; a file that is named outright may have any.
+# The usual endings of files that libsndfile decodes. A file that is named itself may have any.
 ENDINGS = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus"),
     *(".rf64", ".snd", ".sph", ".w64", ".wav", ".wave"),
@@ -25,19 +25,19 @@ ENDINGS = (
 
 
 class AudioPaths:
-    """The recordings behind some arguments, in their order.
+    """The recordings that arguments name, in their order.
 
-    Iterating gives paths, and in the place of what is no recording, such as a folder without any,
-    the error that says so.
+    Iterating gives paths, and an error in place of a folder that has no recordings.
 
     Args:
-        arguments: files, folders (searched with all below them, by name), and ``-`` for paths
-            on standard input, one a line.
-        lists: files that list paths, one a line, from the working directory; ``-`` as above.
+        arguments: files, folders (searched with all folders below, in the order of names), and
+            ``-`` for paths on standard input, one per line.
+        lists: files that list paths, one per line, relative to the working directory; ``-`` is
+            standard input.
         stream: standard input.
 
     Raises:
-        ConfigError: standard input is asked for twice.
+        ConfigError: standard input is named twice.
         CorpusError: a list cannot be read.
     """
 
@@ -47,36 +47,31 @@ class AudioPaths:
         lists: Iterable[str | Path] = (),
         stream: TextIO | None = None,
     ) -> None:
-        arguments, lists = list(map(str, arguments)), list(map(str, lists))
-        n_streams = (arguments + lists).count(STANDARD_INPUT)
+        lines = _Lines(stream or sys.stdin)
+        named: list[Iterable[str]] = [
+            lines if str(name) == STANDARD_INPUT else [str(name)] for name in arguments
+        ]
+        for path in lists:
+            listed = text_lines(path, CorpusError)
+            named.append(lines if str(path) == STANDARD_INPUT else [line for _, line in listed])
+        n_streams = sum(names is lines for names in named)
         if n_streams > 1:
             raise ConfigError(f"expected {STANDARD_INPUT!r} once, found it {n_streams} times")
-        self._lines = _Lines(stream or sys.stdin) if n_streams else None
-        parts = [self._expand(argument) for argument in arguments]
-        for path in lists:
-            named = self._lines if path == STANDARD_INPUT else _listed(path)
-            parts.append(chain.from_iterable(map(recordings_at, named)))
-        self._items: Iterable[Path | AudioError] = chain.from_iterable(parts)
-        self.total: int | None = None
-        if not n_streams:
-            self._items = list(self._items)
-            self.total = len(self._items)
+        self._lines = lines if n_streams else None
+        recordings = chain.from_iterable(map(recordings_at, chain.from_iterable(named)))
+        self._items = recordings if n_streams else list(recordings)
+        self.total = None if isinstance(self._items, chain) else len(self._items)
 
     def __iter__(self) -> Iterator[Path | AudioError]:
         return iter(self._items)
 
     def is_waiting(self) -> bool:
-        """Whether the next path has still to be written by another program, or typed."""
+        """Whether standard input has no further line yet."""
         return self._lines is not None and self._lines.is_waiting()
-
-    def _expand(self, argument: str) -> Iterable[Path | AudioError]:
-        if argument == STANDARD_INPUT:
-            return chain.from_iterable(map(recordings_at, self._lines))
-        return recordings_at(argument)
 
 
 def audio_in_folder(folder: Path) -> list[Path]:
-    """Audio files in a folder and below, by name; hidden ones are passed over."""
+    """Audio files in a folder and below it in the order of names, without hidden ones."""
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -87,7 +82,7 @@ def audio_in_folder(folder: Path) -> list[Path]:
 
 
 def recordings_at(name: str | Path) -> list[Path | AudioError]:
-    """A file itself, or what is in a folder; the error that says so where that is nothing."""
+    """A file itself, or the recordings in a folder; an error for a folder without any."""
     path = Path(name)
     if not path.is_dir():
         return [path]
@@ -95,19 +90,15 @@ def recordings_at(name: str | Path) -> list[Path | AudioError]:
     return [*audio_in_folder(path)] or [empty]
 
 
-def _listed(path: str) -> list[str]:
-    return [line for _, line in text_lines(path, CorpusError)]
-
-
 class _Lines:
-    """Lines of a stream as they come: none is held back until a buffer is full."""
+    """Lines of a stream, each as soon as it is complete, without waiting for a full buffer."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._ready: list[bytes] = []
         try:
             self._number: int | None = stream.fileno()
-        except (AttributeError, OSError):  # no file of the operating system
+        except (AttributeError, OSError):  # not a file of the operating system
             self._number = None
 
     def __iter__(self) -> Iterator[str]:
@@ -129,8 +120,8 @@ class _Lines:
     def _text(self, line: bytes) -> list[str]:
         if b"\0" in line:
             raise CorpusError(
-                "standard input: expected a path a line, found what is no text; recordings "
-                "themselves are given as files"
+                "standard input: expected a path a line, found binary data; name recordings "
+                "as arguments"
             )
         text = os.fsdecode(line).strip()
         return [text] if text else []

@@ -20,7 +20,7 @@ __all__ = ["SAMPLE_RATE", "AudioError", "probe_audio", "read_audio", "resample"]
 
 SAMPLE_RATE = 16_000
 BLOCK_SAMPLES = 65_536
-# What programs that write to a pipe put for "length unknown" is this or more.
+# Programs that write to a pipe state at least this size, because they do not know it yet.
 UNKNOWN_CHUNK_SIZE = 0x7FFF_0000
 
 
@@ -59,10 +59,10 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def probe_audio(path: str | Path) -> tuple[int, int]:
-    """Decode a whole file in constant memory, so that a damaged one is found now and not later.
+    """Decode a whole file in constant memory, to find damage before the file is used.
 
     Returns:
-        Samples per channel and the sample rate in Hz, both the file's own.
+        The file's samples per channel and its sample rate in Hz.
 
     Raises:
         AudioError: as :func:`read_audio`.
@@ -81,7 +81,7 @@ def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.nda
     Args:
         waveform: float32 ``[n_samples]``.
         source_rate: Its rate, in Hz.
-        target_rate: The rate wanted, in Hz.
+        target_rate: Rate of the result, in Hz.
 
     Returns:
         float32 ``[ceil(n_samples * target_rate / source_rate)]``.
@@ -102,14 +102,14 @@ def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.nda
 
 @lru_cache(maxsize=8)
 def _resampler(source_rate: int, target_rate: int) -> Resample:
-    """The transform of the same name: the function would rebuild its filter on every call."""
+    """The transform; torchaudio's function would compute its filter at every call."""
     from torchaudio.transforms import Resample
 
     return Resample(source_rate, target_rate)
 
 
 def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield blocks ``[n, channels]`` and the sample rate; at least one block, all of it checked."""
+    """Yield blocks ``[n, channels]`` and the sample rate; an unusable file raises an error."""
     path = Path(path)
     _check_file(path)
     opened, decoded = False, 0
@@ -132,7 +132,7 @@ def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what libsndfile would report badly, or read without complaint."""
+    """Refuse files that libsndfile reports badly, or reads in spite of their damage."""
     if not path.exists():
         raise AudioError(path, "file not found")
     if not path.is_file():
@@ -150,7 +150,7 @@ def _check_file(path: Path) -> None:
 
 
 def _missing_wav_bytes(stream: BinaryIO, size: int) -> int:
-    """Bytes that a WAV header promises beyond the end of the file, which libsndfile passes over."""
+    """Bytes that a WAV header states beyond the end of the file, which libsndfile ignores."""
     header = stream.read(12)
     if header[:4] not in (b"RIFF", b"RIFX") or header[8:] != b"WAVE":
         return 0

@@ -1,5 +1,5 @@
-"""Downloads: published files come in, and are used only after their hash matched.
+"""Downloads: URLs of published files come in, verified files and unpacked folders go out.
 
-``assets`` is the table of what can be downloaded. Verified files and unpacked folders go out, to
-``corpora`` and ``models``.
+``assets`` is the table of the files, ``download`` fetches and verifies them, and ``archives``
+unpacks them. ``corpora`` and ``models`` use them; the next room is ``config``.
 """

@@ -1,4 +1,4 @@
-"""Archives unpacked without trusting them: tar in any compression, and zip."""
+"""Safe unpacking of archives from elsewhere: tar in any compression, and zip."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from speechprompt.runtime.progress import log, progress
 
 __all__ = ["unpack"]
 
-# Many more than any published corpus has.
+# No published corpus has nearly as many.
 MAX_FILES = 1_000_000
 LONGEST_LINK = 4096
-# What a damaged, encrypted or unknown archive raises, besides what the disk does.
+# The errors that a damaged, encrypted or unknown archive raises, and those of the disk.
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
     *(OSError, RuntimeError, NotImplementedError, UnicodeError),
@@ -30,20 +30,20 @@ DAMAGE = (
 def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
     """Unpack the regular files of an archive; the folder appears whole or not at all.
 
-    Only regular files are written, only below the folder, with no permissions, times or owners of
-    the archive's. Links within the archive are passed over.
+    Files are written only below the folder. They do not get the permissions, times and owners that
+    the archive states. Links to files of the archive are skipped.
 
     Args:
         archive: A tar archive, compressed or not, or a zip archive.
-        folder: Where its files go; replaced if it exists.
-        max_bytes: Most bytes that they may have together.
+        folder: Folder for its files; an existing one is replaced.
+        max_bytes: The most bytes that the files may have together.
 
     Returns:
         The number of files.
 
     Raises:
-        AssetError: not an archive, damaged or empty; more than ``max_bytes``; a path that is
-            absolute or leads out of the folder, a link that does, or a device.
+        AssetError: the archive is damaged, empty or no archive, holds more than ``max_bytes``, a
+            device, or a path or link that is absolute or leads out of the folder.
     """
     archive, folder = Path(archive), Path(folder)
     temporary = folder.with_name(f".{folder.name}.part")
@@ -61,20 +61,20 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if gate.n_links:
-        log(f"{archive}: {gate.n_links} links passed over")
+        log(f"{archive}: {gate.n_links} links skipped")
     return gate.n_files
 
 
 @dataclass
 class _Gate:
-    """An extraction filter: ``tarfile.data_filter``, stricter on names, with a budget.
+    """An extraction filter: ``tarfile.data_filter`` with stricter names and a budget of bytes.
 
     Attributes:
         archive: The archive, for messages.
-        max_bytes: Most bytes that its files may have together.
-        n_bytes: Bytes of the files that were let through.
+        max_bytes: The most bytes that its files may have together.
+        n_bytes: Bytes of the files that have passed.
         n_files: Number of those files.
-        n_links: Links that were passed over.
+        n_links: Number of links that were skipped.
     """
 
     archive: Path
@@ -84,9 +84,9 @@ class _Gate:
     n_links: int = 0
 
     def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-        """The member as it may be written, or None if it is no regular file."""
+        """Return the member as it may be written, or None if it is no regular file."""
         name = member.name
-        # The standard filter would write absolute paths below the folder, and knows no backslash.
+        # The standard filter writes absolute paths below the folder, and ignores backslashes.
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
             raise AssetError(f"{self.archive}: {name!r} would leave the folder; refused")
@@ -111,7 +111,8 @@ class _Gate:
                 f"{self.archive}: unpacks to more than the {self.max_bytes} bytes or {MAX_FILES} "
                 f"files that are expected at most; stopped at {name}"
             )
-        return safe.replace(mode=None, mtime=None, deep=False)
+        # Its documentation says None, typeshed does not know that.
+        return safe.replace(mode=None, mtime=None, deep=False)  # type: ignore[arg-type]
 
 
 def _unpack_tar(archive: Path, folder: Path, gate: _Gate) -> None:
@@ -124,18 +125,18 @@ def _unpack_zip(archive: Path, folder: Path, gate: _Gate) -> None:
     with zipfile.ZipFile(archive) as stream:
         for entry in progress(stream.infolist(), f"unpack {archive.name}", unit="file"):
             if gate(_as_tar(stream, entry), str(folder)):
-                # Never more than the bytes that the entry declares, and these match its checksum.
+                # This writes at most the bytes that the entry declares, and checks their sum.
                 stream.extract(entry, folder)
 
 
 def _is_zip(archive: Path) -> bool:
-    """Whether it begins as a zip archive too; a tar archive may end with one that it holds."""
+    """Whether the file begins as a zip archive; a tar archive of zip files only ends as one."""
     with archive.open("rb") as stream:
         return stream.read(2) == b"PK" and zipfile.is_zipfile(archive)
 
 
 def _as_tar(stream: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tarfile.TarInfo:
-    """What an entry of a zip archive would be in a tar archive."""
+    """Describe an entry of a zip archive as a member of a tar archive."""
     member = tarfile.TarInfo(entry.filename)
     member.size = entry.file_size
     kind = stat.S_IFMT(entry.external_attr >> 16)

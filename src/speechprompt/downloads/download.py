@@ -1,4 +1,4 @@
-"""Downloads: resumed where they broke off, retried, and never used before their hash is checked."""
+"""Downloads that resume, are retried, and are used only after their hash is verified."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ PAUSES_SECONDS = (1, 4, 15, 60)
 ATTEMPTS = len(PAUSES_SECONDS) + 1
 TIMEOUT_SECONDS = 60
 BLOCK_BYTES = 2**20
-# Beside every 5xx: timeout, too early, too many requests.
+# Worth another attempt, like every 5xx: timeout, too early, too many requests.
 TRANSIENT_STATUS = (408, 425, 429)
 NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
 
 
 class _Interrupted(Exception):
-    """The transfer broke off; what has arrived is kept."""
+    """The transfer broke off; the bytes that have arrived are kept."""
 
 
 def fetch(asset: Asset, out: str | Path) -> Path:
-    """Download a file, or check the one that is there.
+    """Download a file, or verify an existing one.
 
-    What has arrived is kept in a hidden file beside ``out``, named by what it is a part of, and
-    taken up again by the next attempt or the next run. ``{out}.sha256`` records the sum: where
-    none is published, that of the first download, which is enforced from then on.
+    The bytes that have arrived are kept in a hidden file beside ``out``, whose name depends on the
+    URL and the sum. The next attempt or the next run goes on from there. ``{out}.sha256`` records
+    the sum. If none is published, the first download sets it, and later ones must match.
 
     Args:
-        asset: What to download.
-        out: Where it goes. A file that is there already, put there by hand for instance, is
-            checked and kept.
+        asset: The file to download.
+        out: Path for the file. An existing file, such as a copy from elsewhere, is verified and
+            kept.
 
     Returns:
         ``out``.
 
     Raises:
-        AssetError: the download fails for good, or the file is not the one expected.
+        AssetError: all attempts fail, or the file has another sum.
     """
     out = Path(out)
     record = _record_path(out)
@@ -75,7 +75,7 @@ def fetch(asset: Asset, out: str | Path) -> Path:
 
 
 def recorded_sum(out: str | Path) -> str | None:
-    """The SHA-256 that an earlier download to ``out`` had; None before the first.
+    """The SHA-256 of an earlier download to ``out``; None before the first.
 
     Raises:
         AssetError: the record holds no sum.
@@ -90,11 +90,11 @@ def recorded_sum(out: str | Path) -> str | None:
 
 
 def link_copy(asset: Asset, root: str | Path, out: str | Path) -> None:
-    """Put a link to a copy of an asset where :func:`fetch` will check it.
+    """Make a link to a copy of an asset, for :func:`fetch` to verify.
 
     Args:
-        asset: What it is a copy of.
-        root: Folder that holds it, under the asset's name or the one it is published under.
+        asset: The asset.
+        root: Folder of the copy, which has the asset's name or the name in its URL.
         out: The link.
 
     Raises:
@@ -115,16 +115,16 @@ def _record_path(out: Path) -> Path:
 
 
 def _download(asset: Asset, out: Path, expected: str | None, origin: str) -> str:
-    """Transfer until the file is whole and its sum right; return the sum.
+    """Transfer the file and return its sum.
 
-    A wrong file is never kept; one that was put together from several attempts is fetched anew.
+    A file with a wrong sum is deleted. If it came in several attempts, it is downloaded once more.
     """
     key = hashlib.sha256(f"{asset.url} {expected}".encode()).hexdigest()[:8]
     part = out.with_name(f".{out.name}.{key}.part")
     resumed = _transfer_with_retries(asset, part, can_check=expected is not None)
     found = sha256_file(part)
     if resumed and expected not in (None, found):
-        log(f"{asset.url}: what was put together has a wrong sum; starting again")
+        log(f"{asset.url}: the resumed download has a wrong sum; starting again")
         _discard(part)
         _transfer_with_retries(asset, part, can_check=True)
         found = sha256_file(part)
@@ -140,7 +140,7 @@ def _download(asset: Asset, out: Path, expected: str | None, origin: str) -> str
 
 
 def _transfer_with_retries(asset: Asset, part: Path, *, can_check: bool) -> bool:
-    """Transfer in several attempts; return whether any went on from bytes already there."""
+    """Transfer in several attempts; return whether any of them resumed an earlier one."""
     resumed, pauses = False, iter(PAUSES_SECONDS)
     while True:
         try:
@@ -158,10 +158,10 @@ def _transfer_with_retries(asset: Asset, part: Path, *, can_check: bool) -> bool
 
 
 def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
-    """One attempt; return whether it went on from bytes already there."""
+    """Make one attempt; return whether it resumed an earlier one."""
     start = part.stat().st_size if part.exists() else 0
     validator = _read_validator(part)
-    # Without a sum, only the server can tell that both ends belong to the same file.
+    # Without a sum, only the server can tell that both parts belong to the same file.
     if start and not (can_check or validator):
         start = 0
     if asset.size is not None and start == asset.size:
@@ -173,13 +173,13 @@ def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
             headers["If-Range"] = validator
     request = Request(asset.url, headers=headers)
     try:
-        # An opener of its own: urlopen keeps the proxies that were set at its first call.
+        # urlopen would keep the proxies that were set at its first call.
         with build_opener().open(request, timeout=TIMEOUT_SECONDS) as response:
             if response.status != http.HTTPStatus.PARTIAL_CONTENT:
                 start = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 _discard(part)
-                raise _Interrupted("the server sent another range than asked for")
+                raise _Interrupted("the server sent another range than requested")
             _receive(asset, response, part, start)
     except HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -187,7 +187,7 @@ def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
             if total == str(start):
                 return True
             _discard(part)
-            raise _Interrupted("what was kept does not belong to the file") from error
+            raise _Interrupted("the kept part does not belong to the file") from error
         if error.code < 500 and error.code not in TRANSIENT_STATUS:
             raise AssetError(f"{asset.url}: download failed ({error})") from error
         raise _Interrupted(str(error)) from error
@@ -197,7 +197,7 @@ def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
 
 
 def _receive(asset: Asset, response: http.client.HTTPResponse, part: Path, start: int) -> None:
-    """Append the answer's body to what is there."""
+    """Append the body of the response to the part, which has ``start`` bytes."""
     length = response.headers.get("Content-Length")
     total = start + int(length) if length and length.isdigit() else asset.size
     if None not in (asset.size, total) and total != asset.size:
@@ -245,7 +245,7 @@ def _read_validator(part: Path) -> str:
 
 
 def _write_validator(part: Path, response: http.client.HTTPResponse) -> None:
-    """Keep what identifies the file at its host; weak tags do not vouch for the bytes."""
+    """Record the version of the file at its host; a weak tag does not identify the bytes."""
     tag = response.headers.get("ETag", "")
     if not tag or tag.startswith("W/"):
         tag = response.headers.get("Last-Modified", "")
