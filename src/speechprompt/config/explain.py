@@ -60,5 +60,5 @@ def _descend(schema: dict[str, Any], node: dict[str, Any], part: str) -> dict[st
     mapping = node.get("discriminator", {}).get("mapping", {})
     if part in mapping:
         return {"$ref": mapping[part]}
-    by_name = next(iter(node.get("patternProperties", {}).values()), {})
+    by_name: dict[str, Any] = next(iter(node.get("patternProperties", {}).values()), {})
     return node.get("properties", {}).get(part) or by_name

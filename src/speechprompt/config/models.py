@@ -54,20 +54,20 @@ class Imported(Block):
     @property
     def published(self) -> bool:
         """Whether the checkpoint is in the table of published files."""
-        return self.checkpoint in ASSETS
+        return self.checkpoint is not None and self.checkpoint in ASSETS
 
     @model_validator(mode="after")
     def _check_checkpoint(self) -> Self:
-        own = self.checkpoint is not None and not self.published
-        if own and "/" not in self.checkpoint:
+        own = None if self.published else self.checkpoint
+        if own is not None and "/" not in own:
             known = ", ".join(asset.name for asset in ASSETS.values() if asset.is_model)
             raise ValueError(
-                f"checkpoint: {self.checkpoint!r} is not a published file; these are {known}. "
+                f"checkpoint: {own!r} is not a published file; these are {known}. "
                 "Write a file of one's own with its folder"
             )
         if self.root is not None and not self.published:
             raise ValueError("root: goes with a published checkpoint; others are paths themselves")
-        if self.trust and not own:
+        if self.trust and own is None:
             raise ValueError("trust: goes with a checkpoint of one's own")
         return self
 

@@ -86,8 +86,8 @@ class Config(Block):
     @model_validator(mode="after")
     def _check_references(self) -> Self:
         for name, encoder in self.encoders.items():
-            for corpus in encoder.sample_corpora:
-                self._require_audio(f"encoders.{name}.sample_corpora", corpus)
+            for sampled in encoder.sample_corpora:
+                self._require_audio(f"encoders.{name}.sample_corpora", sampled)
             self._check_pretraining(name, encoder)
         for name, book in self.codebooks.items():
             if isinstance(book, ExternalCodebook):
@@ -108,8 +108,8 @@ class Config(Block):
             _require(f"lm.{name}.codebook", lm.codebook, self.codebooks)
             if not isinstance(lm, UnitLmSettings):
                 continue
-            for corpus in lm.corpora:
-                self._require_units(f"lm.{name}.corpora", corpus, lm.codebook)
+            for read in lm.corpora:
+                self._require_units(f"lm.{name}.corpora", read, lm.codebook)
             if lm.dim % (2 * lm.heads):
                 raise ValueError(
                     f"lm.{name}.dim: must be a multiple of 2 x heads ({2 * lm.heads}), "
@@ -141,7 +141,7 @@ class Config(Block):
             key = f"encoders.{name}.weights_of"
             _require(key, shared, self.encoders)
             other = self.encoders[shared]
-            if other.kind != encoder.kind or other.weights_of is not None:
+            if other.kind != encoder.kind or getattr(other, "weights_of", None) is not None:
                 raise ValueError(f"{key}: {shared!r} has no weights of its own that are HuBERT's")
         taught = {name}
         while (pretraining := getattr(encoder, "pretraining", None)) is not None:
@@ -165,17 +165,17 @@ class Config(Block):
     def _check_downstream(self, name: str, task: Task) -> None:
         """Check that there is audio, and that its mean over time tells utterances apart."""
         key = f"tasks.{name}.{'method' if task.method == 'downstream' else 'compare'}"
-        if isinstance(self.corpora[task.corpus], UnitsCorpus):
+        book = self.codebooks[self.lm[task.lm].codebook]
+        if isinstance(book, ExternalCodebook):
             raise ValueError(
                 f"{key}: downstream learns from audio, and corpus {task.corpus!r} holds units; use "
                 "prompt or finetune"
             )
-        encoder_name = self.codebooks[self.lm[task.lm].codebook].encoder
-        encoder = self.encoders[encoder_name]
+        encoder = self.encoders[book.encoder]
         linear = task.type == "classification" and not task.downstream.normalize
         if linear and isinstance(encoder, MfccEncoder) and encoder.cmvn:
             raise ValueError(
-                f"{key}: downstream classifies by the mean over time, and encoder {encoder_name!r} "
+                f"{key}: downstream classifies by the mean over time, and encoder {book.encoder!r} "
                 f"takes it to 0 in every utterance; set tasks.{name}.downstream.normalize: true, "
                 "or cmvn: false in the encoder"
             )

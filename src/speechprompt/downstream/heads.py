@@ -106,10 +106,10 @@ class RecurrentHead(nn.Module):
         """(N, D) to log-probabilities (N, n_labels + 1) of every frame."""
         rows = self.project(frames)
         orders = [order.to(rows.device) for order in _orders(lengths)]
-        for pair in zip(self.forward_lstms, self.backward_lstms, strict=True):
+        for lstms in zip(self.forward_lstms, self.backward_lstms, strict=True):
             outputs = [
                 _run(lstm, rows, order, len(lengths))
-                for lstm, order in zip(pair, orders, strict=True)
+                for lstm, order in zip(lstms, orders, strict=True)
             ]
             rows = self.dropout(torch.cat(outputs, dim=1))
         return self.classify(rows).log_softmax(1)
@@ -170,7 +170,7 @@ def _orders(lengths: Sequence[int]) -> list[Tensor]:
     return [onward, backward]
 
 
-def _run(lstm: nn.LSTM, rows: Tensor, order: Tensor, n_utterances: int) -> Tensor:
+def _run(lstm: nn.Module, rows: Tensor, order: Tensor, n_utterances: int) -> Tensor:
     """Run one direction of one layer over rows (N, D); the output (N, hidden) has their order."""
     filled = F.pad(rows, (0, 0, 0, 1))  # a row of zeros for the padding
     padded = filled.index_select(0, order.flatten()).view(-1, n_utterances, rows.shape[1])

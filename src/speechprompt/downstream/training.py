@@ -75,8 +75,9 @@ class DownstreamData:
             CorpusError: a label column is missing, or has a label that train never had.
         """
         labels = read_task_labels(train, task_type, columns)
-        splits = [read_labelled_recordings(manifest, labels) for manifest in (train, valid)]
-        return cls(labels, *splits, (sha256_file(train), sha256_file(valid)), balance)
+        learnt, held_out = (read_labelled_recordings(path, labels) for path in (train, valid))
+        hashes = (sha256_file(train), sha256_file(valid))
+        return cls(labels, learnt, held_out, hashes, balance)
 
 
 def train_downstream(
@@ -167,7 +168,7 @@ class _DownstreamTraining:
         self.model = DownstreamModel(shape).to(device)
 
     @property
-    def parameters(self) -> dict[str, Tensor]:
+    def parameters(self) -> Mapping[str, Tensor]:
         return self.model.trained()
 
     def batches(self, epoch: int) -> list[list[int]]:

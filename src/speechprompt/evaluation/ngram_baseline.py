@@ -32,6 +32,7 @@ __all__ = ["FittedBaseline", "fit_classifier", "fit_ngram_baseline"]
 
 GRID_C = (0.1, 0.3, 1.0, 3.0)
 MAX_ITERATIONS = 3000
+Units = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def fit_ngram_baseline(
 
 
 def fit_classifier(
-    train: tuple[Sequence[Sequence[int]], Sequence[str]],
-    dev: tuple[Sequence[Sequence[int]], Sequence[str]],
-    scored: Mapping[str, Sequence[Sequence[int]]],
+    train: tuple[Sequence[Units], Sequence[str]],
+    dev: tuple[Sequence[Units], Sequence[str]],
+    scored: Mapping[str, Sequence[Units]],
     balance: bool = False,
 ) -> FittedBaseline:
     """Fit a classifier of whole answers on unit 1-3-grams and choose its setting on dev.
@@ -152,7 +153,7 @@ def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_d
     return min(good, key=lambda i: (grid[i][1], not grid[i][0]))
 
 
-def _ngrams(units: Sequence[int]) -> list[str]:
+def _ngrams(units: Units) -> list[str]:
     words = [str(unit) for unit in units]
     return [
         " ".join(words[start : start + n]) for n in (1, 2, 3) for start in range(len(words) - n + 1)

@@ -75,7 +75,7 @@ def score_prompt(
 
 def _answer(
     task: TaskModel, examples: Examples, labels: Labels, decoding: DecodingSettings
-) -> dict[str, Sequence[Any]]:
+) -> dict[str, Any]:
     """Rows of one split; of a classification also how often free decoding gives no answer."""
     found = predict(task, examples.units, decoding, utt_ids=examples.utt_ids)
     answers = [labels.decode(row) for row in found.labels]

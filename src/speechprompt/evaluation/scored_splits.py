@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from speechprompt.evaluation.predictions import mark_repeats, write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
 from speechprompt.storage.files import read_json
@@ -63,8 +65,8 @@ class BaselineData:
             CorpusError: a label column is missing, or has a label that train never had.
         """
         labels = read_labels(train, task_type, columns)
-        splits = (read_examples(index, labels, encode=False) for index in (train, dev))
-        return cls(labels, *splits, dict(read_split(index, labels) for index in scored))
+        learnt, looked_at = (read_examples(index, labels, encode=False) for index in (train, dev))
+        return cls(labels, learnt, looked_at, dict(read_split(index, labels) for index in scored))
 
 
 def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
@@ -73,8 +75,8 @@ def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
 
 
 def prediction_rows(
-    examples: Examples, answers: Sequence[str], scores: Sequence[float]
-) -> dict[str, Sequence[Any]]:
+    examples: Examples, answers: Sequence[str], scores: Sequence[float] | np.ndarray
+) -> dict[str, Any]:
     """One split as :func:`~speechprompt.evaluation.predictions.write_predictions` takes it.
 
     Args:
@@ -93,7 +95,7 @@ def prediction_rows(
 
 def write_scores(
     files: ScoreFiles,
-    splits: Mapping[str, Mapping[str, Sequence[Any]]],
+    splits: Mapping[str, Mapping[str, Any]],
     labels: Labels,
     *,
     task: str,

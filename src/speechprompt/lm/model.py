@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +96,7 @@ class Cache:
     mask: list[Tensor] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     used: int = 0
-    positions: Tensor | None = None
+    positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
         """Append a layer's keys and values (B, H, S, D / H), of which (B,) slots are in use."""
@@ -108,12 +109,12 @@ class Cache:
 
     def select(self, index: Tensor) -> Cache:
         """The cache of some of the sequences, in the order of ``index``."""
-        per_layer = (
+        keys, values, mask = (
             [tensor.index_select(0, index) for tensor in tensors]
             for tensors in (self.keys, self.values, self.mask)
         )
         positions = self.positions.index_select(0, index)
-        return Cache(self.room, *per_layer, self.starts, self.used, positions)
+        return Cache(self.room, keys, values, mask, self.starts, self.used, positions)
 
     def exchange(self, index: Tensor) -> Cache:
         """Select sequences as :meth:`select`, each from one that has the same source."""
@@ -191,6 +192,8 @@ class UnitLM(nn.Module):
         dropout: dropout of embeddings and residual branches, in training mode only.
     """
 
+    sinusoids: Tensor
+
     def __init__(self, config: LMConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
@@ -203,6 +206,11 @@ class UnitLM(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         # They are computed, not learnt.
         self.register_buffer("sinusoids", _sinusoids(config), persistent=False)
+
+    @property
+    def decoder_layers(self) -> list[Layer]:
+        """The layers, from the input on."""
+        return cast("list[Layer]", list(self.layers))
 
     @property
     def scale(self) -> float:
@@ -230,7 +238,7 @@ class UnitLM(nn.Module):
         p = self.dropout if self.training else 0.0
         x, free = self._embed(pack, prompt)
         x = F.dropout(x, p)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.decoder_layers):
             last = i == len(self.layers) - 1
             wanted = pack.wanted if last else None
             if i == 0 and not self.embed.requires_grad and torch.is_grad_enabled():
@@ -263,7 +271,7 @@ class UnitLM(nn.Module):
         """
         x, _ = self._embed(pack, PromptTensors())
         found = [x]
-        for layer in self.layers:
+        for layer in self.decoder_layers:
             found.append(_norm(layer.attention_norm, x))
             q, kv = layer.project(x)
             lines = (len(pack.plain.lengths), -1)
@@ -279,14 +287,16 @@ class UnitLM(nn.Module):
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
         x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.keys[0].dtype)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.decoder_layers):
             q, kv = layer.project(x)
             k, v = kv.unflatten(-1, (2, layer.heads, -1)).unbind(1)
             slot = cache.starts[i] + cache.used
             cache.keys[i][:, :, slot], cache.values[i][:, :, slot] = k, v
             cache.mask[i][:, :, slot] = 0
-            seen = (tensor[:, :, : slot + 1] for tensor in (cache.keys[i], cache.values[i]))
-            mixed = layer.attend(q[:, None], *seen, cache.mask[i][:, :, : slot + 1])
+            k, v, mask = (
+                t[:, :, : slot + 1] for t in (cache.keys[i], cache.values[i], cache.mask[i])
+            )
+            mixed = layer.attend(q[:, None], k, v, mask)
             x = layer.finish(x, mixed[:, 0])
         cache.used += 1
         cache.positions = cache.positions + 1

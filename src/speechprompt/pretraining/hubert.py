@@ -166,9 +166,9 @@ class _HubertTraining:
         if augmented:
             waveforms, speed = augment(waveforms, generator)
             targets = _play(targets, waveforms.shape[1], speed)
-        tensors = (to_device(torch.from_numpy(a), self.device) for a in (waveforms, targets))
+        heard, wanted = (to_device(torch.from_numpy(a), self.device) for a in (waveforms, targets))
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            found = masked_prediction(self.model, *tensors, unmasked_weight)
+            found = masked_prediction(self.model, heard, wanted, unmasked_weight)
         if torch.is_grad_enabled():
             found.total.backward()
         return Sums(found.total.item(), found.weight, found.n_correct, found.n_masked)
@@ -197,7 +197,7 @@ def _read_targets(
     return names, utterances, about
 
 
-def _start_from(model: torch.nn.Module, path: str | Path) -> None:
+def _start_from(model: HuBERTPretrainModel, path: str | Path) -> None:
     tensors, _ = read_tensors(path)
     try:
         model.wav2vec2.load_state_dict(tensors, strict=True)

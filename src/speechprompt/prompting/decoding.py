@@ -200,9 +200,12 @@ def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
 
 
 def _greedy(
-    task: TaskModel, hidden: Tensor, cache: Cache, steps: list[int]
+    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int]
 ) -> tuple[list[list[int]], list[float]]:
-    """Take the best allowed label at every position, until the end is the best."""
+    """Take the best allowed label at every position, until the end is the best.
+
+    There is no cache where every answer has at most one label.
+    """
     limit = torch.tensor(steps, device=hidden.device)
     n, end = len(hidden), len(task.label_ids)
     ids = torch.from_numpy(task.label_ids).to(hidden.device)
@@ -216,7 +219,7 @@ def _greedy(
             if label != end:
                 answers[i].append(label)
         going = ((best.indices != end) & (limit[line] > step + 1)).nonzero()[:, 0]
-        if not len(going):
+        if cache is None or not len(going):
             break
         if len(going) < len(line):
             line, cache = line[going], cache.select(going)
@@ -241,7 +244,7 @@ def _free(
             if id_ != END:
                 answers[i].append(label_of.get(id_, -1))
         going = ((best.indices != END) & (limit[line] > step + 1)).nonzero()[:, 0]
-        if not len(going):
+        if cache is None or not len(going):
             break
         if len(going) < len(line):
             line, cache = line[going], cache.select(going)
@@ -253,7 +256,7 @@ def _free(
 def _beam(
     task: TaskModel,
     hidden: Tensor,
-    cache: Cache,
+    cache: Cache | None,
     steps: list[int],
     decoding: DecodingSettings,
 ) -> tuple[list[list[int]], list[float]]:
@@ -295,7 +298,7 @@ def _beam(
         # Where enough hypotheses are finished, the search ends.
         done = {i for i in range(n) if len(finished[i]) >= beam}
         rows = [r for r, (i, _, _) in enumerate(kept) if i not in done]
-        if not rows:
+        if cache is None or not rows:
             break
         index = torch.tensor([parents[r] for r in rows], device=device)
         before, utterance = utterance, torch.tensor([kept[r][0] for r in rows])

@@ -54,17 +54,16 @@ def read_sources(
     present = sorted(set(owners))
     first = tasks[present[0]]
     if len(present) == 1:
-        packed, prompt = first.pack(units), first.prompt_tensors()
-        return first.model(packed, prompt, cache)[packed.wanted_query[:, 0]]
-    prompts = [tasks[number].prompt_tensors() for number in present]
-    layers = prompts[0].keys
+        packed = first.pack(units)
+        return first.model(packed, first.prompt_tensors(), cache)[packed.wanted_query[:, 0]]
+    prompts = [each for number in present if (each := tasks[number].prompt) is not None]
+    tensors = [prompt.tensors() for prompt in prompts]
     joined = PromptTensors(
-        torch.stack([prompt.separator for prompt in prompts]),
-        keys={i: torch.cat([prompt.keys[i] for prompt in prompts]) for i in layers},
-        values={i: torch.cat([prompt.values[i] for prompt in prompts]) for i in layers},
+        torch.stack([each.separator for each in prompts]),
+        keys={i: torch.cat([each.keys[i] for each in tensors]) for i in tensors[0].keys},
+        values={i: torch.cat([each.values[i] for each in tensors]) for i in tensors[0].values},
     )
-    lengths = [tasks[number].prompt.length for number in present]
-    starts = np.cumsum([0, *lengths])
+    starts = np.cumsum([0, *(each.length for each in prompts)])
     places = [present.index(owner) for owner in owners]
     sequences, wanted = [], []
     for owner, place, row in zip(owners, places, units, strict=True):

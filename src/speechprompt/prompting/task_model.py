@@ -143,7 +143,7 @@ class TaskModel:
         """Pack sources, with their answers for teacher forcing; separator and answer are wanted."""
         sequences, wanted = [], []
         for i, row in enumerate(units):
-            answer = [] if labels is None else self.label_ids[labels[i]]
+            answer = self.label_ids[[] if labels is None else labels[i]]
             slots, start = self.slots(row, answer if self.end_loss else answer[:-1])
             sequences.append(slots)
             wanted.append(start)
@@ -158,11 +158,11 @@ class TaskModel:
         scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
         line, position = packed.wanted_slot.nonzero(as_tuple=True)
         scores = scores.index_select(0, packed.wanted_query[line, position])
-        target = np.full((len(units), packed.wanted_slot.shape[1]), -1)
+        padded = np.full((len(units), packed.wanted_slot.shape[1]), -1)
         for i, row in enumerate(labels):
-            target[i, : len(row)] = row
+            padded[i, : len(row)] = row
         # A label, or -1 for the end.
-        target = to_device(torch.from_numpy(target), self.device)[line, position]
+        target = to_device(torch.from_numpy(padded), self.device)[line, position]
         label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
         if self.verbalizer.kind == "learnable":
             total = F.cross_entropy(label_scores, target, reduction="sum")
@@ -170,7 +170,7 @@ class TaskModel:
             ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
             total = F.cross_entropy(scores, ids, reduction="sum")
         best = self._allowed_scores(label_scores, scores[:, END], position).argmax(1)
-        wrong = best != target % (label_scores.shape[1] + 1)
+        wrong = best.ne(target % (label_scores.shape[1] + 1))
         if self.allowed is not None:
             wrong &= target >= 0
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
@@ -258,7 +258,9 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
     )
     own = {n: t for n, t in tensors.items() if not n.startswith("lm.")}
     if prompt is None:
-        load_weights(lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, prompt_path)
+        load_weights(
+            lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, str(prompt_path)
+        )
     expected = {n: p for n, p in task.state().items() if not n.startswith("lm.")}
     what = "the prompt that it describes"
     check_shapes(prompt_path, what, expected=shapes_of(expected), found=shapes_of(own))

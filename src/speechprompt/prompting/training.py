@@ -66,8 +66,8 @@ class TaskData:
             CorpusError: a label column is missing, or has a label that train never had.
         """
         labels = read_labels(train, task.type, task.labels)
-        examples = (read_examples(index, labels) for index in (train, valid))
-        return cls(labels, *examples, read_json(train)["codebook_sha256"])
+        learnt, held_out = (read_examples(index, labels) for index in (train, valid))
+        return cls(labels, learnt, held_out, read_json(train)["codebook_sha256"])
 
     def splits(self) -> dict[str, Examples]:
         """Both splits by name."""
@@ -141,7 +141,7 @@ class _PromptTraining:
         self.lengths = _lengths(model, data.train)
 
     @property
-    def parameters(self) -> dict[str, Tensor]:
+    def parameters(self) -> Mapping[str, Tensor]:
         return self.model.named_parameters()
 
     def batches(self, epoch: int) -> list[list[int]]:
@@ -205,7 +205,7 @@ def _copy_hidden_rows(
     """Start the prompt as the LM's own hidden rows on randomly drawn training utterances."""
     drawn = torch.randint(len(train), (64,), generator=generator).tolist()
     sentences = [lm.dictionary.sentence(train.units[i])[:-1] for i in drawn]
-    weights = lm.model.layers[0].out.weight
+    weights = lm.model.norm.weight
     packed = pack(sentences).to(weights.device, weights.dtype)
     prompt.start_from(lm.model.layer_inputs(packed).cpu(), generator)
 

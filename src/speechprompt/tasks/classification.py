@@ -39,8 +39,9 @@ class Classification:
         """
         values = []
         for column in columns:
-            found = dict.fromkeys(read_column(table, column, origin))
-            if None in found or "" in found:
+            read = read_column(table, column, origin)
+            found = dict.fromkeys(value for value in read if value)
+            if not all(read):
                 raise CorpusError(f"{origin}: label column {column!r} has an empty value")
             wrong = next((v for v in found if len(columns) > 1 and COLUMN_SEPARATOR in v), None)
             if wrong is not None:

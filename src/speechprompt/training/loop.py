@@ -139,10 +139,12 @@ def _step(
     clip: float,
     weight: float,
 ) -> None:
-    # Parameters that have no influence, such as input rows that no layer sees, have no gradient.
-    trained = [p for p in parameters.values() if p.grad is not None]
-    for parameter in trained:
-        parameter.grad /= weight
+    trained = []
+    for parameter in parameters.values():
+        # Parameters that have no influence, such as input rows that no layer sees, have none.
+        if parameter.grad is not None:
+            parameter.grad /= weight
+            trained.append(parameter)
     if clip:
         torch.nn.utils.clip_grad_norm_(trained, clip)
     for group in optimiser.param_groups:
