@@ -1,11 +1,16 @@
 import itertools
 
 import jiwer
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.errors import ConfigError
-from speechprompt.evaluation.constant_baseline import choose_answer
+from speechprompt.evaluation.constant_baseline import choose_answer, choose_constant_baseline
 from speechprompt.evaluation.metrics import slot_type_f1
+from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
+from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.sequences import Transcription
 
 
 def test_no_other_answer_of_train_has_fewer_character_errors():
@@ -28,3 +33,20 @@ def test_no_other_answer_of_train_has_a_higher_slot_f1():
 def test_a_classification_has_another_floor():
     with pytest.raises(ConfigError, match="classification"):
         choose_answer("classification", ["a"], ["a"])
+
+
+def test_the_baseline_of_a_task_is_scored(tmp_path):
+    texts = {"train": ["GO ON", "GO", "STOP"], "dev": ["GO ON", "GO"], "test": ["GO ON", "NO"]}
+    units = [np.array([1, 2]), np.array([3]), np.array([4])]
+    splits = {
+        name: Examples([f"{name}-{i}" for i in range(len(rows))], units[: len(rows)], [], rows)
+        for name, rows in texts.items()
+    }
+    labels = Transcription(("text",), tuple("GO NSTP"))
+    data = BaselineData(labels, splits["train"], splits["dev"], {"test": splits["test"]})
+    files = ScoreFiles(tmp_path / "predictions.parquet", tmp_path / "metrics.json")
+    metrics = choose_constant_baseline("asr", data, files)
+    answer = choose_answer("transcription", texts["train"], texts["dev"])
+    assert pq.read_table(files.predictions)["prediction"].to_pylist() == [answer] * 2
+    assert metrics.details == {"answer": answer}
+    assert metrics.method == "constant"

@@ -3,7 +3,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.config.corpora import UnitsCorpus
-from speechprompt.evaluation.ngram_baseline import fit_classifier
+from speechprompt.evaluation.ngram_baseline import fit_classifier, fit_ngram_baseline
+from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
+from speechprompt.storage.files import read_json
+from speechprompt.tasks.classification import Classification
+from speechprompt.tasks.examples import Examples
 from speechprompt.units.text_corpus import prepare_units
 
 
@@ -23,6 +27,27 @@ def test_order_of_neighbours_is_learnt():
     fitted = fit_classifier(train, dev, {"test": test[0]})
     assert np.mean(fitted.answers["test"] == np.array(test[1])) > 0.95
     assert (fitted.scores["test"] <= 0).all()
+
+
+def test_the_baseline_of_a_task_is_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    train, dev, test = (sequences(rng, n) for n in (200, 50, 60))
+    splits = (
+        Examples([str(i) for i in range(len(units))], units, [], answers)
+        for units, answers in (train, dev, test)
+    )
+    learnt, looked_at, scored = splits
+    labels = Classification(("label",), (("0", "1"),))
+    data = BaselineData(labels, learnt, looked_at, {"valid": looked_at, "test": scored})
+    files = ScoreFiles(tmp_path / "predictions.parquet", tmp_path / "metrics.json")
+    metrics = fit_ngram_baseline("ks", data, files)
+    fitted = fit_classifier(train, dev, {"test": test[0]})
+    rows = pq.read_table(files.predictions).to_pylist()
+    assert [row["split"] for row in rows] == ["valid"] * 50 + ["test"] * 60
+    assert [row["prediction"] for row in rows[50:]] == fitted.answers["test"].tolist()
+    assert metrics.main.value == np.mean(fitted.answers["test"] == np.array(test[1]))
+    assert metrics.details["dev_accuracy"] == fitted.dev_accuracy
+    assert read_json(files.metrics)["method"] == "ngram_logistic_regression"
 
 
 def test_class_weights_lift_the_rare_class():

@@ -19,8 +19,6 @@ from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.sequences import Transcription
 from speechprompt.training.job import Computation, TrainingFiles
-from speechprompt.training.sampling import draw_rows
-from speechprompt.training.schedule import learning_rate
 
 LABELS = Classification(("label",), (("a", "b", "c"),))
 PROMPT = {"length": 2}
@@ -209,32 +207,6 @@ def test_a_checkpoint_of_other_settings_is_ignored(lm, tmp_path, capsys):
     assert "checkpoint of another training ignored" in capsys.readouterr().err
     assert path.exists()
     assert not checkpoint.exists()
-
-
-def test_balance_draws_every_answer_equally_often():
-    labels = [[0]] * 90 + [[1]] * 9 + [[2]]
-    drawn = draw_rows(labels, 6000, seed=1, epoch=0, balance=True)
-    counts = np.bincount([labels[i][0] for i in drawn])
-    assert counts.min() > 1800
-    plain = draw_rows(labels, 150, seed=1, epoch=0, balance=False)
-    assert sorted(plain[:100]) == list(range(100))
-    assert len(set(plain[100:])) == 50
-    assert not np.array_equal(drawn, draw_rows(labels, 6000, seed=1, epoch=1, balance=True))
-
-
-@pytest.mark.parametrize("warmup", [0, 10])
-def test_schedules(warmup):
-    def rates(kind):
-        return [learning_rate(kind, 2.0, update, warmup, 100) for update in range(100)]
-
-    assert rates("constant")[warmup:] == [2.0] * (100 - warmup)
-    if warmup:
-        assert rates("cosine")[:warmup] == pytest.approx(np.arange(1, 11) / 5)
-        assert rates("inverse_sqrt")[39] == pytest.approx(1.0)
-    cosine = rates("cosine")[warmup:]
-    assert cosine == sorted(cosine, reverse=True)
-    assert cosine[0] == 2.0
-    assert cosine[-1] < 0.01
 
 
 def test_bad_input_is_refused(lm, tmp_path):

@@ -242,7 +242,7 @@ class UnitLM(nn.Module):
             last = i == len(self.layers) - 1
             wanted = pack.wanted if last else None
             if i == 0 and not self.embed.requires_grad and torch.is_grad_enabled():
-                q, kv = _constant_but(free, layer, x, wanted)
+                q, kv = _project_for_free(free, layer, x, wanted)
             else:
                 q, kv = layer.project(x, wanted)
             memory = pack.deep if i in prompt.keys else pack.plain
@@ -327,10 +327,10 @@ class UnitLM(nn.Module):
         return x.to(pack.dtype), torch.cat(free)
 
 
-def _constant_but(
+def _project_for_free(
     free: Tensor, layer: Layer, x: Tensor, wanted: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The first layer's projections, where only the free rows can receive a gradient."""
+    """The first layer's projections, of which only the free rows receive a gradient."""
     with torch.no_grad():
         q, kv = layer.project(x)
     own_q, own_kv = layer.project(x.index_select(0, free))
