@@ -36,6 +36,8 @@ with socket.socket(socket.AF_UNIX) as server:
     server.shutdown(socket.SHUT_WR)
     sys.exit(int(server.makefile().read() or 1))
 """
+# The server's, whatever the test that starts it has changed.
+ENVIRONMENT = dict(os.environ)
 
 
 @functools.cache
@@ -48,7 +50,7 @@ def programs() -> Path:
         program.write_text(CLIENT.format(python=sys.executable, address=address))
         program.chmod(0o755)
     words = [sys.executable, "-P", __file__, address]
-    server = subprocess.Popen(words, stdout=subprocess.PIPE)
+    server = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE)
     assert server.stdout.readline() == b"ready\n"
     return folder
 
@@ -67,6 +69,7 @@ class Run(socketserver.BaseRequestHandler):
         os.environ.clear()
         os.environ.update(environment)
         sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
+        sys.modules.pop("sitecustomize", None)
         site.execsitecustomize()
         status = 1
         try:

@@ -3,16 +3,17 @@
 import ast
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from conftest import SETUP
 from pipeline import REPOSITORY
 from speechprompt.config import parse_config, read_config
 from speechprompt.storage import code_digest
 from speechprompt.workflow.digests import Digests
 
+SETUP = Path(__file__).with_name("every_rule.yaml")
 # The function of each rule's stage.
 STAGES = {
     "align_phones": "corpora.synthetic.alignments:align_phones",
