@@ -1,15 +1,15 @@
-"""Manifests: what every corpus becomes, one Parquet file per split, and the check of them."""
+"""Manifests: the recordings of a corpus as one Parquet file per split, for every kind of corpus."""
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -34,7 +34,7 @@ __all__ = [
 SPLITS = ("train", "valid", "test")
 REJECTS_SCHEMA = pa.schema({"path": pa.string(), "split": pa.string(), "reason": pa.string()})
 FAILED_REJECTS = "rejects.failed.csv"
-# Columns that some stage writes itself, so that no label may have their names.
+# Columns that a stage writes itself, so that no label may have their names.
 RESERVED_COLUMNS = frozenset(
     [
         *("utt_id", "path", "split", "n_samples", "sample_rate", "speaker", "frames", "n_frames"),
@@ -50,10 +50,13 @@ FIXED_FIELDS = (
 )
 PROBES_PER_THREAD = 64
 
+# A recording on its way to the manifest: its path, split, speaker and labels by column.
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One recording as its corpus describes it; ``path`` is relative to the corpus root."""
+    """One recording, as its corpus describes it; ``path`` is relative to the corpus root."""
 
     path: str
     split: str
@@ -61,31 +64,24 @@ class Recording:
     speaker: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    utt_id: str
-    recording: Recording
-    n_samples: int = 0
-    sample_rate: int = 0
-
-
 def manifest_schema(label_columns: Sequence[str], root: str = "") -> pa.Schema:
-    """The schema of a manifest: identity, length at the file's own rate, speaker, labels.
+    """The schema of a manifest: identity, length at the file's sample rate, speaker, labels.
 
-    Its metadata hold the ``root`` that paths start from, itself relative to the manifest's folder.
+    Its metadata hold the ``root`` that paths are relative to; a relative root starts at the
+    manifest's folder.
     """
     labels = [pa.field(name, pa.string(), nullable=False) for name in label_columns]
     return pa.schema([*FIXED_FIELDS, *labels], metadata={"root": root})
 
 
 def read_root(manifest_path: str | Path) -> Path:
-    """Folder that a manifest's paths start from.
+    """The folder that a manifest's paths are relative to.
 
-    A corpus that was named by a relative path is found from the manifest, so that a run may be
-    moved or copied with its recordings.
+    A root that was given as a relative path is found from the manifest, so that a run may be moved
+    or copied together with its recordings.
 
     Raises:
-        ArtefactError: the manifest cannot be read, or does not say.
+        ArtefactError: the manifest cannot be read, or does not name the folder.
     """
     with open_parquet(manifest_path) as file:
         root = metadata_of(file.schema_arrow).get("root")
@@ -97,19 +93,15 @@ def read_root(manifest_path: str | Path) -> Path:
     return Path(os.path.normpath(Path(manifest_path).parent / root))
 
 
-def _place_of(root: Path, folder: Path) -> str:
-    """A root as a manifest in a folder stores it: absolute as given, or from the folder."""
-    return (root if root.is_absolute() else Path(os.path.relpath(root, folder))).as_posix()
-
-
 @dataclass(frozen=True)
 class Listing:
-    """What a corpus lists.
+    """The recordings that a corpus lists.
 
     Attributes:
-        recordings: its recordings, in order; splits ``train``, ``valid`` and ``test``.
+        recordings: its recordings in order, of the splits ``train``, ``valid`` and ``test``.
         label_columns: names of the labels; every recording has exactly these.
-        valid_fraction: share of train taken as ``valid`` where no recording belongs to it, 0 to 1.
+        valid_fraction: share of ``train`` that becomes ``valid`` if no recording belongs to
+            ``valid``, 0 to 1.
     """
 
     recordings: Sequence[Recording]
@@ -129,56 +121,53 @@ def write_manifests(
     """Decode every recording and write ``{train,valid,test,rejects}.parquet``.
 
     Rows keep the order of the listing, whatever ``threads`` is. An utterance's id is its path
-    without extension. Where no recording belongs to ``valid``, a share of ``train`` does: those
-    whose seeded hash is small, so that recordings added later move no other. A corpus without
-    labels, for pre-training only, may have no ``test``.
+    without extension. If no recording belongs to ``valid``, a share of ``train`` becomes ``valid``:
+    the recordings with the smallest seeded hashes, so that recordings that are added later do not
+    move others. A corpus without labels, which is for pre-training only, may have no ``test``.
 
     Args:
-        listing: What the corpus lists.
-        root: Folder that the paths start from.
+        listing: The recordings of the corpus.
+        root: Folder that their paths are relative to.
         out_dir: Folder of the manifests.
-        seed: Seed of the share taken as ``valid``.
-        max_rejected: Largest share of unusable recordings that is passed over, 0 to 1.
-        threads: Recordings decoded at a time.
+        seed: Seed of the share that becomes ``valid``.
+        max_rejected: Largest share of unusable recordings that may be left out, 0 to 1.
+        threads: Number of recordings that are decoded at a time.
 
     Returns:
         Utterances per split.
 
     Raises:
         CorpusError: a path is listed twice, a split has no usable recording, or more than
-            ``max_rejected`` are unusable; these are then in ``rejects.failed.csv``, because a
-            failed job's outputs may be deleted.
+            ``max_rejected`` are unusable. In the last case ``rejects.failed.csv`` lists them,
+            because Snakemake may delete the outputs of a failed job.
     """
     root, out_dir = Path(root), Path(out_dir)
-    label_columns = listing.label_columns
-    entries = _identify(listing.recordings, root)
-    needed = SPLITS if label_columns else ("train", "valid")
-    entries = _hold_out_valid(entries, root, needed, seed, listing.valid_fraction)
-    kept: dict[str, list[_Entry]] = {split: [] for split in SPLITS}
-    rejected: list[tuple[str, str, str]] = []
-    for entry, outcome in _probe_all(entries, root, threads):
-        recording = entry.recording
+    rows = _identify(listing.recordings, root)
+    needed = SPLITS if listing.label_columns else ("train", "valid")
+    _hold_out_valid(rows, root, needed, seed, listing.valid_fraction)
+    kept: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    rejected: list[Row] = []
+    for row, outcome in _probe_all(rows, root, threads):
         if isinstance(outcome, AudioError):
-            rejected.append((recording.path, recording.split, outcome.reason))
+            rejected.append(row | {"reason": outcome.reason})
         else:
             n_samples, sample_rate = outcome
-            probed = replace(entry, n_samples=n_samples, sample_rate=sample_rate)
-            kept[recording.split].append(probed)
-    _judge_rejects(rejected, len(entries), root, out_dir, max_rejected)
+            kept[row["split"]].append(row | {"n_samples": n_samples, "sample_rate": sample_rate})
+    rejects = pa.Table.from_pylist(rejected, REJECTS_SCHEMA)
+    _judge_rejects(rejects, len(rows), root, out_dir, max_rejected)
     for split in needed:
         if not kept[split]:
             raise CorpusError(f"{root}: no usable recording in split {split!r}")
-    schema = manifest_schema(label_columns, _place_of(root, out_dir))
-    for split in SPLITS:
-        table = _to_table(kept[split], schema)
-        write_parquet(out_dir / f"{split}.parquet", table)
-    columns = list(zip(*rejected, strict=True)) or [[], [], []]
-    write_parquet(out_dir / "rejects.parquet", pa.table(columns, schema=REJECTS_SCHEMA))
-    return {split: len(kept[split]) for split in SPLITS}
+    stored = root if root.is_absolute() else Path(os.path.relpath(root, out_dir))
+    schema = manifest_schema(listing.label_columns, stored.as_posix())
+    for split, found in kept.items():
+        write_parquet(out_dir / f"{split}.parquet", pa.Table.from_pylist(found, schema))
+    write_parquet(out_dir / "rejects.parquet", rejects)
+    return {split: len(found) for split, found in kept.items()}
 
 
 def unique_ids(names: Iterable[str]) -> list[str]:
-    """Make names distinct, in order: a repeated one gets the first free suffix -2, -3, …"""
+    """Make names distinct, in order: a repeated name gets the first free suffix -2, -3, …"""
     names = list(names)
     taken, seen = set(names), Counter[str]()
     result = []
@@ -193,63 +182,59 @@ def unique_ids(names: Iterable[str]) -> list[str]:
     return result
 
 
-def _identify(recordings: Iterable[Recording], root: Path) -> list[_Entry]:
-    """Normalise the paths, refuse repeated ones and give every recording its id."""
-    normal = [replace(item, path=posixpath.normpath(item.path)) for item in recordings]
-    if not normal:
+def _identify(recordings: Iterable[Recording], root: Path) -> list[Row]:
+    """Give every recording its id and a normalised path, which may occur once only."""
+    rows: list[Row] = [
+        {"path": posixpath.normpath(r.path), "split": r.split, "speaker": r.speaker, **r.labels}
+        for r in recordings
+    ]
+    if not rows:
         raise CorpusError(f"{root}: no recordings")
-    counts = Counter(item.path for item in normal)
+    counts = Counter(row["path"] for row in rows)
     if repeated := [path for path, count in counts.items() if count > 1]:
         raise CorpusError(f"{root}: listed more than once: {some_of(repeated)}")
-    if unknown := {item.split for item in normal} - set(SPLITS):
+    if unknown := {row["split"] for row in rows} - set(SPLITS):
         raise CorpusError(f"{root}: expected splits {', '.join(SPLITS)}, found {some_of(unknown)}")
-    ids = unique_ids(posixpath.splitext(item.path)[0] for item in normal)
-    return [_Entry(utt_id, item) for utt_id, item in zip(ids, normal, strict=True)]
+    ids = unique_ids(posixpath.splitext(row["path"])[0] for row in rows)
+    return [{"utt_id": utt_id, **row} for utt_id, row in zip(ids, rows, strict=True)]
 
 
 def _hold_out_valid(
-    entries: list[_Entry], root: Path, needed: Sequence[str], seed: int, valid_fraction: float
-) -> list[_Entry]:
-    counts = Counter(entry.recording.split for entry in entries)
+    rows: Sequence[Row], root: Path, needed: Sequence[str], seed: int, valid_fraction: float
+) -> None:
+    """Move a share of ``train`` to ``valid`` if no row belongs to it."""
+    counts = Counter(row["split"] for row in rows)
     found = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
     for split in needed:
         if split != "valid" and not counts[split]:
             raise CorpusError(f"{root}: no recordings in split {split!r} (found {found})")
     if counts["valid"]:
-        return entries
-    shares = {
-        entry.utt_id: share_of(f"{seed}/{entry.utt_id}")
-        for entry in entries
-        if entry.recording.split == "train"
-    }
-    chosen = {utt_id for utt_id, share in shares.items() if share < valid_fraction}
+        return
+    train = [(share_of(f"{seed}/{row['utt_id']}"), row) for row in rows if row["split"] == "train"]
+    chosen = [row for share, row in train if share < valid_fraction]
     if valid_fraction > 0 and not chosen:
-        chosen = {min(shares, key=lambda utt_id: shares[utt_id])}
-    if not chosen or len(chosen) == len(shares):
+        chosen = [min(train, key=lambda pair: pair[0])[1]]
+    if not chosen or len(chosen) == len(train):
         raise CorpusError(
             f"{root}: no recordings in split 'valid' and a share of {valid_fraction} of the "
-            f"{len(shares)} in 'train' leaves one of both empty; list valid recordings or "
+            f"{len(train)} in 'train' leaves one of both empty; list valid recordings or "
             "change valid_fraction"
         )
-    return [
-        replace(entry, recording=replace(entry.recording, split="valid"))
-        if entry.utt_id in chosen
-        else entry
-        for entry in entries
-    ]
+    for row in chosen:
+        row["split"] = "valid"
 
 
 def _probe_all(
-    entries: Sequence[_Entry], root: Path, threads: int
-) -> Iterator[tuple[_Entry, tuple[int, int] | AudioError]]:
-    """Decode the recordings in parallel; results come in the order of the entries."""
+    rows: Sequence[Row], root: Path, threads: int
+) -> Iterator[tuple[Row, tuple[int, int] | AudioError]]:
+    """Decode the recordings in parallel; results come in the order of the rows."""
     with ThreadPoolExecutor(threads) as pool:
         window: deque[Future[tuple[int, int] | AudioError]] = deque()
-        ahead = iter(entries)
-        for entry in progress(entries, "decode recordings", unit="file"):
+        ahead = iter(rows)
+        for row in progress(rows, "decode recordings", unit="file"):
             while len(window) < threads * PROBES_PER_THREAD and (following := next(ahead, None)):
-                window.append(pool.submit(_probe, root / following.recording.path))
-            yield entry, window.popleft().result()
+                window.append(pool.submit(_probe, root / following["path"]))
+            yield row, window.popleft().result()
 
 
 def _probe(path: Path) -> tuple[int, int] | AudioError:
@@ -260,38 +245,19 @@ def _probe(path: Path) -> tuple[int, int] | AudioError:
 
 
 def _judge_rejects(
-    rejected: Sequence[tuple[str, str, str]],
-    n_recordings: int,
-    root: Path,
-    out_dir: Path,
-    max_rejected: float,
+    rejects: pa.Table, n_recordings: int, root: Path, out_dir: Path, max_rejected: float
 ) -> None:
-    """Stop where too many recordings are unusable; otherwise say how many were passed over."""
+    """Raise an error if too many recordings are unusable; otherwise log how many are."""
     report = out_dir / FAILED_REJECTS
-    if len(rejected) <= max_rejected * n_recordings:
+    if len(rejects) <= max_rejected * n_recordings:
         report.unlink(missing_ok=True)
-        if rejected:
-            log(f"{root}: {len(rejected)} of {n_recordings} recordings rejected")
+        if len(rejects):
+            log(f"{root}: {len(rejects)} of {n_recordings} recordings rejected")
         return
-    with atomic_path(report) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(REJECTS_SCHEMA.names)
-        writer.writerows(rejected)
+    with atomic_path(report) as temporary:
+        rejects.to_pandas().to_csv(temporary, index=False)
     raise CorpusError(
-        f"{root}: {len(rejected)} of {n_recordings} recordings are unusable, more than "
+        f"{root}: {len(rejects)} of {n_recordings} recordings are unusable, more than "
         f"max_rejected = {max_rejected:g} allows; all are listed in {report}: "
-        + some_of([f"{path} ({reason})" for path, _, reason in rejected])
+        + some_of(f"{row['path']} ({row['reason']})" for row in rejects.to_pylist())
     )
-
-
-def _to_table(entries: Sequence[_Entry], schema: pa.Schema) -> pa.Table:
-    columns: dict[str, list[object]] = {
-        "utt_id": [entry.utt_id for entry in entries],
-        "path": [entry.recording.path for entry in entries],
-        "n_samples": [entry.n_samples for entry in entries],
-        "sample_rate": [entry.sample_rate for entry in entries],
-        "speaker": [entry.recording.speaker for entry in entries],
-    }
-    for name in schema.names[len(columns) :]:
-        columns[name] = [entry.recording.labels[name] for entry in entries]
-    return pa.table(columns, schema=schema)

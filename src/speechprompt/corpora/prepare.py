@@ -1,11 +1,17 @@
-"""From a corpus to its manifests, whatever kind it is of."""
+"""Preparing a corpus of any kind: listing its recordings and writing its manifests.
+
+The module of a kind has a function ``list_recordings(corpus, root, seed)``, which returns a
+:class:`~speechprompt.corpora.manifest.Listing`. Its arguments are the settings of the corpus, the
+folder that the recordings' paths are relative to, and a seed for what the module draws, if it draws
+anything. It raises a CorpusError if the corpus is not as the module describes it.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
 
-from speechprompt.config.corpora import Corpus
+from speechprompt.config.corpora import AnyCorpus
 from speechprompt.corpora.manifest import write_manifests
 from speechprompt.corpora.registry import listing_module
 
@@ -13,7 +19,7 @@ __all__ = ["prepare_corpus"]
 
 
 def prepare_corpus(
-    corpus: Corpus,
+    corpus: AnyCorpus,
     root: str | Path,
     out_dir: str | Path,
     *,
@@ -21,21 +27,21 @@ def prepare_corpus(
     max_rejected: float = 0.01,
     threads: int = 1,
 ) -> dict[str, int]:
-    """List the recordings of a corpus, check each, and write the manifests of its splits.
+    """List the recordings of a corpus, decode each, and write the manifests of its splits.
 
     Args:
         corpus: settings of the corpus.
-        root: folder of the corpus, which the manifests' paths start from.
+        root: folder of the corpus, which the manifests' paths are relative to.
         out_dir: folder of the manifests.
-        seed: of whatever is drawn: a share taken as valid, crops of silence.
-        max_rejected: largest share of unusable recordings that is passed over, 0 to 1.
-        threads: recordings decoded at a time.
+        seed: seed of the share that becomes ``valid``, and of crops of silence.
+        max_rejected: see :func:`~speechprompt.corpora.manifest.write_manifests`.
+        threads: number of recordings that are decoded at a time.
 
     Returns:
         Utterances per split.
 
     Raises:
-        CorpusError: the corpus is not as its module describes, or as for
+        CorpusError: the corpus is not as its module describes it, or for a reason of
             :func:`~speechprompt.corpora.manifest.write_manifests`.
     """
     module = import_module(f"speechprompt.{listing_module(corpus.kind)}")

@@ -1,4 +1,4 @@
-"""The user's own corpus: a CSV of paths, splits and labels."""
+"""The user's own corpus: a table of paths, splits and labels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,15 @@ from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Listing, Recording
 from speechprompt.errors import CorpusError
 
-__all__ = ["list_recordings", "read_label_columns", "read_recordings"]
+__all__ = ["list_recordings", "read_label_columns", "read_recordings", "read_table"]
 
 
 def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
-    """List the recordings of a table, which names them from its own folder.
+    """List the recordings of a table, whose paths are relative to the table's folder.
 
-    The table has the columns ``path``, ``split``, optionally ``speaker``, then labels, of which an
-    unlabelled corpus has none. A ``.tsv`` is split at tabs; a CSV at commas or, if its header has
-    none, semicolons.
-
-    Args:
-        corpus: settings: the table, and the share of train taken as valid.
-        root: as for every corpus; it is the table's folder.
-        seed: as for every corpus; nothing is drawn here.
-
-    Raises:
-        CorpusError: the table is not as described.
+    The table has the columns ``path``, ``split``, optionally ``speaker``, and then the labels; an
+    unlabelled corpus has none. Cells of a ``.tsv`` file are separated by tabs, those of a CSV file
+    by commas or, if its header has none, by semicolons.
     """
     return Listing(*read_recordings(corpus.table), corpus.valid_fraction)
 
@@ -41,51 +33,69 @@ def read_recordings(
             split is unknown, a path or label is empty, a path is listed twice, or no rows.
     """
     table = Path(table)
-    rows = _read_rows(table)
-    header = _header(rows)
-    labels = _check_header(table, header, label_columns)
+    header, rows = read_table(table, ["path", "split", *(label_columns or ())])
+    labels = _check_labels(table, header, label_columns)
     recordings: list[Recording] = []
     lines: dict[str, int] = {}
-    for line, cells in rows:
-        recording = _to_recording(f"{table}, line {line}", header, cells, labels)
-        if recording.path in lines:
-            raise CorpusError(
-                f"{table}, line {line}: {recording.path} is listed before, "
-                f"in line {lines[recording.path]}"
-            )
-        lines[recording.path] = line
-        recordings.append(recording)
+    for line, row in rows:
+        where, path, split = f"{table}, line {line}", row["path"], row["split"]
+        if split not in SPLITS:
+            raise CorpusError(f"{where}: expected split train, valid or test, found {split!r}")
+        if empty := [name for name in ("path", *labels) if not row[name]]:
+            raise CorpusError(f"{where}: column {empty[0]!r} is empty")
+        if path in lines:
+            raise CorpusError(f"{where}: {path} is listed before, in line {lines[path]}")
+        lines[path] = line
+        values = {name: row[name] for name in labels}
+        recordings.append(Recording(path, split, values, row.get("speaker") or None))
     if not recordings:
         raise CorpusError(f"{table}: no rows below the header")
     return recordings, labels
 
 
 def read_label_columns(table: str | Path) -> list[str]:
-    """What a task can predict of a table: its labels, and the speaker where there is one.
+    """The columns that a task can predict: the labels and, if the table has it, the speaker.
 
     Raises:
-        CorpusError: not a table, or its header is not as :func:`read_recordings` needs it.
+        CorpusError: this is no table, or its header is not as :func:`read_recordings` needs it.
     """
-    table = Path(table)
-    header = _header(_read_rows(table))
-    _check_header(table, header, None)
+    header, _ = read_table(Path(table), ["path", "split"])
+    _check_labels(Path(table), header, None)
     return [name for name in header if name not in ("path", "split")]
 
 
-def _header(rows: Iterator[tuple[int, list[str]]]) -> list[str]:
-    _, cells = next(rows, (0, []))
-    return [name.strip() for name in cells]
+def read_table(
+    table: Path, needed: Sequence[str]
+) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """Read a CSV or TSV file.
+
+    Returns:
+        The names of its columns; and an iterator over its rows, each as the number of its line and
+        its stripped cells by column.
+
+    Raises:
+        CorpusError: the file cannot be read, a needed column is missing, or a row is too short or
+            too long.
+    """
+    rows = _read_cells(table)
+    _, header = next(rows, (0, []))
+    if missing := [name for name in needed if name not in header]:
+        raise CorpusError(
+            f"{table}: expected the column {missing[0]!r}, "
+            f"found {', '.join(header) or 'an empty file'}"
+        )
+    return header, ((line, _by_column(table, line, header, cells)) for line, cells in rows)
 
 
-def _read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of the rows that are not blank."""
+def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and stripped cells of the rows that are not blank."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             header = stream.readline()
             stream.seek(0)
             reader = csv.reader(stream, delimiter=_delimiter(table, header), strict=True)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
+            for row in reader:
+                if any(cells := [cell.strip() for cell in row]):
                     yield reader.line_num, cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{table}: cannot be read as UTF-8 CSV ({error})") from error
@@ -94,19 +104,23 @@ def _read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
 def _delimiter(table: Path, header: str) -> str:
     if table.suffix.lower() in (".tsv", ".tab"):
         return "\t"
-    candidates = [",", ";", "\t"]
-    return next((mark for mark in candidates if mark in header), ",")
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
 
 
-def _check_header(
+def _by_column(
+    table: Path, line: int, header: Sequence[str], cells: Sequence[str]
+) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise CorpusError(f"{table}, line {line}: expected {len(header)} cells, found {len(cells)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _check_labels(
     table: Path, header: Sequence[str], label_columns: Sequence[str] | None
 ) -> list[str]:
-    found = f"found {', '.join(header) or 'an empty file'}"
-    wanted = ["path", "split", *(label_columns or ())]
-    if missing := [name for name in wanted if name not in header]:
-        raise CorpusError(f"{table}: expected the column {missing[0]!r}, {found}")
+    """Check the names of the columns; return those of the labels, by default all other columns."""
     if repeated := [name for name in header if header.count(name) > 1]:
-        raise CorpusError(f"{table}: the column {repeated[0]!r} is there more than once, {found}")
+        raise CorpusError(f"{table}: the column {repeated[0]!r} is there more than once")
     if label_columns is None:
         label_columns = [name for name in header if name not in ("path", "split", "speaker")]
     if reserved := [name for name in label_columns if name in RESERVED_COLUMNS]:
@@ -115,27 +129,5 @@ def _check_header(
             + ", ".join(sorted(RESERVED_COLUMNS))
         )
     if "" in header:
-        raise CorpusError(f"{table}: a column has no name, {found}")
+        raise CorpusError(f"{table}: a column has no name, found {', '.join(header)}")
     return list(label_columns)
-
-
-def _to_recording(
-    where: str, header: Sequence[str], cells: Sequence[str], labels: Sequence[str]
-) -> Recording:
-    if len(cells) != len(header):
-        raise CorpusError(f"{where}: expected {len(header)} cells, found {len(cells)}")
-    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    if row["split"] not in SPLITS:
-        raise CorpusError(
-            f"{where}: expected split {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, "
-            f"found {row['split']!r}"
-        )
-    for name in ("path", *labels):
-        if not row[name]:
-            raise CorpusError(f"{where}: column {name!r} is empty")
-    return Recording(
-        path=row["path"],
-        split=row["split"],
-        labels={name: row[name] for name in labels},
-        speaker=row.get("speaker") or None,
-    )

@@ -1,4 +1,4 @@
-"""The check of a corpus's manifests: form, identity, disjoint splits, files in place."""
+"""Validation of a corpus's manifests: their schema, distinct utterances, existing recordings."""
 
 from __future__ import annotations
 
@@ -20,66 +20,60 @@ def validate(manifest_dir: str | Path, *, label_columns: Sequence[str] = ()) -> 
 
     Args:
         manifest_dir: Folder of ``{train,valid,test}.parquet``.
-        label_columns: Labels that a task needs; others may be there too.
+        label_columns: Labels that a task needs; the manifests may have more.
 
     Returns:
         Utterances per split.
 
     Raises:
-        CorpusError: a manifest is missing, empty or of another form, a label is missing, an
-            utterance or a path occurs twice in or across splits, or a file is not there.
+        CorpusError: a manifest is missing, is empty or has another schema, a label is missing, an
+            utterance or a path occurs twice, also in different splits, or a recording is missing.
     """
-    manifest_dir = Path(manifest_dir)
-    tables = {split: _read(manifest_dir / f"{split}.parquet") for split in SPLITS}
-    for split, table in tables.items():
-        _check_form(manifest_dir / f"{split}.parquet", table, label_columns)
+    paths = {split: Path(manifest_dir, f"{split}.parquet") for split in SPLITS}
+    tables = {split: _read_manifest(path, label_columns) for split, path in paths.items()}
     for column in ("utt_id", "path"):
         _check_distinct(manifest_dir, tables, column)
     for split, table in tables.items():
-        root = read_root(manifest_dir / f"{split}.parquet")
+        root = read_root(paths[split])
         for path in table["path"].to_pylist():
             if not (root / path).is_file():
                 raise CorpusError(
-                    f"{manifest_dir / split}.parquet: expected the file {root / path}, "
+                    f"{paths[split]}: expected the file {root / path}, "
                     "which is not there; restore it or prepare the corpus again"
                 )
     return {split: len(table) for split, table in tables.items()}
 
 
-def _read(path: Path) -> pa.Table:
+def _read_manifest(path: Path, label_columns: Sequence[str]) -> pa.Table:
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"{path}: not a readable manifest ({error})") from error
-
-
-def _check_form(path: Path, table: pa.Table, label_columns: Sequence[str]) -> None:
-    n_fixed = len(manifest_schema(()))
-    found = table.schema.names
-    expected = manifest_schema(found[n_fixed:])
-    if not table.schema.equals(expected):
+    fixed = manifest_schema(())
+    labels = table.schema.names[len(fixed) :]
+    if not table.schema.equals(manifest_schema(labels)):
         raise CorpusError(
-            f"{path}: expected the columns {_describe(manifest_schema(()))} and text labels, "
+            f"{path}: expected the columns {_describe(fixed)} and text labels, "
             f"found {_describe(table.schema)}"
         )
-    if missing := [name for name in label_columns if name not in found[n_fixed:]]:
+    if missing := [name for name in label_columns if name not in labels]:
         raise CorpusError(
             f"{path}: expected the label columns {', '.join(label_columns)}, "
-            f"without {', '.join(missing)}; found {', '.join(found[n_fixed:]) or 'none'}"
+            f"without {', '.join(missing)}; found {', '.join(labels) or 'none'}"
         )
     if not len(table):
         raise CorpusError(f"{path}: expected utterances, found none")
-    for name in expected.names:
-        column = table[name].to_pylist()
-        bad = [row for row, value in enumerate(column) if value in ("", 0, None)]
+    for name in table.column_names:
+        bad = [row for row, value in enumerate(table[name].to_pylist()) if not value]
         if bad and name != "speaker":
             raise CorpusError(f"{path}: column {name!r} is empty or 0 in row {bad[0]}")
     for value in table["path"].to_pylist():
         if posixpath.normpath(value) != value:
             raise CorpusError(f"{path}: expected a normalised path, found {value!r}")
+    return table
 
 
-def _check_distinct(manifest_dir: Path, tables: dict[str, pa.Table], column: str) -> None:
+def _check_distinct(manifest_dir: str | Path, tables: dict[str, pa.Table], column: str) -> None:
     first: dict[str, str] = {}
     for split, table in tables.items():
         for value in table[column].to_pylist():

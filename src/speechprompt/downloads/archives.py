@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -14,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from speechprompt.errors import AssetError
 from speechprompt.runtime.progress import log, progress
+from speechprompt.storage.files import atomic_folder
 
 __all__ = ["unpack"]
 
@@ -45,21 +44,15 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
         AssetError: the archive is damaged, empty or no archive, holds more than ``max_bytes``, a
             device, or a path or link that is absolute or leads out of the folder.
     """
-    archive, folder = Path(archive), Path(folder)
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    archive = Path(archive)
     gate = _Gate(archive, max_bytes)
     try:
-        (_unpack_zip if _is_zip(archive) else _unpack_tar)(archive, temporary, gate)
-        if not gate.n_files:
-            raise AssetError(f"{archive}: expected files, found none")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
+        with atomic_folder(folder) as temporary:
+            (_unpack_zip if _is_zip(archive) else _unpack_tar)(archive, temporary, gate)
+            if not gate.n_files:
+                raise AssetError(f"{archive}: expected files, found none")
     except DAMAGE as error:
         raise AssetError(f"{archive}: cannot be unpacked ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     if gate.n_links:
         log(f"{archive}: {gate.n_links} links skipped")
     return gate.n_files

@@ -1,4 +1,4 @@
-"""Text and JSON files between the stages, written atomically."""
+"""Text and JSON files between the stages, and folders, all written atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from typing import Any
 
 from speechprompt.errors import ArtefactError, SpeechPromptError
 
-__all__ = ["atomic_path", "copy_file", "read_json", "text_lines", "write_json", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "copy_file",
+    "read_json",
+    "text_lines",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -26,6 +34,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder, which replaces ``path`` on success and is deleted on failure."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def copy_file(source: str | Path, out: str | Path) -> None:

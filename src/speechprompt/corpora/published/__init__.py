@@ -1,5 +1,5 @@
-"""Published corpora: archives or a copy of them come in, manifests go out, one module per corpus.
+"""Published corpora, with one module per corpus: archives or a copy come in, recordings go out.
 
-``sources`` is the table of their folders, ``collect`` downloads or links these, and ``counts``
-compares what was found with what was published.
+``sources`` is the table of their folders, ``collect`` downloads the folders or links to a copy, and
+``counts`` compares the numbers of recordings with the published ones.
 """

@@ -1,15 +1,15 @@
 """Audio SNIPS in SUPERB's form: sentences with slots, spoken by sixteen voices (Lai et al., 2021).
 
-One label file, ``all.iob.snips.txt``, of lines ``{speaker}-snips-{split}-{n} BOS TEXT EOS`` TAB
-``O tags intent``; audio in ``{split}/{name}.wav`` (SUPERB's copy), or as published before it in
-``audio_{speaker}/snips/snips-{split}-{n}.mp3``. https://huggingface.co/datasets/s3prl/SNIPS
+The label file ``all.iob.snips.txt`` has lines ``{speaker}-snips-{split}-{n} BOS TEXT EOS``, a tab,
+``O tags intent``. The audio is in ``{split}/{name}.wav`` (SUPERB's copy), or in
+``audio_{speaker}/snips/snips-{split}-{n}.mp3`` (an earlier publication).
+https://huggingface.co/datasets/s3prl/SNIPS
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from speechprompt.config.corpora import AudioSnipsCorpus
@@ -32,55 +32,41 @@ PUBLISHED = {split: SENTENCES[split] * len(SPEAKERS[split]) for split in SPEAKER
 FOLDER, LABEL_FILE = SOURCES["audio_snips"][0].folder, SOURCES["audio_snips"][0].marker
 NAME = re.compile(r"(?P<speaker>[^-]+)-(?P<sentence>snips-(?P<split>train|valid|test)-\d+)")
 SUFFIXES = ("wav", "mp3", "flac")
-# The one word in another script that SUPERB's recipe gives a spelling for.
+# The only word in another script for which SUPERB's recipe has a spelling.
 FOREIGN = {"楽園追放": "EXPELLED"}
 PUNCTUATION = "?!.,;-–…"
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    name: str
-    words: list[str]
-    tags: list[str]
-    intent: str
-
-
 def list_recordings(corpus: AudioSnipsCorpus, root: Path, seed: int) -> Listing:
-    """List the recordings with ``text``, ``tags`` and ``intent``.
+    """List the recordings in ``SNIPS`` below the root.
 
-    ``tags`` has one tag per word of ``text``: ``O``, ``B-artist``, ``I-artist``. Speakers do not
-    share splits, and rows keep the order of the label file. A recording that is not there is
-    listed all the same, and counts as rejected.
-
-    Args:
-        corpus: settings.
-        root: folder that has ``SNIPS``.
-        seed: as for every corpus; nothing is drawn here.
-
-    Raises:
-        CorpusError: the label file is missing or not as expected.
+    The labels are ``text``, ``tags`` and ``intent``. ``tags`` has one tag per word of ``text``:
+    ``O``, ``B-artist``, ``I-artist``. No speaker is in two splits. Rows keep the order of the label
+    file. A missing recording is listed too; its manifest then counts it as rejected.
     """
     table = root / FOLDER / LABEL_FILE
+    if not table.exists():
+        raise CorpusError(
+            f"{table}: not there; the published annotation of Audio SNIPS has digits and is not "
+            "what SUPERB uses: take this file from SUPERB's copy"
+        )
     recordings = []
     changed: dict[str, str] = {}
-    for where, line in _read_lines(table):
-        if (match := NAME.fullmatch(line.name)) is None:
+    for number, line in text_lines(table, CorpusError):
+        where = f"{table}, line {number}"
+        name, spoken, tagged, intent = _parse_line(where, line)
+        if (match := NAME.fullmatch(name)) is None:
             raise CorpusError(
-                f"{where}: expected {{speaker}}-snips-{{split}}-{{n}}, found {line.name!r}"
+                f"{where}: expected {{speaker}}-snips-{{split}}-{{n}}, found {name!r}"
             )
         if match["speaker"] not in SPEAKERS[match["split"]]:
             continue
-        words, tags = _clean(line.words, line.tags, changed)
+        words, tags = _clean(spoken, tagged, changed)
         if not words:
             raise CorpusError(f"{where}: expected words between BOS and EOS, found none")
-        recordings.append(
-            Recording(
-                path=_find_audio(root, match),
-                split=match["split"],
-                labels={"text": " ".join(words), "tags": " ".join(tags), "intent": line.intent},
-                speaker=match["speaker"],
-            )
-        )
+        labels = {"text": " ".join(words), "tags": " ".join(tags), "intent": intent}
+        path = _find_audio(root, match)
+        recordings.append(Recording(path, match["split"], labels, match["speaker"]))
     if changed:
         before, after = next(iter(changed.items()))
         log(f"{table}: {len(changed)} words had other characters ({before} became {after})")
@@ -89,9 +75,9 @@ def list_recordings(corpus: AudioSnipsCorpus, root: Path, seed: int) -> Listing:
 
 
 def to_iob(tags: Sequence[str]) -> list[str]:
-    """Mark where a slot begins: SUPERB's file repeats a slot's name over its words.
+    """Mark where a slot begins, because SUPERB's file only repeats a slot's name over its words.
 
-    Tags that have ``B-`` and ``I-`` already are kept as they are.
+    Tags with ``B-`` and ``I-`` stay as they are.
     """
     marked = []
     for before, tag in zip(["O", *tags], tags, strict=False):
@@ -102,19 +88,8 @@ def to_iob(tags: Sequence[str]) -> list[str]:
     return marked
 
 
-def _read_lines(table: Path) -> Iterator[tuple[str, _Line]]:
-    """The lines of the label file, each with the place that errors name."""
-    if not table.exists():
-        raise CorpusError(
-            f"{table}: not there; the published annotation of Audio SNIPS has digits and is not "
-            "what SUPERB uses: take this file from SUPERB's copy"
-        )
-    for number, text in text_lines(table, CorpusError):
-        where = f"{table}, line {number}"
-        yield where, _parse_line(where, text)
-
-
-def _parse_line(where: str, text: str) -> _Line:
+def _parse_line(where: str, text: str) -> tuple[str, list[str], list[str], str]:
+    """Name, words, their tags and intent of a line of the label file."""
     left, tab, right = text.partition("\t")
     (name, *tokens), (*tags, intent) = left.split() or [""], right.split() or [""]
     if not tab or len(tokens) < 2 or len(tags) != len(tokens) - 1:
@@ -122,16 +97,16 @@ def _parse_line(where: str, text: str) -> _Line:
             f"{where}: expected 'name BOS TEXT EOS', a tab, and 'O', one tag per word of TEXT, "
             f"intent; found {len(tokens)} tokens and {len(tags)} tags"
         )
-    return _Line(name, tokens[1:-1], tags[1:], intent)
+    return name, tokens[1:-1], tags[1:], intent
 
 
 def _clean(
     words: Sequence[str], tags: Sequence[str], changed: dict[str, str]
 ) -> tuple[list[str], list[str]]:
-    """Words as they are spelled and their tags; punctuation goes, and its tag with it.
+    """Spell the words with SUPERB's characters, and remove punctuation together with its tags.
 
-    Where a slot begins is settled before, so that punctuation between two slots of one type keeps
-    them apart.
+    The beginnings of slots are marked before, so that punctuation between two slots of one type
+    still separates them.
     """
     spelled, kept = [], []
     begins = False
@@ -148,7 +123,7 @@ def _clean(
 
 
 def _find_audio(root: Path, match: re.Match[str]) -> str:
-    """The path of a recording relative to the root; SUPERB's, where there is none."""
+    """The path of a recording relative to the root; that of SUPERB's copy if there is no file."""
     stems = (
         f"{FOLDER}/{match['split']}/{match[0]}",
         f"{FOLDER}/audio_{match['speaker']}/snips/{match['sentence']}",

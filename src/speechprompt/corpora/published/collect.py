@@ -1,4 +1,4 @@
-"""The folders of a published corpus in one place: downloaded, or linked to a copy of the user's."""
+"""Collecting the folders of a published corpus: by download, or by links to the user's copy."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def collect_corpus(
     root: str | Path | None = None,
     assets: Mapping[str, Asset] = ASSETS,
 ) -> Path:
-    """Bring the folders of a published corpus together, under their published names.
+    """Put the folders of a published corpus side by side, under their published names.
 
-    Folders that an earlier run unpacked are kept. An archive is removed once it is unpacked; its
-    sum stays beside the folders. ``corpus.json`` is written last and says where each folder is
-    from.
+    Folders that an earlier run unpacked are kept. An archive is deleted once it is unpacked; its
+    sum stays beside the folders. ``corpus.json`` is written last and names the origin of each
+    folder.
 
     Args:
         kind: The corpus, one of :data:`~speechprompt.corpora.published.sources.SOURCES`.
-        out_dir: Folder that gets them, and ``corpus.json``.
-        folders: Those wanted; None is all.
-        root: A copy that exists already: it is linked to, and nothing is downloaded.
+        out_dir: Folder for the corpus's folders and for ``corpus.json``.
+        folders: The folders to collect; None collects all.
+        root: An existing copy. Links to it are made, and nothing is downloaded.
         assets: The archives by name.
 
     Returns:
@@ -46,7 +46,7 @@ def collect_corpus(
 
     Raises:
         AssetError: a download fails, or an archive is not as expected.
-        CorpusError: ``root`` has not the folders, or a link would replace a real folder.
+        CorpusError: ``root`` lacks a folder, or a link would replace a real folder.
     """
     out_dir = Path(out_dir)
     sources = [item for item in SOURCES[kind] if folders is None or item.folder in folders]
@@ -74,7 +74,7 @@ def _download(source: Source, asset: Asset, out_dir: Path) -> None:
         if asset.sha256 in (None, recorded):
             log(f"{folder}: kept from an earlier download")
             return
-        # Removed first: from here on the record speaks of the new archive.
+        # The recorded sum is about to become that of the new archive, so the old folder goes first.
         shutil.rmtree(folder)
     fetch(asset, archive)
     unpacked = out_dir / f".{source.folder}.unpacked"
@@ -96,7 +96,7 @@ def _download(source: Source, asset: Asset, out_dir: Path) -> None:
 
 
 def _places_in_archive(source: Source, base: Path) -> Iterator[Path]:
-    """The folder may be the archive's top, or lie below a folder of any name."""
+    """Where the folder may be: below the archive's top or below any folder, or either of these."""
     yield base / source.folder
     yield from sorted(base.glob(f"*/{source.folder}"))
     yield base
@@ -104,7 +104,7 @@ def _places_in_archive(source: Source, base: Path) -> Iterator[Path]:
 
 
 def _find_in_copy(source: Source, root: Path, *, single: bool) -> Path:
-    """The folder in the user's copy, by its name there; with a single folder the copy itself."""
+    """Find a folder in the user's copy by its name; a single one may be the copy itself."""
     places = [root / source.folder, *sorted(root.glob(f"*/{source.folder}"))]
     if single or root.name == source.folder:
         places.append(root)
@@ -122,7 +122,7 @@ def _first_with_marker(source: Source, places: Iterator[Path] | Sequence[Path]) 
 
 
 def _link(link: Path, target: Path) -> None:
-    """Replace the link atomically, so that a running job sees one or the other."""
+    """Make or replace a link atomically, so that a running job finds the old or the new one."""
     if link.exists() and not link.is_symlink():
         raise CorpusError(
             f"{link}: is a folder, from a download for instance; remove it to use the copy {target}"

@@ -1,4 +1,4 @@
-"""What the preparation of published corpora shares: spelling, completeness, published counts."""
+"""Shared by the published corpora: spelling, and comparison with the published recordings."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from speechprompt.runtime.progress import log
 
 __all__ = ["compare_counts", "require_files", "spell"]
 
-# Letters that Unicode does not take apart into a base letter and a mark; and quotes.
+# Letters that Unicode does not decompose into a base letter and a mark; and quotes.
 SINGLE = str.maketrans({"Æ": "A", "Ð": "D", "Ø": "O", "Ł": "L", "‘": "'", "’": "'"})
 DASHES = re.compile("[-–—/]")
 UNSPOKEN = re.compile(r"[^A-Z'\s]")
 
 
 def spell(text: str) -> str:
-    """Upper-case words of A-Z and ``'``, single blanks between: SUPERB's characters.
+    """Spell a text with SUPERB's characters: upper-case words of A-Z and ``'``, single blanks.
 
-    Accents and punctuation go, dashes part words, ``&`` is spoken.
+    Accents and punctuation are removed, dashes separate words, and ``&`` becomes ``AND``.
     """
     text = DASHES.sub(" ", text.upper().translate(SINGLE)).replace("&", " AND ")
     return " ".join(UNSPOKEN.sub("", unicodedata.normalize("NFKD", text)).split())
 
 
 def require_files(root: Path, recordings: Sequence[Recording]) -> None:
-    """Stop at an incomplete copy.
+    """Check that all recordings exist.
 
     Raises:
-        CorpusError: naming the first recording that is not there, and how many are missing.
+        CorpusError: recordings are missing; the message names the first and counts them.
     """
     missing = [item.path for item in recordings if not (root / item.path).is_file()]
     if missing:
@@ -47,7 +47,7 @@ def require_files(root: Path, recordings: Sequence[Recording]) -> None:
 def compare_counts(
     root: Path, recordings: Sequence[Recording], published: Mapping[str, int]
 ) -> None:
-    """Say where a split has another size than the published one."""
+    """Log which splits have another size than the published one."""
     found = Counter(item.split for item in recordings)
     for split in SPLITS:
         if found[split] != published[split]:

@@ -1,4 +1,4 @@
-"""LibriSpeech: read English, FLAC, one ``*.trans.txt`` per chapter (Panayotov et al., 2015).
+"""LibriSpeech: read English as FLAC, with a ``*.trans.txt`` per chapter (Panayotov et al., 2015).
 
 https://www.openslr.org/12, CC BY 4.0.
 """
@@ -27,16 +27,9 @@ PUBLISHED = {
 
 
 def list_recordings(corpus: LibriSpeechCorpus, root: Path, seed: int) -> Listing:
-    """List the recordings of the configured subsets, with the column ``text``.
+    """List the recordings of the configured subsets, folders of the root, with the label ``text``.
 
-    Args:
-        corpus: settings: the subsets of each split.
-        root: folder that has the subsets' folders.
-        seed: as for every corpus; nothing is drawn here.
-
-    Raises:
-        CorpusError: a subset has no transcripts, a transcript is not as expected, or a recording
-            that it lists is not there.
+    The order within a subset is that of speaker, chapter and utterance.
     """
     subsets = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
     recordings = [
@@ -52,35 +45,25 @@ def list_recordings(corpus: LibriSpeechCorpus, root: Path, seed: int) -> Listing
 
 
 def _read_subset(root: Path, subset: str, split: str) -> list[Recording]:
-    """Recordings of a subset, in order of speaker, chapter and utterance."""
     transcripts = sorted((root / subset).glob("*/*/*.trans.txt"), key=_numbers)
     if not transcripts:
         raise CorpusError(
             f"{root / subset}: expected {{speaker}}/{{chapter}}/{{speaker}}-{{chapter}}.trans.txt, "
             "found none"
         )
-    return [item for path in transcripts for item in _read_transcripts(root, path, split)]
+    recordings = []
+    for path in transcripts:
+        folder, speaker = path.parent.relative_to(root).as_posix(), path.parts[-3]
+        for number, line in text_lines(path, CorpusError):
+            name, _, text = line.partition(" ")
+            if not (words := spell(text)):
+                raise CorpusError(f"{path}, line {number}: expected 'name TEXT', found {line!r}")
+            recordings.append(Recording(f"{folder}/{name}.flac", split, {"text": words}, speaker))
+    return recordings
 
 
 def _numbers(path: Path) -> tuple[int | str, ...]:
-    speaker, chapter = path.parent.parent.name, path.parent.name
+    """Speaker and chapter of a transcript as numbers; other names come after these."""
+    speaker, chapter = path.parts[-3:-1]
     numeric = speaker.isdigit() and chapter.isdigit()
     return (0, int(speaker), int(chapter)) if numeric else (1, speaker, chapter)
-
-
-def _read_transcripts(root: Path, path: Path, split: str) -> list[Recording]:
-    folder = path.parent.relative_to(root).as_posix()
-    recordings = []
-    for number, line in text_lines(path, CorpusError):
-        name, _, text = line.partition(" ")
-        if not (words := spell(text)):
-            raise CorpusError(f"{path}, line {number}: expected 'name TEXT', found {line!r}")
-        recordings.append(
-            Recording(
-                path=f"{folder}/{name}.flac",
-                split=split,
-                labels={"text": words},
-                speaker=path.parent.parent.name,
-            )
-        )
-    return recordings

@@ -1,15 +1,13 @@
-"""Where the folders of the published corpora come from, and how a copy of them is recognised."""
+"""The folders of the published corpora: the archive of each, and how to recognise a copy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
+
+from speechprompt.config.corpora import LibriSpeechSubset
 
 __all__ = ["SOURCES", "Source"]
-
-LIBRISPEECH_SUBSETS = (
-    *("train-clean-100", "train-clean-360", "train-other-500"),
-    *("dev-clean", "dev-other", "test-clean", "test-other"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +15,9 @@ class Source:
     """One folder of a corpus.
 
     Attributes:
-        folder: Its name, as published, below the corpus root.
+        folder: Its published name, below the corpus root.
         asset: The archive that holds it, by its name in ``downloads.assets.ASSETS``.
-        marker: What it must hold, as a glob pattern.
+        marker: Glob pattern of a file that the folder must hold.
     """
 
     folder: str
@@ -41,7 +39,8 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("fluent_speech_commands_dataset", "fluent.tar.gz", "data/train_data.csv"),
     ),
     "librispeech": tuple(
-        Source(subset, f"{subset}.tar.gz", "*/*/*.trans.txt") for subset in LIBRISPEECH_SUBSETS
+        Source(subset, f"{subset}.tar.gz", "*/*/*.trans.txt")
+        for subset in get_args(LibriSpeechSubset)
     ),
     "audio_snips": (Source("SNIPS", "snips.zip", "all.iob.snips.txt"),),
 }

@@ -1,18 +1,16 @@
 """Speech Commands v0.01 and its test archive: twelve classes (Warden, 2018; SUPERB's task KS).
 
-CC BY 4.0. The split of v0.01 is a hash of the speaker; the test split is the separate archive.
-``_silence_`` of train and valid are one-second crops of the six background noises, which SUPERB
-draws anew in every epoch. Here they are cut once, seeded, under the published names
-``{noise}-{first sample}.wav``, and split by the same hash. As published, one noise is behind
-crops of both splits.
+A hash of the speaker decides the split of v0.01; the test split is the separate archive. The
+recordings of ``_silence_`` in train and valid are one-second crops of the six background noises.
+SUPERB draws them anew in every epoch. Here they are drawn once, by a seed, under the published names
+``{noise}-{first sample}.wav``, and the same hash decides their split. As published, both splits have
+crops of the same noises. The licence is CC BY 4.0.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from speechprompt.corpora.published.counts import compare_counts
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import progress
+from speechprompt.storage.files import atomic_folder
 
 __all__ = ["CLASSES", "cut_silence", "hash_split", "list_recordings"]
 
@@ -33,17 +32,17 @@ CLASSES = (
 )
 TRAIN_FOLDER, TEST_FOLDER = (source.folder for source in SOURCES["speech_commands"])
 NOISE, SILENCE_FOLDER = "_background_noise_", "silence"
-# Speech only, without silence of train and valid.
+# These are the recordings of speech, without the silence of train and valid.
 PUBLISHED = {"train": 51_088, "valid": 6_798, "test": 3_081}
 HASH_RANGE = 2**27
 VALID_PERCENT, DISCARDED_PERCENT = 10, 10
 
 
 def hash_split(name: str) -> str | None:
-    """The published split of a recording, by its file name: all of a speaker's are in one.
+    """The published split of a recording, which its file name decides, and thereby its speaker.
 
     Returns:
-        ``train``, ``valid``, or None where the rule discards it: the test archive replaces those.
+        ``train``, ``valid``, or None for a recording that the test archive replaces.
     """
     speaker = _speaker(name)
     digest = int(hashlib.sha1(speaker.encode()).hexdigest(), 16)
@@ -54,19 +53,12 @@ def hash_split(name: str) -> str | None:
 
 
 def list_recordings(corpus: SpeechCommandsCorpus, root: Path, seed: int) -> Listing:
-    """List the recordings with the column ``label``; none is repeated.
+    """List the recordings with the label ``label``; none is repeated.
 
-    Rows are in the order of the classes, so that labels first appear in the published order.
-
-    Args:
-        corpus: settings: how many crops of silence are drawn before the split; about 80 % are for
-            train, 10 % for valid.
-        root: folder that has ``speech_commands_v0.01`` and ``speech_commands_test_set_v0.01``;
-            gets ``silence``.
-        seed: of the crops.
-
-    Raises:
-        CorpusError: a class or the noises are missing.
+    The root has ``speech_commands_v0.01`` and ``speech_commands_test_set_v0.01``, and gets the
+    folder ``silence``. Its ``n_silence`` crops are drawn by the seed; about 80 % go to train, 10 %
+    to valid. Rows are in the order of the classes, so that labels first appear in the published
+    order.
     """
     speech = [*_list_speech(root), *_list_test(root)]
     compare_counts(root, speech, PUBLISHED)
@@ -83,50 +75,46 @@ def list_recordings(corpus: SpeechCommandsCorpus, root: Path, seed: int) -> List
 
 
 def cut_silence(noises: str | Path, out_dir: str | Path, n_crops: int, *, seed: int) -> list[str]:
-    """Cut distinct crops of one second out of noises, evenly over the files; samples stay as is.
+    """Cut distinct crops of one second out of noises, evenly over the files.
 
     Args:
-        noises: Folder of the noises, WAV.
-        out_dir: Folder of the crops; appears whole or not at all, replaced if it exists.
-        n_crops: Crops in all.
-        seed: Seed of where they begin.
+        noises: Folder of the noises, WAV files.
+        out_dir: Folder of the crops, which appears whole or not at all; an existing one is
+            replaced.
+        n_crops: Total number of crops.
+        seed: Seed of their first samples.
 
     Returns:
-        Names of the crops, ``{noise}-{first sample}.wav``, in order of noise and sample.
+        Names of the crops, ``{noise}-{first sample}.wav``, in the order of noise and sample.
 
     Raises:
-        CorpusError: no noise, one that cannot be read, or one too short for its share.
+        CorpusError: there is no noise, or one cannot be read or is too short for its crops.
     """
-    noises, out_dir = Path(noises), Path(out_dir)
-    paths = sorted(noises.glob("*.wav"))
+    paths = sorted(Path(noises).glob("*.wav"))
     if not paths:
         raise CorpusError(f"{noises}: expected background noises, *.wav, found none")
     starts = {
         path: _draw_starts(path, share, np.random.default_rng([seed, index]))
         for index, (path, share) in enumerate(zip(paths, _shares(n_crops, len(paths)), strict=True))
     }
-    temporary = out_dir.with_name(f".{out_dir.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     names: list[str] = []
-    try:
+    with atomic_folder(out_dir) as temporary:
         for path in progress(paths, "cut silence", unit="file"):
-            names += _cut(path, starts[path], temporary)
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        os.replace(temporary, out_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            samples, rate = soundfile.read(path, dtype="int16")
+            for start in starts[path]:
+                names.append(f"{path.stem}-{start}.wav")
+                crop = samples[start : start + rate]
+                soundfile.write(temporary / names[-1], crop, rate, subtype="PCM_16")
     return names
 
 
 def _shares(total: int, n: int) -> list[int]:
-    """A total in n whole shares that differ by one at most."""
+    """Divide a total into n whole numbers that differ by one at most."""
     return [(index + 1) * total // n - index * total // n for index in range(n)]
 
 
 def _draw_starts(path: Path, n_crops: int, generator: np.random.Generator) -> list[int]:
-    """Distinct first samples of crops that lie within the noise, in order."""
+    """Draw distinct first samples, in order, for crops that lie within the noise."""
     try:
         noise = soundfile.info(path)
     except soundfile.LibsndfileError as error:
@@ -140,16 +128,8 @@ def _draw_starts(path: Path, n_crops: int, generator: np.random.Generator) -> li
     return sorted(generator.choice(room, size=n_crops, replace=False).tolist())
 
 
-def _cut(path: Path, starts: list[int], out_dir: Path) -> list[str]:
-    samples, rate = soundfile.read(path, dtype="int16")
-    names = [f"{path.stem}-{start}.wav" for start in starts]
-    for start, name in zip(starts, names, strict=True):
-        soundfile.write(out_dir / name, samples[start : start + rate], rate, subtype="PCM_16")
-    return names
-
-
 def _list_speech(root: Path) -> list[Recording]:
-    """What the hash puts into train and valid; words that are no keyword are unknown."""
+    """The speech of train and valid; words that are no keywords have the label ``_unknown_``."""
     folder = root / TRAIN_FOLDER
     words = sorted(path.name for path in folder.glob("*/") if path.name != NOISE)
     if missing := [name for name in CLASSES[:-2] if name not in words]:
