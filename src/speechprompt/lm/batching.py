@@ -12,7 +12,8 @@ deep keys and values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,37 @@ class Memory:
 
     Attributes:
         gather: copies deep prompt rows, then packed rows, to (B*S) keys and values.
-        mask: (1, T, S) what is added to the scores of the query slots.
-        wanted_mask: (B, W, S) what is added to the scores of the wanted slots.
         lengths: (B,) number of slots in use.
+        slots: (S,) slot of each key and value.
+        queries: (T,) slot of each query.
+        wanted: (B, W) slot of each wanted query.
+        dtype: type of the activations, and so of the masks.
+
+    The masks are made on the device, when they are first read: they are far larger than what they
+    are made of.
     """
 
     gather: Gather
-    mask: Tensor
-    wanted_mask: Tensor
     lengths: Tensor
+    slots: Tensor
+    queries: Tensor
+    wanted: Tensor
+    dtype: torch.dtype = torch.float32
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """(1, T, S) added to the scores of the query slots."""
+        return self._later_than(self.queries[None])
+
+    @cached_property
+    def wanted_mask(self) -> Tensor:
+        """(B, W, S) added to the scores of the wanted slots."""
+        return self._later_than(self.wanted)
+
+    def _later_than(self, queries: Tensor) -> Tensor:
+        later = self.slots > queries[..., None]
+        mask = torch.zeros(later.shape, dtype=self.dtype, device=later.device)
+        return mask.masked_fill_(later, float("-inf"))
 
 
 @dataclass(frozen=True)
@@ -121,7 +144,7 @@ class Pack:
     @property
     def dtype(self) -> torch.dtype:
         """Number type of the activations, which is that of the masks."""
-        return self.plain.mask.dtype
+        return self.plain.dtype
 
     @property
     def wanted_query(self) -> Tensor:
@@ -129,15 +152,17 @@ class Pack:
         return self.wanted_spread.index.view(self.wanted_slot.shape)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Pack:
-        """Move the tables to a device and convert the masks to the activations' number type."""
+        """Move the tables to a device, for activations of a number type."""
         return _moved(self, device, dtype)
 
 
 def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
-    if value is None:
-        return None
     if isinstance(value, Tensor):
-        return to_device(value.to(dtype) if value.is_floating_point() else value, device)
+        return to_device(value, device)
+    if isinstance(value, torch.dtype):
+        return dtype
+    if not is_dataclass(value):
+        return value
     parts = (_moved(getattr(value, field.name), device, dtype) for field in fields(value))
     return type(value)(*parts)
 
@@ -201,7 +226,7 @@ def pack(
             layer without deep rows could not skip prompts of different lengths.
 
     Returns:
-        The pack, on the CPU, with float32 masks.
+        The pack, on the CPU, for float32 activations.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     n, width = len(sequences), int(lengths.max())
@@ -228,13 +253,11 @@ def pack(
     prefix = not rows and length > 0 and bool(prompt[:, :length].all())
     start = length if prefix else 0
     slot = np.arange(width)
-    later = slot > slot[start:, None]
     if wanted_from is None:
         wanted_from = np.full(n, start)
     wanted_slot = np.asarray(wanted_from)[:, None] + np.arange(max(lengths - wanted_from))
     wanted_valid = wanted_slot < lengths[:, None]
     wanted_slot = np.where(wanted_valid, wanted_slot, width - 1)
-    later_than_wanted = slot > wanted_slot[:, :, None]
     wanted_row = np.where(wanted_valid, np.take_along_axis(row, wanted_slot, axis=1), -1)
     wanted, wanted_first, index = np.unique(wanted_row, return_index=True, return_inverse=True)
     padded = int(wanted[0] < 0)
@@ -245,10 +268,11 @@ def pack(
 
     def memory(index: np.ndarray, used: np.ndarray, n: int, skip: int) -> Memory:
         return Memory(
-            Gather.of(index[:, skip:], n, used[:, skip:]),
-            _blocked(later[None, :, skip:]),
-            _blocked(later_than_wanted[:, :, skip:]),
-            torch.from_numpy(lengths - skip),
+            gather=Gather.of(index[:, skip:], n, used[:, skip:]),
+            lengths=torch.from_numpy(lengths - skip),
+            slots=torch.from_numpy(slot[skip:]),
+            queries=torch.from_numpy(slot[start:]),
+            wanted=torch.from_numpy(wanted_slot),
         )
 
     deep = np.where(prompt, -1 - slots, row + n_prompt)
@@ -276,24 +300,20 @@ def _collect(owns: np.ndarray, row: np.ndarray) -> Gather:
     return Gather.of(owner, owns.size, np.ones(len(owner), bool))
 
 
-def _blocked(where: np.ndarray) -> Tensor:
-    mask = torch.zeros(where.shape)
-    return mask.masked_fill_(torch.from_numpy(where), float("-inf"))
-
-
 def _prefix_tree(slots: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the distinct prefixes: (B, T) node of each slot, and how many there are."""
-    node = np.zeros(slots.shape, np.int64)
-    before = np.zeros(len(slots), np.int64)
-    base = 0
-    low = int(slots.min())
-    span = int(slots.max()) - low + 1
-    for t in range(slots.shape[1]):
-        # Padding gets nodes too, which nobody reads.
-        _, number = np.unique(before * span + slots[:, t] - low, return_inverse=True)
-        number = number.reshape(-1)
-        node[:, t] = base + number
-        before = number
-        base += int(number.max()) + 1
-    node[~valid] = 0
-    return node, base
+    """Number the distinct prefixes: (B, T) node of each slot from 1, 0 for padding, and one more.
+
+    Sequences that begin alike stand together once they are sorted. Each then has nodes of its own
+    from where it differs from the one before, and shares that one's until there.
+    """
+    sequences = np.ascontiguousarray(np.where(valid, slots, np.iinfo(np.int64).min))
+    as_bytes = sequences.view(f"V{sequences.itemsize * sequences.shape[1]}")[:, 0]
+    order = np.argsort(as_bytes, kind="stable")
+    sequences = sequences[order]
+    shared = np.zeros(slots.shape, bool)
+    shared[1:] = np.logical_and.accumulate(sequences[1:] == sequences[:-1], axis=1)
+    own = ~shared & valid[order]
+    number = np.where(own, np.cumsum(own).reshape(own.shape), 0)
+    node = np.empty_like(number)
+    node[order] = np.maximum.accumulate(number, axis=0)
+    return np.where(valid, node, 0), int(own.sum()) + 1
