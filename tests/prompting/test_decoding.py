@@ -1,6 +1,7 @@
 """Decoding: alone or in a batch, with or without cache, one beam or many."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -93,17 +94,19 @@ def test_a_batch_equals_its_utterances_one_by_one(allowed, beam):
 @pytest.mark.parametrize("allowed", [THREE, None])
 def test_beam_one_equals_greedy(allowed):
     from speechprompt.lm.model import Cache
-    from speechprompt.prompting.decoding import _beam, _greedy
+    from speechprompt.prompting.search import search_beam, search_greedily
 
     task = task_model(allowed)
     steps = 3 if allowed else 6
     batch = task.pack(UNITS)
     with torch.no_grad():
         answers = []
-        for search in (_greedy, lambda *args: _beam(*args, DecodingSettings())):
+        beam_of_one = partial(search_beam, beam=1, length_penalty=1.0)
+        for search in (search_greedily, beam_of_one):
             cache = Cache(room=steps)
             hidden = task.model(batch, task.prompt_tensors(), cache)[batch.wanted_query[:, 0]]
-            answers.append(search(task, hidden, cache, [steps] * len(UNITS)))
+            limits = torch.full((len(UNITS),), steps)
+            answers.append(search(task, hidden, cache, limits).to_lists())
     assert answers[0][0] == answers[1][0]
     assert np.allclose(answers[0][1], answers[1][1], atol=1e-4)
 

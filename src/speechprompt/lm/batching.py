@@ -59,12 +59,12 @@ class _GatherRows(torch.autograd.Function):
     """index_select with a backward of one pass over the gradient instead of scattered additions."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, index: Tensor, places: Tensor, starts: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, index: Tensor, places: Tensor, starts: Tensor) -> Tensor:
         ctx.save_for_backward(places, starts)
         return rows.index_select(0, index)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         places, starts = ctx.saved_tensors
         return F.embedding_bag(places, gradient, starts, mode="sum"), None, None, None
 
@@ -161,7 +161,7 @@ def _moved(value: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
         return to_device(value, device)
     if isinstance(value, torch.dtype):
         return dtype
-    if not is_dataclass(value):
+    if not is_dataclass(value) or isinstance(value, type):
         return value
     parts = (_moved(getattr(value, field.name), device, dtype) for field in fields(value))
     return type(value)(*parts)
@@ -253,9 +253,8 @@ def pack(
     prefix = not rows and length > 0 and bool(prompt[:, :length].all())
     start = length if prefix else 0
     slot = np.arange(width)
-    if wanted_from is None:
-        wanted_from = np.full(n, start)
-    wanted_slot = np.asarray(wanted_from)[:, None] + np.arange(max(lengths - wanted_from))
+    asked_from = np.full(n, start) if wanted_from is None else np.asarray(wanted_from)
+    wanted_slot = asked_from[:, None] + np.arange(max(lengths - asked_from))
     wanted_valid = wanted_slot < lengths[:, None]
     wanted_slot = np.where(wanted_valid, wanted_slot, width - 1)
     wanted_row = np.where(wanted_valid, np.take_along_axis(row, wanted_slot, axis=1), -1)

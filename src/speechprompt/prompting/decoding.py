@@ -18,8 +18,8 @@ from torch import Tensor
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.batching import micro_batches
-from speechprompt.lm.dictionary import END
-from speechprompt.lm.model import Cache, PromptTensors
+from speechprompt.lm.model import Cache
+from speechprompt.prompting.search import Found, search_beam, search_free, search_greedily
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel
 
@@ -143,7 +143,7 @@ class _Answers:
     """The answers to one question, which fill up batch by batch."""
 
     def __init__(self, question: Question) -> None:
-        self.task, self.decoding = question.task, question.decoding
+        self.question, self.task, self.decoding = question, question.task, question.decoding
         n, allowed = len(question.units), self.task.allowed
         if self.decoding.free and (
             self.task.verbalizer.kind == "learnable" or self.decoding.beam > 1
@@ -160,19 +160,16 @@ class _Answers:
 
     def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
         """Find the answers to some utterances from the hidden states at their separators."""
-        task, decoding = self.task, self.decoding
+        task = self.task
         if self.label_scores is not None:
             position = torch.zeros(len(rows), dtype=torch.long, device=hidden.device)
             table = task.answer_scores(hidden, position)
             best = table.max(1)
             self.label_scores[rows] = table[:, :-1].double().cpu().numpy()
             answers, found = [[i] for i in best.indices.tolist()], best.values.tolist()
-        elif decoding.free:
-            answers, found = _free(task, hidden, cache, steps, task.prompt_tensors())
-        elif decoding.beam == 1:
-            answers, found = _greedy(task, hidden, cache, steps)
         else:
-            answers, found = _beam(task, hidden, cache, steps, decoding)
+            limits = torch.tensor(steps, device=hidden.device)
+            answers, found = _search(self.question, hidden, cache, limits).to_lists()
         for i, answer, score in zip(rows, answers, found, strict=True):
             self.labels[i], self.scores[i] = answer, score
 
@@ -199,116 +196,21 @@ def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
     return min(wanted, room)
 
 
-def _greedy(
-    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int]
-) -> tuple[list[list[int]], list[float]]:
-    """Take the best allowed label at every position, until the end is the best.
-
-    There is no cache where every answer has at most one label.
-    """
-    limit = torch.tensor(steps, device=hidden.device)
-    n, end = len(hidden), len(task.label_ids)
-    ids = torch.from_numpy(task.label_ids).to(hidden.device)
-    line = torch.arange(n, device=hidden.device)  # the utterances whose answers are not finished
-    answers: list[list[int]] = [[] for _ in range(n)]
-    scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
-    for step in range(max(steps)):
-        best = task.answer_scores(hidden, torch.full_like(line, step)).max(1)
-        scores[line] += best.values
-        for i, label in zip(line.tolist(), best.indices.tolist(), strict=True):
-            if label != end:
-                answers[i].append(label)
-        going = ((best.indices != end) & (limit[line] > step + 1)).nonzero()[:, 0]
-        if cache is None or not len(going):
-            break
-        if len(going) < len(line):
-            line, cache = line[going], cache.select(going)
-        hidden = task.model.step(ids[best.indices[going]], cache)
-    return answers, scores.tolist()
-
-
-def _free(
-    task: TaskModel, hidden: Tensor, cache: Cache | None, steps: list[int], prompt: PromptTensors
-) -> tuple[list[list[int]], list[float]]:
-    """Take the best symbol of all, until it is ``</s>`` or the answer has its full length."""
-    limit = torch.tensor(steps, device=hidden.device)
-    label_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
-    n = len(hidden)
-    line = torch.arange(n, device=hidden.device)
-    answers: list[list[int]] = [[] for _ in range(n)]
-    scores = torch.zeros(n, dtype=torch.float64, device=hidden.device)
-    for step in range(max(steps)):
-        best = task.model.logits(hidden).log_softmax(1).max(1)
-        scores[line] += best.values
-        for i, id_ in zip(line.tolist(), best.indices.tolist(), strict=True):
-            if id_ != END:
-                answers[i].append(label_of.get(id_, -1))
-        going = ((best.indices != END) & (limit[line] > step + 1)).nonzero()[:, 0]
-        if cache is None or not len(going):
-            break
-        if len(going) < len(line):
-            line, cache = line[going], cache.select(going)
-        # The separator may be generated like any symbol; its embedding stays the trained one.
-        hidden = task.model.step(best.indices[going], cache, prompt)
-    return answers, scores.tolist()
-
-
-def _beam(
-    task: TaskModel,
-    hidden: Tensor,
-    cache: Cache | None,
-    steps: list[int],
-    decoding: DecodingSettings,
-) -> tuple[list[list[int]], list[float]]:
-    """Beam search: keep the best hypotheses of each utterance until enough are finished."""
-    device, beam = hidden.device, decoding.beam
-    n, end = len(hidden), len(task.label_ids)
-    ids = torch.from_numpy(task.label_ids).to(device)
-    fixed = task.allowed is not None
-    # On the processor: with a GPU, every look at a hypothesis would wait for it.
-    utterance = torch.arange(n)  # utterance of every live hypothesis, sorted
-    prefixes: list[list[int]] = [[] for _ in range(n)]
-    scores = torch.zeros(n, dtype=torch.float64)
-    finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(n)]
-    for step in range(max(steps)):
-        position = torch.full((len(hidden),), step, device=device)
-        table = scores[:, None] + task.answer_scores(hidden, position).cpu()
-        parents, chosen, kept = [], [], []
-        for i in utterance.unique().tolist():
-            rows = (utterance == i).nonzero()[:, 0]
-            candidates = table[rows].flatten()
-            order = candidates.argsort(descending=True, stable=True)[: 2 * beam].tolist()
-            # Only the best candidates may finish; of the others the best go on.
-            live = 0
-            for rank, flat in enumerate(order):
-                score, parent = float(candidates[flat]), int(rows[flat // (end + 1)])
-                if score == float("-inf"):
-                    break
-                label = flat % (end + 1)
-                answer = prefixes[parent] + ([] if label == end else [label])
-                if label == end or step + 1 == steps[i]:
-                    if rank < beam:
-                        share = 1 if fixed else (step + 1) ** decoding.length_penalty
-                        finished[i].append((score / share, score, answer))
-                elif live < beam:
-                    live += 1
-                    parents.append(parent)
-                    chosen.append(label)
-                    kept.append((i, score, answer))
-        # Where enough hypotheses are finished, the search ends.
-        done = {i for i in range(n) if len(finished[i]) >= beam}
-        rows = [r for r, (i, _, _) in enumerate(kept) if i not in done]
-        if cache is None or not rows:
-            break
-        index = torch.tensor([parents[r] for r in rows], device=device)
-        before, utterance = utterance, torch.tensor([kept[r][0] for r in rows])
-        same = torch.equal(before, utterance)
-        cache = cache.exchange(index) if same else cache.select(index)
-        scores = torch.tensor([kept[r][1] for r in rows], dtype=torch.float64)
-        prefixes = [kept[r][2] for r in rows]
-        hidden = task.model.step(ids[[chosen[r] for r in rows]], cache)
-    best = [max(of_one, key=lambda found: found[0]) for of_one in finished]
-    return [answer for _, _, answer in best], [score for _, score, _ in best]
+def _search(question: Question, hidden: Tensor, cache: Cache | None, limits: Tensor) -> Found:
+    """Find the answers to some of the utterances, in the way that the question asks for."""
+    task, decoding = question.task, question.decoding
+    if decoding.free:
+        return search_free(task, hidden, cache, limits)
+    if decoding.beam == 1:
+        return search_greedily(task, hidden, cache, limits)
+    return search_beam(
+        task,
+        hidden,
+        cache,
+        limits,
+        beam=decoding.beam,
+        length_penalty=decoding.length_penalty,
+    )
 
 
 def _is_valid(answer: list[int], allowed: list[list[int]] | None) -> bool:

@@ -92,7 +92,7 @@ def search_free(task: TaskModel, hidden: Tensor, cache: Cache | None, limits: Te
 def search_beam(
     task: TaskModel,
     hidden: Tensor,
-    cache: Cache,
+    cache: Cache | None,
     limits: Tensor,
     *,
     beam: int,
@@ -144,7 +144,7 @@ def search_beam(
         scores = torch.where(goes_on, ordered, -INFINITY).gather(1, kept)
         parent, label = parent.gather(1, kept), label.gather(1, kept)
         rows = torch.arange(len(utterance), device=device)
-        if step + 1 == longest:
+        if step + 1 == longest or cache is None:
             break
         if _looks(step, device):
             rows = (scores[:, 0] > -INFINITY).nonzero()[:, 0]
