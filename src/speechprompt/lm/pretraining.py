@@ -153,6 +153,7 @@ def read_sentences(
     names: list[str] = []
     sentences: list[np.ndarray] = []
     indexes, about = read_train_indexes(index_paths)
+    about["shards"] = [{"split": "train", **shard} for shard in about["shards"]]
     for path, index in indexes.items():
         table = read_units(path, columns=["utt_id", "units"])
         names += [f"{index['corpus']}/{name}" for name in table["utt_id"].to_pylist()]

@@ -41,9 +41,7 @@ def read_train_indexes(
                     f"{path}: {key} is {index[key]!r}, expected {about[key]!r} as in "
                     f"{next(iter(indexes))}; all corpora of a pre-training share one codebook"
                 )
-        about["shards"] += [
-            {"corpus": index["corpus"], "split": "train", **part} for part in index["parts"]
-        ]
+        about["shards"] += [{"corpus": index["corpus"], **part} for part in index["parts"]]
     return indexes, about
 
 
