@@ -4,20 +4,26 @@ import numpy as np
 import pytest
 import torch
 
-from speechprompt.corpora.synthetic import plan_task
+from speechprompt.config.corpora import SyntheticCorpus
+from speechprompt.corpora.synthetic import plan
 from speechprompt.corpora.synthetic.espeak import Speaker
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ConfigError
 from speechprompt.evaluation.phone_quality import phones_at
 
-SIZES = {"train": 12, "valid": 0, "test": 0}
+SIZES = {"n_train": 12, "n_valid": 0, "n_test": 0}
+
+
+def plan_task(task, **settings):
+    """A plan of the task; the configuration itself would refuse splits without utterances."""
+    return plan(SyntheticCorpus.model_construct(task=task, **SIZES, **settings), 1)
 
 
 @pytest.fixture(scope="module")
 def pairs():
     """Sentences as voices say them, and plainly: (waveform, alignment) each."""
-    spoken = plan_task("english", 1, SIZES)
-    plain = plan_task("english", 1, SIZES, plain=True)
+    spoken = plan_task("english")
+    plain = plan_task("english", plain=True)
     with Speaker() as speaker:
         return [(a.render(speaker), b.render(speaker)) for a, b in zip(spoken, plain, strict=True)]
 
@@ -54,12 +60,12 @@ def test_voices_differ_less_in_them(pairs):
 
 
 def test_a_plan_is_the_same_but_for_that():
-    spoken = plan_task("transcription", 1, SIZES)
-    plain = plan_task("transcription", 1, SIZES, plain=True)
+    spoken = plan_task("transcription")
+    plain = plan_task("transcription", plain=True)
     assert [item.recording for item in spoken] == [item.recording for item in plain]
     assert all(item.plain for item in plain)
 
 
 def test_keywords_cannot_be_plain():
     with pytest.raises(ConfigError, match="only sentences can be said plainly"):
-        plan_task("keyword_spotting", 1, SIZES, plain=True)
+        plan_task("keyword_spotting", plain=True)

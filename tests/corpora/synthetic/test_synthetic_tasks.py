@@ -19,7 +19,7 @@ from speechprompt.corpora.synthetic import (
     english,
     intent_classification,
     keyword_spotting,
-    plan_task,
+    plan,
     slot_filling,
     synthesis,
     synthesise,
@@ -70,7 +70,7 @@ def texts(recordings) -> list[str]:
 def test_every_task_has_its_module():
     assert set(SYNTHETIC_TASKS) == set(MODULES)
     with pytest.raises(ConfigError, match=r"expected a task of keyword_spotting, .* found 'x'"):
-        plan_task("x", 0, {})
+        plan(SyntheticCorpus.model_construct(task="x"), 0)
 
 
 def test_no_voice_is_in_two_splits_of_any_tasks(plans):

@@ -2,8 +2,8 @@
 
 A hash of the speaker decides the split of v0.01; the test split is the separate archive. The
 recordings of ``_silence_`` in train and valid are one-second crops of the six background noises.
-SUPERB draws them anew in every epoch. Here they are drawn once, by a seed, under the published names
-``{noise}-{first sample}.wav``, and the same hash decides their split. As published, both splits have
+SUPERB draws them anew in every epoch. Here they are drawn once, by a seed, and get the published
+names ``{noise}-{first sample}.wav``, whose hash decides their split. As published, both splits have
 crops of the same noises. The licence is CC BY 4.0.
 """
 

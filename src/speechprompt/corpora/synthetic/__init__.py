@@ -1,12 +1,12 @@
-"""Synthetic corpora, spoken by eSpeak NG: one module per task says what is spoken.
+"""Synthetic corpora, spoken by eSpeak NG: a task and a seed come in, recordings and a table go out.
 
-The acoustics are the same in all (``speech``). No voice is heard in two splits, and for one seed
-the voices' split is the same in every task.
+One module per task plans the utterances, ``speech`` gives them voices and acoustics, and
+``synthesis`` writes the recordings. No voice is in two splits, and for one seed its split is the
+same in every task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import ConfigError
 from speechprompt.storage.code_digest import digest
 
-__all__ = ["list_recordings", "plan_task", "synthesise"]
+__all__ = ["list_recordings", "plan", "synthesise"]
 
 
 def synthesise(
@@ -30,11 +30,11 @@ def synthesise(
     """Make the recordings of a corpus and their table.
 
     Args:
-        corpus: what is spoken, and how many utterances each split has.
-        out_dir: Folder of the corpus; a finished or unfinished one is continued or kept where its
-            parameters are the same, and made anew where they are not.
+        corpus: The task, and the number of utterances in each split.
+        out_dir: Folder of the corpus. An existing one with the same parameters is kept or
+            completed, one with others is made anew.
         seed: Seed of the voices' split, the texts, deliveries and noises.
-        processes: Utterances made at a time; the result does not depend on it.
+        processes: Number of processes; the result does not depend on it.
 
     Returns:
         The table, ``out_dir/corpus.csv``: ``path``, ``split``, ``speaker``, then the task's labels:
@@ -42,7 +42,7 @@ def synthesise(
         ``intent``.
 
     Raises:
-        CorpusError: the folder holds something else.
+        CorpusError: the folder holds other files.
         SpeechError: eSpeak NG fails.
     """
     parameters = {
@@ -59,43 +59,20 @@ def synthesise(
 
 
 def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
-    """Decide who says what in a corpus; the same arguments give the same utterances."""
-    sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
-    return plan_task(corpus.task, seed, sizes, corpus.plain)
-
-
-def plan_task(
-    task: str, seed: int, sizes: Mapping[str, int], plain: bool = False
-) -> list[Utterance]:
-    """Decide who says what in a task; the same arguments give the same utterances.
-
-    Args:
-        task: One of :data:`~speechprompt.corpora.registry.SYNTHETIC_TASKS`.
-        seed: See :func:`synthesise`.
-        sizes: Split -> number of utterances.
-        plain: Each accent's own voice says the same sentences in quiet, in the same time: see
-            :class:`~speechprompt.corpora.synthetic.speech.Sentence`.
+    """Decide who says what in a corpus; the same arguments give the same utterances.
 
     Raises:
-        ConfigError: the task is not known, or does not consist of sentences and cannot be plain.
+        ConfigError: the task is unknown, or has no sentences and cannot be plain.
     """
-    utterances = import_module(f"speechprompt.{task_module(task)}").plan(seed, sizes)
-    if not plain:
+    sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
+    utterances = import_module(f"speechprompt.{task_module(corpus.task)}").plan(seed, sizes)
+    if not corpus.plain:
         return utterances
     if not all(isinstance(item, Sentence) for item in utterances):
-        raise ConfigError(f"plain: only sentences can be said plainly, not task {task!r}")
+        raise ConfigError(f"plain: only sentences can be said plainly, not task {corpus.task!r}")
     return [replace(item, plain=True) for item in utterances]
 
 
 def list_recordings(corpus: SyntheticCorpus, root: Path, seed: int) -> Listing:
-    """List the recordings of a synthesised corpus.
-
-    Args:
-        corpus: settings, as :func:`synthesise` was given them.
-        root: folder that :func:`synthesise` filled.
-        seed: as for every corpus; nothing is drawn here.
-
-    Raises:
-        CorpusError: the folder has no finished corpus.
-    """
+    """List the recordings that :func:`synthesise` made in the root."""
     return Listing(*read_recordings(root / TABLE))

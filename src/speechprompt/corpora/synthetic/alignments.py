@@ -1,4 +1,4 @@
-"""Phone alignments of a synthetic corpus, taken while its recordings are made once more."""
+"""Phone alignments of a synthetic corpus, made by synthesising its recordings once more."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ ALIGNMENTS_SCHEMA = pa.schema(
         "end": pa.float32(),
     }
 )
-# Another processor may round otherwise, by so many of 32,768 steps; another utterance differs more.
+# Rounding on another processor moves samples by at most so many of 32,768 steps. Those of another
+# utterance differ by more.
 SAME = 8
 STRESS = "',%="
-# Marks of length, contextual variants and linking, and the digits that number variants.
+# Marks of length, contextual variants and linking, and the numbers of variants.
 VARIANT = re.compile(r"(?<=.)[:#\[\-0-9]+$")
 
 
 def phone_of(mnemonic: str) -> str:
     """The phone of an eSpeak NG mnemonic.
 
-    Marks of stress before it are left out, and what follows its letters: length (``i:`` and ``i``
-    are ``i``), the number or sign of a variant (``t2`` after s and the flap ``t#`` are ``t``), a
-    link (``r-`` is ``r``). The palatal glide ``;`` is ``j``. For the accents used here there are
-    about 50 phones:
+    Marks of stress before the letters are removed. So are marks after them: of length (``i:``
+    becomes ``i``), of a variant (``t2`` after s and the flap ``t#`` become ``t``), and of a link
+    (``r-`` becomes ``r``). The palatal glide ``;`` becomes ``j``. The accents used here have about
+    50 phones:
 
     - stops and affricates ``p b t d k g ? tS dZ``, fricatives ``f v T D s z S Z h``,
     - nasals and approximants ``m n N l r j w``,
     - vowels ``i I E a aa A 0 O U u V 3 @``, diphthongs ``aI eI OI aU oU``,
     - vowels before r and l ``A@ e@ i@ O@ o@ U@ aI@ IR VR @L``,
-    - ``sil``: no speech, before, after and between words.
+    - ``sil``: silence before, after and between words.
     """
     if mnemonic == SILENCE:
         return SILENCE
@@ -66,24 +67,24 @@ def align_phones(
     seed: int,
     processes: int = 1,
 ) -> None:
-    """Write where the phones of a split are.
+    """Write the phone alignments of a split.
 
-    The utterances are planned and spoken once more, and each is compared with its recording, so
-    that an alignment cannot belong to another one.
+    The utterances are synthesised once more, and each is compared with its recording to make sure
+    that the alignment belongs to it.
 
     Columns: ``utt_id``, ``phones`` list<string>, ``starts`` list<float32> and ``end`` float32, in
-    seconds of the recording. The first phone starts at 0, each lasts until the next, the last until
-    ``end``.
+    seconds of the recording. The first phone starts at 0. Each phone lasts until the next one
+    starts, the last until ``end``.
 
     Args:
         corpus: Settings that the corpus was made with.
-        manifest_path: Manifest of the split; its rows are aligned, in its order.
+        manifest_path: Manifest of the split, whose order the alignments keep.
         out: Parquet file to write.
         seed: Seed of the corpus.
-        processes: Utterances spoken at a time; the result does not depend on it.
+        processes: Number of processes; the result does not depend on it.
 
     Raises:
-        ArtefactError: a recording is missing, or is not what is planned.
+        ArtefactError: a recording is missing, or differs from what is synthesised now.
     """
     planned = {item.recording.path: item for item in plan(corpus, seed)}
     manifest = read_parquet(manifest_path, ["utt_id", "path"])

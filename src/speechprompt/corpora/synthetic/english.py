@@ -1,8 +1,8 @@
 """Varied English for pre-training encoders and unit LMs: no task, many words, all sounds.
 
-Statements, questions, requests, word lists, numbers, spelled and single words, over more than a
-thousand words. Some are said twice, as people do when they are asked again: a unit LM learns from
-it to look back. Texts may repeat, also across splits; voices do not.
+The texts are statements, questions, requests, word lists, numbers, spelled words and single words,
+from more than a thousand words. Some are said twice, so that a unit LM learns to use what came
+before. A text may occur several times, also in different splits; a voice is in one split only.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SAID_TWICE = 0.15
 
 
 def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
-    """Decide who says what; label ``text``, in upper case.
+    """Decide who says what; the label is ``text``, in upper case.
 
-    The first texts of a split stay the same if more are wanted.
+    A larger split starts with the texts of a smaller one.
 
     Args:
         seed: Seed of the voices' split, the texts, deliveries and noises.
         sizes: Split -> number of utterances.
     """
     grammar = Grammar.of(__file__)
-    rows = {}
+    rows: dict[str, list[dict[str, str]]] = {}
     for number, split in enumerate(SPLITS):
         generator = np.random.default_rng((seed, STREAM, number))
         rows[split] = [{"text": _draw_text(generator, grammar)} for _ in range(sizes[split])]

@@ -1,8 +1,8 @@
-"""Speech from eSpeak NG: the library that ``espeakng_loader`` carries, called through ctypes.
+"""Speech from eSpeak NG: the library in the package ``espeakng_loader``, called through ctypes.
 
 The library keeps state between utterances that its interface cannot reset (flutter, gain control,
-wave phase), so that a sentence would sound a little different after another one. Every utterance
-therefore gets a freshly loaded copy of the library: about two milliseconds.
+wave phase). A sentence would therefore sound a little different after another one. To prevent that,
+a fresh copy of the library is loaded for every utterance, which takes about two milliseconds.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import _ctypes
 import ctypes
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import TracebackType
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import espeakng_loader
@@ -41,21 +40,21 @@ SILENT_PHONEMES = ("", "_", "_:", "_!", "_|", "_^_")
 
 
 class SpeechError(SpeechPromptError):
-    """eSpeak NG refused a voice, a text or its own installation."""
+    """eSpeak NG does not accept a voice or a text, or cannot start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Where a word, phoneme or pause starts in an utterance.
+    """The start of a word, phoneme or pause in an utterance.
 
-    The library marks the sample that it makes next, so that nothing lags. The gap that it leaves
-    before a phoneme, such as the closure of a stop, has no event: a stop is marked at its burst.
-    A vowel after a nasal or liquid is marked after the transition to it.
+    The library reports the sample that it makes next, without a lag. The silence that it leaves
+    before a phoneme, such as the closure of a stop, has no event: a stop starts at its burst. A
+    vowel after a nasal or liquid starts after the transition to it.
 
     Attributes:
         kind: ``word``, ``phoneme`` or ``pause``.
         sample: First sample, at :data:`SAMPLE_RATE`.
-        text: The word as written, or the mnemonic of the phoneme or pause.
+        text: The written word, or the mnemonic of the phoneme or pause.
     """
 
     kind: str
@@ -96,29 +95,20 @@ class Speaker:
     """
 
     def __init__(self) -> None:
-        self._folder: str | None = None
-        self._library = Path(espeakng_loader.get_library_path())
-        self._data = _data_folder()
+        self._folder = TemporaryDirectory(prefix="speechprompt-", ignore_cleanup_errors=True)
+        # A copy is loaded and unloaded independently of other users of the library.
+        library = shutil.copy2(espeakng_loader.get_library_path(), self._folder.name)
+        self._library = Path(library)
         self._blocks: list[np.ndarray] = []
         self._events: list[tuple[int, int, int, int, bytes]] = []
-        # The library calls it for as long as it is loaded, so a reference has to stay.
+        # The library calls it while it is loaded, so that a reference has to stay.
         self._callback = _Callback(self._receive)
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.mkdtemp(prefix="speechprompt-")
-        # A copy is loaded and unloaded independently of anyone else's use of the library.
-        self._library = Path(shutil.copy2(self._library, self._folder))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+    def __exit__(self, *error: object) -> None:
+        self._folder.cleanup()
 
     def synthesise(
         self,
@@ -129,51 +119,31 @@ class Speaker:
         rate: int = 175,
         pitch: int = 50,
         pitch_range: int = 50,
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, list[Event]]:
         """Speak a text.
 
         Args:
             text: Plain text.
             accent: One of :func:`accents`.
-            variant: One of :func:`variants`, or None for the accent's own voice.
+            variant: One of :func:`variants`; None is the accent's own voice.
             rate: Words per minute, 80 to 450.
             pitch: 0 to 99.
             pitch_range: 0 (monotone) to 99.
 
         Returns:
-            float32 ``[n_samples]`` at :data:`SAMPLE_RATE`, full scale 1.
+            float32 ``[n_samples]`` at :data:`SAMPLE_RATE`, full scale 1; and the words, phonemes
+            and pauses in order.
 
         Raises:
-            SpeechError: the accent or variant is not known, or nothing was spoken.
-        """
-        return self.synthesise_aligned(
-            text, accent, variant, rate=rate, pitch=pitch, pitch_range=pitch_range
-        )[0]
-
-    def synthesise_aligned(
-        self,
-        text: str,
-        accent: str = "en-us",
-        variant: str | None = None,
-        *,
-        rate: int = 175,
-        pitch: int = 50,
-        pitch_range: int = 50,
-    ) -> tuple[np.ndarray, list[Event]]:
-        """Speak a text as :meth:`synthesise` does, and say where its words, phonemes and pauses
-        start, in order.
+            SpeechError: the accent or variant is unknown, or nothing was spoken.
         """
         voice = _voice_name(accent, variant)
         self._blocks, self._events = [], []
         with self._loaded() as library:
             if library.espeak_SetVoiceByName(voice.encode()) != 0:
                 raise SpeechError(f"eSpeak NG refused the voice {voice!r}")
-            settings = (
-                (PARAMETER_RATE, rate),
-                (PARAMETER_PITCH, pitch),
-                (PARAMETER_RANGE, pitch_range),
-            )
-            for parameter, value in settings:
+            settings = {PARAMETER_RATE: rate, PARAMETER_PITCH: pitch, PARAMETER_RANGE: pitch_range}
+            for parameter, value in settings.items():
                 library.espeak_SetParameter(parameter, value, 0)
             encoded = text.encode()
             failed = library.espeak_Synth(
@@ -195,17 +165,17 @@ class Speaker:
 
     @contextmanager
     def _loaded(self) -> Iterator[ctypes.CDLL]:
-        if self._folder is None:
-            raise RuntimeError("Speaker is a context manager: use it in a with statement")
         library = ctypes.CDLL(str(self._library))
         try:
             options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_DONT_EXIT
-            data = str(self._data).encode()
-            found = library.espeak_Initialize(RETRIEVAL_MODE, 0, data, options)
-            if found != SAMPLE_RATE:
-                raise SpeechError(f"{self._data}: eSpeak NG cannot start from this folder")
+            data = _data_folder()
+            rate = library.espeak_Initialize(RETRIEVAL_MODE, 0, str(data).encode(), options)
+            if rate != SAMPLE_RATE:
+                raise SpeechError(f"{data}: eSpeak NG cannot start from this folder")
             library.espeak_SetSynthCallback(self._callback)
-            _seed(library)
+            # There are two random number generators: eSpeak's, and C's, which Klatt voices use.
+            library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+            ctypes.CDLL(None).srand(ctypes.c_uint(1))
             try:
                 yield library
             finally:
@@ -214,7 +184,7 @@ class Speaker:
             _unload(library, self._library)
 
     def _receive(self, samples: Any, count: int, events: Any) -> int:
-        """Collect what the library has spoken; returning 0 lets it go on."""
+        """Collect samples and events from the library; it goes on if the result is 0."""
         if samples and count > 0:
             self._blocks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
         index = 0
@@ -225,59 +195,39 @@ class Speaker:
         return 0
 
 
-def accents() -> list[str]:
-    """Codes of the English accents at hand, such as ``en-gb`` and ``en-us``."""
-    return sorted(_accent_files())
-
-
-def variants() -> list[str]:
-    """Names of the voice variants at hand, such as ``f2`` and ``Michael``."""
-    return sorted(_variant_files())
-
-
-def _data_folder() -> Path:
-    return Path(espeakng_loader.get_data_path())
+@cache
+def variants() -> tuple[str, ...]:
+    """Names of the installed voice variants, such as ``f2`` and ``Michael``."""
+    return tuple(sorted(path.name for path in (_data_folder() / "voices" / "!v").iterdir()))
 
 
 @cache
-def _variant_files() -> frozenset[str]:
-    return frozenset(path.name for path in (_data_folder() / "voices" / "!v").iterdir())
-
-
-@cache
-def _accent_files() -> dict[str, str]:
-    """Accent code -> name of its voice file below ``lang``."""
+def accents() -> dict[str, str]:
+    """The installed English accents: code, such as ``en-gb``, -> voice file below ``lang``."""
     lang = _data_folder() / "lang"
     result = {}
     for path in sorted(lang.rglob("en*")):
         lines = path.read_text(encoding="utf-8").splitlines()
-        # The first language line is the accent's own; Shavian is a script, not an accent.
+        # The first language line names the accent. Shavian is a script, not an accent.
         code = next(line.split()[1] for line in lines if line.startswith("language"))
         if code != "en-shaw":
             result[code] = path.relative_to(lang).as_posix()
     return result
 
 
+def _data_folder() -> Path:
+    return Path(espeakng_loader.get_data_path())
+
+
 def _voice_name(accent: str, variant: str | None) -> str:
-    files = _accent_files()
+    files = accents()
     if accent not in files:
         raise SpeechError(f"expected an accent of {', '.join(sorted(files))}, found {accent!r}")
     if variant is None:
         return files[accent]
-    if variant not in _variant_files():
+    if variant not in variants():
         raise SpeechError(f"expected a variant of {', '.join(variants())}, found {variant!r}")
     return f"{files[accent]}+{variant}"
-
-
-def _seed(library: ctypes.CDLL) -> None:
-    """Fix both random number generators: eSpeak's own, and C's, which the Klatt voices use."""
-    library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-    _c_library().srand(ctypes.c_uint(1))
-
-
-@cache
-def _c_library() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
 
 
 def _unload(library: ctypes.CDLL, path: Path) -> None:

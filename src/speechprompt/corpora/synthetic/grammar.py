@@ -1,4 +1,4 @@
-"""Sentences from patterns, and the split that each belongs to."""
+"""Sentences that are drawn from patterns, and the split that each belongs to."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Grammar:
 
     @classmethod
     def of(cls, module_file: str) -> Grammar:
-        """The grammar in the data file of a task's module."""
+        """Read the grammar in the data file of a task's module."""
         data = read_data(module_file)
         return cls(tuple(data["patterns"]), word_lists(data["words"]))
 
     def draw(self, generator: np.random.Generator) -> str:
-        """A sentence, in upper case."""
+        """Draw a sentence, in upper case."""
         return text_of(fill(choose(generator, self.patterns), self.words, generator))
 
 
 def read_data(module_file: str | Path) -> dict[str, Any]:
-    """What is said in a task: the YAML data file of its module."""
+    """Read the YAML data file of a task's module."""
     return yaml.safe_load(data_file(module_file, ".yaml").read_text(encoding="utf-8"))
 
 
 def word_lists(lists: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The words or phrases of each slot; a data file has them between commas."""
+    """Split the texts of each slot into its words or phrases, which commas separate."""
     return {
         slot: tuple(word.strip() for word in text.split(",") if word.strip())
         for slot, text in lists.items()
@@ -50,7 +50,7 @@ def word_lists(lists: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def choose(generator: np.random.Generator, items: Sequence[str]) -> str:
-    """One of the items, all equally likely."""
+    """Draw one of the items, all equally likely."""
     return items[int(generator.integers(len(items)))]
 
 
@@ -60,12 +60,12 @@ def fill(
     """Draw a value for every ``{slot}`` of a pattern.
 
     Args:
-        pattern: Words and slots between blanks.
+        pattern: Words and slots, separated by blanks.
         values: Slot -> its values, of one or more words.
         generator: Source of randomness.
 
     Returns:
-        The sentence in parts, each a slot and its value, or None and a word.
+        The parts of the sentence: a slot and its value, or None and a word.
     """
     parts: list[tuple[str | None, str]] = []
     for word in pattern.split():
@@ -78,12 +78,12 @@ def fill(
 
 
 def text_of(parts: Sequence[tuple[str | None, str]]) -> str:
-    """What :func:`fill` drew, in upper case with single blanks."""
+    """The sentence that :func:`fill` drew, in upper case with single blanks."""
     return " ".join(value for _, value in parts).upper()
 
 
 def split_of(seed: int, text: str) -> str:
-    """The only split that a text may stand in: a hash decides, so that sizes do not matter."""
+    """The only split that may have a text; its hash decides, so that sizes do not matter."""
     share = share_of(f"{seed}/{text}")
     for split, size in SHARES.items():
         if share < size:

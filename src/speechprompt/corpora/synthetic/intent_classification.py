@@ -1,8 +1,8 @@
-"""Synthetic intent classification: the label space of Fluent Speech Commands.
+"""Synthetic intent classification with the labels of Fluent Speech Commands.
 
-Six actions, fourteen objects and four locations in their 31 valid triples
+There are six actions, fourteen objects and four locations in 31 valid triples
 (https://arxiv.org/abs/1904.03670, table 1). Every triple has several wordings; valid and test have
-some of their own that train never has.
+some that train does not have.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Command:
-    """An action on an object, in a room or not.
+    """An action on an object, possibly in a room.
 
     Attributes:
-        action: What is to be done.
-        object: With what.
-        common: Ways to say it in all splits, where ``{room}`` stands for a room's name.
-        own: Split -> further ways, of that split alone.
+        action: The action, such as ``activate``.
+        object: The object, such as ``lights``.
+        common: Wordings of all splits, in which ``{room}`` stands for the name of a room.
+        own: Split -> further wordings, which only that split has.
         in_rooms: Whether a room may be named.
     """
 
@@ -41,21 +41,17 @@ class Command:
     own: Mapping[str, Sequence[str]]
     in_rooms: bool
 
-    def said(self, split: str) -> tuple[str, ...]:
-        """All ways to say it in a split."""
-        return (*self.common, *self.own.get(split, ()))
-
 
 @dataclass(frozen=True)
 class Commands:
-    """The commands, and for each location what it is called."""
+    """The commands, and the names of each location."""
 
     commands: Sequence[Command]
     locations: Mapping[str, Sequence[str]]
 
     @property
     def intents(self) -> list[tuple[str, str, str]]:
-        """The 31 (action, object, location)."""
+        """The 31 triples of action, object and location."""
         return [
             (command.action, command.object, location)
             for command in self.commands
@@ -63,10 +59,10 @@ class Commands:
         ]
 
     def wordings(self, action: str, object_: str, location: str, split: str) -> tuple[str, ...]:
-        """All that may be said in a split for an intent: upper case, at most 8 words."""
+        """All wordings of an intent in a split: upper case, at most 8 words."""
         command = next(c for c in self.commands if (c.action, c.object) == (action, object_))
         found = []
-        for pattern in command.said(split):
+        for pattern in (*command.common, *command.own.get(split, ())):
             for room in self.locations[location]:
                 if "{room}" in pattern:
                     found.append(pattern.format(room=room))
@@ -77,7 +73,7 @@ class Commands:
 
 
 def read_commands() -> Commands:
-    """The commands of the data file."""
+    """Read the commands of the data file."""
     data = read_data(__file__)
     commands = []
     for entry in data["commands"]:
@@ -92,9 +88,9 @@ def read_commands() -> Commands:
 
 
 def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
-    """Decide who says what; labels ``action``, ``object``, ``location``, ``text``.
+    """Decide who says what; the labels are ``action``, ``object``, ``location`` and ``text``.
 
-    Nothing is drawn for one utterance that depends on another's, and the intents come evenly.
+    Every utterance has draws of its own. The intents are balanced.
 
     Args:
         seed: Seed of the voices' split, the wordings, deliveries and noises.

@@ -1,4 +1,4 @@
-"""Where the phones of synthetic speech are, by what eSpeak NG says of its own phonemes."""
+"""The phones of synthetic speech in time, from the events that eSpeak NG reports."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from speechprompt.corpora.synthetic.espeak import SAMPLE_RATE, Event
 
-__all__ = ["QUIET_DB", "SILENCE", "Alignment", "align"]
+__all__ = ["SILENCE", "Alignment", "align", "loud_samples"]
 
 SILENCE = "sil"
-# Quieter than this below the peak counts as silence.
+# Samples that are lower than the peak by more than this are silence.
 QUIET_DB = 55.0
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Phones that follow each other without gaps.
+    """Phones in time, without gaps between them.
 
     Attributes:
         phones: eSpeak NG's mnemonics with their marks of stress; :data:`SILENCE` for pauses.
-        starts: Seconds, ascending; each phone lasts until the next, the last until ``end``.
-        end: Seconds.
+        starts: Their starts in seconds, ascending; a phone lasts until the next one starts.
+        end: The end of the last phone, in seconds.
     """
 
     phones: tuple[str, ...]
@@ -37,12 +37,12 @@ class Alignment:
         return Alignment(self.phones, starts, self.end * factor)
 
     def place(self, offset: float, end: float) -> Alignment:
-        """The same phones within a recording, silence around them.
+        """The same phones within a recording, with silence around them.
 
         Args:
-            offset: Where they begin in the recording, in seconds; below 0 their beginning is cut
-                off.
-            end: Length of the recording, in seconds; what is later is cut off.
+            offset: Their start in the recording, in seconds; if it is negative, their beginning is
+                cut off.
+            end: Length of the recording, in seconds; later phones are cut off.
         """
         moved = zip(self.phones, (start + offset for start in self.starts), strict=True)
         return _lay_out([(SILENCE, 0.0), *moved, (SILENCE, self.end + offset)], end)
@@ -51,17 +51,17 @@ class Alignment:
 def align(waveform: np.ndarray, events: Iterable[Event]) -> Alignment:
     """Turn eSpeak NG's events into phones.
 
-    A phone starts at its event, or earlier: the silence right before it, which has no event of its
-    own, is part of it, as the closure is part of a stop in phonetic transcriptions.
+    A phone starts at its event, or at the silence right before it if this has no event of its own.
+    In phonetic transcriptions, too, the closure is part of a stop.
 
     Args:
-        waveform: float32 ``[n_samples]``, as spoken.
+        waveform: float32 ``[n_samples]``, the speech.
         events: Its events, in order.
 
     Returns:
-        Phones from the first sample to the last, in seconds.
+        Phones from the first sample to the last.
     """
-    loud = np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-QUIET_DB / 20))
+    loud = loud_samples(waveform)
     segments = [(SILENCE, 0.0)]
     previous = 0
     for event in events:
@@ -77,10 +77,13 @@ def align(waveform: np.ndarray, events: Iterable[Event]) -> Alignment:
     return _lay_out(segments, len(waveform) / SAMPLE_RATE)
 
 
+def loud_samples(waveform: np.ndarray) -> np.ndarray:
+    """Indices of the samples that are no silence, in order."""
+    return np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-QUIET_DB / 20))
+
+
 def _lay_out(segments: Sequence[tuple[str, float]], end: float) -> Alignment:
-    """Phones and their starts, cut to 0 … ``end``; what has no length is left out, and silences
-    that touch are one.
-    """
+    """Cut phones and their starts to 0 … ``end``, remove empty ones and join adjacent silences."""
     phones: list[str] = []
     starts: list[float] = []
     for (phone, start), (_, stop) in pairwise([*segments, ("", end)]):

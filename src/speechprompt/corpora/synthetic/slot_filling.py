@@ -1,6 +1,6 @@
-"""Synthetic slot filling: requests in the form of SNIPS, with intents and slot types of its names.
+"""Synthetic slot filling: requests in the form of SNIPS, with its names of intents and slot types.
 
-Sentences of valid and test never occur in train, and neither do some of their values.
+No sentence is in two splits, and some slot values of valid and test do not occur in train.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 
 import numpy as np
 
@@ -31,10 +32,10 @@ ATTEMPTS = 100
 
 @dataclass(frozen=True)
 class Requests:
-    """What may be asked for.
+    """The possible requests.
 
     Attributes:
-        patterns: Intent -> what is said, with ``{slot}`` for a value.
+        patterns: Intent -> patterns of sentences, with ``{slot}`` for a value.
         values: Split -> slot -> values.
     """
 
@@ -44,7 +45,7 @@ class Requests:
 
 @cache
 def requests() -> Requests:
-    """The requests of the data file."""
+    """Read the requests of the data file."""
     data = read_data(__file__)
     common = word_lists(data["values"])
     values = {}
@@ -55,16 +56,16 @@ def requests() -> Requests:
 
 
 def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
-    """Decide who says what; labels ``text``, ``tags`` (IOB, one a word), ``intent``.
+    """Decide who says what; the labels are ``text``, ``tags`` (IOB, one per word) and ``intent``.
 
-    The intents come evenly; the first sentences of a split stay the same if more are wanted.
+    The intents are balanced. A larger split starts with the sentences of a smaller one.
 
     Args:
         seed: Seed of the voices' split, the sentences, deliveries and noises.
         sizes: Split -> number of utterances.
     """
     intents = list(requests().patterns)
-    rows = {}
+    rows: dict[str, list[dict[str, str]]] = {}
     for number, split in enumerate(SPLITS):
         generator = np.random.default_rng((seed, STREAM, number))
         seen: set[str] = set()
@@ -80,23 +81,14 @@ def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
 def _draw_request(
     generator: np.random.Generator, intent: str, seed: int, split: str, seen: set[str]
 ) -> dict[str, str]:
-    """A sentence of this split, one not seen before unless such ones have become rare."""
-    attempts = 0
-    while True:
+    """Draw a sentence of this split, a new one unless new ones have become rare."""
+    for attempt in count():
         pattern = choose(generator, requests().patterns[intent])
         parts = fill(pattern, requests().values[split], generator)
         text = text_of(parts)
-        if split_of(seed, text) == split and (text not in seen or attempts >= ATTEMPTS):
-            return {"text": text, "tags": _tags(parts), "intent": intent}
-        attempts += 1
-
-
-def _tags(parts: Sequence[tuple[str | None, str]]) -> str:
+        if split_of(seed, text) == split and (text not in seen or attempt >= ATTEMPTS):
+            break
     tags: list[str] = []
     for slot, value in parts:
-        if slot is None:
-            tags.append("O")
-        else:
-            inside = len(value.split()) - 1
-            tags += [f"B-{slot}", *[f"I-{slot}"] * inside]
-    return " ".join(tags)
+        tags += [f"B-{slot}", *[f"I-{slot}"] * (len(value.split()) - 1)] if slot else ["O"]
+    return {"text": text, "tags": " ".join(tags), "intent": intent}

@@ -1,9 +1,9 @@
-"""What every synthetic task shares: a voice says something, in noise, at some level."""
+"""Shared by all synthetic tasks: a voice says a text, in noise, at some level."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,33 +17,33 @@ from speechprompt.audio.acoustics import (
 from speechprompt.audio.reading import SAMPLE_RATE, resample
 from speechprompt.corpora.manifest import SPLITS, Recording
 from speechprompt.corpora.synthetic import espeak
-from speechprompt.corpora.synthetic.phones import QUIET_DB, Alignment, align
+from speechprompt.corpora.synthetic.phones import Alignment, align, loud_samples
 from speechprompt.corpora.synthetic.synthesis import Utterance
 from speechprompt.corpora.synthetic.voices import Delivery, Voice, assign_voices
 
-__all__ = ["Sentence", "background", "plan_sentences", "record", "say", "tilt", "voices_of"]
+__all__ = ["Sentence", "background", "plan_sentences", "record", "say", "tilt"]
 
 SNR_DB = (15.0, 40.0)
 LEVEL_DB = (-36.0, -16.0)
 TILT_DB = (-2.5, 2.5)
-# How a plain sentence is said; its rate is the other's.
+# The delivery of a plain sentence, apart from its rate, which is that of the other sentence.
 PLAIN = Delivery(rate=175, pitch=50, pitch_range=40)
 PLAIN_SNR_DB, PLAIN_LEVEL_DB = 40.0, -26.0
 # Silence before and after a sentence, in samples.
 MARGIN = (SAMPLE_RATE // 10, 3 * SAMPLE_RATE // 10)
-# Sentences are a multiple of this long, as Fourier transforms of odd lengths are slow.
+# The length of a sentence is a multiple of this, because Fourier transforms of others are slow.
 FAST_LENGTH = SAMPLE_RATE // 20
-# Noise is made in few lengths, as what colours it is kept for each.
+# The length of noise is a multiple of this, because a filter is kept for each length.
 NOISE_LENGTH = SAMPLE_RATE // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence(Utterance):
-    """A sentence at its natural length; its label ``text`` is what the voice says.
+    """A sentence at its natural length; the voice says its label ``text``.
 
-    ``seed`` draws its delivery and its surroundings. A ``plain`` one is what the accent's own voice
-    says in quiet, at one pitch and level, stretched to the same timing: eSpeak NG's variants sound
-    different, but take almost the same time for every phone.
+    ``seed`` decides the delivery and the noise. A ``plain`` sentence is spoken by the accent's own
+    voice in quiet, at a fixed pitch and level, and stretched to the same length. Its phones have
+    almost the same timing, because eSpeak NG's variants hardly differ in it.
     """
 
     voice: Voice
@@ -51,7 +51,7 @@ class Sentence(Utterance):
     plain: bool = False
 
     def render(self, speaker: espeak.Speaker) -> tuple[np.ndarray, Alignment]:
-        """The sentence in noise, a little silence around it, float32 at 16 kHz; its phones."""
+        """The sentence in noise with margins around it, float32 at 16 kHz; and its phones."""
         generator = np.random.default_rng(self.seed)
         text = self.recording.labels["text"].lower()
         delivery = Delivery.draw(generator)
@@ -74,13 +74,6 @@ class Sentence(Utterance):
         return recorded, phones.place(before / SAMPLE_RATE, n_samples / SAMPLE_RATE)
 
 
-def voices_of(seed: int) -> dict[str, list[Voice]]:
-    """The voices of each split: for one seed the same in every task, so that no voice of any
-    task's test is heard in any task's train.
-    """
-    return assign_voices(np.random.default_rng(seed))
-
-
 def plan_sentences(
     seed: int, stream: int, labels: Mapping[str, Sequence[Mapping[str, str]]]
 ) -> list[Sentence]:
@@ -88,10 +81,10 @@ def plan_sentences(
 
     Args:
         seed: Seed of the corpus.
-        stream: Number of the task, which tells its draws from other tasks'.
-        labels: Split -> the labels of its sentences; ``text`` is what is said.
+        stream: Number of the task, which makes its draws differ from other tasks'.
+        labels: Split -> the labels of its sentences, of which ``text`` is spoken.
     """
-    voices = voices_of(seed)
+    voices = assign_voices(seed)
     plan = []
     for number, split in enumerate(SPLITS):
         for index, row in enumerate(labels[split]):
@@ -106,29 +99,22 @@ def plan_sentences(
 def say(
     speaker: espeak.Speaker, text: str, voice: Voice, delivery: Delivery
 ) -> tuple[np.ndarray, Alignment]:
-    """A text in some delivery, float32 at 16 kHz, without silence around it; its phones."""
-    spoken, events = speaker.synthesise_aligned(
-        text,
-        voice.accent,
-        voice.variant,
-        rate=delivery.rate,
-        pitch=delivery.pitch,
-        pitch_range=delivery.pitch_range,
-    )
+    """Speak a text: float32 at 16 kHz, without silence around it; and its phones."""
+    spoken, events = speaker.synthesise(text, voice.accent, voice.variant, **asdict(delivery))
     resampled = resample(spoken, espeak.SAMPLE_RATE, SAMPLE_RATE)
-    kept = _without_silence(resampled)
-    trimmed = resampled[kept]
-    phones = align(spoken, events).place(-kept.start / SAMPLE_RATE, len(trimmed) / SAMPLE_RATE)
-    return trimmed, phones
+    loud = loud_samples(resampled)
+    start, stop = int(loud[0]), int(loud[-1]) + 1
+    phones = align(spoken, events).place(-start / SAMPLE_RATE, (stop - start) / SAMPLE_RATE)
+    return resampled[start:stop], phones
 
 
 def tilt(generator: np.random.Generator, speech: np.ndarray) -> np.ndarray:
-    """Speech through some microphone at some distance."""
+    """Tilt the spectrum of speech at random, as a microphone at some distance does."""
     return colour_spectrum(speech, generator.uniform(*TILT_DB), SAMPLE_RATE)
 
 
 def background(generator: np.random.Generator, n_samples: int) -> np.ndarray:
-    """A mixture of two noises, float32 ``[n_samples]`` with root mean square 1."""
+    """Mix two noises of random colours: float32 ``[n_samples]`` with root mean square 1."""
     n_made = _whole(n_samples, NOISE_LENGTH)
     colours = generator.choice(list(NOISE_COLOURS), size=2)
     first, second = (make_noise(generator, n_made, str(c), SAMPLE_RATE) for c in colours)
@@ -139,23 +125,17 @@ def background(generator: np.random.Generator, n_samples: int) -> np.ndarray:
 def record(
     generator: np.random.Generator, speech: np.ndarray, noise: np.ndarray, active: slice
 ) -> np.ndarray:
-    """Speech in noise as long, at some ratio to it where it is active, and at some level."""
+    """Mix speech and noise of the same length at a random signal-to-noise ratio and level."""
     mixed = add_noise(speech, noise, generator.uniform(*SNR_DB), active)
     return scale_to(mixed, generator.uniform(*LEVEL_DB))
 
 
 def _stretch(waveform: np.ndarray, n_samples: int) -> np.ndarray:
-    """Play faster or slower, to another number of samples."""
+    """Play faster or slower, so that the result has ``n_samples``."""
     spectrum = np.fft.rfft(waveform)[: n_samples // 2 + 1]
     return (np.fft.irfft(spectrum, n_samples) * (n_samples / len(waveform))).astype(np.float32)
 
 
 def _whole(n_samples: int, step: int) -> int:
-    """The next multiple of a step."""
+    """Round up to a multiple of a step."""
     return -(-n_samples // step) * step
-
-
-def _without_silence(waveform: np.ndarray) -> slice:
-    """The part without the silence around speech."""
-    loud = np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-QUIET_DB / 20))
-    return slice(int(loud[0]), int(loud[-1]) + 1)

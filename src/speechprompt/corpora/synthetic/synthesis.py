@@ -1,4 +1,4 @@
-"""A folder of synthesised recordings and its table: resumable, same whatever happened before."""
+"""A folder of synthesised recordings and its table; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -32,20 +32,22 @@ T = TypeVar("T")
 TABLE = "corpus.csv"
 PARAMETERS = "parameters.json"
 BATCH = 32
-# Starting a process costs about as much as making this many utterances.
+# Starting a process takes about as long as making this many utterances.
 WORTH_A_PROCESS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance(ABC):
-    """One recording to make. Subclasses add what it takes to make it."""
+    """One recording that is to be made."""
 
     recording: Recording
 
     @abstractmethod
     def render(self, speaker: Speaker) -> tuple[np.ndarray, Alignment]:
-        """Make float32 ``[n_samples]`` at 16 kHz, depending on the utterance alone, and say where
-        its phones are.
+        """Make the recording, which depends on the utterance alone.
+
+        Returns:
+            float32 ``[n_samples]`` at 16 kHz; and its phones.
         """
 
 
@@ -58,20 +60,20 @@ def synthesise_corpus(
 ) -> Path:
     """Write every utterance as 16 kHz 16-bit WAV, then the table ``corpus.csv``.
 
-    A run that was stopped goes on where it was; a folder made with the same parameters is kept; one
-    made with others is made anew.
+    A folder that was made with the same parameters is kept or completed. One that was made with
+    others is made anew.
 
     Args:
         out_dir: Folder of the corpus.
-        utterances: What to make, rows of the table in this order, all with the same labels.
-        parameters: All that the recordings depend on, as JSON.
-        processes: Utterances made at a time; eSpeak NG is one per process.
+        utterances: The utterances in the order of the table, all with the same labels.
+        parameters: All that the recordings depend on, as JSON values.
+        processes: Number of processes, each with an eSpeak NG of its own.
 
     Returns:
         The table: columns ``path``, ``split``, ``speaker``, then labels.
 
     Raises:
-        CorpusError: the folder holds something that was not made here.
+        CorpusError: the folder holds files that were not made here.
     """
     out_dir = Path(out_dir)
     _claim_folder(out_dir, dict(parameters))
@@ -91,12 +93,12 @@ def synthesise_corpus(
 def in_batches(
     work: Callable[[Sequence[Utterance]], Sequence[T]], todo: Sequence[Utterance], processes: int
 ) -> Iterator[T]:
-    """Do some work on batches of utterances, in as many processes as it is worth.
+    """Work on batches of utterances, in several processes if there are enough batches.
 
     Args:
-        work: Takes a batch and returns a result for each utterance; it is pickled.
+        work: Takes a batch and returns a result for each utterance. It is pickled.
         todo: All utterances.
-        processes: Most processes at a time.
+        processes: The most processes to use.
 
     Yields:
         The results in the order of the utterances.
@@ -106,14 +108,14 @@ def in_batches(
     if processes <= 1:
         yield from chain.from_iterable(map(work, batches))
         return
-    # Spawned, as torch's threads do not survive a fork; only this process answers Ctrl-C.
+    # Spawned, because torch's threads do not survive a fork. Only this process reacts to Ctrl-C.
     ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)
     with get_context("spawn").Pool(processes, signal.signal, ignore_interrupt) as pool:
         yield from chain.from_iterable(pool.imap(work, batches))
 
 
 def to_pcm(waveform: np.ndarray) -> np.ndarray:
-    """Full scale 1 to int16, as the recordings store it."""
+    """Convert a waveform of full scale 1 to int16, as the recordings store it."""
     return np.clip(np.rint(waveform * 32767), -32768, 32767).astype(np.int16)
 
 
@@ -126,7 +128,7 @@ def _write_batch(out_dir: Path, batch: Sequence[Utterance]) -> list[Path]:
 
 
 def _claim_folder(out_dir: Path, parameters: dict[str, Any]) -> None:
-    """Leave in the folder only what was made with these parameters."""
+    """Empty the folder unless its files were made with these parameters."""
     record = out_dir / PARAMETERS
     made = [path for name in (*SPLITS, TABLE) if (path := out_dir / name).exists()]
     if record.exists():

@@ -1,6 +1,6 @@
 """Synthetic transcription: short sentences from a small grammar over some hundred words.
 
-No sentence occurs twice, in one split or in two; all words occur in all splits.
+No sentence occurs twice, neither in one split nor in two. All words occur in all splits.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ STREAM = 2
 
 
 def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
-    """Decide who says what; label ``text``, 2 to 6 words in upper case.
+    """Decide who says what; the label is ``text``, 2 to 6 words in upper case.
 
-    The first sentences of a split stay the same if more are wanted.
+    A larger split starts with the sentences of a smaller one.
 
     Args:
         seed: Seed of the voices' split, the sentences, deliveries and noises.

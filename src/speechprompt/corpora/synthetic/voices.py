@@ -1,8 +1,8 @@
-"""Who speaks in the synthetic corpora: accents times voice variants, shared out over the splits."""
+"""The voices of the synthetic corpora, accents times voice variants, and their split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +12,11 @@ from speechprompt.corpora.manifest import SPLITS
 __all__ = ["ACCENTS", "HIGH_VARIANTS", "LOW_VARIANTS", "Delivery", "Voice", "assign_voices"]
 
 ACCENTS = (
-    "en-029",
-    "en-gb",
-    "en-gb-scotland",
-    "en-gb-x-gbclan",
-    "en-gb-x-gbcwmd",
-    "en-gb-x-rp",
-    "en-us",
-    "en-us-nyc",
+    *("en-029", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp"),
+    *("en-us", "en-us-nyc"),
 )
-# The variants that sound like a person. Left out: whispers, croaks, robots and demons, and all but
-# one of those that differ from each other only in loudness or hardly at all.
+# The variants that sound like a person. Whispers, croaks, robots and demons are left out. So are
+# variants that differ from one of these only in loudness, or hardly at all.
 LOW_VARIANTS = (
     *("Alex", "Andy", "Denis", "Diogo", "Gene", "Jacky", "Lee", "Mario", "Michael", "Mike"),
     *("Mr serious", "Nguyen", "Reed", "adam", "benjamin", "boris"),
@@ -39,7 +33,7 @@ SHARES: Mapping[str, float] = {"train": 0.6, "valid": 0.15, "test": 0.25}
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A speaker: an accent in a voice variant; None is the accent's own voice."""
+    """A speaker: an accent with a voice variant; the variant None is the accent's own voice."""
 
     accent: str
     variant: str | None
@@ -60,7 +54,7 @@ class Delivery:
 
     @classmethod
     def draw(cls, generator: np.random.Generator) -> Delivery:
-        """Draw a manner of speaking, from slow and flat to fast and lively."""
+        """Draw a delivery, from slow and flat to fast and lively."""
         return cls(
             rate=int(generator.integers(120, 231)),
             pitch=int(generator.integers(25, 76)),
@@ -68,14 +62,14 @@ class Delivery:
         )
 
 
-def assign_voices(
-    generator: np.random.Generator, accents: Sequence[str] = ACCENTS
-) -> dict[str, list[Voice]]:
-    """Share the voices out over train, valid and test.
+def assign_voices(seed: int) -> dict[str, list[Voice]]:
+    """Divide the voices into those of train, valid and test.
 
-    All splits have all accents, but no variant is in two of them, so that nobody is heard twice;
-    high and low voices are shared out alike.
+    A seed gives the same voices in every task, so that no voice of any task's test is in any task's
+    train. All splits have all accents, but no variant is in two of them. High and low voices are
+    divided in the same proportions.
     """
+    generator = np.random.default_rng(seed)
     variants: dict[str, list[str]] = {split: [] for split in SPLITS}
     for group in (LOW_VARIANTS, HIGH_VARIANTS):
         shuffled = [group[index] for index in generator.permutation(len(group))]
@@ -85,6 +79,6 @@ def assign_voices(
             variants[split] += shuffled[start:end]
             start = end
     return {
-        split: [Voice(accent, variant) for variant in sorted(variants[split]) for accent in accents]
+        split: [Voice(accent, variant) for variant in sorted(variants[split]) for accent in ACCENTS]
         for split in SPLITS
     }
