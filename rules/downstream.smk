@@ -34,7 +34,7 @@ rule score_downstream:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
         weights=task_encoder_weights,
         scored=downstream_scored,
-        floor="results/{task}/baseline/predictions.parquet",
+        baseline="results/{task}/baseline/predictions.parquet",
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",
         metrics="results/{task}/downstream/seed-{seed}/metrics.json",
@@ -55,4 +55,4 @@ rule score_downstream:
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
         " --encoder {params.encoder:q} --name {wildcards.task}"
-        " --floor {input.floor} --predictions {output.predictions} --metrics {output.metrics}"
+        " --baseline {input.baseline} --predictions {output.predictions} --metrics {output.metrics}"

@@ -21,7 +21,7 @@ rule extract_features:
         code=code_of("extract-features"),
     shell:
         "speechprompt --log {log} extract-features --manifest {input.manifest}"
-        " --encoder {params.encoder:q} --shard {wildcards.part}/{wildcards.parts}"
+        " --encoder {params.encoder:q} --shard {wildcards.part} --n-shards {wildcards.parts}"
         " --out {output.features}"
 
 

@@ -131,7 +131,7 @@ rule summarise_seeds:
     input:
         metrics=method_metrics,
         predictions=method_predictions,
-        floor="results/{task}/baseline/predictions.parquet",
+        baseline="results/{task}/baseline/predictions.parquet",
     output:
         metrics="results/{task}/{method}/metrics.json",
     log:
@@ -148,7 +148,7 @@ rule summarise_seeds:
         folders=seed_folders,
         code=code_of("summarise-seeds"),
     shell:
-        "speechprompt --log {log} summarise-seeds {params.folders} --floor {input.floor} --out {output.metrics}"
+        "speechprompt --log {log} summarise-seeds {params.folders} --baseline {input.baseline} --out {output.metrics}"
 
 
 rule describe_model:

@@ -88,7 +88,7 @@ rule score_prompt:
         prompt=f"{SEED_FOLDER}/prompt.safetensors",
         lm=task_lm,
         scored=scored_indexes,
-        floor="results/{task}/baseline/predictions.parquet",
+        baseline="results/{task}/baseline/predictions.parquet",
     output:
         predictions=f"{SEED_FOLDER}/predictions.parquet",
         metrics=f"{SEED_FOLDER}/metrics.json",
@@ -110,5 +110,5 @@ rule score_prompt:
         code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {wildcards.task} --floor {input.floor} --settings {params.settings:q}"
+        " --name {wildcards.task} --baseline {input.baseline} --settings {params.settings:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"

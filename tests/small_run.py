@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from random_models import random_lm
-from speechprompt.config.tasks import PromptSettings
+from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.encoders import load_encoder
 from speechprompt.lm import Dictionary, load_lm, save_lm
 from speechprompt.predict.task_folder import describe_model
@@ -30,7 +30,7 @@ LABELS = {
 LENGTHS = {"ks": 2, "ic": 7, "asr": 4, "sf": 5}
 DECODING = {
     "ks": {"beam": 1, "free": False, "max_length": 400, "length_penalty": 1.0},
-    "asr": {"beam": 3, "free": False, "max_length": 6, "length_penalty": 0.5},
+    "asr": {"precision": "fp32", "beam": 3, "free": False, "max_length": 6, "length_penalty": 0.5},
 }
 
 
@@ -84,7 +84,7 @@ def write_run(folder, encoder=None, tasks=tuple(LABELS)):
             codebook=book_path,
             encoder=encoder,
             deduplicate=True,
-            decoding=DECODING.get(name, DECODING["ks"] | {"max_length": 8}),
+            decoding=DecodingSettings(**DECODING.get(name, DECODING["ks"] | {"max_length": 8})),
         )
     return Path(folder)
 

@@ -10,7 +10,7 @@ PACKAGE = REPOSITORY / "src" / "speechprompt"
 ROOMS = (
     *("errors", "storage", "runtime", "audio", "downloads", "config", "corpora", "encoders"),
     *("units", "training", "pretraining", "lm", "models", "tasks", "prompting", "downstream"),
-    *("evaluation", "report", "predict", "inspect", "workflow", "cli"),
+    *("evaluation", "report", "predict", "inspect", "cli", "workflow"),
 )
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")

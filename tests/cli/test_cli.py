@@ -1,8 +1,13 @@
+import inspect
+import subprocess
+import sys
+
 import pytest
 import yaml
 
 from speechprompt.cli import build_parser, main
-from speechprompt.cli.verb import VERBS
+from speechprompt.cli.verb import find
+from speechprompt.cli.verbs import VERBS
 from speechprompt.config import parse_config, read_config
 
 
@@ -12,6 +17,34 @@ def test_every_verb_has_help(name, capsys):
         build_parser().parse_args([name, "--help"])
     assert left.value.code == 0
     assert VERBS[name].summary in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_the_options_of_a_verb_are_the_parameters_of_its_functions(name):
+    verb, subparser = VERBS[name], build_parser()
+    parser = subparser._subparsers._group_actions[0].choices[name]
+    verb.add_options(parser)
+    given = {action.dest for action in parser._actions} - {"help"}
+    known = given | verb.made.keys()
+    unused = given - {"threads"}  # set for the whole process where no function takes it
+    for function in verb.functions:
+        parameters = inspect.signature(find(function)).parameters
+        needed = {key for key, value in parameters.items() if value.default is value.empty}
+        assert needed <= known, function
+        unused -= parameters.keys()
+    assert not unused
+    assert all(action.help for action in parser._actions)
+
+
+def test_help_imports_no_stage():
+    code = "import sys; from speechprompt.cli import main; main(['predict', '--help'])"
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True
+    )
+    assert "recordings: files, folders" in " ".join(shown.stdout.split())
+    imported = {line.rsplit("|")[-1].strip() for line in shown.stderr.splitlines()}
+    assert "speechprompt.cli.verbs" in imported
+    assert not imported & {"torch", "numpy", "pyarrow", "pydantic", "yaml"}
 
 
 def test_an_error_is_one_line_and_in_the_log(tmp_path, capsys):

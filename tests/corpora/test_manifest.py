@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.corpora.manifest import Listing, Recording, unique_ids, write_manifests
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
 SPLITS = ("train", "valid", "test")
@@ -47,7 +47,7 @@ def test_rows_and_schema(tmp_path, record):
         "label": "b",
     }
     assert pq.read_table(tmp_path / "m" / "rejects.parquet").num_rows == 0
-    assert validate(tmp_path / "m", label_columns=["label"]) == {
+    assert validate_corpus(tmp_path / "m", label_columns=["label"]) == {
         "train": 3,
         "valid": 2,
         "test": 2,
@@ -195,15 +195,15 @@ def alter(folder, split, change) -> None:
 def test_validate_finds_damage(prepared, split, change, message):
     alter(prepared, split, change)
     with pytest.raises(CorpusError, match=message):
-        validate(prepared / "m")
+        validate_corpus(prepared / "m")
 
 
 def test_validate_wants_labels_files_and_manifests(prepared):
     with pytest.raises(CorpusError, match="without intent; found label"):
-        validate(prepared / "m", label_columns=["label", "intent"])
+        validate_corpus(prepared / "m", label_columns=["label", "intent"])
     (prepared / "valid/004.wav").unlink()
     with pytest.raises(CorpusError, match=r"valid\.parquet: expected the file .*004\.wav"):
-        validate(prepared / "m")
+        validate_corpus(prepared / "m")
     (prepared / "m" / "train.parquet").unlink()
     with pytest.raises(CorpusError, match=r"train\.parquet: not a readable manifest"):
-        validate(prepared / "m")
+        validate_corpus(prepared / "m")

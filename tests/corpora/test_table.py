@@ -3,6 +3,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.cli import main
 from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import Listing, write_manifests
 from speechprompt.corpora.prepare import prepare_corpus
@@ -23,6 +24,23 @@ def put(folder, text, name="table.csv", encoding="utf-8"):
     path = folder / name
     path.write_text(text, encoding=encoding)
     return path
+
+
+def test_a_table_is_prepared_by_hand_as_in_the_pipeline(tmp_path, record):
+    record(tmp_path, *PATHS)
+    table = put(tmp_path, ROWS)
+    prepare_corpus(CsvCorpus(table=str(table)), tmp_path, tmp_path / "piped", seed=1)
+    command = ["prepare-csv", "--table", str(table), "--out", str(tmp_path / "m")]
+    assert main([*command, "--valid-fraction", "0.2", "--max-rejected", "0", "--seed", "1"]) == 0
+    for split in ("train", "valid", "test"):
+        here, piped = (tmp_path / name / f"{split}.parquet" for name in ("m", "piped"))
+        assert here.read_bytes() == piped.read_bytes()
+
+
+def test_a_wrong_share_of_a_table_names_its_option(tmp_path, capsys):
+    files = ["--table", str(put(tmp_path, ROWS)), "--out", str(tmp_path / "m")]
+    assert main(["prepare-csv", *files, "--valid-fraction", "2"]) == 1
+    assert "valid_fraction" in capsys.readouterr().err
 
 
 def test_labels_are_all_columns_but_the_fixed_ones(tmp_path, record):

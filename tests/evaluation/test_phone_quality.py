@@ -19,7 +19,7 @@ from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.phone_quality import frame_centres, measure, measure_units, phones_at
 from speechprompt.report.quality_table import compare_quality
-from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 
 def write_split(
@@ -38,7 +38,7 @@ def write_split(
     part = folder / codebook / "part-00000-of-00001.parquet"
     write_units(part, columns, label_columns=[], metadata=about)
     index = folder / codebook / "index.json"
-    write_index([part], index, corpus="words", split="test")
+    gather_units([part], index, corpus="words", split="test")
     return index
 
 
@@ -235,4 +235,4 @@ def test_other_phones_are_not_compared(measured, tmp_path):
     values["hashes"]["alignments"] = "other"
     measured[1].write_text(json.dumps(values))
     with pytest.raises(ArtefactError, match=r"km4\.json: measured on words/test with other phones"):
-        compare_quality(measured, tmp_path / "t.md", tmp_path / "t.parquet")
+        compare_quality(measured, tmp_path / "t.md", tmp_path / "t.png")

@@ -14,7 +14,7 @@ from speechprompt.prompting.task_model import TaskModel
 from speechprompt.storage.files import read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.tasks.classification import Classification
-from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 LABELS = Classification(("one", "two"), (("a", "b", "c"), ("d", "e")))
 SINGLE = Classification(("one",), (("a", "b", "c", "d", "e"),))
@@ -28,7 +28,7 @@ def write_split(folder, name, codebook=CODEBOOK):
     rows |= {"one": ["a"] * len(UNITS), "two": ["e"] * len(UNITS)}
     metadata = UnitsMetadata("k", codebook, 20, True)
     write_units(part, rows, label_columns=["one", "two"], metadata=metadata)
-    write_index([part], folder / name / "index.json", corpus="c", split=name)
+    gather_units([part], folder / name / "index.json", corpus="c", split=name)
     return folder / name / "index.json"
 
 

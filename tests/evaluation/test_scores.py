@@ -10,7 +10,7 @@ from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
-from speechprompt.evaluation.summaries import finish_task, write_summary
+from speechprompt.evaluation.summaries import finish_task, summarise_seeds
 from speechprompt.report.results_table import write_table
 
 
@@ -106,7 +106,7 @@ def test_a_finished_task_has_the_means_over_seeds(tmp_path):
     answers = (["a", "a", "a", "b"], ["a", "a", "b", "b"])
     folders = seeds_of(tmp_path / "prompt", ["a"] * 4, answers)
     summary = tmp_path / "prompt" / "metrics.json"
-    write_summary(summary, folders)
+    summarise_seeds(folders, summary)
     for name in ("prompt.safetensors", "predictions.parquet", "metrics.json", "acc.txt"):
         finish_task(folders[0], summary, tmp_path / name)
     predictions = (folders[0] / "predictions.parquet").read_bytes()
@@ -125,7 +125,7 @@ def test_a_finished_downstream_model_keeps_its_name(tmp_path):
     hashes = {"encoder": "e", "model": "m"}
     measure(folder / "metrics.json", folder / "predictions.parquet", seeds=[1], hashes=hashes)
     (folder / "model.safetensors").write_bytes(b"model")
-    summary = write_summary(tmp_path / "metrics.json", [folder])
+    summary = summarise_seeds([folder], tmp_path / "metrics.json")
     assert summary.hashes == {"encoder": "e", "model_seed_1": "m"}
     finish_task(folder, tmp_path / "metrics.json", tmp_path / "out" / "model.safetensors")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"model"
@@ -140,8 +140,8 @@ def test_table_has_a_row_per_task_method_and_baseline(tmp_path):
     floor = save(tmp_path / "c.parquet", rows(references, ["ONE"] * 4), method="constant", **kind)
     folders = seeds_of(tmp_path / "prompt", references, [["ONE", "TWO", "SIX", "TEM"]], **kind)
     summary = tmp_path / "prompt" / "metrics.json"
-    write_summary(summary, folders, [floor])
-    write_table([summary], tmp_path / "t.md", tmp_path / "t.parquet", {"t": {"prompt": 34.17}})
+    summarise_seeds(folders, summary, floor)
+    write_table([summary], tmp_path / "t.md", {"t": {"prompt": 34.17}})
     table = pq.read_table(tmp_path / "t.parquet").to_pandas()
     assert list(zip(table["metric"], table["baseline"], strict=True)) == [
         ("wer", "constant"),

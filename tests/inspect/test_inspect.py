@@ -26,7 +26,7 @@ from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.codebook import fit_codebook
 from speechprompt.units.extraction import extract_features, sample_frames
 from speechprompt.units.quantization import quantize_units
-from speechprompt.units.unit_files import units_table, write_index
+from speechprompt.units.unit_files import gather_units, units_table
 
 N_RECORDINGS = 12
 SPLIT = "results/units/book/mine/train"
@@ -57,7 +57,7 @@ def run(tmp_path_factory):
     parts = [folder / SPLIT / f"part-0000{i}-of-00002.parquet" for i in range(2)]
     for path, part in zip(features, parts, strict=True):
         quantize_units(path, manifest, book, part)
-    write_index(parts, folder / SPLIT / "index.json", corpus="mine", split="train")
+    gather_units(parts, folder / SPLIT / "index.json", corpus="mine", split="train")
     names = pq.read_table(manifest)["utt_id"].to_pylist()
     write_predictions(
         results / "ks/predictions.parquet",

@@ -14,7 +14,7 @@ from speechprompt.lm.pretraining import pretrain_unit_lm, read_sentences
 from speechprompt.storage.files import read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.training.job import Computation, TrainingFiles
-from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 
 def write_split(folder, corpus="c", split="train", n=120, codebook="k", seed=0, parts=2):
@@ -38,7 +38,7 @@ def write_split(folder, corpus="c", split="train", n=120, codebook="k", seed=0, 
         )
         paths.append(path)
     index = folder / corpus / split / "index.json"
-    write_index(paths, index, corpus=corpus, split=split)
+    gather_units(paths, index, corpus=corpus, split=split)
     return index
 
 

@@ -16,6 +16,7 @@ from speechprompt import load_predictor
 from speechprompt.audio.paths import AudioPaths
 from speechprompt.audio.reading import AudioError
 from speechprompt.cli import main
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders.mfcc import MfccEncoder
 from speechprompt.errors import CorpusError
 from speechprompt.predict import predictor
@@ -246,7 +247,7 @@ def test_a_fine_tuned_lm_has_its_own_and_leaves_the_shared_one(copied):
         codebook=results / "codebooks/tiny.safetensors",
         encoder=described["encoder"]["settings"],
         deduplicate=True,
-        decoding=described["decoding"],
+        decoding=DecodingSettings(**described["decoding"]),
     )
     alone = load_predictor(results / "tuned").predict(files)
     mixed = load_predictor(results / "tuned", results / "ks").predict(files)

@@ -8,6 +8,7 @@ import pytest
 import small_run
 from small_run import LABELS, record, write_run
 from speechprompt import load_predictor
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.models.shipped import shipped_model
 from speechprompt.predict.task_folder import describe_model
@@ -53,7 +54,7 @@ def test_a_prompt_of_another_unit_lm_is_refused_whatever_model_json_says(copied)
         codebook=results / "codebooks/tiny.safetensors",
         encoder=described["encoder"]["settings"],
         deduplicate=True,
-        decoding=described["decoding"],
+        decoding=DecodingSettings(**described["decoding"]),
     )
     with pytest.raises(ArtefactError, match="trained with lm_sha256"):
         load_predictor(results / "ks")

@@ -10,10 +10,10 @@ from interruption import killed_in_the_middle
 from speechprompt.config.models import HubertPretraining
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
-from speechprompt.pretraining.hubert import _play, pretrain_hubert
+from speechprompt.pretraining.hubert import _play, pretrain_encoder
 from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.training.job import Computation, TrainingFiles
-from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 TONES = (300, 700, 1500, 3100)
 SMALL = {
@@ -42,7 +42,7 @@ def settings_of(**changes):
 
 def train(targets, out, curve=None, start=None, **changes):
     files = TrainingFiles(out, curve)
-    return pretrain_hubert(settings_of(**changes), targets, files, start=start, **ONE_THREAD)
+    return pretrain_encoder(settings_of(**changes), targets, files, start=start, **ONE_THREAD)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def write_tones(root, split="train", frame_rate=50.0, codebook="k", n=40):
     path = folder / "part-00000-of-00001.parquet"
     metadata = UnitsMetadata(codebook, codebook * 64, 4, True, "mfcc", None, frame_rate)
     write_units(path, rows, label_columns=[], metadata=metadata)
-    write_index([path], folder / "index.json", corpus="tones", split=split)
+    gather_units([path], folder / "index.json", corpus="tones", split=split)
     return folder / "index.json"
 
 
@@ -98,9 +98,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(tones, tmp_path):
     checkpoint = tmp_path / "state.safetensors"
     files = TrainingFiles(resumed, None, checkpoint, 0)
     arguments = [settings_of(dropout=0.1), {index: root}, files]
-    killed_in_the_middle(pretrain_hubert, arguments, ONE_THREAD, checkpoint, writes=7)
+    killed_in_the_middle(pretrain_encoder, arguments, ONE_THREAD, checkpoint, writes=7)
     assert not resumed.exists()
-    pretrain_hubert(*arguments, **ONE_THREAD)
+    pretrain_encoder(*arguments, **ONE_THREAD)
     assert resumed.read_bytes() == whole.read_bytes()
     assert not checkpoint.exists()
 

@@ -11,22 +11,23 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
 from speechprompt.report.overview import write_overview
 from speechprompt.report.pictures import (
     plot_codebook,
-    plot_confusion_matrix,
+    plot_confusion,
+    plot_curve,
     plot_error_by_length,
-    plot_learning_curve,
     plot_unit_statistics,
 )
 from speechprompt.report.results_table import write_table
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.result import CurvePoint, curve_table
+from speechprompt.units.codebook import write_codebook
+from speechprompt.units.frames import FeatureMetadata
 from speechprompt.units.statistics import DURATION_BINS, unit_statistics
-from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 WIDEST = 640  # pixels: at 400 no letter shrinks to less than 5/8
 
@@ -39,7 +40,7 @@ def units_index(folder, durations=True):
     metadata = UnitsMetadata("book", "0" * 64, 5, True, frame_rate=50.0 if durations else None)
     part = folder / "part-00000-of-00001.parquet"
     write_units(part, columns, label_columns=["label"], metadata=metadata)
-    write_index([part], folder / "index.json", corpus="c", split="train")
+    gather_units([part], folder / "index.json", corpus="c", split="train")
     return folder / "index.json"
 
 
@@ -56,10 +57,11 @@ def test_units_are_counted_by_hand(tmp_path):
 
 
 def test_ready_units_have_counts_only(tmp_path):
-    table = unit_statistics(units_index(tmp_path, durations=False))
+    index = units_index(tmp_path, durations=False)
+    table = unit_statistics(index)
     assert table["count"].to_pylist() == [2, 0, 0, 2, 0]
     assert table["frames"].null_count == 5
-    plot_unit_statistics(table, tmp_path / "statistics.png", "ready units")
+    plot_unit_statistics(index, tmp_path / "statistics.png", "ready units")
     assert imread(tmp_path / "statistics.png").shape[1] <= WIDEST
 
 
@@ -82,31 +84,27 @@ def run(tmp_path):
             "is_repeat": [False] * 40,
         }
         about = {"task_type": kind, "columns": columns}
-        floor = results / task / "floor" / "predictions.parquet"
+        baseline = results / task / "baseline" / "predictions.parquet"
         constant = {"test": rows | {"prediction": [words[0]] * 40}}
-        write_predictions(floor, constant, method="constant", **about)
+        write_predictions(baseline, constant, method="constant", **about)
         folder = results / task / "prompt" / "seed-1"
         made = folder / "predictions.parquet"
         write_predictions(made, {"test": rows | {"prediction": guessed}}, method="prompt", **about)
         summaries.append(results / task / "prompt" / "metrics.json")
-        facts = {"baselines": [floor], "trainable_parameters": 1234, "seeds": [1]}
+        facts = {"baselines": [baseline], "trainable_parameters": 1234, "seeds": [1]}
         write_metrics(summaries[-1], [made], task=task, method="prompt", **facts)
         points = [CurvePoint(e, s, 2.0 / e, 0.5, 0.01) for e in (1, 2) for s in ("train", "valid")]
         write_parquet(folder / "curve.parquet", curve_table(points))
-        plot_learning_curve(folder / "curve.parquet", folder / "learning_curve.png", task)
+        plot_curve(folder / "curve.parquet", folder / "learning_curve.png", task)
         if kind == "classification":
-            plot_confusion_matrix(made, folder / "confusion_matrix.png", task)
+            plot_confusion(made, folder / "confusion_matrix.png", task)
         else:
-            plot_error_by_length(
-                error_by_length([made]), results / task / "error_by_length.png", task
-            )
-    statistics = unit_statistics(units_index(results / "units/book/c/train"))
-    plot_unit_statistics(statistics, results / "units/book/c/statistics.png", "book")
-    (results / "codebooks").mkdir()
-    plot_codebook(rng.normal(size=(5, 8)), statistics, results / "codebooks/book.png", "book")
-    write_table(
-        summaries, results / "table.md", results / "table.parquet", {"ks": {"prompt": 95.16}}
-    )
+            plot_error_by_length([made], results / task / "error_by_length.png", task)
+    units, book = results / "units/book/c", results / "codebooks/book.safetensors"
+    plot_unit_statistics(units_index(units / "train"), units / "statistics.png", "book")
+    write_codebook(book, rng.normal(size=(5, 8)), FeatureMetadata("mfcc", "e", None, 50.0, 8), {})
+    plot_codebook(book, units / "statistics.parquet", book.with_suffix(".png"), "book")
+    write_table(summaries, results / "table.md", {"ks": {"prompt": 95.16}})
     task = {"lm": "l", "corpus": "c", "method": "prompt", "compare": []}
     setup = {
         "seeds": [1],
@@ -134,13 +132,13 @@ def test_a_large_confusion_matrix_is_narrow_too(tmp_path):
     path = tmp_path / "predictions.parquet"
     about = {"task_type": "classification", "columns": ["label"], "method": "prompt"}
     write_predictions(path, {"test": rows}, **about)
-    plot_confusion_matrix(path, tmp_path / "matrix.png", "many")
+    plot_confusion(path, tmp_path / "matrix.png", "many")
     height, width, _ = imread(tmp_path / "matrix.png").shape
     assert width <= WIDEST
     # Answers that are nobody's reference are one column, however many, and no row.
     rows["prediction"] = [f"nobody {i}" for i in range(31)]
     write_predictions(path, {"test": rows}, **about)
-    plot_confusion_matrix(path, tmp_path / "other.png", "many")
+    plot_confusion(path, tmp_path / "other.png", "many")
     assert abs(imread(tmp_path / "other.png").shape[0] - height) < 30
 
 

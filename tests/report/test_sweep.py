@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.config import parse_config
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
-from speechprompt.report.sweep import (
-    gather_sweep,
-    plot_by_choice,
-    plot_by_parameters,
-    plot_by_utterances,
-)
+from speechprompt.report.sweep import gather_sweep
 from speechprompt.tasks.examples import Examples, few_examples
 
 BASE = {
@@ -143,12 +139,12 @@ def test_the_table_has_a_row_per_training_and_metric(tmp_path):
         own = ["method", "lm", "verbalizer", "utterances"] + (["length"] if length == 5 else [])
         settings = {"method": "prompt", "lm": "l", "verbalizer": "frequency", "length": length}
         points.append(settings | {"utterances": "all", "seed": 1, "own": own})
-    table = gather_sweep(paths, points)
+    gather_sweep(paths, points, tmp_path / "sweep.parquet", "ks, sweep")
+    table = pq.read_table(tmp_path / "sweep.parquet")
     main = table.to_pandas().query("main")
     assert main["value"].tolist() == [0.5, 0.75]
     assert main["trainable_parameters"].tolist() == [100, 500]
     assert main["utterances"].tolist() == [240, 240]
     assert main["own_length"].tolist() == [False, True]
-    for draw in (plot_by_parameters, plot_by_utterances, plot_by_choice):
-        draw(table, tmp_path / "picture.png", "ks, sweep")
-        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("by_parameters", "by_utterances", "by_choice"):
+        assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")

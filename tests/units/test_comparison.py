@@ -4,7 +4,7 @@ import pytest
 from speechprompt.cli import main
 from speechprompt.errors import ArtefactError
 from speechprompt.units.comparison import compare_units
-from speechprompt.units.unit_files import UnitsMetadata, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 
 def write(path, lines):
@@ -34,7 +34,7 @@ def test_agreement_error_rate_and_first_differences(tmp_path):
 def test_names_match_by_their_common_ending(tmp_path):
     part = parquet(tmp_path, [("yes/a_0", [1, 2]), ("no/a_0", [3, 4])])
     index = tmp_path / "index.json"
-    write_index([part], index, corpus="c", split="valid")
+    gather_units([part], index, corpus="c", split="valid")
     lines = [("v0.01/yes/a_0.wav", [1, 2]), ("v0.01/no/a_0.wav", [3, 5])]
     published = write(tmp_path / "published.txt", [(n, u) for n, u in lines])
     for ours in (part, index):

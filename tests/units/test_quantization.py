@@ -11,7 +11,7 @@ from speechprompt.units.codebook import fit_codebook, load_codebook
 from speechprompt.units.extraction import extract_features, sample_frames
 from speechprompt.units.frames import iter_features
 from speechprompt.units.quantization import deduplicate, quantize_units
-from speechprompt.units.unit_files import read_units, write_index
+from speechprompt.units.unit_files import gather_units, read_units
 
 N_UTTERANCES = 12
 
@@ -141,7 +141,7 @@ def test_the_shard_count_changes_nothing(stage, tmp_path, n_shards):
         parts.append(tmp_path / f"part-{shard:05d}-of-{n_shards:05d}.parquet")
         quantize_units(features, manifest, codebook, parts[-1])
     index = tmp_path / "index.json"
-    write_index(parts, index, corpus="chirps", split="train", manifest_path=manifest)
+    gather_units(parts, index, corpus="chirps", split="train", manifest_path=manifest)
     assert read_units(index).equals(run(stage, tmp_path / "whole.parquet"))
 
 

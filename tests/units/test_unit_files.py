@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.units.unit_files import UnitsMetadata, read_units, write_index, write_units
+from speechprompt.units.unit_files import UnitsMetadata, gather_units, read_units, write_units
 
 METADATA = UnitsMetadata(codebook="external:km4", codebook_sha256="ab" * 32, n_units=4, dedup=True)
 
@@ -31,7 +31,7 @@ def split(tmp_path):
     ]
     write_part(tmp_path / "part-00000-of-00001.parquet", ["a", "b", "c"])
     index = tmp_path / "index.json"
-    write_index(parts, index, corpus="ks", split="train")
+    gather_units(parts, index, corpus="ks", split="train")
     return index, parts
 
 
@@ -100,7 +100,7 @@ def test_no_utterance_twice(split):
     index, parts = split
     write_part(parts[1], ["b"])
     with pytest.raises(ArtefactError, match="'b' twice"):
-        write_index(parts, index, corpus="ks", split="train")
+        gather_units(parts, index, corpus="ks", split="train")
 
 
 def test_parts_must_belong_together(split, tmp_path):
@@ -108,24 +108,24 @@ def test_parts_must_belong_together(split, tmp_path):
     other = UnitsMetadata("external:km4", "cd" * 32, 4, True)
     write_part(parts[1], ["c"], metadata=other)
     with pytest.raises(ArtefactError, match="found others"):
-        write_index(parts, index, corpus="ks", split="train")
+        gather_units(parts, index, corpus="ks", split="train")
     write_part(parts[1], ["c"], labels=("word", "speaker_id"))
     with pytest.raises(ArtefactError, match="found others"):
-        write_index(parts, index, corpus="ks", split="train")
+        gather_units(parts, index, corpus="ks", split="train")
     elsewhere = write_part(tmp_path / "elsewhere" / "part.parquet", ["c"])
     with pytest.raises(ArtefactError, match="expected a file beside"):
-        write_index([parts[0], elsewhere], index, corpus="ks", split="train")
+        gather_units([parts[0], elsewhere], index, corpus="ks", split="train")
     with pytest.raises(ArtefactError, match="found none"):
-        write_index([], index, corpus="ks", split="train")
+        gather_units([], index, corpus="ks", split="train")
 
 
 def test_the_parts_are_the_whole_manifest(split, tmp_path):
     index, parts = split
     manifest = tmp_path / "manifest.parquet"
     pq.write_table(pa.table({"utt_id": ["a", "b", "c"]}), manifest)
-    write_index(parts, index, corpus="ks", split="train", manifest_path=manifest)
+    gather_units(parts, index, corpus="ks", split="train", manifest_path=manifest)
     with pytest.raises(ArtefactError, match=r"3 utterances of .*found 2"):
-        write_index(parts[:1], index, corpus="ks", split="train", manifest_path=manifest)
+        gather_units(parts[:1], index, corpus="ks", split="train", manifest_path=manifest)
 
 
 def test_units_outside_the_codebook_are_refused(tmp_path):

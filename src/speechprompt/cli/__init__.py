@@ -1,4 +1,7 @@
-"""The command line: one verb per stage. Options are read here; the stages get plain values."""
+"""The command line: one verb per stage, whose options are the parameters of the stage's function.
+
+``verbs`` lists them all. The next room is ``workflow``, whose rules call them.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,13 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from speechprompt import __version__
-from speechprompt.cli import (  # noqa: F401  (they declare the verbs)
-    configuration,
-    data,
-    downstream,
-    importing,
-    models,
-    published,
-    quality,
-    results,
-    use,
-)
-from speechprompt.cli.verb import VERBS
+from speechprompt.cli.verb import Verb
+from speechprompt.cli.verbs import VERBS
 from speechprompt.errors import SpeechPromptError
 from speechprompt.runtime.progress import log, log_to
 
@@ -34,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.log:
         log_to(parsed.log)
     try:
-        return VERBS[parsed.verb].run(parsed) or 0
+        return VERBS[parsed.verb].run(parsed)
     except SpeechPromptError as error:
         log(f"speechprompt {parsed.verb}: {error}")
         return 1
@@ -63,22 +57,26 @@ def build_parser() -> argparse.ArgumentParser:
         dest="verb", required=True, metavar="VERB", parser_class=_VerbParser
     )
     for verb in VERBS.values():
-        summary = verb.summary.splitlines()[0]
-        subparser = verbs.add_parser(
-            verb.name, help=summary, description=verb.summary, allow_abbrev=False
+        added = verbs.add_parser(
+            verb.name, help=verb.summary, description=verb.summary, allow_abbrev=False
         )
-        verb.configure(subparser)
+        added.declared = verb
     return parser
 
 
 class _VerbParser(argparse.ArgumentParser):
-    """Takes positional arguments between and after options too."""
+    """Gets the options of its verb when it is used, and takes positional arguments anywhere."""
 
+    declared: Verb | None = None
     _intermixed = False
 
     def parse_known_args(
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
+        self, args: Iterable[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse, with positional arguments between and after options too."""
+        if self.declared is not None:
+            self.declared.add_options(self)
+            self.declared = None
         if self._intermixed:
             return super().parse_known_args(args, namespace)
         self._intermixed = True

@@ -1,109 +1,156 @@
-"""How a verb is declared: a function, its files, its options, and a block of settings."""
+"""A verb runs a function, and its options are the function's parameters."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from speechprompt.config.values import block_from_value
+from speechprompt.cli.signature import REQUIRED, Parameter, read_parameters
 from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
-__all__ = ["VERBS", "Verb", "boolean", "take_device", "verb"]
+__all__ = ["Verb", "boolean", "find", "take_device"]
+
+# Options that are the same for all verbs. The pipeline sets the last two by the environment.
+SHARED: dict[str, dict[str, Any]] = {
+    "--seed": {
+        "type": int,
+        "metavar": "N",
+        "default": 1,
+        "help": "seed of all that is drawn (default: 1)",
+    },
+    "--compute-threads": {
+        "type": int,
+        "metavar": "N",
+        "default": os.environ.get("SPEECHPROMPT_COMPUTE_THREADS", "2"),
+        "help": "threads of numeric work (default: $SPEECHPROMPT_COMPUTE_THREADS, else 2)",
+    },
+    "--device": {
+        "choices": ("auto", "cpu", "cuda"),
+        "default": os.environ.get("SPEECHPROMPT_DEVICE", "auto"),
+        "help": "default: $SPEECHPROMPT_DEVICE, else auto",
+    },
+}
 
 
-@dataclass(frozen=True)
 class Verb:
-    """One command; ``run`` gets the parsed options.
-
-    It may return an exit status; none is 0.
-    """
-
-    name: str
-    summary: str
-    configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int | None]
-
-
-VERBS: dict[str, Verb] = {}
-
-
-def verb(
-    *,
-    files: dict[str, str],
-    many: tuple[str, ...] = (),
-    optional: tuple[str, ...] = (),
-    options: dict[str, dict[str, Any]] | None = None,
-    settings: Any = None,
-    seed: bool = False,
-    threads: bool = False,
-    compute: bool | Callable[[argparse.Namespace], bool] = False,
-) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
-    """Declare a verb; its name and help come from the function.
+    """A command of the command line.
 
     Args:
-        files: path options and their help; a name without ``--`` is positional.
-        many: names in ``files`` that take one or more paths.
-        optional: names in ``files`` that may be left out.
-        options: further options, with argparse's settings.
-        settings: class of the configuration's block that ``--settings`` gives, or a union of such
-            classes; the function gets the block as its second argument.
-        seed: whether there is a ``--seed``.
-        threads: whether there is a ``--compute-threads``.
-        compute: whether there are ``--compute-threads`` and ``--device``. A function decides by the
-            options whether an accelerator is of use; where it is not, the device is the processor.
+        function: the function that it runs, as ``module:name`` below the package. It has the
+            verb's name. Its docstring is the help of the options.
+        summary: what it does.
+        usage: its arguments in order. ``name`` is positional, ``--name`` an option and ``[--name]``
+            a flag. ``--name=other`` says that the parameter has another name. ``--settings`` is the
+            parameter whose type is one of the configuration.
+        made: functions that make further arguments, by parameter. They take values of the options,
+            and what was made before, by the names of their own parameters.
+        accelerated: whether a device is of use, or a function that decides by the options' values.
+            Where it is not, the device is the processor.
+        returns_status: whether the function returns the exit status.
     """
 
-    def configure(parser: argparse.ArgumentParser) -> None:
-        for name, text in files.items():
-            about: dict[str, Any] = {"type": Path, "metavar": "PATH", "help": text}
-            if name in many:
-                about["nargs"] = "+"
-            if name.startswith("-"):
-                about["required"] = name not in optional
-            parser.add_argument(name, **about)
-        for name, about in (options or {}).items():
-            parser.add_argument(name, **about)
-        if settings is not None:
-            parser.add_argument(
-                "--settings",
-                required=True,
-                metavar="VALUE",
-                help="settings as in the configuration (docs/configuration.md): YAML or JSON text, "
-                "or a .yaml or .json file",
-            )
-        if seed:
-            parser.add_argument("--seed", type=int, default=1, help="default: 1")
-        if threads or compute:
-            add_compute_threads(parser)
-        if compute:
-            parser.add_argument(
-                "--device",
-                choices=("auto", "cpu", "cuda"),
-                default=os.environ.get("SPEECHPROMPT_DEVICE", "auto"),
-                help="default: $SPEECHPROMPT_DEVICE, else auto",
-            )
+    def __init__(
+        self,
+        function: str,
+        summary: str,
+        usage: str,
+        *,
+        made: Mapping[str, str] | None = None,
+        accelerated: bool | Callable[[Mapping[str, Any]], bool] = False,
+        returns_status: bool = False,
+    ) -> None:
+        self.function, self.summary, self.usage = function, summary, usage
+        self.name = function.partition(":")[2].replace("_", "-")
+        self.made = made or {}
+        self.accelerated, self.returns_status = accelerated, returns_status
 
-    def declare(function: Callable[..., int | None]) -> Callable[..., int | None]:
-        def run(arguments: argparse.Namespace) -> int | None:
-            if compute:
-                from speechprompt.runtime.device import set_compute_threads
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """All functions that it calls."""
+        return (self.function, *self.made.values())
 
-                set_compute_threads(arguments.compute_threads)
-                useful = compute is True or compute(arguments)
-                arguments.device = take_device(arguments.device) if useful else "cpu"
-            if settings is None:
-                return function(arguments)
-            return function(arguments, block_from_value(arguments.settings, settings))
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Parameters of all functions by name; of the verb's own where several have one."""
+        found: dict[str, Parameter] = {}
+        for function in self.functions:
+            found = read_parameters(function) | found
+        return found
 
-        name = function.__name__.replace("_", "-")
-        VERBS[name] = Verb(name, (function.__doc__ or "").strip(), configure, run)
-        return function
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options to argparse."""
+        for word in self.usage.split():
+            option, _, name = word.strip("[]").partition("=")
+            name = name or option.lstrip("-").replace("-", "_")
+            if option == "--settings":
+                (name,) = (key for key, value in self.parameters.items() if value.settings)
+            about = SHARED.get(option) or _about(self.parameters[name], word.startswith("["))
+            if not option.startswith("-"):
+                parser.add_argument(name, **{**about, "metavar": option.upper()})
+            elif about.get("default") is argparse.SUPPRESS or option in SHARED:
+                parser.add_argument(option, dest=name, **about)
+            else:
+                parser.add_argument(option, dest=name, required=True, **about)
 
-    return declare
+    def run(self, parsed: argparse.Namespace) -> int:
+        """Call the function with the values of the options; return the exit status.
+
+        Raises:
+            ConfigError: the settings are wrong.
+        """
+        values = vars(parsed)
+        for name, parameter in self.parameters.items():
+            if parameter.settings and name in values:
+                from speechprompt.config.values import block_from_value
+
+                values[name] = block_from_value(values[name], find(parameter.settings))
+        if self.accelerated:
+            from speechprompt.runtime.device import set_compute_threads
+
+            set_compute_threads(values["threads"])
+            useful = self.accelerated is True or self.accelerated(values)
+            values["device"] = take_device(values["device"]) if useful else "cpu"
+        for name, function in self.made.items():
+            values[name] = _call(function, values)
+        result = _call(self.function, values)
+        return result if self.returns_status else 0
+
+
+def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:
+    """Argparse's settings for a parameter; an option that is not given takes its default."""
+    about: dict[str, Any] = {"help": parameter.text.replace("%", "%%")}
+    if parameter.default != REQUIRED:
+        about["default"] = argparse.SUPPRESS
+    if is_flag:
+        return {**about, "action": "store_true"}
+    if parameter.default not in (REQUIRED, "None"):
+        about["help"] += f" (default: {parameter.default})"
+    if parameter.settings:
+        form = "as in docs/configuration.md: YAML or JSON text, or a .yaml or .json file"
+        return {**about, "metavar": "VALUE", "help": f"{parameter.text} ({form})"}
+    return {**about, **TYPES.get(parameter.type, {"type": json.loads, "metavar": "JSON"})}
+
+
+def find(name: str) -> Any:
+    """Import what ``module:name`` names."""
+    module, _, path = name.partition(":")
+    found = import_module(f"speechprompt.{module}")
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _call(name: str, values: Mapping[str, Any]) -> Any:
+    """Call a function with those of the values that its parameters name."""
+    function = find(name)
+    return function(**{key: values[key] for key in signature(function).parameters if key in values})
 
 
 def take_device(name: str) -> str:
@@ -120,19 +167,24 @@ def take_device(name: str) -> str:
     return resolve_device(name)
 
 
-def add_compute_threads(parser: argparse.ArgumentParser) -> None:
-    """Add ``--compute-threads``; the pipeline sets it by the environment."""
-    parser.add_argument(
-        "--compute-threads",
-        type=int,
-        metavar="N",
-        default=os.environ.get("SPEECHPROMPT_COMPUTE_THREADS", "2"),
-        help="threads of numeric work; default: $SPEECHPROMPT_COMPUTE_THREADS, else 2",
-    )
-
-
 def boolean(text: str) -> bool:
     """Parse ``true`` or ``false``, in any case."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"expected true or false, found {text!r}")
     return text.lower() == "true"
+
+
+PATH = {"type": Path, "metavar": "PATH"}
+# Argparse's settings by the annotation of a parameter; all others are JSON values.
+TYPES: dict[str, dict[str, Any]] = {
+    "str": {},
+    "int": {"type": int, "metavar": "N"},
+    "float": {"type": float, "metavar": "NUMBER"},
+    "bool": {"type": boolean, "metavar": "true|false"},
+    "Sequence[str]": {"nargs": "+", "metavar": "NAME"},
+    "str | Path": PATH,
+    "Path": PATH,
+    "Sequence[str | Path]": {**PATH, "nargs": "+"},
+    "Sequence[Path]": {**PATH, "nargs": "+"},
+    "list[Path]": {**PATH, "action": "append"},  # an option that may be repeated
+}

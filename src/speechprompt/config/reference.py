@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,8 +23,9 @@ from speechprompt.config.tasks import (
     Task,
     TrainingSettings,
 )
+from speechprompt.storage.files import write_text
 
-__all__ = ["render_page", "render_schema"]
+__all__ = ["render_page", "render_schema", "write_reference"]
 
 INTRODUCTION = """# Configuration
 
@@ -123,3 +125,14 @@ def _accepts(schema: dict[str, Any], root: dict[str, Any]) -> str:
         if key in schema
     ]
     return " ".join([kind, *bounds])
+
+
+def write_reference(page: str | Path, schema: str | Path) -> None:
+    """Write the reference page and the JSON schema.
+
+    Args:
+        page: Markdown page to write.
+        schema: JSON schema to write.
+    """
+    write_text(page, render_page())
+    write_text(schema, render_schema())

@@ -8,14 +8,17 @@ anything. It raises a CorpusError if the corpus is not as the module describes i
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 
-from speechprompt.config.corpora import AnyCorpus
+from speechprompt.config.corpora import AnyCorpus, CsvCorpus
+from speechprompt.config.values import block_from_value
 from speechprompt.corpora.manifest import write_manifests
 from speechprompt.corpora.registry import listing_module
+from speechprompt.runtime.progress import log
 
-__all__ = ["prepare_corpus"]
+__all__ = ["prepare_corpus", "prepare_csv"]
 
 
 def prepare_corpus(
@@ -34,7 +37,7 @@ def prepare_corpus(
         root: folder of the corpus, which the manifests' paths are relative to.
         out_dir: folder of the manifests.
         seed: seed of the share that becomes ``valid``, and of crops of silence.
-        max_rejected: see :func:`~speechprompt.corpora.manifest.write_manifests`.
+        max_rejected: largest share of unusable recordings that is passed over, 0 to 1.
         threads: number of recordings that are decoded at a time.
 
     Returns:
@@ -46,6 +49,47 @@ def prepare_corpus(
     """
     module = import_module(f"speechprompt.{listing_module(corpus.kind)}")
     listing = module.list_recordings(corpus, Path(root), seed)
-    return write_manifests(
+    counts = write_manifests(
         listing, root, out_dir, seed=seed, max_rejected=max_rejected, threads=threads
+    )
+    log(", ".join(f"{split}: {count}" for split, count in counts.items()))
+    return counts
+
+
+def prepare_csv(
+    table: str | Path,
+    out_dir: str | Path,
+    *,
+    valid_fraction: float = 0.1,
+    max_rejected: float = 0.01,
+    seed: int = 1,
+    threads: int = 1,
+) -> dict[str, int]:
+    """Do :func:`prepare_corpus` for own recordings that a table lists.
+
+    Args:
+        table: CSV or TSV file with the columns path, split, optionally speaker, then labels; paths
+            start from its folder.
+        out_dir: folder of the manifests.
+        valid_fraction: share of train taken as valid where the table has no valid rows.
+        max_rejected: largest share of unusable recordings that is passed over, 0 to 1.
+        seed: of the share taken as valid.
+        threads: recordings decoded at a time.
+
+    Returns:
+        Utterances per split.
+
+    Raises:
+        ConfigError: ``valid_fraction`` is no share.
+        CorpusError: as :func:`prepare_corpus`.
+    """
+    settings = {"kind": "csv", "table": str(table), "valid_fraction": valid_fraction}
+    corpus = block_from_value(json.dumps(settings), CsvCorpus, "--table")
+    return prepare_corpus(
+        corpus,
+        Path(table).parent,
+        out_dir,
+        seed=seed,
+        max_rejected=max_rejected,
+        threads=threads,
     )

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 
 from speechprompt.corpora.manifest import SPLITS, manifest_schema, read_root
 from speechprompt.errors import CorpusError
+from speechprompt.runtime.progress import log
 
-__all__ = ["validate"]
+__all__ = ["validate_corpus"]
 
 
-def validate(manifest_dir: str | Path, *, label_columns: Sequence[str] = ()) -> dict[str, int]:
+def validate_corpus(
+    manifest_dir: str | Path, *, label_columns: Sequence[str] = ()
+) -> dict[str, int]:
     """Check the manifests of one corpus.
 
     Args:
@@ -41,7 +44,9 @@ def validate(manifest_dir: str | Path, *, label_columns: Sequence[str] = ()) -> 
                     f"{paths[split]}: expected the file {root / path}, "
                     "which is not there; restore it or prepare the corpus again"
                 )
-    return {split: len(table) for split, table in tables.items()}
+    counts = {split: len(table) for split, table in tables.items()}
+    log(", ".join(f"{split}: {count}" for split, count in counts.items()))
+    return counts
 
 
 def _read_manifest(path: Path, label_columns: Sequence[str]) -> pa.Table:

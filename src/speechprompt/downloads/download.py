@@ -14,13 +14,13 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from speechprompt import __version__
-from speechprompt.downloads.assets import Asset
+from speechprompt.downloads.assets import ASSETS, Asset
 from speechprompt.errors import AssetError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import write_text
 from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["fetch", "link_copy", "recorded_sum"]
+__all__ = ["download_model", "fetch", "link_copy", "recorded_sum"]
 
 PAUSES_SECONDS = (1, 4, 15, 60)
 ATTEMPTS = len(PAUSES_SECONDS) + 1
@@ -33,6 +33,25 @@ NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, http.client.HTTPExcep
 
 class _Interrupted(Exception):
     """The transfer broke off; the bytes that have arrived are kept."""
+
+
+def download_model(model: str, out: str | Path, root: str | Path | None = None) -> None:
+    """Download and check a published model file, or link to a copy of it.
+
+    Args:
+        model: name of the file, as in docs/models.md.
+        out: file to write.
+        root: folder that has the file already: it is linked to.
+
+    Raises:
+        AssetError: no such model, or as for :func:`fetch`.
+    """
+    models = [name for name, asset in ASSETS.items() if asset.is_model]
+    if model not in models:
+        raise AssetError(f"model: expected one of {', '.join(models)}, found {model!r}")
+    if root is not None:
+        link_copy(ASSETS[model], root, out)
+    fetch(ASSETS[model], out)
 
 
 def fetch(asset: Asset, out: str | Path) -> Path:

@@ -64,10 +64,17 @@ class DownstreamData:
         train: str | Path,
         valid: str | Path,
         task_type: str,
-        columns: Sequence[str],
+        columns: list[str],
         balance: bool = False,
     ) -> DownstreamData:
         """Read the splits behind two manifests.
+
+        Args:
+            train: manifest of the train split.
+            valid: manifest of the split that decides when to stop.
+            task_type: form of the answer: classification, transcription or slot_filling.
+            columns: label columns.
+            balance: draw the answers equally often.
 
         Raises:
             ArtefactError: a manifest is missing or damaged.
@@ -88,7 +95,7 @@ def train_downstream(
     *,
     computation: Computation,
     seed: int = 1,
-    metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
 ) -> TrainingResult:
     """Train on the audio of ``train``, stop by the loss on ``valid``, write the best model.
 
@@ -104,7 +111,7 @@ def train_downstream(
         files: model.safetensors, learning curve (epoch, split, loss, accuracy, lr) and checkpoint.
         computation: device and threads.
         seed: seed of initial values, order, sampling and dropout.
-        metadata: further entries for the model file.
+        name: name of the task, for the model file.
 
     Raises:
         ArtefactError: the encoder's weights are missing or damaged.
@@ -132,9 +139,15 @@ def train_downstream(
             },
         ),
     )
-    described = {"answers": data.labels.state(), "seed": seed, "training": result.summary()}
-    about = {**(metadata or {}), **described}
-    files.finish(result, lambda path: save_downstream(path, trained.model, source.encoder, about))
+    metadata = {
+        "task": name,
+        "answers": data.labels.state(),
+        "seed": seed,
+        "training": result.summary(),
+    }
+    files.finish(
+        result, lambda path: save_downstream(path, trained.model, source.encoder, metadata)
+    )
     return result
 
 

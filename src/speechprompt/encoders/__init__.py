@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ConfigError
 
-__all__ = ["Encoder", "encoder_kinds", "encoder_module", "load_encoder"]
+__all__ = ["Encoder", "encoder_kinds", "encoder_module", "load_encoder", "open_encoder"]
 
 # kind, which is also the module's name -> class. A new encoder is a module and a line here.
 _ENCODERS = {
@@ -69,3 +70,13 @@ def load_encoder(
     if batch_seconds is not None:
         encoder.batch_seconds = batch_seconds
     return encoder
+
+
+def open_encoder(encoder: Mapping[str, Any], device: str = "cpu") -> Encoder:
+    """Do :func:`load_encoder` with settings as they are written in one value.
+
+    Args:
+        encoder: kind and settings of an encoder, such as {"kind": "mfcc", "cmvn": true}.
+        device: Torch device that it computes on.
+    """
+    return load_encoder(**encoder, device=device)

@@ -19,10 +19,10 @@ __all__ = ["score_downstream"]
 
 
 def score_downstream(
-    name: str,
-    model_path: str | Path,
+    task: str,
+    model: str | Path,
     encoder: Mapping[str, Any],
-    manifests: Sequence[Path],
+    scored: Sequence[Path],
     files: ScoreFiles,
     *,
     device: str = "cpu",
@@ -30,10 +30,10 @@ def score_downstream(
     """Answer the scored splits with a downstream model and measure.
 
     Args:
-        name: name of the task.
-        model_path: the trained model.
+        task: name of the task.
+        model: the trained model.
         encoder: settings of the encoder that it was trained on.
-        manifests: manifest of each split, named after it, the main one last.
+        scored: manifest of each split, named after it, the main one last.
         files: predictions and metrics to write, and the baseline's predictions.
         device: cpu or cuda.
 
@@ -42,12 +42,12 @@ def score_downstream(
         CorpusError: a recording cannot be read, or a label column is missing.
     """
     source = load_source(encoder, device)
-    model, described = load_downstream(model_path, source.encoder, device)
+    loaded, described = load_downstream(model, source.encoder, device)
     labels = restore_labels(described["answers"])
     splits = {}
-    for path in manifests:
+    for path in scored:
         recordings = read_labelled_recordings(path, labels, encode=False)
-        found = decode(model, source, recordings, description=path.stem)
+        found = decode(loaded, source, recordings, description=path.stem)
         splits[path.stem] = {
             "utt_id": recordings.utt_ids,
             "reference": recordings.references,
@@ -59,7 +59,7 @@ def score_downstream(
         files,
         splits,
         labels,
-        task=name,
+        task=task,
         method=described["method"],
         trainable_parameters=described["trainable_parameters"],
         seeds=[described["seed"]],
@@ -67,5 +67,5 @@ def score_downstream(
             "training": described["training"],
             "layer_weights": described["layer_weights"],
         },
-        hashes={"encoder": described["encoder_sha256"], "model": sha256_file(model_path)},
+        hashes={"encoder": described["encoder_sha256"], "model": sha256_file(model)},
     )

@@ -29,6 +29,7 @@ from scipy import sparse
 from speechprompt.corpora.synthetic.phones import SILENCE
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import Score, resample, score_draws
+from speechprompt.runtime.progress import log
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import metadata_of, read_parquet
@@ -130,7 +131,7 @@ def measure_units(
         alignments_path: Alignments of the same utterances, see
             :func:`speechprompt.corpora.synthetic.alignments.align_phones`.
         out: JSON file to write.
-        encoder: Name of the encoder; its kind if None.
+        encoder: Name of the encoder (default: its kind).
         seed: Seed of the resampling.
 
     Raises:
@@ -167,6 +168,9 @@ def measure_units(
         },
     )
     write_json(out, quality.model_dump(mode="json"))
+    for frames, scores in quality.frames.items():
+        values = ", ".join(f"{name} {100 * score.value:.2f} %" for name, score in scores.items())
+        log(f"{quality.codebook}, {frames} frames: {values}")
     return quality
 
 

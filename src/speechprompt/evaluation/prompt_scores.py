@@ -26,10 +26,10 @@ __all__ = ["score_prompt"]
 
 
 def score_prompt(
-    name: str,
+    task: str,
     prompt: str | Path,
     unit_lm: str | Path,
-    indexes: Sequence[str | Path],
+    scored: Sequence[str | Path],
     decoding: DecodingSettings,
     files: ScoreFiles,
     *,
@@ -38,10 +38,10 @@ def score_prompt(
     """Answer the scored splits with a trained prompt, or a fine-tuned LM, and measure.
 
     Args:
-        name: name of the task.
+        task: name of the task.
         prompt: file of the prompt.
         unit_lm: the unit LM that it was trained on.
-        indexes: index.json of each split, the main one last.
+        scored: index.json of each split, the main one last.
         decoding: how answers are found.
         files: predictions and metrics to write, and the baseline's predictions.
         device: cpu or cuda.
@@ -54,17 +54,17 @@ def score_prompt(
     labels = restore_labels(described["answers"])
     dtype = resolve_precision(decoding.precision, device)
     # One, or the unit LM refuses those that are not its own.
-    for codebook in {read_json(index)["codebook_sha256"] for index in indexes}:
-        task = load_task_model(prompt, unit_lm, codebook, dtype, device)
+    for codebook in {read_json(index)["codebook_sha256"] for index in scored}:
+        model = load_task_model(prompt, unit_lm, codebook, dtype, device)
     splits = {}
-    for index in indexes:
+    for index in scored:
         split, examples = read_split(index, labels)
-        splits[split] = _answer(task, examples, labels, decoding)
+        splits[split] = _answer(model, examples, labels, decoding)
     return write_scores(
         files,
         splits,
         labels,
-        task=name,
+        task=task,
         method=described["method"],
         trainable_parameters=described["trainable_parameters"],
         seeds=[described["seed"]],
@@ -74,16 +74,16 @@ def score_prompt(
 
 
 def _answer(
-    task: TaskModel, examples: Examples, labels: Labels, decoding: DecodingSettings
+    model: TaskModel, examples: Examples, labels: Labels, decoding: DecodingSettings
 ) -> dict[str, Any]:
     """Rows of one split; of a classification also how often free decoding gives no answer."""
-    found = predict(task, examples.units, decoding, utt_ids=examples.utt_ids)
+    found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
     answers = [labels.decode(row) for row in found.labels]
     rows = prediction_rows(examples, answers, found.scores)
     # A learnable verbalizer's labels are no units, so nothing can be decoded freely.
-    if labels.allowed is not None and task.verbalizer.kind != "learnable":
+    if labels.allowed is not None and model.verbalizer.kind != "learnable":
         free = found
         if not decoding.free:
-            free = predict(task, examples.units, DecodingSettings(free=True))
+            free = predict(model, examples.units, DecodingSettings(free=True))
         rows["invalid"] = ~free.valid
     return rows

@@ -56,9 +56,16 @@ class BaselineData:
         dev: str | Path,
         scored: Sequence[str | Path],
         task_type: str,
-        columns: Sequence[str],
+        columns: list[str],
     ) -> BaselineData:
         """Read the splits behind index.json files.
+
+        Args:
+            train: index.json of the train split.
+            dev: index.json of the split that choices look at.
+            scored: index.json of each split to score, the main one last.
+            task_type: form of the answer: classification, transcription or slot_filling.
+            columns: label columns.
 
         Raises:
             ArtefactError: a file is missing or damaged.

@@ -27,6 +27,7 @@ from speechprompt.evaluation.predictions import (
     counts,
     split_rows,
 )
+from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import read_parquet
@@ -84,7 +85,7 @@ def write_metrics(
     baselines: Sequence[str | Path] = (),
     **facts: Any,
 ) -> Metrics:
-    """Score the predictions of one or several seeds and write metrics.json.
+    """Score the predictions of one or several seeds, write metrics.json and log the main score.
 
     Values are means over the seeds; intervals come from a bootstrap over utterances of the mean
     over seeds per utterance. The main metric is the last split's. Beside other baselines, generated
@@ -129,6 +130,7 @@ def write_metrics(
         **facts,
     )
     write_json(path, metrics.model_dump(mode="json"))
+    log(describe(metrics))
     return metrics
 
 
@@ -138,10 +140,13 @@ def describe(metrics: Metrics) -> str:
     found = scores[metrics.main.name]
     text = (
         f"{metrics.task}: {metrics.main.name} {in_percent(found.value, found.interval, ' %')}, "
-        f"{split} split, {found.n} utterances, {len(metrics.seeds)} seed(s)"
+        f"{split} split, {found.n} utterances"
     )
-    for name, floor in metrics.floors.items():
-        text += f"; {name.replace('_', ' ')} {100 * floor[split][metrics.main.name].value:.2f} %"
+    if metrics.seeds:
+        text += f", {len(metrics.seeds)} seed(s)"
+    for name, baseline in metrics.floors.items():
+        score_of_baseline = baseline[split][metrics.main.name].value
+        text += f"; {name.replace('_', ' ')} {100 * score_of_baseline:.2f} %"
     return text
 
 

@@ -10,16 +10,22 @@ from speechprompt.evaluation.scores import Metrics, describe, write_metrics
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import copy_file, read_json, write_text
 
-__all__ = ["finish_task", "write_summary"]
+__all__ = ["finish_task", "summarise_seeds"]
 
 # What a seed's training wrote, by its name in ``hashes``.
 TRAINED = {"prompt": "prompt.safetensors", "model": "model.safetensors"}
 
 
-def write_summary(
-    path: str | Path, folders: Sequence[str | Path], baselines: Sequence[str | Path] = ()
+def summarise_seeds(
+    folders: Sequence[str | Path], out: str | Path, baseline: str | Path | None = None
 ) -> Metrics:
-    """Summarise a method's seeds, each a folder with predictions.parquet and metrics.json."""
+    """Score a method over its seeds.
+
+    Args:
+        folders: folder of each seed, in order, with predictions.parquet and metrics.json.
+        out: metrics.json to write.
+        baseline: predictions of the baseline on the same splits.
+    """
     folders = [Path(folder) for folder in folders]
     each = [Metrics.model_validate(read_json(folder / "metrics.json")) for folder in folders]
     seeds = [seed for entry in each for seed in entry.seeds]
@@ -27,11 +33,11 @@ def write_summary(
     shared = {key: value for key, value in each[0].hashes.items() if key != own}
     trained = {f"{own}_seed_{s}": e.hashes[own] for s, e in zip(seeds, each, strict=True)}
     return write_metrics(
-        path,
+        out,
         [folder / "predictions.parquet" for folder in folders],
         task=each[0].task,
         method=each[0].method,
-        baselines=baselines,
+        baselines=[] if baseline is None else [baseline],
         trainable_parameters=each[0].trainable_parameters,
         seeds=seeds,
         per_seed={str(s): e.main.value for s, e in zip(seeds, each, strict=True)},

@@ -14,10 +14,11 @@ from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.runtime.uninitialised import without_initial_values
+from speechprompt.storage.files import copy_file
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
 
-__all__ = ["LoadedLM", "load_lm", "save_lm"]
+__all__ = ["LoadedLM", "load_lm", "save_lm", "take_unit_lm"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,18 @@ def load_lm(
     model.freeze(dtype).to(device)
     dictionary = Dictionary(metadata["dictionary"])
     return LoadedLM(model, dictionary, sha256_file(path), metadata["codebook_sha256"], metadata)
+
+
+def take_unit_lm(unit_lm: str | Path, codebook: str | Path, out: str | Path) -> None:
+    """Check that a unit LM reads the units of a codebook, and copy it.
+
+    Args:
+        unit_lm: unit LM that this package wrote.
+        codebook: codebook whose units it reads.
+        out: the same, to write.
+
+    Raises:
+        ArtefactError: no unit LM, or one of another codebook.
+    """
+    load_lm(unit_lm, sha256_file(codebook))
+    copy_file(unit_lm, out)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, shipped_model
 from speechprompt.storage.files import read_json, write_json
@@ -59,22 +60,22 @@ def describe_model(
     task: str,
     prompt: str | Path,
     unit_lm: str | Path,
-    codebook: str | Path | None,
-    encoder: dict[str, Any] | None,
-    deduplicate: bool,
-    decoding: dict[str, Any],
+    decoding: DecodingSettings,
+    codebook: str | Path | None = None,
+    encoder: dict[str, Any] | None = None,
+    deduplicate: bool = True,
 ) -> None:
     """Write a task's ``model.json``.
 
     Args:
-        out: the file, in the folder where the prompt is published.
+        out: model.json to write, in the task's folder.
         task: name of the task.
-        prompt: the prompt that is published as ``prompt.safetensors`` beside ``out``.
+        prompt: trained prompt; a copy of it is ``prompt.safetensors`` beside ``out``.
         unit_lm: its unit LM.
         codebook: its codebook; None for ready units.
         encoder: settings of the encoder; None for ready units.
         deduplicate: whether repeated units are collapsed.
-        decoding: settings of :class:`~speechprompt.config.tasks.DecodingSettings`.
+        decoding: how answers are found.
     """
     folder = Path(out).parent
     settings = dict(encoder or {})
@@ -87,7 +88,7 @@ def describe_model(
         "codebook": codebook and _reference(codebook, folder),
         "encoder": encoder and {"settings": settings, "weights": _reference(weights, folder)},
         "deduplicate": deduplicate,
-        "decoding": decoding,
+        "decoding": decoding.model_dump(),
     }
     write_json(out, value)
 

@@ -18,8 +18,9 @@ from torchaudio.models import HuBERTPretrainModel
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.config.models import HubertPretraining
+from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.hubert import save_hubert
-from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.pretraining.augmentation import augment
 from speechprompt.pretraining.model import (
     FRAME_SHIFT,
@@ -38,11 +39,31 @@ from speechprompt.training.result import TrainingResult
 from speechprompt.training.splits import hold_out, read_train_indexes
 from speechprompt.units.unit_files import read_units
 
-__all__ = ["pretrain_hubert"]
+__all__ = ["pair_targets", "pretrain_encoder"]
 
 FRAME_RATE = SAMPLE_RATE / FRAME_SHIFT
 # Batches drawn at a time, within which utterances are sorted by length.
 POOL_BATCHES = 20
+
+
+def pair_targets(
+    units: Sequence[str | Path], heard: Sequence[str | Path]
+) -> dict[str | Path, str | Path]:
+    """Set the units to predict beside the recordings that are heard.
+
+    Args:
+        units: index.json of each train split whose units are predicted.
+        heard: manifest of the audio that is heard for each, in the same order.
+
+    Returns:
+        Each index with the folder that its recordings' paths start from.
+
+    Raises:
+        ConfigError: not as many manifests as indexes.
+    """
+    if len(units) != len(heard):
+        raise ConfigError(f"--heard: expected {len(units)} manifests, found {len(heard)}")
+    return dict(zip(units, map(read_root, heard), strict=True))
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,7 @@ class _Utterance:
     targets: np.ndarray  # int16 (n_frames,)
 
 
-def pretrain_hubert(
+def pretrain_encoder(
     settings: HubertPretraining,
     targets: Mapping[str | Path, str | Path],
     files: TrainingFiles,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +60,11 @@ class TaskData:
     def read(cls, train: str | Path, valid: str | Path, task: Task) -> TaskData:
         """Read two splits from their index.json.
 
+        Args:
+            train: index.json of the train split.
+            valid: index.json of the split that decides when to stop.
+            task: the task.
+
         Raises:
             ArtefactError: a file is missing or damaged.
             CorpusError: a label column is missing, or has a label that train never had.
@@ -82,7 +86,7 @@ def train_prompt(
     *,
     computation: Computation,
     seed: int = 1,
-    metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
 ) -> TrainingResult:
     """Train on ``train``, stop by the loss on ``valid``, write the best prompt.
 
@@ -93,7 +97,7 @@ def train_prompt(
         files: prompt.safetensors, learning curve (epoch, split, loss, accuracy, lr) and checkpoint.
         computation: device and threads.
         seed: seed of initial values, order, sampling and dropout.
-        metadata: further entries for the prompt file.
+        name: name of the task, for the prompt file.
 
     Raises:
         ArtefactError: the LM belongs to another codebook or is damaged.
@@ -123,13 +127,14 @@ def train_prompt(
             [row for e in data.splits().values() for rows in (e.units, e.labels) for row in rows],
         ),
     )
-    described = {
+    metadata = {
+        "task": name,
         "labels": data.labels.names,
         "answers": data.labels.state(),
         "seed": seed,
         "training": {"utterances": len(data.train), **result.summary()},
     }
-    files.finish(result, lambda path: model.save(path, {**(metadata or {}), **described}))
+    files.finish(result, lambda path: model.save(path, metadata))
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.report.names import METHODS, METRICS, QUALITIES
 from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import read_parquet
+from speechprompt.storage.parquet import read_parquet, write_parquet
+from speechprompt.units.codebook import load_codebook
+from speechprompt.units.statistics import unit_statistics
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patheffects import withStroke
 
 __all__ = [
+    "draw_unit_quality",
     "house_figure",
     "plot_codebook",
-    "plot_confusion_matrix",
+    "plot_confusion",
+    "plot_curve",
     "plot_error_by_length",
-    "plot_learning_curve",
-    "plot_unit_quality",
     "plot_unit_statistics",
 ]
 
@@ -48,8 +51,14 @@ OTHER = "other"  # the column of answers that no utterance has
 NAMED_UNITS = 20  # more numbers would cover each other
 
 
-def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
-    """Draw loss and, where a table has it, accuracy against epochs from a learning-curve table."""
+def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
+    """Draw loss and, where the curve has it, accuracy against epochs.
+
+    Args:
+        curve: learning curve.
+        out: picture to write.
+        title: title of the picture.
+    """
     table = read_parquet(curve).to_pandas()
     drawn = [("loss", 1, "loss (nats per predicted token)")]
     if "accuracy" in table and table["accuracy"].notna().any():
@@ -71,11 +80,16 @@ def plot_learning_curve(curve: str | Path, out: str | Path, title: str) -> None:
         figure.suptitle(title)
 
 
-def plot_confusion_matrix(predictions: str | Path, out: str | Path, title: str) -> None:
+def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None:
     """Draw answers against references of the last split, each row in percent of its class.
 
     Answers that are no utterance's reference share the last column. Many classes are numbered: a
     name by its row, numbers below.
+
+    Args:
+        predictions: predictions of a classification.
+        out: picture to write.
+        title: title of the picture.
     """
     table = read_parquet(predictions)
     split = table["split"][-1].as_py()
@@ -126,8 +140,19 @@ def _write_shares(axes: plt.Axes, share: np.ndarray) -> None:
         )
 
 
-def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the error by length of the answer: a line per method, with 95 % intervals."""
+def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, title: str) -> None:
+    """Draw the error by length of the answer: a line per method, with 95 % intervals.
+
+    Args:
+        predictions: predictions files of one task, of any methods and seeds.
+        out: picture to write; the numbers go beside it as Parquet.
+        title: title of the picture.
+
+    Raises:
+        ArtefactError: the predictions are no generated text.
+    """
+    table = error_by_length(predictions)
+    write_parquet(Path(out).with_suffix(".parquet"), table)
     rows = table.to_pandas()
     with house_figure(out, (WIDTH, 4.2)) as (_, axes):
         for (method, group), colour, marker in zip(
@@ -145,7 +170,7 @@ def plot_error_by_length(table: pa.Table, out: str | Path, title: str) -> None:
         axes.legend(frameon=False)
 
 
-def plot_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
+def draw_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
     """Draw the quality of codebooks: a row per codebook and a panel per metric.
 
     Points have 95 % intervals, over all frames and over frames of speech.
@@ -181,13 +206,20 @@ def plot_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
         figure.suptitle(title)
 
 
-def plot_unit_statistics(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw :func:`~speechprompt.units.statistics.unit_statistics`: usage and, if known, durations.
+def plot_unit_statistics(index: str | Path, out: str | Path, title: str) -> None:
+    """Draw how often units occur and, if known, how long they last.
 
     Above, every unit's share of the frames (of the occurrences, where durations are not known) from
     the most frequent to the rarest, and the share they would have if all were equally frequent;
     below, how long units last.
+
+    Args:
+        index: index.json of a split.
+        out: picture to write; the numbers go beside it as Parquet.
+        title: title of the picture.
     """
+    table = unit_statistics(index)
+    write_parquet(Path(out).with_suffix(".parquet"), table)
     known = table["frames"].null_count == 0
     weight = table["frames" if known else "count"].to_numpy()
     share = 100 * np.sort(weight)[::-1] / max(weight.sum(), 1)
@@ -208,24 +240,32 @@ def plot_unit_statistics(table: pa.Table, out: str | Path, title: str) -> None:
         figure.suptitle(title)
 
 
-def plot_codebook(centroids: np.ndarray, statistics: pa.Table, out: str | Path, title: str) -> None:
-    """Draw a map of a codebook, centroids ``[K, D]``: t-SNE, so that neighbours stay neighbours.
+def plot_codebook(
+    codebook: str | Path, statistics: str | Path, out: str | Path, title: str
+) -> None:
+    """Draw a map of a codebook's centroids: t-SNE, so that neighbours stay neighbours.
 
     A unit's area is its share of the frames (or occurrences) and its colour how long it lasts on
-    average, where ``statistics`` of :func:`~speechprompt.units.statistics.unit_statistics` knows.
-    The most frequent units bear their number.
+    average, where that is known. The most frequent units bear their number.
+
+    Args:
+        codebook: the codebook.
+        statistics: Parquet file of plot-unit-statistics.
+        out: picture to write.
+        title: title of the picture.
     """
     from sklearn.manifold import TSNE
 
-    known = statistics["frames"].null_count == 0
-    weight = statistics["frames" if known else "count"].to_numpy().astype(float)
+    centroids, table = load_codebook(codebook).centroids, read_parquet(statistics)
+    known = table["frames"].null_count == 0
+    weight = table["frames" if known else "count"].to_numpy().astype(float)
     perplexity = min(12.0, (len(centroids) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(centroids)
     with house_figure(out, (WIDTH, 5.2)) as (figure, axes):
-        rate = float((statistics.schema.metadata or {}).get(b"frame_rate", b"nan"))
+        rate = float((table.schema.metadata or {}).get(b"frame_rate", b"nan"))
         colour = BLUE
         if known:
-            colour = statistics["mean_frames"].to_numpy() * (1 if np.isnan(rate) else 1000 / rate)
+            colour = table["mean_frames"].to_numpy() * (1 if np.isnan(rate) else 1000 / rate)
         points = axes.scatter(
             *places.T,
             s=25 + 9000 * weight / max(weight.sum(), 1),

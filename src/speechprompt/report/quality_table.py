@@ -12,6 +12,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import Score, in_percent
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
 from speechprompt.report.names import QUALITIES
+from speechprompt.report.pictures import draw_unit_quality
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
@@ -32,34 +33,28 @@ COLUMNS = (
 )
 
 
-def compare_quality(
-    files: Sequence[str | Path], markdown: str | Path, parquet: str | Path
-) -> pa.Table:
-    """Write the table.
+def compare_quality(measured: Sequence[str | Path], out: str | Path, picture: str | Path) -> None:
+    """Set the quality of codebooks side by side: all frames, then those of speech.
 
     Args:
-        files: What ``evaluation.phone_quality.measure_units`` wrote of each codebook, first the one
-            that others are compared with first.
-        markdown: File to write, in percent.
-        parquet: File to write, in fractions; ``layer`` is null where an encoder has none, ``gap``
-            for the first codebook.
-
-    Returns:
-        The table as written to ``parquet``: a row per codebook, for all frames and then for those
-        of speech.
+        measured: JSON files of measure-units, one per codebook. The others are compared with the
+            first.
+        out: Markdown table to write, in percent. Beside it goes a Parquet file, in fractions;
+            ``layer`` is null where an encoder has none, ``gap`` for the first codebook.
+        picture: picture to write.
 
     Raises:
         ArtefactError: the codebooks were measured on different utterances.
     """
-    measured = [UnitQuality.model_validate(read_json(path)) for path in files]
-    first = measured[0]
-    for path, other in zip(files, measured, strict=True):
+    qualities = [UnitQuality.model_validate(read_json(path)) for path in measured]
+    first = qualities[0]
+    for path, other in zip(measured, qualities, strict=True):
         if other.hashes["alignments"] != first.hashes["alignments"]:
             raise ArtefactError(
                 f"{path}: measured on {other.corpus}/{other.split} with other phones than "
-                f"{files[0]}, on {first.corpus}/{first.split}; measure both again"
+                f"{measured[0]}, on {first.corpus}/{first.split}; measure both again"
             )
-    rows = [_row(item, first, frames) for frames in first.frames for item in measured]
+    rows = [_row(item, first, frames) for frames in first.frames for item in qualities]
     header = HEADER.format(
         corpus=first.corpus,
         split=first.split,
@@ -67,9 +62,9 @@ def compare_quality(
         **first.n_frames,
     )
     table = pa.Table.from_pylist(rows, schema=_schema())
-    write_parquet(parquet, table)
-    write_text(markdown, f"{header}\n{markdown_table(COLUMNS, map(_cells, rows))}")
-    return table
+    write_parquet(Path(out).with_suffix(".parquet"), table)
+    write_text(out, f"{header}\n{markdown_table(COLUMNS, map(_cells, rows))}")
+    draw_unit_quality(table, picture, "Units against phones")
 
 
 def _row(item: UnitQuality, first: UnitQuality, frames: str) -> dict[str, Any]:

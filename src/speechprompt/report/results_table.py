@@ -28,9 +28,8 @@ COLUMNS = (
 
 def write_table(
     metrics: Sequence[str | Path],
-    markdown: str | Path,
-    parquet: str | Path,
-    reported: Mapping[str, Mapping[str, float]],
+    out: str | Path,
+    reported: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Write the table.
 
@@ -39,15 +38,14 @@ def write_table(
 
     Args:
         metrics: metrics.json of every task and method.
-        markdown: file to write, in percent.
-        parquet: file to write, in fractions; null where there is none.
+        out: Markdown file to write, in percent. Beside it goes a Parquet file, in fractions; null
+            where there is none.
         reported: results that the paper reports, in percent, by task and method.
     """
-    rows = [
-        row for path in metrics for row in _rows(Metrics.model_validate(read_json(path)), reported)
-    ]
-    write_text(markdown, f"{HEADER}\n{markdown_table(COLUMNS, map(_cells, rows))}")
-    write_parquet(parquet, pa.Table.from_pylist(rows, schema=_schema()))
+    results = [Metrics.model_validate(read_json(path)) for path in metrics]
+    rows = [row for result in results for row in _rows(result, reported or {})]
+    write_text(out, f"{HEADER}\n{markdown_table(COLUMNS, map(_cells, rows))}")
+    write_parquet(Path(out).with_suffix(".parquet"), pa.Table.from_pylist(rows, schema=_schema()))
 
 
 def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list[dict]:

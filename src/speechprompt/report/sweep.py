@@ -14,21 +14,46 @@ from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.names import METHODS, METRICS
 from speechprompt.report.pictures import BLUE, ORANGE, WIDTH, house_figure
 from speechprompt.storage.files import read_json
+from speechprompt.storage.parquet import write_parquet
 
-__all__ = ["SETTINGS", "gather_sweep", "plot_by_choice", "plot_by_parameters", "plot_by_utterances"]
+__all__ = [
+    "SETTINGS",
+    "gather_sweep",
+    "plot_by_choice",
+    "plot_by_parameters",
+    "plot_by_utterances",
+    "sweep_table",
+]
 
 SETTINGS = ("method", "lm", "verbalizer", "length", "utterances")
 COLOURS = {"prompt": BLUE, "finetune": ORANGE}
 MARKERS = {"prompt": "o", "finetune": "s"}
 
 
-def gather_sweep(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Gather the scores of a sweep's trainings.
+def gather_sweep(
+    metrics: Sequence[str | Path], points: list[dict[str, Any]], out: str | Path, title: str
+) -> None:
+    """Gather the scores of a sweep's trainings into a table, and draw them.
 
     Args:
         metrics: metrics.json of every training.
         points: for each of them ``method``, ``lm``, ``verbalizer``, ``length`` (prompt rows),
             ``seed``, and ``own``: names of the settings that are the task's own.
+        out: table to write, .parquet; pictures go beside it.
+        title: title of the pictures.
+    """
+    table = sweep_table(metrics, points)
+    write_parquet(out, table)
+    for draw in (plot_by_parameters, plot_by_utterances, plot_by_choice):
+        picture = f"{draw.__name__.removeprefix('plot_')}.png"
+        draw(table, Path(out).with_name(picture), title)
+
+
+def sweep_table(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The scores of a sweep's trainings.
+
+    Args:
+        metrics, points: see :func:`gather_sweep`.
 
     Returns:
         One row per training, split and metric: ``task``, the settings, ``utterances`` learnt from,

@@ -15,9 +15,7 @@ What does not count:
 
 - comments, docstrings, layout, ``__all__`` and imports that only a type checker sees;
 - the room ``config``: values of settings reach a stage as parameters of its rule already, and an
-  edited description or check changes no result;
-- in the room ``cli`` everything but the bodies of functions: the parsing and the help of options
-  change what a person types, while a rule's options are in its own text.
+  edited description or check changes no result.
 
 A module that is chosen by its name at run time, such as an encoder by its kind, is not found this
 way: whoever asks for a digest names it.
@@ -35,10 +33,10 @@ from pathlib import Path
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.package_data import data_files
 
-__all__ = ["digest", "find_function", "imports_of", "reached_by"]
+__all__ = ["digest", "imports_of", "reached_by"]
 
 PACKAGE = Path(__file__).parents[1]
-SETTINGS_ROOM, PARSING_ROOM = "config", "cli"
+SETTINGS_ROOM = "config"
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # A module, and a name in it; None is all of the module.
@@ -49,8 +47,8 @@ def digest(*names: str) -> str:
     """Hash some code together with all code of the package that it reaches.
 
     Args:
-        names: Modules below the package such as ``units.codebook``, or single functions such as
-            ``units.codebook:fit_codebook``.
+        names: Modules below the package such as ``units.codebook``, or what they define, such as
+            ``units.codebook:fit_codebook``. A method stands for its class.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -65,8 +63,7 @@ def reached_by(*names: str) -> set[str]:
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    split = (name.partition(":") for name in names)
-    pending: list[Symbol] = [(module, name or None) for module, _, name in split]
+    pending = [_symbol(name) for name in names]
     seen: set[Symbol] = set()
     reached: set[str] = set()
     while pending:
@@ -82,19 +79,6 @@ def reached_by(*names: str) -> set[str]:
             pending += [(module.name, name) for name in piece.names if module.has(name)]
         pending += module.targets_of(symbol[1])
     return reached
-
-
-def find_function(room: str, name: str) -> str:
-    """Find the module of a room that defines a function, named as :func:`digest` expects it.
-
-    Raises:
-        ModuleNotFoundError: no module of the room defines it.
-    """
-    for path in sorted(PACKAGE.joinpath(room).glob("*.py")):
-        module = f"{room}.{path.stem}"
-        if name in _read(module).definitions:
-            return f"{module}:{name}"
-    raise ModuleNotFoundError(f"speechprompt.{room}: no module defines {name}")
 
 
 def imports_of(module: str) -> tuple[str, ...]:
@@ -183,7 +167,6 @@ def _parse(name: str) -> _Module:
     path = _find(name)
     tree = _tree(name)
     module = _Module(name, [f"{file.name} {sha256_file(file)}" for file in data_files(path or "")])
-    parsing = _room(name) == PARSING_ROOM
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             module.imported |= _bound_names(node)
@@ -191,13 +174,10 @@ def _parse(name: str) -> _Module:
         names = _defined_names(node)
         if names == {"__all__"} or _is_for_type_checkers(node):
             continue
-        is_definition = isinstance(node, Definition)
-        if parsing and isinstance(node, Definition):
-            node.decorator_list = []
         piece = _Piece(node)
         for defined in names:
             module.definitions.setdefault(defined, []).append(piece)
-        if not (is_definition or parsing):
+        if not isinstance(node, Definition):
             module.at_import.append(piece)
     return module
 
@@ -218,6 +198,12 @@ def _find(module: str) -> Path | None:
     base = PACKAGE.joinpath(*module.split("."))
     candidates = (base.with_suffix(".py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _symbol(name: str) -> Symbol:
+    """What ``module``, ``module:function`` or ``module:Class.method`` names."""
+    module, _, path = name.partition(":")
+    return module, path.split(".")[0] or None
 
 
 def _room(module: str) -> str:

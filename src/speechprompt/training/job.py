@@ -63,6 +63,17 @@ class TrainingFiles:
     checkpoint: str | Path | None = None
     checkpoint_seconds: float = 30.0
 
+    @classmethod
+    def resumable(cls, model: str | Path, curve: str | Path) -> TrainingFiles:
+        """The files of a training whose checkpoint is beside the model, under a hidden name.
+
+        Args:
+            model: model to write.
+            curve: learning curve to write.
+        """
+        model = Path(model)
+        return cls(model, curve, model.with_name(f".{model.stem}.checkpoint.safetensors"))
+
     def finish(
         self,
         result: TrainingResult,

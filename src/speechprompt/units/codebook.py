@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 
 from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.storage.files import copy_file
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import open_parquet
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.units.frames import FeatureMetadata, read_feature_metadata
 
-__all__ = ["Codebook", "check_codebook", "fit_codebook", "load_codebook", "write_codebook"]
+__all__ = [
+    "Codebook",
+    "check_codebook",
+    "fit_codebook",
+    "load_codebook",
+    "take_codebook",
+    "write_codebook",
+]
 
 MAX_UNITS = np.iinfo(np.int16).max
 
@@ -148,6 +156,21 @@ def check_codebook(codebook: Codebook, features: FeatureMetadata, source: str | 
             f"fitted on ({codebook.features}), found {features}; fit the codebook again or "
             "extract the features again"
         )
+
+
+def take_codebook(codebook: str | Path, out: str | Path, *, features: FeatureMetadata) -> None:
+    """Check that a codebook belongs to an encoder, and copy it.
+
+    Args:
+        codebook: Codebook that this package wrote.
+        out: The same, to write.
+        features: What the encoder's features say about it.
+
+    Raises:
+        ArtefactError: the codebook cannot be read, or belongs to another encoder.
+    """
+    check_codebook(load_codebook(codebook), features, "the encoder")
+    copy_file(codebook, out)
 
 
 def write_codebook(

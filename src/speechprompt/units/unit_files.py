@@ -22,10 +22,10 @@ from speechprompt.storage.parquet import (
 
 __all__ = [
     "UnitsMetadata",
+    "gather_units",
     "read_units",
     "units_schema",
     "units_table",
-    "write_index",
     "write_units",
 ]
 
@@ -101,7 +101,7 @@ def write_units(
     write_parquet(out, units_table({**unknown, **columns}, schema))
 
 
-def write_index(
+def gather_units(
     parts: Sequence[str | Path],
     out: str | Path,
     *,

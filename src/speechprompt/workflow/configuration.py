@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from speechprompt.config import Config, merge, parse_config, read_config
 from speechprompt.config.corpora import CsvCorpus
 from speechprompt.config.setup import check_labels
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.models.shipped import SHIPPED
 
-__all__ = ["check_files", "load_config"]
+__all__ = ["check_config", "check_files", "load_config"]
 
 
 def load_config(values: Mapping[str, Any], default: str | Path, complete: bool) -> Config:
@@ -29,6 +31,20 @@ def load_config(values: Mapping[str, Any], default: str | Path, complete: bool) 
     config = parse_config(values if complete else merge(read_config(default), values))
     check_files(config)
     return config
+
+
+def check_config(file: str | Path) -> None:
+    """Check a set-up and print it with every default filled in.
+
+    Args:
+        file: YAML configuration.
+
+    Raises:
+        ConfigError: as :func:`load_config`.
+    """
+    config = parse_config(read_config(file))
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+    check_files(config)
 
 
 def check_files(config: Config) -> None:

@@ -6,25 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from speechprompt.cli.verbs import VERBS
 from speechprompt.config import Config
 from speechprompt.corpora.registry import listing_module, task_module
 from speechprompt.encoders import encoder_module
-from speechprompt.storage.code_digest import digest, find_function
+from speechprompt.storage.code_digest import digest
 
 __all__ = ["Digests", "digest_of_verb"]
 
 
 def digest_of_verb(verb: str, *registered: str) -> str:
-    """Hash the function that a verb runs and all code that it reaches.
+    """Hash the functions that a verb calls and all code that they reach.
 
     Args:
         verb: as on the command line, such as ``fit-codebook``.
         registered: modules that the stage chooses by name when it runs.
 
     Raises:
-        ModuleNotFoundError: there is no such verb or module.
+        KeyError: there is no such verb.
+        ModuleNotFoundError: there is no such module.
     """
-    return digest(find_function("cli", verb.replace("-", "_")), *registered)
+    return digest(*VERBS[verb].functions, *registered)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from speechprompt.config.corpora import AudioSnipsCorpus
 from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.published.audio_snips import SPEAKERS, to_iob
 from speechprompt.corpora.published.counts import spell
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
 TEXT = "PLAY ROCK & ROLL BY BJÖRK , O'CONNOR ."
@@ -46,7 +46,7 @@ def test_splits_texts_and_tags(corpus, configured_labels):
     counts = prepare_corpus(AudioSnipsCorpus(), corpus, corpus / "m", seed=1)
     assert configured_labels(AudioSnipsCorpus(), corpus / "m")
     assert counts == {"train": 4, "valid": 2, "test": 2}
-    assert validate(corpus / "m", label_columns=["text", "tags", "intent"]) == counts
+    assert validate_corpus(corpus / "m", label_columns=["text", "tags", "intent"]) == counts
     for split, part in ((split, rows(corpus / "m", split)) for split in counts):
         assert {row["speaker"] for row in part} <= set(SPEAKERS[split])
         assert all(row["utt_id"].startswith(f"SNIPS/{split}/") for row in part)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from speechprompt.cli import main
-from speechprompt.corpora.published.collect import RECORD, collect_corpus
+from speechprompt.corpora.published.collect import RECORD, download_corpus
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.errors import AssetError, CorpusError
@@ -41,7 +41,7 @@ def test_a_download_is_unpacked_once_and_pinned(tmp_path, host, tar, offer):
     out = tmp_path / "digits"
     assets = offer(fsdd__tar__gz=tar(RELEASE))
     host.statuses.append(503)
-    assert collect_corpus("fsdd", out, assets=assets) == out
+    assert download_corpus("fsdd", out, assets=assets) == out
     recorded = (out / "fsdd.tar.gz.sha256").read_text()
     assert tree(out) == {
         "fsdd.tar.gz.sha256": recorded.encode(),
@@ -58,26 +58,26 @@ def test_a_download_is_unpacked_once_and_pinned(tmp_path, host, tar, offer):
     asked = len(host.requests)
     assets = offer(fsdd__tar__gz=tar(RELEASE | {"fsdd-1.0.10/recordings/3_a_0.wav": b"3"}))
     before = (out / RECORD).read_bytes()
-    collect_corpus("fsdd", out, assets=assets)
+    download_corpus("fsdd", out, assets=assets)
     assert (out / RECORD).read_bytes() == before
     assert len(host.requests) == asked
 
     (out / "recordings").rename(tmp_path / "moved")
     with pytest.raises(AssetError, match="recorded in"):
-        collect_corpus("fsdd", out, assets=assets)
+        download_corpus("fsdd", out, assets=assets)
     assert not (out / "recordings").exists()
     (out / "fsdd.tar.gz.sha256").unlink()
-    collect_corpus("fsdd", out, assets=assets)
+    download_corpus("fsdd", out, assets=assets)
     assert len(tree(out / "recordings")) == 3
 
 
 def test_another_published_sum_replaces_the_folder(tmp_path, tar, offer):
     out = tmp_path / "digits"
-    collect_corpus("fsdd", out, assets=offer(fsdd__tar__gz=tar(RELEASE)))
+    download_corpus("fsdd", out, assets=offer(fsdd__tar__gz=tar(RELEASE)))
     assets = offer(fsdd__tar__gz=tar({"x/recordings/7_bo_0.wav": b"7"}))
     wrong = {"fsdd.tar.gz": replace(assets["fsdd.tar.gz"], sha256="0" * 64)}
     with pytest.raises(AssetError, match="published"):
-        collect_corpus("fsdd", out, assets=wrong)
+        download_corpus("fsdd", out, assets=wrong)
     assert not (out / "recordings").exists()
 
 
@@ -88,7 +88,7 @@ def test_flat_and_nested_archives(tmp_path, tar, offer):
         ),
         speech_commands_test_set_v0__01__tar__gz=tar({"./_silence_/s.wav": b"3"}),
     )
-    collect_corpus("speech_commands", tmp_path / "ks", assets=assets)
+    download_corpus("speech_commands", tmp_path / "ks", assets=assets)
     assert [name for name in tree(tmp_path / "ks") if name.endswith("wav")] == [
         "speech_commands_test_set_v0.01/_silence_/s.wav",
         "speech_commands_v0.01/_background_noise_/n.wav",
@@ -110,7 +110,7 @@ def test_flat_and_nested_archives(tmp_path, tar, offer):
         if name.startswith(subset)
     }
     out = tmp_path / "asr"
-    collect_corpus("librispeech", out, folders=["test-clean", "dev-clean"], assets=assets)
+    download_corpus("librispeech", out, folders=["test-clean", "dev-clean"], assets=assets)
     assert [name for name in tree(out) if name.endswith(".txt")] == [
         "dev-clean/1/2/1-2.trans.txt",
         "test-clean/1/2/1-2.trans.txt",
@@ -124,7 +124,7 @@ def test_a_bad_archive_leaves_no_folder(tmp_path, tar, offer):
         ({"a/readme": b""}, r"expected a folder with \*_\*_\*\.wav, found a"),
     ):
         with pytest.raises((AssetError, CorpusError), match=message):
-            collect_corpus("fsdd", out, assets=offer(fsdd__tar__gz=tar(files)))
+            download_corpus("fsdd", out, assets=offer(fsdd__tar__gz=tar(files)))
         assert [path.name for path in out.iterdir() if path.is_dir()] == []
         assert not (out / RECORD).exists()
         for path in out.iterdir():
@@ -132,7 +132,7 @@ def test_a_bad_archive_leaves_no_folder(tmp_path, tar, offer):
     bomb = offer(fsdd__tar__gz=tar({"a/recordings/1_a_0.wav": bytes(5000)}))
     small = {"fsdd.tar.gz": replace(bomb["fsdd.tar.gz"], max_unpacked=4999)}
     with pytest.raises(AssetError, match="more than the 4999 bytes"):
-        collect_corpus("fsdd", out, assets=small)
+        download_corpus("fsdd", out, assets=small)
 
 
 @pytest.mark.parametrize("below", ["", "recordings", "data/recordings"])
@@ -159,13 +159,13 @@ def test_a_copy_is_linked_wherever_its_folder_is(tmp_path, record, below):
 def test_a_link_and_a_download_take_each_others_place(tmp_path, record, tar, offer):
     record(tmp_path / "copy", "5_cy_0.wav")
     before, out = tree(tmp_path / "copy"), tmp_path / "digits"
-    collect_corpus("fsdd", out, root=tmp_path / "copy")
-    collect_corpus("fsdd", out, assets=offer(fsdd__tar__gz=tar(RELEASE)))
+    download_corpus("fsdd", out, root=tmp_path / "copy")
+    download_corpus("fsdd", out, assets=offer(fsdd__tar__gz=tar(RELEASE)))
     assert not (out / "recordings").is_symlink()
     assert len(tree(out / "recordings")) == 2
     assert tree(tmp_path / "copy") == before
     with pytest.raises(CorpusError, match="is a folder, from a download for instance; remove it"):
-        collect_corpus("fsdd", out, root=tmp_path / "copy")
+        download_corpus("fsdd", out, root=tmp_path / "copy")
     assert len(tree(out / "recordings")) == 2
 
 
@@ -176,14 +176,14 @@ def test_a_copy_without_the_folders_is_refused(tmp_path, record):
     with pytest.raises(
         CorpusError, match=r"expected the folder speech_commands_v0\.01 with .*, found speech_"
     ):
-        collect_corpus("speech_commands", tmp_path / "ks", root=copy)
+        download_corpus("speech_commands", tmp_path / "ks", root=copy)
     with pytest.raises(CorpusError, match="found no such folder"):
-        collect_corpus("audio_snips", tmp_path / "sf", root=tmp_path / "none")
+        download_corpus("audio_snips", tmp_path / "sf", root=tmp_path / "none")
     # One subset given as the root is not taken for another.
     record(copy / "dev-clean/1/2", "1-2-0000.flac")
     (copy / "dev-clean/1/2/1-2.trans.txt").write_text("1-2-0000 A\n")
     with pytest.raises(CorpusError, match="expected the folder test-clean"):
-        collect_corpus(
+        download_corpus(
             "librispeech",
             tmp_path / "asr",
             folders=["dev-clean", "test-clean"],

@@ -7,7 +7,7 @@ import pytest
 
 from speechprompt.config.corpora import FluentSpeechCommandsCorpus
 from speechprompt.corpora.prepare import prepare_corpus
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 from speechprompt.tasks.classification import Classification
 
@@ -46,7 +46,7 @@ def test_labels_text_and_order(corpus, configured_labels):
     counts = prepare_corpus(FluentSpeechCommandsCorpus(), corpus, corpus / "m", seed=1)
     assert configured_labels(FluentSpeechCommandsCorpus(), corpus / "m")
     assert counts == {"train": 3, "valid": 3, "test": 3}
-    assert validate(corpus / "m", label_columns=[*LABELS, "text"]) == counts
+    assert validate_corpus(corpus / "m", label_columns=[*LABELS, "text"]) == counts
     train = pq.read_table(corpus / "m/train.parquet")
     row = train.to_pylist()[1]
     assert row["path"] == f"{FOLDER}/{path('train', 1)}"

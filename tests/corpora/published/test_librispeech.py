@@ -5,7 +5,7 @@ import pytest
 
 from speechprompt.config.corpora import LibriSpeechCorpus
 from speechprompt.corpora.prepare import prepare_corpus
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
 SUBSETS = {"train": ["train-clean-100"], "valid": ["dev-clean"], "test": ["test-clean"]}
@@ -41,7 +41,7 @@ def test_subsets_become_splits(corpus, configured_labels):
     counts = prepare_corpus(LibriSpeechCorpus(**SUBSETS), corpus, corpus / "m", seed=1, threads=2)
     assert configured_labels(LibriSpeechCorpus(), corpus / "m")
     assert counts == {"train": 6, "valid": 2, "test": 2}
-    assert validate(corpus / "m", label_columns=["text"]) == counts
+    assert validate_corpus(corpus / "m", label_columns=["text"]) == counts
     train = rows(corpus / "m", "train")
     assert [row["utt_id"] for row in train][:3] == [
         "train-clean-100/103/1240/103-1240-0000",

@@ -14,7 +14,7 @@ from speechprompt.corpora.published.speech_commands import (
     cut_silence,
     hash_split,
 )
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
 TRAIN, TEST = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
@@ -102,7 +102,7 @@ def test_splits_and_labels(corpus, configured_labels):
     assert discarded not in who[0] | who[1]
     assert discarded in {row["speaker"] for row in test}
     assert train[0]["utt_id"].startswith(f"{TRAIN}/yes/")
-    assert validate(corpus / "m", label_columns=["label"]) == counts
+    assert validate_corpus(corpus / "m", label_columns=["label"]) == counts
 
 
 def test_crops_are_distinct_seconds_of_the_noises(tmp_path, noises):

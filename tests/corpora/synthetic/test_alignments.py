@@ -14,7 +14,7 @@ from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.config.values import block_to_json
 from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.registry import SYNTHETIC_TASKS
-from speechprompt.corpora.synthetic import synthesis, synthesise
+from speechprompt.corpora.synthetic import synthesis, synthesise_corpus
 from speechprompt.corpora.synthetic.alignments import align_phones, phone_of
 from speechprompt.errors import ArtefactError
 
@@ -28,7 +28,7 @@ PHONES = {phone for phones in LISTED for phone in phones.split()}
 def corpus(request, tmp_path_factory):
     """A task, its corpus and its manifests."""
     root = tmp_path_factory.mktemp(request.param)
-    synthesise(SyntheticCorpus(task=request.param, **SIZES), root, seed=3)
+    synthesise_corpus(SyntheticCorpus(task=request.param, **SIZES), root, seed=3)
     prepare_corpus(SyntheticCorpus(), root, root / "manifests", seed=3)
     return request.param, root
 
@@ -64,7 +64,7 @@ def test_every_recording_is_aligned_from_start_to_end(corpus, tmp_path):
 
 
 def test_the_verb_does_the_same_in_several_processes(tmp_path, monkeypatch):
-    synthesise(SyntheticCorpus(task="transcription", **SIZES), tmp_path, seed=3)
+    synthesise_corpus(SyntheticCorpus(task="transcription", **SIZES), tmp_path, seed=3)
     prepare_corpus(SyntheticCorpus(), tmp_path, tmp_path / "manifests", seed=3)
     manifest = tmp_path / "manifests" / "test.parquet"
     corpus = SyntheticCorpus(task="transcription", **SIZES)

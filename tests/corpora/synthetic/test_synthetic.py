@@ -19,9 +19,9 @@ from speechprompt.audio.acoustics import (
 )
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.prepare import prepare_corpus
-from speechprompt.corpora.synthetic import synthesis, synthesise
+from speechprompt.corpora.synthetic import synthesis, synthesise_corpus
 from speechprompt.corpora.synthetic.keyword_spotting import CLASSES, KEYWORDS, unknown_words
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
 TASK = "keyword_spotting"
@@ -31,7 +31,7 @@ SIZES = {"n_train": 48, "n_valid": 12, "n_test": 24}
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    synthesise(SyntheticCorpus(task=TASK, **SIZES), folder, seed=3)
+    synthesise_corpus(SyntheticCorpus(task=TASK, **SIZES), folder, seed=3)
     return folder
 
 
@@ -94,14 +94,14 @@ def test_word_lists():
 def test_manifests(corpus, tmp_path, configured_labels):
     expected = {"train": 48, "valid": 12, "test": 24}
     assert prepare_corpus(SyntheticCorpus(), corpus, tmp_path, seed=3) == expected
-    assert validate(tmp_path, label_columns=["label"]) == expected
+    assert validate_corpus(tmp_path, label_columns=["label"]) == expected
     assert configured_labels(SyntheticCorpus(), tmp_path)
 
 
 def test_same_seed_same_bytes_other_seed_others(corpus, tmp_path):
-    synthesise(SyntheticCorpus(task=TASK, **SIZES), tmp_path / "same", seed=3)
+    synthesise_corpus(SyntheticCorpus(task=TASK, **SIZES), tmp_path / "same", seed=3)
     assert contents(tmp_path / "same") == contents(corpus)
-    synthesise(SyntheticCorpus(task=TASK, **SIZES), tmp_path / "other", seed=4)
+    synthesise_corpus(SyntheticCorpus(task=TASK, **SIZES), tmp_path / "other", seed=4)
     same = set(contents(tmp_path / "other").values()) & set(contents(corpus).values())
     assert not same
 
@@ -118,21 +118,21 @@ def test_a_stopped_run_goes_on_to_the_same_result(corpus, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, "_write_wav", stop_after_ten)
         with pytest.raises(KeyboardInterrupt):
-            synthesise(SyntheticCorpus(task=TASK, **SIZES), tmp_path, seed=3)
+            synthesise_corpus(SyntheticCorpus(task=TASK, **SIZES), tmp_path, seed=3)
     assert not (tmp_path / "corpus.csv").exists()
     kept = {path: path.stat().st_mtime_ns for path in written}
-    synthesise(SyntheticCorpus(task=TASK, **SIZES), tmp_path, seed=3)
+    synthesise_corpus(SyntheticCorpus(task=TASK, **SIZES), tmp_path, seed=3)
     assert contents(tmp_path) == contents(corpus)
     assert {path: path.stat().st_mtime_ns for path in written} == kept
 
 
 def test_a_finished_corpus_is_kept_or_made_anew(tmp_path):
     sizes = {"n_train": 12, "n_valid": 2, "n_test": 2}
-    synthesise(SyntheticCorpus(task=TASK, **sizes), tmp_path, seed=0)
+    synthesise_corpus(SyntheticCorpus(task=TASK, **sizes), tmp_path, seed=0)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    synthesise(SyntheticCorpus(task=TASK, **sizes), tmp_path, seed=0)
+    synthesise_corpus(SyntheticCorpus(task=TASK, **sizes), tmp_path, seed=0)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
-    synthesise(SyntheticCorpus(task=TASK, n_train=2, n_valid=2, n_test=2), tmp_path, seed=0)
+    synthesise_corpus(SyntheticCorpus(task=TASK, n_train=2, n_valid=2, n_test=2), tmp_path, seed=0)
     assert len(list(tmp_path.rglob("*.wav"))) == 6
     assert len(table(tmp_path)) == 6
 
@@ -141,7 +141,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "mine.wav").write_bytes(b"precious")
     with pytest.raises(CorpusError, match=r"expected an empty folder .* found train"):
-        synthesise(SyntheticCorpus(task=TASK, n_train=1, n_valid=1, n_test=1), tmp_path, seed=0)
+        synthesise_corpus(
+            SyntheticCorpus(task=TASK, n_train=1, n_valid=1, n_test=1), tmp_path, seed=0
+        )
     assert (tmp_path / "train" / "mine.wav").read_bytes() == b"precious"
 
 

@@ -22,11 +22,11 @@ from speechprompt.corpora.synthetic import (
     plan,
     slot_filling,
     synthesis,
-    synthesise,
+    synthesise_corpus,
     transcription,
 )
 from speechprompt.corpora.synthetic.grammar import split_of
-from speechprompt.corpora.validate import validate
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import ConfigError
 
 MODULES = {
@@ -59,7 +59,7 @@ def plans():
 @pytest.fixture(scope="module", params=COLUMNS)
 def corpus(request, tmp_path_factory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
-    synthesise(SyntheticCorpus(task=request.param, **SMALL), folder, seed=3)
+    synthesise_corpus(SyntheticCorpus(task=request.param, **SMALL), folder, seed=3)
     return request.param, folder
 
 
@@ -253,14 +253,14 @@ def test_manifests(corpus, tmp_path, configured_labels):
     task, folder = corpus
     expected = {split: SMALL[f"n_{split}"] for split in SPLITS}
     assert prepare_corpus(SyntheticCorpus(), folder, tmp_path, seed=3) == expected
-    assert validate(tmp_path, label_columns=COLUMNS[task]) == expected
+    assert validate_corpus(tmp_path, label_columns=COLUMNS[task]) == expected
     assert list(table(folder)[0]) == ["path", "split", "speaker", *COLUMNS[task]]
     assert configured_labels(SyntheticCorpus(task=task), tmp_path)
 
 
 def test_several_processes_and_a_stop_change_no_byte(tmp_path, monkeypatch):
     once, stopped = tmp_path / "once", tmp_path / "stopped"
-    synthesise(SyntheticCorpus(task="slot_filling", **SMALL), once, seed=3)
+    synthesise_corpus(SyntheticCorpus(task="slot_filling", **SMALL), once, seed=3)
     written = []
 
     def stop_after_ten(path, waveform, *, write=synthesis._write_wav):
@@ -273,14 +273,14 @@ def test_several_processes_and_a_stop_change_no_byte(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, "_write_wav", stop_after_ten)
         with pytest.raises(KeyboardInterrupt):
-            synthesise(SyntheticCorpus(task="slot_filling", **SMALL), stopped, seed=3)
+            synthesise_corpus(SyntheticCorpus(task="slot_filling", **SMALL), stopped, seed=3)
     monkeypatch.setattr(synthesis, "WORTH_A_PROCESS", 1)
     monkeypatch.setattr(synthesis, "BATCH", 4)
-    synthesise(SyntheticCorpus(task="slot_filling", **SMALL), stopped, seed=3, processes=2)
+    synthesise_corpus(SyntheticCorpus(task="slot_filling", **SMALL), stopped, seed=3, processes=2)
     assert contents(stopped) == contents(once)
 
 
 def test_other_seed_other_bytes(corpus, tmp_path):
     task, folder = corpus
-    synthesise(SyntheticCorpus(task=task, **SMALL), tmp_path, seed=4)
+    synthesise_corpus(SyntheticCorpus(task=task, **SMALL), tmp_path, seed=4)
     assert not set(contents(tmp_path).values()) & set(contents(folder).values())

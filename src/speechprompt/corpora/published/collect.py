@@ -11,16 +11,16 @@ from speechprompt.corpora.published.sources import SOURCES, Source
 from speechprompt.downloads.archives import unpack
 from speechprompt.downloads.assets import ASSETS, Asset
 from speechprompt.downloads.download import fetch, recorded_sum
-from speechprompt.errors import CorpusError, some_of
+from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_json
 
-__all__ = ["RECORD", "collect_corpus"]
+__all__ = ["RECORD", "download_corpus"]
 
 RECORD = "corpus.json"
 
 
-def collect_corpus(
+def download_corpus(
     kind: str,
     out_dir: str | Path,
     *,
@@ -45,10 +45,13 @@ def collect_corpus(
         ``out_dir``.
 
     Raises:
+        ConfigError: no such corpus.
         AssetError: a download fails, or an archive is not as expected.
         CorpusError: ``root`` lacks a folder, or a link would replace a real folder.
     """
     out_dir = Path(out_dir)
+    if kind not in SOURCES:
+        raise ConfigError(f"kind: expected one of {', '.join(SOURCES)}, found {kind!r}")
     sources = [item for item in SOURCES[kind] if folders is None or item.folder in folders]
     out_dir.mkdir(parents=True, exist_ok=True)
     origins = {}

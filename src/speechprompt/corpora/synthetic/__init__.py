@@ -16,15 +16,15 @@ from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.manifest import Listing
 from speechprompt.corpora.registry import task_module
 from speechprompt.corpora.synthetic.speech import Sentence
-from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, synthesise_corpus
+from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, speak_utterances
 from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import ConfigError
 from speechprompt.storage.code_digest import digest
 
-__all__ = ["list_recordings", "plan", "synthesise"]
+__all__ = ["list_recordings", "plan", "synthesise_corpus"]
 
 
-def synthesise(
+def synthesise_corpus(
     corpus: SyntheticCorpus, out_dir: str | Path, *, seed: int, processes: int = 1
 ) -> Path:
     """Make the recordings of a corpus and their table.
@@ -55,7 +55,7 @@ def synthesise(
         "espeakng-loader": version("espeakng-loader"),
         "source": digest("corpora.synthetic.synthesis", task_module(corpus.task)),
     }
-    return synthesise_corpus(out_dir, plan(corpus, seed), parameters, processes=processes)
+    return speak_utterances(out_dir, plan(corpus, seed), parameters, processes=processes)
 
 
 def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
@@ -74,5 +74,5 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
 
 
 def list_recordings(corpus: SyntheticCorpus, root: Path, seed: int) -> Listing:
-    """List the recordings that :func:`synthesise` made in the root."""
+    """List the recordings that :func:`synthesise_corpus` made in the root."""
     return Listing(*read_recordings(root / TABLE))

@@ -25,7 +25,7 @@ from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path, read_json, write_json
 
-__all__ = ["TABLE", "Utterance", "in_batches", "synthesise_corpus", "to_pcm"]
+__all__ = ["TABLE", "Utterance", "in_batches", "speak_utterances", "to_pcm"]
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Utterance(ABC):
         """
 
 
-def synthesise_corpus(
+def speak_utterances(
     out_dir: str | Path,
     utterances: Sequence[Utterance],
     parameters: Mapping[str, Any],

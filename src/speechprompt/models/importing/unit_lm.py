@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechprompt.downloads.archives import unpack
 from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
-from speechprompt.lm import LMConfig, UnitLM, save_lm
+from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, describe, load_weights, weights
 from speechprompt.models.importing.checks import identify, named_tensors
@@ -20,9 +20,11 @@ from speechprompt.models.importing.pickles import load_checkpoint
 from speechprompt.models.importing.settings import demand, fairseq_settings, require
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import check_shapes, shapes_of
+from speechprompt.units.codebook import load_codebook
 
-__all__ = ["import_unit_lm"]
+__all__ = ["count_units", "hash_codebook", "import_unit_lm"]
 
 CHECKPOINT, DICTIONARY = "checkpoint_best.pt", "dict.txt"
 # A checkpoint of 151M parameters with its optimiser's state has 1.8 GB.
@@ -169,3 +171,20 @@ def _find(folder: Path, name: str, archive: Path) -> Path:
             f"a checkpoint by itself needs its {DICTIONARY}"
         )
     return found[0]
+
+
+def hash_codebook(codebook: str | Path) -> str:
+    """The hash by which a unit LM names its codebook."""
+    return sha256_file(codebook)
+
+
+def count_units(codebook: str | Path) -> int:
+    """K of a codebook, or of the dictionary that stands for one.
+
+    Args:
+        codebook: codebook whose units the LM reads; for ready units the dict.txt that is their
+            codebook.
+    """
+    if Path(codebook).suffix == ".txt":
+        return Dictionary.read(codebook).n_units
+    return load_codebook(codebook).n_units

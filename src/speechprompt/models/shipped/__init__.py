@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechprompt.errors import ArtefactError
+from speechprompt.storage.files import copy_file
 from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["SHIPPED", "shipped_model"]
+__all__ = ["SHIPPED", "copy_shipped", "shipped_model"]
 
 FOLDER = Path(__file__).parent
 # Name -> SHA-256.
@@ -39,3 +40,16 @@ def shipped_model(name: str) -> Path:
             f"{path}: expected sha256 {SHIPPED[name]}, found {found}; install the package again"
         )
     return path
+
+
+def copy_shipped(model: str, out: str | Path) -> None:
+    """Verify a model that comes with the package, and copy it.
+
+    Args:
+        model: name of the model.
+        out: file to write.
+
+    Raises:
+        ArtefactError: as :func:`shipped_model`.
+    """
+    copy_file(shipped_model(model), out)

@@ -1,0 +1,152 @@
+"""The verbs that a person calls to see something: they print it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechprompt.errors import ConfigError
+from speechprompt.runtime.progress import progress, show
+
+if TYPE_CHECKING:
+    from speechprompt.evaluation.metrics import Score
+    from speechprompt.predict.answers import Answer
+
+__all__ = ["compare_units", "inspect", "pool_scores", "predict"]
+
+
+def predict(
+    paths: Sequence[Path],
+    weights: Path | None = None,
+    lists: list[Path] | None = None,
+    as_json: bool = False,
+    as_table: bool = False,
+    device: str = "auto",
+) -> int:
+    """Answer recordings with finished tasks.
+
+    Args:
+        paths: folders of tasks, such as results/ks, then recordings: files, folders, or - for
+            paths on standard input, one a line.
+        weights: the encoder's weights, where they are no longer where they were.
+        lists: file that lists recordings, one a line; may be repeated.
+        as_json: JSON lines, with all probabilities; so it is off a terminal.
+        as_table: a table; so it is on a terminal.
+        device: cpu, cuda or auto.
+
+    Returns:
+        The exit status: 1 if a recording could not be used.
+    """
+    from speechprompt.audio.paths import AudioPaths
+    from speechprompt.predict.predictor import Predictor
+
+    folders, arguments = _tasks_first(paths)
+    if not arguments and not lists:
+        raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
+    if as_json and as_table:
+        raise ConfigError("expected --json or --table, found both")
+    recordings = AudioPaths(arguments, lists or [])
+    predictor = Predictor.load(*folders, weights=weights, device=device)
+    files = progress(recordings, "predict", total=recordings.total, unit="file")
+    as_json = as_json or not (as_table or sys.stdout.isatty())
+    return _print(predictor.stream(files, recordings.is_waiting), as_json)
+
+
+def _tasks_first(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:
+    from speechprompt.predict.task_folder import is_task_folder, open_task
+
+    n_tasks = next((i for i, path in enumerate(paths) if not is_task_folder(path)), len(paths))
+    if n_tasks == 0:
+        open_task(paths[0])  # which says what it is not
+    if late := [path for path in paths[n_tasks:] if is_task_folder(path)]:
+        raise ConfigError(f"{late[0]}: expected folders of tasks first, then recordings")
+    return paths[:n_tasks], paths[n_tasks:]
+
+
+def _print(blocks: Iterable[list[Answer]], as_json: bool) -> int:
+    """Print answers as they come; return the exit status."""
+    from speechprompt.predict.answers import AnswerTable
+
+    status, table = 0, AnswerTable()
+    for answers in blocks:
+        if any(answer.error is not None for answer in answers):
+            status = 1
+        if as_json:
+            lines = (json.dumps(answer.to_dict(), ensure_ascii=False) for answer in answers)
+            show("\n".join(lines))
+        else:
+            show(table.block(answers))
+    return status
+
+
+def inspect(
+    path: Path,
+    rows: int = 5,
+    utterance: str | None = None,
+    picture: Path | None = None,
+    root: Path | None = None,
+    predictions: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Say what an artefact is, or show one utterance of it.
+
+    Args:
+        path: Parquet, safetensors or JSON file, or a folder with an index or of a task.
+        rows: first rows to show.
+        utterance: show this utterance of a units file or index.
+        picture: with --utterance: picture of it to write, PNG.
+        root: folder that the corpus's paths start from (default: the run's own).
+        predictions: predictions to show in the picture.
+        as_json: JSON instead of text.
+    """
+    from speechprompt.inspect.artefacts import inspect_artefact
+    from speechprompt.inspect.text import describe_inspection, describe_utterance
+    from speechprompt.inspect.utterances import find_utterance, plot_utterance
+
+    if utterance is None:
+        if picture or root or predictions:
+            raise ConfigError("--picture, --root and --predictions go with --utterance")
+        found = inspect_artefact(path, rows)
+        show(json.dumps(found.to_dict(), indent=2) if as_json else describe_inspection(found))
+        return
+    shown = find_utterance(path, utterance)
+    show(json.dumps(shown.row) if as_json else describe_utterance(shown))
+    if picture:
+        plot_utterance(shown, picture, root=root, predictions=predictions)
+    elif predictions or root:
+        raise ConfigError("--root and --predictions go with --picture")
+
+
+def compare_units(ours: Path, reference: Path, shown: int = 5) -> None:
+    """Print how far units agree with others of the same recordings.
+
+    Args:
+        ours: index.json, units file (Parquet), or text lines "file|units".
+        reference: likewise.
+        shown: differences to show.
+    """
+    from speechprompt.units import comparison
+
+    print(comparison.describe_comparison(comparison.compare_units(ours, reference, shown)))
+
+
+def pool_scores(predictions: Sequence[Path], against: Sequence[Path] | None = None) -> None:
+    """Print the main metric over several predictions files together.
+
+    Args:
+        predictions: predictions files of disjoint utterances.
+        against: others' predictions files of the same utterances.
+    """
+    from speechprompt.evaluation.metrics import in_percent
+    from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
+
+    def told(score: Score) -> str:
+        return f"{in_percent(score.value, score.interval, ' %')} of {score.n}"
+
+    print(told(pool_predictions(predictions)))
+    if against:
+        print(f"against: {told(pool_predictions(against))}")
+        print(f"gain:    {told(pooled_gain(predictions, against))}")

@@ -1,0 +1,99 @@
+"""What a function says of its parameters, in its signature and its docstring.
+
+The source is read and not run: to import a stage takes seconds, and a help text must not.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Parameter", "read_parameters"]
+
+PACKAGE = Path(__file__).parents[1]
+REQUIRED = "required"  # in the place of a default
+# ":func:`~module.name`" and "``name``" in a docstring.
+MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|``([^`]*)``")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a function, or a field of a dataclass.
+
+    Attributes:
+        name: its name.
+        type: its annotation, without ``None``.
+        default: the source of its default; :data:`REQUIRED` if it has none.
+        text: what the docstring says of it.
+        settings: ``module:type`` if the annotation is a type of the configuration.
+    """
+
+    name: str
+    type: str
+    default: str
+    text: str
+    settings: str
+
+
+def read_parameters(function: str) -> dict[str, Parameter]:
+    """The parameters of a function, of a class's method, or the fields of a dataclass.
+
+    Args:
+        function: ``module:name`` below the package, or ``module:Class.name``.
+    """
+    module, _, path = function.partition(":")
+    base = PACKAGE.joinpath(*module.split("."))
+    file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    settings: dict[str, str] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom):
+            _, _, room = (statement.module or "").partition("speechprompt.config.")
+            imported = [alias.name for alias in statement.names if room]
+            settings |= {name: f"config.{room}:{name}" for name in imported}
+    node: ast.Module | ast.ClassDef | ast.FunctionDef = tree
+    for name in path.split("."):
+        definitions = [one for one in node.body if isinstance(one, ast.ClassDef | ast.FunctionDef)]
+        node = next(definition for definition in definitions if definition.name == name)
+    texts = _described(ast.get_docstring(node) or "")
+    found = {}
+    for name, annotation, default in _declared(node):
+        kind = annotation.removesuffix(" | None")
+        text = texts.get(name, "")
+        found[name] = Parameter(name, kind, default, text, settings.get(kind, ""))
+    return found
+
+
+def _declared(node: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """Name, annotation and default of each parameter of a function or field of a dataclass."""
+    if isinstance(node, ast.ClassDef):
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign):
+                yield ast.unparse(field.target), ast.unparse(field.annotation), _source(field.value)
+    elif isinstance(node, ast.FunctionDef):
+        takes = node.args
+        own = [*takes.args, *takes.kwonlyargs]
+        missing = [None] * (len(takes.args) - len(takes.defaults))
+        for argument, default in zip(
+            own, [*missing, *takes.defaults, *takes.kw_defaults], strict=True
+        ):
+            if argument.annotation is not None:
+                yield argument.arg, ast.unparse(argument.annotation), _source(default)
+
+
+def _source(default: ast.expr | None) -> str:
+    return REQUIRED if default is None else ast.unparse(default)
+
+
+def _described(docstring: str) -> dict[str, str]:
+    """What the section Args or Attributes says of each name."""
+    section = re.search(r"^(?:Args|Attributes):\n((?:(?: .*)?\n?)*)", docstring, re.MULTILINE)
+    texts: dict[str, str] = {}
+    for entry in re.split(r"\n(?= {4}\S)", section.group(1).rstrip()) if section else ():
+        names, _, text = entry.strip().partition(": ")
+        plain = MARKUP.sub(lambda match: match.group(1) or match.group(2), " ".join(text.split()))
+        texts |= dict.fromkeys(names.split(", "), plain.rstrip("."))
+    return texts
