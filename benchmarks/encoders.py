@@ -16,7 +16,7 @@ from torchaudio.models import wav2vec2_model
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders import load_encoder
-from speechprompt.encoders.hubert import save_hubert
+from speechprompt.encoders.hubert import HUBERT
 from speechprompt.models.importing.fairseq_library import import_fairseq
 from speechprompt.models.importing.hubert import fairseq_names
 from speechprompt.storage.tensors import read_tensors
@@ -55,7 +55,7 @@ def write_hubert(path: str | Path, config: dict[str, Any] | None = None) -> None
         for name, weight in model.named_parameters():
             if weight.ndim > 1 and "parametrizations" not in name:
                 weight.normal_(std=weight[0].numel() ** -0.5)
-    save_hubert(path, model, config)
+    HUBERT.write(path, model, config)
 
 
 class OurEncoder:

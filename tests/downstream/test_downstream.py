@@ -16,7 +16,7 @@ from speechprompt.downstream.decoding import decode
 from speechprompt.downstream.recordings import load_source, read_labelled_recordings
 from speechprompt.downstream.training import DownstreamData, length_batches, train_downstream
 from speechprompt.encoders import load_encoder
-from speechprompt.encoders.hubert import save_hubert
+from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.models.shipped import shipped_model
 from speechprompt.pretraining.model import build_hubert, model_config
@@ -85,7 +85,7 @@ def hubert(tmp_path_factory):
         mask_length=2,
         **shape,
     )
-    save_hubert(path, build_hubert(settings, n_targets=5).wav2vec2, model_config(settings))
+    HUBERT.write(path, build_hubert(settings, n_targets=5).wav2vec2, model_config(settings))
     return {"kind": "hubert", "weights": str(path), "layer": 1}
 
 

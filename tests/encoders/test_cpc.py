@@ -13,7 +13,7 @@ from torch.nn import functional
 from fairseq_readers import published_reader
 from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder
-from speechprompt.encoders.cpc_weights import save_cpc
+from speechprompt.encoders.cpc_weights import CPC
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.models.importing.cpc import cpc_from_checkpoint
 from speechprompt.storage.tensors import read_tensors, write_tensors
@@ -104,14 +104,14 @@ def full(tmp_path_factory):
     """A model of the published size: the published reader, and the encoder from its file."""
     path = tmp_path_factory.mktemp("cpc") / "full.safetensors"
     weights = random_weights(FULL)
-    save_cpc(path, weights, FULL)
+    CPC.write(path, weights, FULL)
     return Published(weights, layer=2), load_encoder("cpc", weights=path)
 
 
 @pytest.fixture(scope="module")
 def small_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("cpc") / "small.safetensors"
-    save_cpc(path, random_weights(SMALL), SMALL)
+    CPC.write(path, random_weights(SMALL), SMALL)
     return path
 
 
@@ -288,7 +288,7 @@ def test_no_such_layer(small_path, layer):
 
 def test_identity_is_weights_and_layer(small_path, tmp_path):
     other = tmp_path / "other.safetensors"
-    save_cpc(other, random_weights(SMALL, seed=1), SMALL)
+    CPC.write(other, random_weights(SMALL, seed=1), SMALL)
     hashes = {
         load_encoder("cpc", weights=path, layer=layer).sha256
         for path, layer in ((small_path, 1), (small_path, 2), (other, 1))
@@ -320,7 +320,7 @@ def test_loading_and_saving_are_strict(small_path, tmp_path, change, message):
     weights, metadata = read_tensors(small_path)
     change(weights)
     with pytest.raises(ArtefactError, match=message):
-        save_cpc(path, weights, SMALL)
+        CPC.write(path, weights, SMALL)
     assert list(tmp_path.iterdir()) == []
     write_tensors(path, weights, metadata)
     with pytest.raises(ArtefactError, match=rf"changed\.safetensors.*{message}"):
@@ -338,7 +338,7 @@ def test_loading_and_saving_are_strict(small_path, tmp_path, change, message):
 )
 def test_impossible_configurations(tmp_path, config, message):
     with pytest.raises(ArtefactError, match=message):
-        save_cpc(tmp_path / "model.safetensors", random_weights(SMALL), config)
+        CPC.write(tmp_path / "model.safetensors", random_weights(SMALL), config)
 
 
 def test_damaged_and_foreign_files(small_path, tmp_path):
@@ -374,7 +374,7 @@ def test_a_checkpoint_becomes_the_encoders_file(small_path, tmp_path, key, confi
     state = {key: random_weights(SMALL) | heads, "config": config, **training}
     weights, architecture = cpc_from_checkpoint(state)
     assert architecture == SMALL
-    save_cpc(tmp_path / "model.safetensors", weights, architecture)
+    CPC.write(tmp_path / "model.safetensors", weights, architecture)
     assert (tmp_path / "model.safetensors").read_bytes() == small_path.read_bytes()
 
 

@@ -9,7 +9,7 @@ from torchaudio.models import wav2vec2_model
 
 from speechprompt.encoders import linear, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
-from speechprompt.encoders.hubert import save_hubert
+from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
@@ -72,7 +72,7 @@ def model(request, tmp_path_factory):
     """torchaudio's model, its configuration, and the encoder loaded from its file."""
     path = tmp_path_factory.mktemp("hubert") / "model.safetensors"
     torchaudio_model = build(request.param)
-    save_hubert(path, torchaudio_model, request.param)
+    HUBERT.write(path, torchaudio_model, request.param)
     encoder = load_encoder("hubert", weights=path, layer=LAYER)
     return torchaudio_model, request.param, encoder, path
 
@@ -183,7 +183,7 @@ def test_an_empty_batch(model):
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_hubert(path, build(BASE), BASE)
+    HUBERT.write(path, build(BASE), BASE)
     return path
 
 
@@ -248,10 +248,10 @@ def test_saving_is_strict(tmp_path):
     weights = build(BASE).state_dict()
     weights["label_embs_concat"] = torch.zeros(2, 2)
     with pytest.raises(ArtefactError, match="surplus: label_embs_concat"):
-        save_hubert(tmp_path / "model.safetensors", weights, BASE)
+        HUBERT.write(tmp_path / "model.safetensors", weights, BASE)
     config = {key: value for key, value in BASE.items() if key != "normalize_waveform"}
     with pytest.raises(ArtefactError, match=r"lacks \['normalize_waveform'\]"):
-        save_hubert(tmp_path / "model.safetensors", build(BASE), config)
+        HUBERT.write(tmp_path / "model.safetensors", build(BASE), config)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,7 @@
-"""Encoders: 16 kHz audio in, continuous frames out, one module each."""
+"""Encoders: 16 kHz waveforms come in, continuous frames go out, with one module per encoder.
+
+The next room, ``units``, turns frames into units.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from speechprompt.errors import ConfigError
 
 __all__ = ["Encoder", "encoder_kinds", "encoder_module", "load_encoder", "open_encoder"]
 
-# kind, which is also the module's name -> class. A new encoder is a module and a line here.
+# The kind of an encoder, which is also the name of its module, and its class.
 _ENCODERS = {
     "cpc": "CpcEncoder",
     "hubert": "HubertEncoder",
@@ -43,15 +46,15 @@ def load_encoder(
 
     Args:
         kind: One of :func:`encoder_kinds`.
-        device: Torch device that it computes on.
-        every_layer: Load every layer for :meth:`Encoder.encode_states`, whatever ``layer`` says.
-        batch_seconds: Audio in a batch, as if all were as long as the longest; None is the
-            encoder's own choice. On a processor frames are the same bits in any batch, on an
-            accelerator within float32 rounding.
-        **settings: The encoder's own settings, as its class documents them.
+        device: Torch device.
+        every_layer: Load all layers, for :meth:`Encoder.encode_states`, whatever ``layer`` says.
+        batch_seconds: Audio in a batch, padding included; None is the encoder's own choice. On a
+            CPU, frames are the same bits in any batch; on an accelerator they agree within
+            float32 rounding.
+        **settings: The settings of the encoder's class.
 
     Raises:
-        ConfigError: unknown kind, or settings that it does not have or lacks.
+        ConfigError: the kind is unknown, or a setting is unknown or missing.
         ArtefactError: the encoder's weights are missing, damaged or incomplete.
     """
     if kind not in _ENCODERS:

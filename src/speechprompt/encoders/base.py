@@ -1,4 +1,4 @@
-"""What every encoder offers."""
+"""The interface of all encoders."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Encoder(ABC):
     """Turns waveforms into frames.
 
     Attributes:
-        kind: Name in the registry.
+        kind: Its name in the configuration.
         dimension: Numbers per frame, D.
         frame_rate: Frames per second.
-        layer: Layer that the frames are taken from, counted from 1; None where there are none.
+        layer: Layer that gives the frames, counted from 1; None for an encoder without layers.
         sha256: Hash of all that decides the output: weights and settings.
         prefers_batches: Whether a batch is faster than its utterances one by one.
         batch_seconds: Audio in a batch, padding included, if it prefers batches.
-        n_states: Representations of a frame that :meth:`encode_states` gives, S.
-        every_layer: Settings with which it is built to give all of them.
+        n_states: Number S of the representations of a frame in :meth:`encode_states`.
+        every_layer: Settings that make :meth:`encode_states` give those of all layers.
     """
 
     kind: str
@@ -39,25 +39,25 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """Encode one batch; an utterance's frames do not depend on the others beside it.
+        """Encode one batch; an utterance's frames do not depend on the rest of the batch.
 
         Args:
-            waveforms: 16 kHz mono float32, each ``[n_samples]``, any mixture of lengths. One that
-                is shorter than a window is filled up with zeros.
+            waveforms: 16 kHz mono float32, each ``[n_samples]``, of any lengths. A waveform that is
+                shorter than a window is padded with zeros.
 
         Returns:
-            Frames of each waveform in the same order, float32 ``[n_frames, D]`` on the CPU,
+            The frames of each waveform in the same order, float32 ``[n_frames, D]`` on the CPU,
             ``n_frames >= 1``.
         """
 
     def encode_states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """Encode one batch; every representation of a frame that a weighted sum may take.
+        """Encode one batch into all representations of its frames, for a weighted sum of them.
 
         Args:
             waveforms: See :meth:`encode`.
 
         Returns:
-            Of each waveform ``[S, n_frames, D]``, where the encoder computes; the last of the S is
-            what :meth:`encode` gives.
+            ``[S, n_frames, D]`` for each waveform, on the encoder's device. The last of the S
+            representations is that of :meth:`encode`.
         """
         return [frames[None] for frames in self.encode(waveforms)]

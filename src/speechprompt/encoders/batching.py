@@ -19,14 +19,15 @@ def batch_by_length(lengths: Sequence[int], max_samples: int) -> list[list[int]]
 
     Args:
         lengths: Samples of each utterance.
-        max_samples: Budget of a batch, padding included. A longer utterance is a batch of its own.
+        max_samples: The most samples of a batch, padding included. A longer utterance is a batch of
+            its own.
 
     Returns:
-        Indices into ``lengths``, each exactly once, shortest utterances first.
+        Batches of indices into ``lengths``, each exactly once, shortest utterances first.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        # Sorted: the newest utterance is the longest, so it sets the padded length.
+        # The utterances are sorted, so that the newest is the longest and sets the padded length.
         if batches and (len(batches[-1]) + 1) * lengths[index] <= max_samples:
             batches[-1].append(index)
         else:
@@ -40,9 +41,9 @@ def encode_in_batches(
     """Encode waveforms ``[n_samples]`` and return their frames in the given order.
 
     Args:
-        encoder: The encoder; one that does not prefer batches gets one utterance at a time.
+        encoder: The encoder. Unless it prefers batches, it gets one utterance at a time.
         waveforms: 16 kHz mono float32.
-        states: Every representation of a frame, see :meth:`Encoder.encode_states`.
+        states: Whether to return all representations, see :meth:`Encoder.encode_states`.
     """
     encode = encoder.encode_states if states else encoder.encode
     lengths = [len(waveform) for waveform in waveforms]

@@ -1,4 +1,4 @@
-"""The weights of CPC under their published names, and the file that keeps them."""
+"""The weights of CPC: their published names and their shapes."""
 
 from __future__ import annotations
 
@@ -6,50 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from speechprompt.encoders.weights import Architecture
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.tensors import Shapes
 
-__all__ = ["AR_PREFIX", "CONFIG_KEYS", "CONVOLUTIONS", "CPC", "convolution_names", "save_cpc"]
+__all__ = ["AR_PREFIX", "CONFIG_KEYS", "CONVOLUTIONS", "CPC", "convolution_names"]
 
 CONFIG_KEYS = ("hiddenEncoder", "hiddenGar", "nLevelsGRU")
-# Kernel, stride and padding of each convolution: together a frame sees samples -153 to 311 around
-# its own, so that of any cut-out only the first and the last frame see padding.
+# Kernel, stride and padding of each convolution. A frame at sample 0 depends on the samples -153 to
+# 311, so that only the first and the last frame of a chunk depend on padding.
 CONVOLUTIONS = ((10, 5, 3), (8, 4, 2), (4, 2, 1), (4, 2, 1), (4, 2, 1))
 AR_PREFIX = "gAR.baseNet."
 
 
-def save_cpc(
-    path: str | Path,
-    weights: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a model as the file that :class:`speechprompt.encoders.cpc.CpcEncoder` reads.
-
-    Args:
-        path: The safetensors file.
-        weights: All layers, under the published names: ``gEncoder.conv0.weight``,
-            ``gEncoder.batchNorm0.weight``, …, ``gAR.baseNet.weight_ih_l0``, ….
-        config: ``hiddenEncoder``, ``hiddenGar`` and ``nLevelsGRU``.
-        metadata: Further entries, such as where the weights are from.
-
-    Raises:
-        ArtefactError: weights and configuration do not fit each other.
-    """
-    CPC.write(path, weights, config, metadata)
-
-
 def convolution_names(number: int) -> tuple[str, ...]:
-    """Weight and bias of a convolution, then of its normalisation (which is no batch norm)."""
+    """Names of weight and bias of a convolution, and of its normalisation over channels."""
     modules = (f"conv{number}", f"batchNorm{number}")
     return tuple(f"{module}.{kind}" for module in modules for kind in ("weight", "bias"))
 
 
 def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
-    """Names, as published, and shapes of all weights.
+    """Published names and shapes of all weights.
 
     Raises:
         ArtefactError: the configuration has other keys, or values that are not whole numbers >= 1.
@@ -84,4 +61,5 @@ def _describe(config: Mapping[str, Any]) -> str:
     return f"a CPC of {config['nLevelsGRU']} LSTM layers of {config['hiddenGar']} numbers"
 
 
+# The configuration has the keys CONFIG_KEYS.
 CPC = Architecture("cpc", "nLevelsGRU", _shapes, _describe)

@@ -1,4 +1,4 @@
-"""What encoders without weights share: filterbank features, computed utterance by utterance."""
+"""The base of the encoders without weights: filterbank features of single utterances."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FilterbankEncoder(Encoder):
     """Acoustic features of 25 ms windows, without weights.
 
     Args:
-        settings: All that decides the output, as JSON values.
+        settings: All settings that decide the output, as JSON values.
         device: Torch device.
     """
 
@@ -35,14 +35,13 @@ class FilterbankEncoder(Encoder):
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`Encoder.encode`; each utterance is computed on its own."""
-        filled = (_fill_up(waveform.to(self.device)) for waveform in waveforms)
-        return [self.encode_one(waveform).cpu() for waveform in filled]
+        """See :meth:`Encoder.encode`; each utterance is encoded by itself."""
+        frames = []
+        for waveform in waveforms:
+            padded = functional.pad(waveform, (0, max(0, WINDOW - len(waveform))))
+            frames.append(self.encode_one(padded.to(self.device)).cpu())
+        return frames
 
     @abstractmethod
     def encode_one(self, waveform: Tensor) -> Tensor:
-        """Frames ``[n_frames, D]`` of a waveform of at least a window."""
-
-
-def _fill_up(waveform: Tensor) -> Tensor:
-    return functional.pad(waveform, (0, max(0, WINDOW - len(waveform))))
+        """Frames ``[n_frames, D]`` of a waveform that is at least as long as a window."""

@@ -1,7 +1,8 @@
-"""HuBERT (Hsu et al., 2021) in any size: torchaudio's model, weights from a safetensors file.
+"""HuBERT (Hsu et al., 2021) in any size: torchaudio's model, with weights from a safetensors file.
 
-The file carries its own configuration: the arguments of ``torchaudio.models.wav2vec2_model`` and
-``normalize_waveform``.
+The file contains its configuration: all arguments of ``torchaudio.models.wav2vec2_model`` but
+``aux_num_out``, and ``normalize_waveform``. The latter says whether each waveform is normalised to
+mean 0 and variance 1 (fairseq's ``task.normalize``: false for HuBERT base, true for large).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,12 @@ from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
 from speechprompt.storage.tensors import Shapes, shapes_of
 
-__all__ = ["HUBERT", "HubertEncoder", "save_hubert", "window_and_shift"]
+__all__ = ["HUBERT", "HubertEncoder", "window_and_shift"]
 
 CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
     "normalize_waveform"
 }
 
-
-Precision = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -45,15 +44,15 @@ class HubertEncoder(Encoder):
     ``1 + (max(n, 400) - 400) // 320`` frames.
 
     Args:
-        weights: File written by :func:`save_hubert`.
-        layer: Transformer layer, counted from 1; the paper reads layer 6. None is the last.
-        precision: Type of the products: fp32, or bf16 for speed. Never chosen by the machine, since
-            units differ; the hash tells one from the other.
+        weights: Safetensors file of :data:`HUBERT`.
+        layer: Transformer layer, counted from 1; the paper reads layer 6. None is the last one.
+        precision: Type of the matrix products: ``fp32``, or ``bf16`` for speed. The machine never
+            chooses it, because the units differ. The encoder's hash depends on it.
         device: Torch device.
 
     Raises:
-        ArtefactError: the file is damaged, or has missing, surplus or misshapen weights.
-        ConfigError: the model has no such layer.
+        ArtefactError: the file is damaged, or a weight is missing, surplus or of another shape.
+        ConfigError: the model has no such layer, or there is no such precision.
     """
 
     kind = "hubert"
@@ -65,7 +64,7 @@ class HubertEncoder(Encoder):
         *,
         weights: str | Path,
         layer: int | None = 6,
-        precision: Precision = "fp32",
+        precision: str = "fp32",
         device: str = "cpu",
     ):
         if precision not in _DTYPES:
@@ -89,7 +88,7 @@ class HubertEncoder(Encoder):
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`Encoder.encode`; the utterances are laid end to end, without padding."""
+        """See :meth:`Encoder.encode`; the utterances are concatenated, without padding."""
         if not waveforms:
             return []
         with full_precision(self.device):
@@ -98,9 +97,7 @@ class HubertEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`Encoder.encode_states`: what the first layer reads, and what each gives."""
-        if not waveforms:
-            return []
+        """See :meth:`Encoder.encode_states`: the input of the first layer, and all outputs."""
         with full_precision(self.device):
             return self.model.states([self._prepare(waveform) for waveform in waveforms])
 
@@ -109,29 +106,6 @@ class HubertEncoder(Encoder):
             waveform = nn.functional.layer_norm(waveform, waveform.shape)
         missing = max(0, self.window - len(waveform))
         return to_device(nn.functional.pad(waveform, (0, missing)), self.device)
-
-
-def save_hubert(
-    path: str | Path,
-    weights: nn.Module | Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a model as the file that :class:`HubertEncoder` reads.
-
-    Args:
-        path: The safetensors file.
-        weights: torchaudio's model or its state dict, all layers.
-        config: All arguments of ``torchaudio.models.wav2vec2_model`` but ``aux_num_out``, and
-            ``normalize_waveform``: whether the model wants each waveform at mean 0 and variance 1
-            (fairseq's ``task.normalize``; false for base, true for large).
-        metadata: Further entries, such as where the weights are from.
-
-    Raises:
-        ArtefactError: weights and configuration do not fit each other.
-    """
-    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    HUBERT.write(path, tensors, config, metadata)
 
 
 def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
@@ -151,13 +125,13 @@ HUBERT = Architecture("hubert", "encoder_num_layers", _shapes, _describe)
 def _load_hubert(path: str | Path, layer: int | None) -> tuple[Wav2Vec2Model, dict[str, Any]]:
     tensors, config = HUBERT.read(path, layer)
     model = _build(path, config)
-    model.load_state_dict(tensors, strict=True, assign=True)
+    model.load_state_dict(tensors, assign=True)
     remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
     return model.eval().requires_grad_(False), config
 
 
 def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
-    """Build the model without memory for its weights."""
+    """Build the model on the meta device, without memory for its weights."""
     if set(config) != CONFIG_KEYS:
         raise ArtefactError(
             f"{path}: HuBERT configuration lacks {sorted(CONFIG_KEYS - set(config))} and has "
@@ -173,7 +147,7 @@ def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
 
 
 def window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Samples that one frame sees, and samples from one frame to the next."""
+    """Number of samples that a frame depends on, and number from one frame to the next."""
     window = 1
     for _, kernel, stride in reversed(conv_layers):
         window = (window - 1) * stride + kernel

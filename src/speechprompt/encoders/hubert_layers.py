@@ -1,12 +1,13 @@
-"""HuBERT's layers over the utterances of a batch laid end to end, without padding.
+"""HuBERT's layers over the concatenated utterances of a batch, without padding.
 
-The same function as torchaudio's layers, whose weights they take, in the form that processors are
-fastest at. Activations are rows ``[time, channels]``. A convolution is a product of its windows
-with its weight. Products run over blocks of rows, wherever utterances end in them; what looks along
-time, convolutions and attention, keeps to each utterance. On a processor a row of a product is the
-same bits in whatever block it stands, so that frames do not depend on the batch at all.
+They compute the same function as torchaudio's layers, with the same weights, in a form that is
+fastest on CPUs. Activations are rows ``[time, channels]``. A convolution is a matrix product of its
+windows with its weight. Products run over blocks of rows, in which one utterance may end and
+another begin. Operations along time, convolutions and attention, stay within an utterance. On a
+CPU, a row of a product has the same bits in any block, so that frames do not depend on the batch.
 
-Blocks come in few sizes: oneDNN compiles a kernel for each, a millisecond and up to a megabyte.
+Blocks have few different sizes, because oneDNN compiles a kernel for each size, which takes a
+millisecond and up to a megabyte.
 """
 
 from __future__ import annotations
@@ -24,25 +25,26 @@ from speechprompt.encoders.linear import Product
 
 __all__ = ["HubertLayers"]
 
-# Frames that the front end computes at once, two seconds of audio, so that what it needs stays in
-# the cache. An utterance's last piece is filled up to a multiple of the step; a second has 49.
+# Frames that the front end computes at a time: two seconds of audio, whose activations fit the
+# cache. An utterance's last piece is padded to a multiple of the step. A second of audio has 49
+# frames.
 PIECE_FRAMES = 98
 PIECE_STEP = 7
-# Rows that a product computes at once; those of a batch are filled up to a multiple of the step.
+# Rows that a product computes at a time. The rows of a batch are padded to a multiple of the step.
 BLOCK_ROWS = 512
 BLOCK_STEP = 32
-# An accelerator has no such caches, but takes a while to start: as much as memory allows.
+# On an accelerator the start of an operation takes long, so that pieces and blocks are large.
 ACCELERATED_FRAMES = 3136
 ACCELERATED_ROWS = 16_384
-# Stretches of 256 frames that the positional convolution transforms at once.
+# Stretches of 256 frames that the positional convolution transforms at a time.
 STRETCHES = 32
 
 
 class HubertLayers:
-    """All of a model, for utterances of any lengths.
+    """A whole model, for utterances of any lengths.
 
     Args:
-        model: torchaudio's, its weights in float32; not needed afterwards.
+        model: torchaudio's model with weights in float32; it is not needed afterwards.
         dtype: Type of the products.
     """
 
@@ -56,19 +58,19 @@ class HubertLayers:
         self.layers = [TransformerLayer(layer, dtype) for layer in transformer.layers]
 
     def __call__(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Waveforms of at least a window to float32 frames ``[n_frames, D]`` of the last layer."""
+        """Encode waveforms of at least a window: float32 ``[n_frames, D]`` of the last layer."""
         lengths, states = self._run(waveforms)
         for x in states:  # noqa: B007
             pass
         return x.split(lengths)
 
     def states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """The same of all layers ``[S, n_frames, D]``; what the first one reads comes first."""
+        """Encode into ``[S, n_frames, D]``: the input of the first layer, and all outputs."""
         lengths, states = self._run(waveforms)
         return list(torch.stack(list(states)).split(lengths, dim=1))
 
     def _run(self, waveforms: Sequence[Tensor]) -> tuple[list[int], Iterator[Tensor]]:
-        """Frames of each waveform, and the rows ``[all frames, D]`` before and after each layer."""
+        """Numbers of frames, and the rows ``[all frames, D]`` before and after each layer."""
         lengths = [self.front_end.n_frames(len(waveform)) for waveform in waveforms]
         pieces = [piece for waveform in waveforms for piece in self.front_end(waveform)]
         filling = pieces[0].new_zeros(-sum(lengths) % BLOCK_STEP, pieces[0].shape[1])
@@ -86,11 +88,11 @@ class HubertLayers:
 
 
 class ConvolutionalFrontEnd:
-    """Waveform to features at the frame rate, piece by piece: memory does not grow with it.
+    """The convolutions over the waveform, piece by piece, so that memory does not grow with it.
 
     Args:
         extractor: torchaudio's convolutions.
-        dtype: Type of the products, but for the first convolution, which sees the waveform.
+        dtype: Type of the products, except for the first convolution, which is float32.
     """
 
     def __init__(self, extractor: components.FeatureExtractor, dtype: torch.dtype) -> None:
@@ -104,7 +106,7 @@ class ConvolutionalFrontEnd:
             self.shift *= convolution.stride
 
     def n_frames(self, n_samples: int) -> int:
-        """Frames of an utterance."""
+        """Number of frames of an utterance."""
         return (n_samples - self.window) // self.shift + 1
 
     def __call__(self, waveform: Tensor) -> Iterator[Tensor]:
@@ -125,7 +127,7 @@ class ConvolutionalFrontEnd:
 
 
 class _Convolution:
-    """A convolution, the norm behind it, if any, and GELU: (T, C) to (T', O)."""
+    """A convolution, its norm if it has one, and GELU: (T, C) to (T', O)."""
 
     def __init__(self, block: components.ConvLayerBlock, dtype: torch.dtype) -> None:
         self.kernel, self.stride, self.norm = block.kernel_size, block.stride, block.layer_norm
@@ -136,12 +138,12 @@ class _Convolution:
             self.product = Product(weight.to(dtype), block.conv.bias, gelu=self.norm is None)
 
     def over(self, waveform: Tensor) -> Callable[[Tensor], Tensor]:
-        """The convolution of pieces of this waveform.
+        """Return the convolution for pieces of this waveform.
 
-        HuBERT base has a GroupNorm here, which takes the mean of each channel over the whole
-        utterance to 0 and its variance to 1. A channel is a linear function of windows, so that
-        both follow from mean and covariance of the windows, ten numbers each, and the norm goes
-        into weight and bias: nothing has to be computed twice or kept.
+        HuBERT base has a GroupNorm here, which normalises each channel to mean 0 and variance 1
+        over the whole utterance. A channel is a linear function of windows of ten samples, so that
+        its mean and variance follow from the mean and covariance of the windows. The norm is
+        therefore folded into weight and bias, and no activation is computed twice or stored.
         """
         if not isinstance(self.norm, nn.GroupNorm):
             return self
@@ -154,7 +156,7 @@ class _Convolution:
         covariance = moments[1:, 1:] - torch.outer(mean, mean)
         variance = ((self.weight @ covariance) * self.weight).sum(dim=1).clamp(min=0)
         scale = self.norm.weight / (variance + self.norm.eps).sqrt()
-        # A bias of the convolution itself is part of the mean, and drops out.
+        # A bias of the convolution itself is part of the mean, so that it cancels.
         bias = self.norm.bias - scale * (self.weight @ mean)
         product = Product((scale[:, None] * self.weight).float(), bias.float(), gelu=True)
         return lambda x: product(self.windows(x))
@@ -163,7 +165,7 @@ class _Convolution:
         x = self.product(self.windows(x))
         if self.norm is None:
             return x
-        norm = self.norm  # torchaudio's works on (C, T)
+        norm = self.norm  # torchaudio's layer expects (C, T)
         y = F.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         return F.gelu(y).to(x.dtype)
 
@@ -177,29 +179,29 @@ class _Convolution:
 class PositionalConvolution:
     """The grouped convolution over 128 frames and its GELU, in float32.
 
-    In the frequency domain, by overlap-save: an eighth of the operations of the sum over 128
-    frames, and on Zen 4 less than a third of its time.
+    It is computed in the frequency domain by overlap-save. This takes an eighth of the operations
+    of the sum over 128 frames, and on Zen 4 less than a third of the time.
 
     Args:
-        embedding: torchaudio's module, its weight norm removed.
+        embedding: torchaudio's module, without its weight norm.
     """
 
     def __init__(self, embedding: components.ConvolutionalPositionalEmbedding) -> None:
         conv = embedding.conv
         self.bias, self.groups, self.kernel = conv.bias, conv.groups, conv.kernel_size[0]
-        self.size = 2 * self.kernel  # of a stretch; the last kernel - 1 outputs are void
+        self.size = 2 * self.kernel  # of a stretch; its last kernel - 1 outputs are not valid
         self.hop = self.size - self.kernel + 1
         spectrum = torch.fft.rfft(conv.weight, n=self.size).conj()  # (D, D / groups, F)
         spectrum = spectrum.unflatten(0, (self.groups, -1))  # (groups, out, in, F)
         self.spectrum = spectrum.permute(3, 0, 2, 1).contiguous()  # (F, groups, in, out)
 
     def __call__(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Rows (N, D) of utterances of so many frames each to rows of the same kind."""
+        """Map the rows (N, D) of utterances with these lengths to rows of the same shape."""
         n_rows = sum(lengths)
         counts = [-(-length // self.hop) for length in lengths]
         utterances = zip(x[:n_rows].split(lengths), counts, strict=True)
         stretches = [self._stretches(rows, count) for rows, count in utterances]
-        # One by itself would be a product with a vector, whose sums are rounded differently.
+        # An odd stretch would become a product with a vector, which rounds differently.
         stretches.append(x.new_zeros(sum(counts) % 2, x.shape[1], self.size))
         parts = torch.cat(stretches).split(STRETCHES)
         output = torch.cat([self._convolve(part) for part in parts])  # (S, hop, D)
@@ -210,7 +212,7 @@ class PositionalConvolution:
         return F.gelu(result.add_(self.bias))
 
     def _stretches(self, rows: Tensor, count: int) -> Tensor:
-        """(T, D) to (count, D, size), each a hop after the one before."""
+        """(T, D) to (count, D, size), with a hop between the starts of stretches."""
         before = self.kernel // 2
         after = count * self.hop + self.kernel - 1 - before - len(rows)
         return F.pad(rows, (0, 0, before, after)).unfold(0, self.size, self.hop)
@@ -224,7 +226,7 @@ class PositionalConvolution:
 
 
 class TransformerLayer:
-    """Attention and feed-forward network; norms and the sum over the layers are float32.
+    """Attention and feed-forward network; norms and residual connections are float32.
 
     Args:
         layer: torchaudio's layer.
@@ -245,7 +247,7 @@ class TransformerLayer:
         self.norm, self.final_norm = layer.layer_norm, layer.final_layer_norm
 
     def __call__(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Rows (N, D) of utterances of so many frames each to rows of the same kind."""
+        """Map the rows (N, D) of utterances with these lengths to rows of the same shape."""
         rows = _block_rows(x)
         blocks = x.split(rows)
         inputs = (self.norm(block) if self.norm_first else block for block in blocks)
@@ -261,7 +263,7 @@ class TransformerLayer:
         return self.final_norm(x + self.narrow(self.widen(x)))
 
     def _attend(self, projected: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Queries, keys and values (N, 3 * D) to (N, D), within each utterance."""
+        """Attend within each utterance: queries, keys and values (N, 3 * D) to (N, D)."""
         n_rows, width = projected.shape
         mixed = projected.new_zeros(n_rows, width // 3)
         start = 0

@@ -1,4 +1,4 @@
-"""Products with a weight, as fast as the processor multiplies."""
+"""Matrix products with a weight, at the speed of the CPU's matrix units."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch.nn import functional as F
 
 __all__ = ["Product"]
 
-# Rows that a weight is laid out for; a product may have any number.
+# Number of rows that a weight's memory layout is optimised for; products may have any number.
 _ROWS = 512
 
 
 class Product:
-    """``x @ weight.T + bias``, and a GELU of it if asked for.
+    """``x @ weight.T + bias``, optionally followed by a GELU.
 
-    On a processor with AVX-512 the weight is laid out for oneDNN once, and the GELU is taken of the
-    sums, while they are in registers and float32. On Zen 4 that is 1.1 times as fast as
-    ``F.linear`` for hundreds of rows of float32, 1.35 times for the 49 rows of a second of speech,
-    and the GELU costs nothing. With AVX2 only (Zen 3) it is a tenth faster, but a row's sums depend
-    on the number of rows, and those of ``F.linear`` do not. A row of the result does not depend on
-    how many there are, as long as these are more than two.
+    On a CPU with AVX-512 the weight is put into oneDNN's memory layout once, and the GELU is
+    applied to the float32 sums while they are in registers. On Zen 4 this is 1.1 times as fast as
+    ``F.linear`` for hundreds of rows of float32, and 1.35 times for the 49 rows of a second of
+    speech; the GELU takes no time. With AVX2 only (Zen 3) it would be a tenth faster, but the sums
+    of a row would depend on the number of rows, so that ``F.linear`` is used there. A row of the
+    result does not depend on the number of rows if this is more than two.
 
     Args:
-        weight: ``[outputs, inputs]``, float32 or bfloat16: the type of the product.
+        weight: ``[outputs, inputs]``, float32 or bfloat16, which is the type of the product.
         bias: ``[outputs]``, or None.
         gelu: Whether a GELU follows.
     """
@@ -33,16 +33,18 @@ class Product:
         self.gelu = gelu
         self.dtype = weight.dtype
         self.laid_out = _has_onednn(weight)
-        if self.laid_out:  # with the operators that torch's compiler puts in place of F.linear
+        if self.laid_out:  # by the operators that torch's compiler uses instead of F.linear
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
         self.weight = weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``[rows, inputs]`` of any type to ``[rows, outputs]``."""
+        """Map ``[rows, inputs]`` of any type to ``[rows, outputs]``."""
         x = x.to(self.dtype)
         if self.laid_out:
-            after = ("gelu", [], "none") if self.gelu else ("none", [], "")
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *after)
+            kind, algorithm = ("gelu", "none") if self.gelu else ("none", "")
+            return torch.ops.mkldnn._linear_pointwise(
+                x, self.weight, self.bias, kind, [], algorithm
+            )
         x = F.linear(x, self.weight, self.bias)
         return F.gelu(x) if self.gelu else x
 

@@ -1,13 +1,15 @@
-"""GSLM's log-mel filterbank: its weightless encoder (Lakhotia et al., 2021).
+"""GSLM's log-mel filterbank, its encoder without weights (Lakhotia et al., 2021).
 
 ``LogMelFeatureReader`` of fairseq
-(``examples/textless_nlp/gslm/speech2unit/pretrained/logmel_feature_reader.py``) is Kaldi's
-``fbank`` as torchaudio computes it, with 80 bands, 25 ms windows and all else at its defaults: a
-frame every 10 ms, only whole windows, no dither, Povey window, pre-emphasis 0.97, power spectrum,
-bands from 20 Hz to 8 kHz, natural logarithm. Samples are of full scale 1, not Kaldi's 32,768.
+(``examples/textless_nlp/gslm/speech2unit/pretrained/logmel_feature_reader.py``) calls torchaudio's
+``fbank`` of Kaldi with 80 bands and 25 ms windows. Everything else is the default: a frame every
+10 ms, only whole windows, no dither, Povey window, pre-emphasis 0.97, power spectrum, bands from
+20 Hz to 8 kHz, natural logarithm. Samples have full scale 1, not Kaldi's 32,768.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +21,9 @@ from speechprompt.encoders.filterbank import WINDOW, FilterbankEncoder
 __all__ = ["LogMelEncoder"]
 
 SHIFT = SAMPLE_RATE * 10 // 1000
-# Frames computed at a time, a minute: bounds the memory of a long utterance.
+# Frames that are computed at a time, a minute of audio, which bounds the memory.
 BLOCK_FRAMES = 6000
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "sample_frequency": float(SAMPLE_RATE),
     "num_mel_bins": 80,
     "frame_length": 25.0,

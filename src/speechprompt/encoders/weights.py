@@ -1,4 +1,4 @@
-"""What encoders with weights share: files that describe themselves, strict checks, precision."""
+"""Weights of encoders: safetensors files with a configuration, and the check that both agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.storage.tensors import (
@@ -26,13 +26,13 @@ __all__ = ["Architecture", "full_precision"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The models of one kind of encoder; their safetensors files carry a configuration.
+    """The models of one kind of encoder, in safetensors files that contain their configuration.
 
     Attributes:
-        kind: Kind of the encoder, as the file states it.
-        layers: Key of the configuration that holds the number of layers.
-        shapes: Gives the shape of every weight of a configuration; the file is for messages.
-        describe: Names the model of a configuration, for messages.
+        kind: Kind of the encoder, which the file states.
+        layers: Key of the number of layers in the configuration.
+        shapes: Returns the shape of every weight for a configuration; the file is for messages.
+        describe: Describes the model of a configuration, for messages.
     """
 
     kind: str
@@ -41,10 +41,10 @@ class Architecture:
     describe: Callable[[Mapping[str, Any]], str]
 
     def check(self, origin: str | Path, config: Mapping[str, Any], found: Shapes) -> None:
-        """Compare weights with those of a configuration.
+        """Check that weights have the names and shapes of a configuration.
 
         Raises:
-            ArtefactError: the configuration is impossible, or weights are missing, surplus or of
+            ArtefactError: the configuration is impossible, or a weight is missing, surplus or of
                 another shape.
         """
         expected = self.shapes(origin, config)
@@ -53,31 +53,38 @@ class Architecture:
     def write(
         self,
         path: str | Path,
-        weights: Mapping[str, Tensor],
+        weights: nn.Module | Mapping[str, Tensor],
         config: Mapping[str, Any],
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write weights of all layers with their configuration.
+        """Write weights with their configuration.
+
+        Args:
+            path: The safetensors file.
+            weights: The model or its state dict, with all layers.
+            config: The configuration.
+            metadata: Further entries, such as the origin of the weights.
 
         Raises:
             ArtefactError: see :meth:`check`.
         """
-        config = dict(config)
-        self.check(path, config, shapes_of(weights))
-        write_tensors(path, weights, {**(metadata or {}), "kind": self.kind, "config": config})
+        tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+        self.check(path, config, shapes_of(tensors))
+        about = {**(metadata or {}), "kind": self.kind, "config": dict(config)}
+        write_tensors(path, tensors, about)
 
     def read(self, path: str | Path, layer: int | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Read the weights up to a layer, after all of the file's have been checked.
+        """Check all weights of a file, and read those up to a layer.
 
         Args:
-            path: File that :meth:`write` wrote.
-            layer: Last layer wanted, counted from 1; None is the model's last.
+            path: A file of :meth:`write`.
+            layer: The last layer to read, counted from 1; None is the model's last.
 
         Returns:
-            Weights in float32, and the configuration of a model of so many layers.
+            Weights in float32, and the configuration of a model with so many layers.
 
         Raises:
-            ArtefactError: the file is damaged, of another kind, or has other weights than its
+            ArtefactError: the file is damaged, of another kind, or its weights do not fit its
                 configuration.
             ConfigError: the model has no such layer.
         """
@@ -86,8 +93,7 @@ class Architecture:
         if metadata.get("kind") != self.kind or not isinstance(config, dict):
             raise ArtefactError(
                 f"{path}: expected weights of kind {self.kind!r} with their configuration in the "
-                f"metadata, found metadata {sorted(metadata)}; write the file with "
-                f"`save_{self.kind}`"
+                f"metadata, found metadata {sorted(metadata)}; import the model, which writes both"
             )
         found = {name: tuple(tensor["shape"]) for name, tensor in header.items()}
         self.check(path, config, found)
@@ -102,7 +108,7 @@ class Architecture:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Keep TF32, which shifts frames across unit boundaries, out of cuDNN."""
+    """Make cuDNN compute without TF32, whose rounding would change units."""
     if device.type != "cuda":
         yield
         return

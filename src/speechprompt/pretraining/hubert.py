@@ -19,7 +19,7 @@ from torchaudio.models import HuBERTPretrainModel
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.config.models import HubertPretraining
 from speechprompt.corpora.manifest import read_root
-from speechprompt.encoders.hubert import save_hubert
+from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.pretraining.augmentation import augment
 from speechprompt.pretraining.model import (
@@ -131,7 +131,7 @@ def pretrain_encoder(
 
     def save(path: str | Path) -> None:
         stored = model.wav2vec2.half() if settings.half else model.wav2vec2
-        save_hubert(path, stored, model_config(settings), {"targets": about, "training": training})
+        HUBERT.write(path, stored, model_config(settings), {"targets": about, "training": training})
 
     files.finish(result, save)
     return result

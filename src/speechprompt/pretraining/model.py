@@ -32,7 +32,7 @@ PHASES = 4
 
 
 def model_config(settings: HubertPretraining) -> dict[str, Any]:
-    """The architecture as :func:`speechprompt.encoders.hubert.save_hubert` takes it.
+    """The configuration that :mod:`speechprompt.encoders.hubert` describes.
 
     Each convolution is ``[channels, kernel, stride]``; together they have the published window and
     shift, 50 frames/s. Each is followed by a LayerNorm over channels, as in HuBERT large, so that

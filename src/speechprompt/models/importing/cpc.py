@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from speechprompt.encoders.cpc_weights import CONFIG_KEYS, CPC, save_cpc
+from speechprompt.encoders.cpc_weights import CONFIG_KEYS, CPC
 from speechprompt.errors import ArtefactError
 from speechprompt.models.importing.checks import identify
 from speechprompt.models.importing.pickles import load_checkpoint
@@ -58,13 +58,13 @@ def import_cpc(
             f"{checkpoint}: expected a CPC checkpoint, found {type(state).__name__}"
         )
     weights, config = cpc_from_checkpoint(state, str(checkpoint))
-    save_cpc(out, weights, config, {"source": source})
+    CPC.write(out, weights, config, {"source": source})
 
 
 def cpc_from_checkpoint(
     state: Mapping[str, Any], origin: str = "CPC checkpoint"
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Map a published checkpoint, loaded already, to the arguments of :func:`save_cpc`.
+    """Map a published checkpoint, loaded already, to the arguments of ``CPC.write``.
 
     Args:
         state: ``weights`` (GSLM), else ``best`` (CPC_audio), and ``config``: a mapping or a

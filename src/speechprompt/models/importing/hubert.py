@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from speechprompt.encoders.hubert import HUBERT, save_hubert
+from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, some_of
 from speechprompt.models.importing.checks import identify, named_tensors
 from speechprompt.models.importing.pickles import load_checkpoint
@@ -70,7 +70,7 @@ def import_hubert(
     expected = {theirs: shapes[ours] for theirs, ours in names.items()}
     check_shapes(origin, HUBERT.describe(config), expected=expected, found=shapes_of(tensors))
     weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
-    save_hubert(out, weights, config, {"source": source})
+    HUBERT.write(out, weights, config, {"source": source})
 
 
 def _read_fairseq(
@@ -92,7 +92,7 @@ def _read_fairseq(
 
 
 def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """fairseq's settings as :func:`speechprompt.encoders.hubert.save_hubert` takes them."""
+    """fairseq's settings as the configuration of :mod:`speechprompt.encoders.hubert`."""
     name = settings.get("_name") or settings.get("arch") or "hubert"
     if not str(name).startswith("hubert"):
         raise ArtefactError(f"{origin}: expected a HuBERT, found {name!r}")
