@@ -17,7 +17,7 @@ from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.sequences import SlotFilling, Transcription
 from speechprompt.tasks.verbalizer import Verbalizer
 from speechprompt.units.codebook import load_codebook, write_codebook
-from speechprompt.units.frames import FeatureMetadata
+from speechprompt.units.feature_files import FeatureMetadata
 
 N_UNITS = 20
 RATE = 16000

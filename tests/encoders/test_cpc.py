@@ -18,7 +18,7 @@ from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.models.importing.cpc import cpc_from_checkpoint
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.units.extraction import extract_features
-from speechprompt.units.frames import FeatureMetadata, iter_features, read_feature_metadata
+from speechprompt.units.feature_files import FeatureMetadata, iter_features, read_feature_metadata
 
 FULL = {"hiddenEncoder": 512, "hiddenGar": 512, "nLevelsGRU": 4}
 SMALL = {"hiddenEncoder": 24, "hiddenGar": 16, "nLevelsGRU": 3}

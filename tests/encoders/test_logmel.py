@@ -10,7 +10,7 @@ from fairseq_readers import published_reader
 from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder, logmel
 from speechprompt.units.extraction import extract_features
-from speechprompt.units.frames import FeatureMetadata, iter_features, read_feature_metadata
+from speechprompt.units.feature_files import FeatureMetadata, iter_features, read_feature_metadata
 
 
 def noise(n_samples, seed=0):

@@ -26,7 +26,7 @@ from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.codebook import fit_codebook
 from speechprompt.units.extraction import extract_features, sample_frames
 from speechprompt.units.quantization import quantize_units
-from speechprompt.units.unit_files import gather_units, units_table
+from speechprompt.units.unit_files import gather_units
 
 N_RECORDINGS = 12
 SPLIT = "results/units/book/mine/train"
@@ -292,7 +292,7 @@ def test_ready_units_have_no_picture(run, tmp_path):
     table = pq.read_table(run / SPLIT / "part-00000-of-00002.parquet")
     bare = {name: table[name] for name in table.column_names}
     bare |= dict.fromkeys(("path", "durations", "n_frames"), pa.nulls(len(table)))
-    pq.write_table(units_table(bare, table.schema), tmp_path / "bare.parquet")
+    pq.write_table(pa.table(bare, schema=table.schema), tmp_path / "bare.parquet")
     utterance = find_utterance(tmp_path / "bare.parquet", table["utt_id"][0].as_py())
     with pytest.raises(ArtefactError, match="without durations"):
         plot_utterance(utterance, tmp_path / "a.png")

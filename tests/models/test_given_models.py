@@ -13,7 +13,7 @@ from speechprompt.models import shipped
 from speechprompt.models.shipped import SHIPPED, shipped_model
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.units.codebook import write_codebook
-from speechprompt.units.frames import FeatureMetadata
+from speechprompt.units.feature_files import FeatureMetadata
 
 
 def run(*words):

@@ -11,7 +11,7 @@ from speechprompt.models.importing.codebook import import_codebook
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.units.codebook import load_codebook
-from speechprompt.units.frames import FeatureMetadata
+from speechprompt.units.feature_files import FeatureMetadata
 
 FEATURES = FeatureMetadata("hubert", "e" * 64, 6, 50.0, 24)
 

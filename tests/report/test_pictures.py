@@ -25,7 +25,7 @@ from speechprompt.report.results_table import write_table
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.result import CurvePoint, curve_table
 from speechprompt.units.codebook import write_codebook
-from speechprompt.units.frames import FeatureMetadata
+from speechprompt.units.feature_files import FeatureMetadata
 from speechprompt.units.statistics import DURATION_BINS, unit_statistics
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 

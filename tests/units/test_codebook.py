@@ -11,7 +11,7 @@ from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata, write_tensors
 from speechprompt.units.codebook import Codebook, check_codebook, fit_codebook, load_codebook
-from speechprompt.units.frames import FeatureMetadata, sample_schema, sample_table
+from speechprompt.units.feature_files import FeatureMetadata, sample_schema, sample_table
 
 METADATA = FeatureMetadata("hubert", "ab" * 32, 6, 50.0, 4)
 

@@ -10,7 +10,7 @@ from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.units import extraction as features
 from speechprompt.units.extraction import extract_features, sample_frames, shard_rows
-from speechprompt.units.frames import FeatureMetadata, iter_features, read_feature_metadata
+from speechprompt.units.feature_files import FeatureMetadata, iter_features, read_feature_metadata
 
 
 class CountingEncoder(Encoder):

@@ -9,7 +9,7 @@ from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.units import quantization as quantize
 from speechprompt.units.codebook import fit_codebook, load_codebook
 from speechprompt.units.extraction import extract_features, sample_frames
-from speechprompt.units.frames import iter_features
+from speechprompt.units.feature_files import iter_features
 from speechprompt.units.quantization import deduplicate, quantize_units
 from speechprompt.units.unit_files import gather_units, read_units
 

@@ -21,7 +21,7 @@ SCORE_MADE = {"files": "evaluation.scored_splits:ScoreFiles"}
 BASELINE_MADE = {"data": "evaluation.scored_splits:BaselineData.read", **SCORE_MADE}
 FEATURES_MADE = {
     "encoder": "encoders:open_encoder",
-    "features": "units.frames:FeatureMetadata.of",
+    "features": "units.feature_files:FeatureMetadata.of",
 }
 
 

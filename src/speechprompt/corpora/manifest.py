@@ -18,7 +18,7 @@ from speechprompt.errors import ArtefactError, CorpusError, some_of
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.hashes import share_of
-from speechprompt.storage.parquet import metadata_of, open_parquet, write_parquet
+from speechprompt.storage.parquet import metadata_of, read_schema, write_parquet
 
 __all__ = [
     "RESERVED_COLUMNS",
@@ -83,8 +83,7 @@ def read_root(manifest_path: str | Path) -> Path:
     Raises:
         ArtefactError: the manifest cannot be read, or does not name the folder.
     """
-    with open_parquet(manifest_path) as file:
-        root = metadata_of(file.schema_arrow).get("root")
+    root = metadata_of(read_schema(manifest_path)).get("root")
     if not root:
         raise ArtefactError(
             f"{manifest_path}: expected a manifest that names the folder of its recordings; "

@@ -33,7 +33,7 @@ from speechprompt.runtime.precision import resolve_precision
 from speechprompt.tasks.labels import Labels, restore_labels
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
 from speechprompt.units.extraction import WINDOW_SECONDS
-from speechprompt.units.frames import FeatureMetadata
+from speechprompt.units.feature_files import FeatureMetadata
 from speechprompt.units.quantization import deduplicate
 
 __all__ = ["Predictor"]

@@ -14,7 +14,14 @@ import pyarrow.parquet as pq
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import atomic_path
 
-__all__ = ["metadata_of", "open_parquet", "read_parquet", "schema_metadata", "write_parquet"]
+__all__ = [
+    "metadata_of",
+    "open_parquet",
+    "read_parquet",
+    "read_schema",
+    "schema_metadata",
+    "write_parquet",
+]
 
 
 def write_parquet(path: str | Path, table: pa.Table) -> None:
@@ -35,6 +42,16 @@ def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise ArtefactError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def read_schema(path: str | Path) -> pa.Schema:
+    """Read the schema of a Parquet file.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
+    with open_parquet(path) as file:
+        return file.schema_arrow
 
 
 def read_parquet(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Codebook: k-means centroids over frames, and the nearest centroid of a frame."""
+"""Codebooks: k-means centroids of frames, and the nearest centroid of a frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from speechprompt.storage.files import copy_file
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import open_parquet
 from speechprompt.storage.tensors import read_tensors, write_tensors
-from speechprompt.units.frames import FeatureMetadata, read_feature_metadata
+from speechprompt.units.feature_files import FeatureMetadata, read_feature_metadata
 
 __all__ = [
     "Codebook",
@@ -33,7 +33,7 @@ class Codebook:
     """K centroids of one encoder's frames.
 
     Attributes:
-        name: Name of the file without its ending.
+        name: Name of the file without its suffix.
         sha256: Hash of the file.
         centroids: float32 ``[K, D]``.
         features: The encoder whose frames it was fitted on.
@@ -50,39 +50,27 @@ class Codebook:
         return len(self.centroids)
 
     def assign(self, frames: np.ndarray) -> np.ndarray:
-        """Nearest centroid of each frame ``[n_frames, D]``, as int16 ``[n_frames]``.
+        """Find the nearest centroid of each frame ``[n_frames, D]``, as int16 ``[n_frames]``.
 
-        ``|x - c|² = |x|² - 2 x·c + |c|²``, of which ``|x|²`` does not matter: one matrix product
-        in float32. The lowest unit wins a tie.
+        In ``|x - c|² = |x|² - 2 x·c + |c|²`` the term ``|x|²`` does not matter, so that one matrix
+        product in float32 is enough. The lowest unit wins a tie.
         """
         offsets = np.einsum("kd,kd->k", self.centroids, self.centroids)
         distances = offsets - 2 * (frames.astype(np.float32) @ self.centroids.T)  # (n_frames, K)
         return distances.argmin(axis=1).astype(np.int16)
 
 
-def fit_codebook(
-    sample_path: str | Path,
-    out: str | Path,
-    *,
-    n_units: int,
-    seed: int,
-    batch_size: int = 10_000,
-    max_iter: int = 100,
-    n_init: int = 5,
-) -> Codebook:
-    """Fit a codebook with mini-batch k-means, k-means++ initialised, as GSLM does.
+def fit_codebook(sample_path: str | Path, out: str | Path, *, n_units: int, seed: int) -> Codebook:
+    """Fit a codebook by mini-batch k-means with k-means++ initialisation, as GSLM does.
 
-    The same sample and seed give the same bytes, whatever the number of threads: numeric libraries
-    are held to one here.
+    The same sample and seed give the same bytes for any number of threads, because the numeric
+    libraries may use only one thread here.
 
     Args:
         sample_path: Sample of frames, as :func:`~.units.extraction.sample_frames` writes it.
         out: The codebook, a safetensors file.
-        n_units: Centroids, K.
+        n_units: Number of centroids, K.
         seed: Seed of initialisation and batches.
-        batch_size: Frames in a mini-batch.
-        max_iter: Most passes over the sample.
-        n_init: Initialisations tried; the best one on a subset is fitted.
 
     Raises:
         ArtefactError: the sample cannot be read or holds fewer frames than units.
@@ -102,9 +90,9 @@ def fit_codebook(
     kmeans = MiniBatchKMeans(
         n_units,
         init="k-means++",
-        n_init=n_init,
-        batch_size=batch_size,
-        max_iter=max_iter,
+        n_init=5,
+        batch_size=10_000,
+        max_iter=100,
         tol=0.0,
         max_no_improvement=100,
         reassignment_ratio=0.0,
@@ -144,8 +132,8 @@ def check_codebook(codebook: Codebook, features: FeatureMetadata, source: str | 
 
     Args:
         codebook: The codebook.
-        features: What the features say about their encoder.
-        source: Where the features come from, for the message.
+        features: The encoder of the features.
+        source: The origin of the features, for the message.
 
     Raises:
         ArtefactError: the encoders differ.
@@ -163,8 +151,8 @@ def take_codebook(codebook: str | Path, out: str | Path, *, features: FeatureMet
 
     Args:
         codebook: Codebook that this package wrote.
-        out: The same, to write.
-        features: What the encoder's features say about it.
+        out: The copy to write.
+        features: The encoder.
 
     Raises:
         ArtefactError: the codebook cannot be read, or belongs to another encoder.
@@ -182,7 +170,7 @@ def write_codebook(
         out: The safetensors file.
         centroids: ``[K, D]``, stored as float32.
         features: The encoder that they belong to.
-        origin: Further metadata: how they came about.
+        origin: Further metadata about their origin.
     """
     metadata = {
         "encoder": features.encoder,
@@ -206,9 +194,8 @@ def _read_sample(path: str | Path) -> tuple[FeatureMetadata, np.ndarray]:
             )
         shape = (file.metadata.num_rows, metadata.dimension)
         frames, start = np.empty(shape, dtype=np.float32), 0
-        for group in range(file.num_row_groups):
-            for chunk in file.read_row_group(group)["frames"].chunks:
-                values = chunk.flatten().to_numpy(zero_copy_only=False)
-                frames[start : start + len(chunk)] = values.reshape(-1, metadata.dimension)
-                start += len(chunk)
+        for batch in file.iter_batches():
+            values = batch["frames"].flatten().to_numpy(zero_copy_only=False)
+            frames[start : start + len(batch)] = values.reshape(-1, metadata.dimension)
+            start += len(batch)
     return metadata, frames

@@ -1,4 +1,4 @@
-"""Units against somebody else's units of the same recordings: does a set-up reproduce them?"""
+"""Comparison of units with other units of the same recordings, to check that they agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
 from rapidfuzz.distance import Levenshtein
 
 from speechprompt.errors import ArtefactError
@@ -22,7 +21,7 @@ CONTEXT = 5
 
 @dataclass(frozen=True)
 class Difference:
-    """The first unit in which an utterance differs, and what stands around it."""
+    """An utterance that differs, and the units around the first difference."""
 
     utt_id: str
     position: int
@@ -33,16 +32,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two sets of units agree.
+    """The agreement of two sets of units.
 
     Attributes:
-        n_ours, n_reference: utterances on each side.
-        n_compared: those on both sides.
-        n_equal: those whose units are the same throughout.
-        n_edits: substitutions, deletions and insertions over those on both sides.
-        n_units: units of the reference in them.
+        n_ours, n_reference: number of utterances on each side.
+        n_compared: number of utterances on both sides.
+        n_equal: number of those whose units are all the same.
+        n_edits: substitutions, deletions and insertions in the utterances on both sides.
+        n_units: number of the reference's units in them.
         differences: the first utterances that differ, in the reference's order.
-        hints: what the two sides differ in throughout.
+        hints: differences that concern all utterances.
     """
 
     n_ours: int
@@ -70,7 +69,7 @@ def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Co
         ours: an index.json, a units file (Parquet), or text lines ``file|units`` or
             ``file|units|labels``.
         reference: likewise.
-        shown: differing utterances to list.
+        shown: the most differing utterances to list.
 
     Raises:
         ArtefactError: a file is none of these, or the two have no utterance in common.
@@ -83,7 +82,7 @@ def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Co
             f"{next(iter(left), None)!r} and {next(iter(right), None)!r}"
         )
     n_equal = n_edits = n_units = 0
-    differences = []
+    differences: list[Difference] = []
     for name, other in matched:
         found, expected = left[name], right[other]
         edits = Levenshtein.distance(found, expected)
@@ -99,7 +98,7 @@ def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Co
 
 
 def describe_comparison(found: Comparison) -> str:
-    """The comparison in a few lines."""
+    """Describe a comparison in a few lines of text."""
     lines = [
         f"utterances: {found.n_compared} compared, of {found.n_ours} and {found.n_reference}",
         f"agree exactly: {found.n_equal} ({100 * found.n_equal / found.n_compared:.2f} %)",
@@ -117,26 +116,20 @@ def describe_comparison(found: Comparison) -> str:
 
 
 def _read(path: Path) -> dict[str, list[int]]:
-    """Units by name."""
-    if path.suffix == ".json":
-        return _from_table(read_units(path))
-    if path.suffix == ".parquet":
-        try:
-            return _from_table(read_parquet(path))
-        except KeyError as error:
-            raise ArtefactError(f"{path}: expected a units file ({error})") from None
-    return _from_text(path)
+    """Read units by the path or, without paths, the id of their utterance."""
+    if path.suffix not in (".json", ".parquet"):
+        return _read_text(path)
+    table = read_units(path) if path.suffix == ".json" else read_parquet(path)
+    try:
+        names, units = table["utt_id"].to_pylist(), table["units"].to_pylist()
+    except KeyError as error:
+        raise ArtefactError(f"{path}: expected a units file ({error})") from None
+    paths = table["path"].to_pylist() if "path" in table.column_names else names
+    named = (stored or name for stored, name in zip(paths, names, strict=True))
+    return dict(zip(named, units, strict=True))
 
 
-def _from_table(table: pa.Table) -> dict[str, list[int]]:
-    names = table["utt_id"].to_pylist()
-    if "path" in table.column_names:
-        paths = table["path"].to_pylist()
-        names = [path or name for path, name in zip(paths, names, strict=True)]
-    return dict(zip(names, table["units"].to_pylist(), strict=True))
-
-
-def _from_text(path: Path) -> dict[str, list[int]]:
+def _read_text(path: Path) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for number, line in text_lines(path, ArtefactError):
         name, _, rest = line.partition("|")
@@ -145,12 +138,12 @@ def _from_text(path: Path) -> dict[str, list[int]]:
             raise ArtefactError(f"{path}:{number}: expected 'file|units', found {line[:60]!r}")
         units = [int(word) for word in words]
         if found.setdefault(name.strip(), units) != units:
-            raise ArtefactError(f"{path}:{number}: {name.strip()!r} stood above with other units")
+            raise ArtefactError(f"{path}:{number}: {name.strip()!r} has other units further up")
     return found
 
 
 def _match(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of names that end alike, in the order of the right side."""
+    """Pairs of names with the same ending, as long as possible, in the order of the right side."""
     deepest = max((len(PurePosixPath(name).parts) for name in (*left, *right)), default=0)
     for depth in range(deepest, 0, -1):
         ours, theirs = _by_ending(left, depth), _by_ending(right, depth)
@@ -160,7 +153,7 @@ def _match(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _by_ending(names: Sequence[str], depth: int) -> dict[tuple[str, ...], str]:
-    """Names by their last parts; those that are not distinct are left out."""
+    """Names by their last parts, without those whose last parts are not distinct."""
     found: dict[tuple[str, ...], str | None] = {}
     for name in names:
         key = PurePosixPath(name).with_suffix("").parts[-depth:]

@@ -1,9 +1,8 @@
-"""Features of every utterance of one shard, and a seeded sample of frames over all shards."""
+"""Extraction of features, shard by shard, and a seeded sample of frames over all shards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import open_parquet, read_parquet
-from speechprompt.units.frames import (
+from speechprompt.units.feature_files import (
     FeatureMetadata,
     features_schema,
     features_table,
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["extract_features", "read_waveform", "sample_frames", "shard_rows"]
 
-# Audio read ahead and sorted by length, in seconds: bounds the memory, whatever the corpus.
+# Seconds of audio that are read ahead and sorted by length, which bounds the memory.
 WINDOW_SECONDS = 400.0
 SAMPLE_ROWS = 65_536
 
 
 def shard_rows(n_rows: int, shard: int, n_shards: int) -> range:
-    """Rows of one shard: contiguous; all shards together hold every row exactly once.
+    """The rows of one shard. They are contiguous, and each row is in exactly one shard.
 
     Raises:
         ConfigError: ``shard`` is not one of 0 … ``n_shards - 1``.
@@ -57,12 +56,11 @@ def extract_features(
     *,
     shard: int = 0,
     n_shards: int = 1,
-    description: str = "features",
 ) -> int:
     """Encode one shard of a manifest into a Parquet file, in the manifest's order.
 
-    Columns: ``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``. Memory is bounded
-    by a read-ahead window of audio, within which batches hold utterances of similar length.
+    Columns: ``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``. A window of audio is
+    read ahead, in which utterances of similar length form batches; its length bounds the memory.
 
     Args:
         manifest_path: Manifest of the split.
@@ -70,7 +68,6 @@ def extract_features(
         out: The features file.
         shard: Number of this shard, from 0.
         n_shards: Number of shards.
-        description: Text before the progress bar.
 
     Returns:
         The number of utterances.
@@ -86,7 +83,7 @@ def extract_features(
     manifest = manifest.slice(rows.start, len(rows))
     schema = features_schema(FeatureMetadata.of(encoder))
     with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
-        for utt_ids, waveforms in _read_windows(manifest, read_root(manifest_path), description):
+        for utt_ids, waveforms in _read_windows(manifest, read_root(manifest_path)):
             frames = [frame.numpy() for frame in encode_in_batches(encoder, waveforms)]
             writer.write_table(features_table(utt_ids, frames, schema))
     return len(manifest)
@@ -95,26 +92,26 @@ def extract_features(
 def sample_frames(
     feature_parts: Sequence[str | Path], out: str | Path, *, n_frames: int, seed: int
 ) -> int:
-    """Draw frames without replacement, every frame equally likely, into a Parquet file.
+    """Draw frames without replacement, all equally likely, into a Parquet file.
 
-    The file depends on the frames in the order of the parts, and not on how they are cut into
-    parts. Column: ``frames`` fp16 ``[D]``, in the order of the parts.
+    The file depends on the frames in the order of the parts, and not on their division into parts.
+    Column: ``frames`` fp16 ``[D]``, in the order of the parts.
 
     Args:
         feature_parts: Features files of one encoder, in order.
         out: The sample.
-        n_frames: Frames to draw; all, where there are fewer.
+        n_frames: Number of frames to draw; if there are fewer, all are taken.
         seed: Seed of the draw.
 
     Returns:
         The number of frames drawn.
 
     Raises:
-        ArtefactError: no parts, no frames, or parts of different encoders.
+        ArtefactError: there are no parts or no frames, or the parts belong to different encoders.
     """
     metadata = _common_metadata(feature_parts)
     counts = [(path, _count_frames(path)) for path in feature_parts]
-    total = sum(chain.from_iterable(groups for _, groups in counts))
+    total = sum(sum(groups) for _, groups in counts)
     if total == 0:
         raise ArtefactError(f"{feature_parts[0]}: expected frames, found none in any part")
     size = min(n_frames, total)
@@ -129,17 +126,15 @@ def sample_frames(
     return size
 
 
-def _read_windows(
-    manifest: pa.Table, root: Path, description: str
-) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
-    """Read audio until a window is full; at least one utterance per window."""
+def _read_windows(manifest: pa.Table, root: Path) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
+    """Yield the utterances and waveforms of one window after another."""
     import torch
 
     utt_ids: list[str] = []
     waveforms: list[torch.Tensor] = []
     n_samples = 0
     pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
-    for utt_id, path in progress(pairs, description, total=len(manifest)):
+    for utt_id, path in progress(pairs, "features", total=len(manifest)):
         waveform = read_waveform(root / path)
         utt_ids.append(utt_id)
         waveforms.append(torch.from_numpy(waveform))
@@ -155,7 +150,7 @@ def read_waveform(path: Path) -> np.ndarray:
     """Read a recording that a manifest lists, as :func:`.audio.reading.read_audio` does.
 
     Raises:
-        CorpusError: it cannot be read any more.
+        CorpusError: the recording cannot be read any more.
     """
     try:
         return read_audio(path)
@@ -179,17 +174,17 @@ def _common_metadata(parts: Sequence[str | Path]) -> FeatureMetadata:
 
 
 def _count_frames(path: str | Path) -> list[int]:
-    """Frames in each row group."""
+    """Number of frames in each row group."""
     with open_parquet(path) as file:
         groups = range(file.num_row_groups)
         lengths = [file.read_row_group(group, columns=["n_frames"])[0] for group in groups]
-    return [int(np.sum(column.to_numpy(), dtype=np.int64)) for column in lengths]
+    return [int(column.to_numpy().sum(dtype=np.int64)) for column in lengths]
 
 
 def _pick_frames(
     counts: Sequence[tuple[str | Path, list[int]]], chosen: np.ndarray, dimension: int
 ) -> Iterator[np.ndarray]:
-    """Yield the frames with the given sorted numbers, row group by row group."""
+    """Yield the frames with the chosen, sorted numbers, row group by row group."""
     start = 0
     for path, groups in counts:
         with open_parquet(path) as file:
@@ -201,7 +196,7 @@ def _pick_frames(
 
 
 def _rechunk(blocks: Iterator[np.ndarray], n_rows: int) -> Iterator[np.ndarray]:
-    """Blocks of ``n_rows`` each but the last: equal files, however the features were cut."""
+    """Yield blocks of ``n_rows`` (the last may be shorter), so that row groups have equal sizes."""
     pending: list[np.ndarray] = []
     for block in blocks:
         pending.append(block)

@@ -1,4 +1,4 @@
-"""Quantisation: nearest centroids of one shard of features, repeats collapsed."""
+"""Quantisation of one shard of features: nearest centroids, without repeated units."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import open_parquet, read_parquet
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
-from speechprompt.units.frames import iter_features, read_feature_metadata
-from speechprompt.units.unit_files import UnitsMetadata, units_schema, units_table
+from speechprompt.units.feature_files import iter_features, read_feature_metadata
+from speechprompt.units.unit_files import UnitsMetadata, units_schema
 
 __all__ = ["deduplicate", "quantize_units"]
 
-# What a manifest says of an utterance besides its labels.
+# The columns of a manifest that are no labels.
 MANIFEST_COLUMNS = ("utt_id", "path", "n_samples", "sample_rate", "speaker")
 ROWS = 4096
 
 
 def deduplicate(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Collapse runs of a unit.
+    """Replace runs of a unit by one unit and its duration.
 
     Args:
         units: int16 ``[n_frames]``.
 
     Returns:
-        Units without repeats and the frames of each, both int16 ``[n]``; the durations sum to
-        ``n_frames``.
+        Units without repeats, and their durations in frames, both int16 ``[n]``. The durations sum
+        to ``n_frames``.
 
     Raises:
         CorpusError: a run is longer than int16 holds (11 minutes).
@@ -57,20 +57,18 @@ def quantize_units(
     out: str | Path,
     *,
     dedup: bool = True,
-    description: str = "units",
 ) -> int:
-    """Turn one shard of features into units, with path, speaker and labels of the manifest.
+    """Quantise one shard of features, and add path, speaker and labels of the manifest.
 
-    Columns: ``utt_id``, ``path``, ``units`` list<int16>, ``durations`` list<int16> (frames of each
-    unit, summing to ``n_frames``), ``n_frames`` int32, ``speaker``, then the label columns.
+    Columns: ``utt_id``, ``path``, ``units`` list<int16>, ``durations`` list<int16> (in frames, with
+    the sum ``n_frames``), ``n_frames`` int32, ``speaker``, then the label columns.
 
     Args:
         features_part: Features of a contiguous part of the manifest.
         manifest_path: Manifest of the split.
         codebook_path: The codebook.
         out: The units file.
-        dedup: Collapse repeated units; otherwise every duration is 1.
-        description: Text before the progress bar.
+        dedup: Whether to remove repeated units; otherwise every duration is 1.
 
     Returns:
         The number of utterances.
@@ -97,10 +95,11 @@ def quantize_units(
         frame_rate=features.frame_rate,
     )
     schema = units_schema(labels, metadata)
-    n_utterances = _count_rows(features_part)
-    utterances = progress(iter_features(features_part), description, total=n_utterances)
+    with open_parquet(features_part) as file:
+        n_utterances = file.metadata.num_rows
+    utterances = progress(iter_features(features_part), "units", total=n_utterances)
     row: int | None = None
-    # One thread: small products gain nothing, and their rounding stays the same everywhere.
+    # One thread is as fast for small products, and their rounding is the same on every machine.
     with (
         threadpool_limits(limits=1),
         atomic_path(out) as temporary,
@@ -108,8 +107,9 @@ def quantize_units(
     ):
         while block := list(islice(utterances, ROWS)):
             utt_ids = [utt_id for utt_id, _ in block]
-            row = _find_row(manifest, utt_ids[0]) if row is None else row
-            rows = manifest.slice(row, len(block))
+            if row is None:
+                row = pc.index(manifest["utt_id"], utt_ids[0]).as_py()
+            rows = manifest.slice(max(row, 0), len(block))
             if rows["utt_id"].to_pylist() != utt_ids:
                 raise ArtefactError(
                     f"{features_part}: expected utterances of {manifest_path} in its order, found "
@@ -117,7 +117,7 @@ def quantize_units(
                 )
             columns = _quantize_block([frames for _, frames in block], codebook, dedup)
             columns |= {name: rows[name] for name in ("utt_id", "path", "speaker", *labels)}
-            writer.write_table(units_table(columns, schema))
+            writer.write_table(pa.table(columns, schema))
             row += len(block)
     return n_utterances
 
@@ -127,7 +127,7 @@ def _quantize_block(
 ) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {"units": [], "durations": [], "n_frames": []}
     for utterance in frames:
-        # By itself: an utterance's units do not depend on its neighbours, not even by rounding.
+        # One utterance at a time, so that rounding does not depend on its neighbours.
         units = codebook.assign(utterance)
         durations = np.ones_like(units)
         if dedup:
@@ -136,14 +136,3 @@ def _quantize_block(
         columns["durations"].append(durations)
         columns["n_frames"].append(len(utterance))
     return columns
-
-
-def _find_row(manifest: pa.Table, utt_id: str) -> int:
-    """Row of an utterance; the table's length if it is not there."""
-    row = pc.index(manifest["utt_id"], utt_id).as_py()
-    return row if row >= 0 else len(manifest)
-
-
-def _count_rows(path: str | Path) -> int:
-    with open_parquet(path) as file:
-        return file.metadata.num_rows

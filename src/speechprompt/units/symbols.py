@@ -1,4 +1,4 @@
-"""fairseq's ``dict.txt``: the symbols that a unit LM knows, in the order of its embedding."""
+"""fairseq's ``dict.txt``, the symbols of a unit LM in the order of its embedding."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ __all__ = ["read_symbols"]
 
 
 def read_symbols(path: str | Path, error: type[SpeechPromptError]) -> list[str]:
-    """Read the symbols of a dictionary, which has one ``symbol count`` a line.
+    """Read the symbols of a dictionary, which has one ``symbol count`` per line.
 
     Args:
         path: The file.
         error: Class of the error to raise.
 
     Raises:
-        SpeechPromptError: the given class: the file cannot be read, or a line is not as described.
+        SpeechPromptError: the file cannot be read, or a line is not as described; the error has
+            the given class.
     """
     symbols = []
     for number, line in text_lines(path, error):

@@ -1,7 +1,8 @@
-"""Units files: Parquet shards of units beside their labels, and the index of a split."""
+"""Units files: Parquet shards of units with their labels, and the index of a split."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import (
     metadata_of,
-    open_parquet,
     read_parquet,
+    read_schema,
     schema_metadata,
     write_parquet,
 )
@@ -25,7 +26,6 @@ __all__ = [
     "gather_units",
     "read_units",
     "units_schema",
-    "units_table",
     "write_units",
 ]
 
@@ -41,7 +41,7 @@ UNITS_COLUMNS = {
 
 @dataclass(frozen=True)
 class UnitsMetadata:
-    """Schema metadata of a units file; what an external codebook does not tell is None."""
+    """Schema metadata of a units file; None is what is unknown of an external codebook."""
 
     codebook: str
     codebook_sha256: str
@@ -53,21 +53,9 @@ class UnitsMetadata:
 
 
 def units_schema(label_columns: Sequence[str], metadata: UnitsMetadata) -> pa.Schema:
-    """Columns of a units file: the fixed ones, then the labels."""
+    """The columns of a units file: the fixed ones, then the labels."""
     columns = UNITS_COLUMNS | {name: pa.string() for name in label_columns}
     return pa.schema(columns, metadata=schema_metadata(asdict(metadata)))
-
-
-def units_table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-    """Rows of :func:`units_schema` from sequences or Arrow columns by name."""
-    arrays = []
-    for field in schema:
-        column = columns[field.name]
-        if isinstance(column, pa.ChunkedArray | pa.Array):
-            arrays.append(column.cast(field.type))
-        else:
-            arrays.append(pa.array(column, type=field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def write_units(
@@ -81,10 +69,10 @@ def write_units(
 
     Args:
         out: The units file.
-        columns: ``utt_id``, ``units`` and the label columns; ``path``, ``durations``, ``n_frames``
-            and ``speaker`` are null where they are not given.
+        columns: ``utt_id``, ``units`` and the label columns. If ``path``, ``durations``,
+            ``n_frames`` or ``speaker`` is not given, it is null.
         label_columns: Names of the labels, in order.
-        metadata: The codebook and how the units came about.
+        metadata: The codebook and the origin of the units.
 
     Raises:
         CorpusError: a unit is not one of 0 … ``n_units - 1``.
@@ -98,7 +86,7 @@ def write_units(
     schema = units_schema(label_columns, metadata)
     nulls = pa.nulls(len(columns["utt_id"]))
     unknown = dict.fromkeys(("path", "durations", "n_frames", "speaker"), nulls)
-    write_parquet(out, units_table({**unknown, **columns}, schema))
+    write_parquet(out, pa.table({**unknown, **columns}, schema))
 
 
 def gather_units(
@@ -109,30 +97,31 @@ def gather_units(
     split: str,
     manifest_path: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Gather the parts of a split: check that they belong together and list them with their hashes.
+    """Check that the parts of a split belong together, and list them with their hashes.
 
     Args:
         parts: Units files in order, in the folder of ``out``.
         out: The split's index.json.
         corpus: Name of the corpus.
         split: Name of the split.
-        manifest_path: Manifest whose utterances, in order, the parts must hold.
+        manifest_path: Manifest of the split; the parts must have its utterances in its order.
 
     Returns:
         The index as written.
 
     Raises:
-        ArtefactError: parts of different codebooks or columns, an utterance twice, or not the
-            manifest's utterances.
+        ArtefactError: parts have different codebooks or columns, an utterance occurs twice, or the
+            utterances are not those of the manifest.
     """
     if not parts:
         raise ArtefactError(f"{out}: expected units files to list, found none")
-    schema = _read_schema(parts[0])
-    entries, utt_ids = [], []
+    schema = read_schema(parts[0])
+    entries: list[dict[str, Any]] = []
+    utt_ids: list[str] = []
     for part in map(Path, parts):
         if part.parent.resolve() != Path(out).parent.resolve():
             raise ArtefactError(f"{part}: expected a file beside {out}")
-        if not _read_schema(part).equals(schema, check_metadata=True):
+        if not read_schema(part).equals(schema, check_metadata=True):
             raise ArtefactError(
                 f"{part}: expected columns, codebook and metadata of {parts[0]}, found others; "
                 "quantise all parts of the split again"
@@ -157,15 +146,14 @@ def gather_units(
 
 
 def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a split: exactly the parts that its index lists, in order.
+    """Read a split: the parts that its index lists, in order.
 
     Args:
         index_path: The split's index.json.
-        columns: Columns to read, in that order; all by default.
+        columns: Columns to read, in that order; None reads all.
 
     Raises:
-        ArtefactError: a part is missing or not the one that was indexed, or there is no such
-            column.
+        ArtefactError: a part is missing or has changed, or there is no such column.
     """
     index = read_json(index_path)
     try:
@@ -188,11 +176,9 @@ def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> 
 def _check_utterances(
     utt_ids: Sequence[str], out: str | Path, manifest_path: str | Path | None
 ) -> None:
-    seen: set[str] = set()
-    for utt_id in utt_ids:
-        if utt_id in seen:
-            raise ArtefactError(f"{out}: expected each utterance once, found {utt_id!r} twice")
-        seen.add(utt_id)
+    counts = Counter(utt_ids)
+    if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:
+        raise ArtefactError(f"{out}: expected each utterance once, found {repeated[0]!r} twice")
     if manifest_path is None:
         return
     expected = read_parquet(manifest_path, ["utt_id"])["utt_id"].to_pylist()
@@ -201,8 +187,3 @@ def _check_utterances(
             f"{out}: expected the {len(expected)} utterances of {manifest_path} in its order, "
             f"found {len(utt_ids)} that differ; quantise all parts of the split again"
         )
-
-
-def _read_schema(path: str | Path) -> pa.Schema:
-    with open_parquet(path) as file:
-        return file.schema_arrow

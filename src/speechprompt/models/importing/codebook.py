@@ -11,7 +11,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.models.importing.checks import identify
 from speechprompt.models.importing.pickles import load_joblib
 from speechprompt.units.codebook import MAX_UNITS, Codebook, load_codebook, write_codebook
-from speechprompt.units.frames import FeatureMetadata
+from speechprompt.units.feature_files import FeatureMetadata
 
 __all__ = ["import_codebook"]
 

@@ -1,4 +1,4 @@
-"""Parquet files of frames: how the features of a shard and a sample of frames are stored."""
+"""Parquet files of frames: the features of a shard, and a sample of frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.parquet import metadata_of, open_parquet, schema_metadata
+from speechprompt.storage.parquet import metadata_of, open_parquet, read_schema, schema_metadata
 
 if TYPE_CHECKING:
     from speechprompt.encoders.base import Encoder
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FeatureMetadata:
-    """What a features file, a sample of frames and a codebook say about their encoder."""
+    """The encoder that features, a sample of frames or a codebook belong to."""
 
     encoder: str
     encoder_sha256: str
@@ -65,7 +65,7 @@ def features_schema(metadata: FeatureMetadata) -> pa.Schema:
 def features_table(
     utt_ids: Sequence[str], frames: Sequence[np.ndarray], schema: pa.Schema
 ) -> pa.Table:
-    """Rows of :func:`features_schema` from float arrays ``[n_frames, D]``.
+    """Make rows of :func:`features_schema` from float arrays ``[n_frames, D]``.
 
     Raises:
         ArtefactError: a number is not finite or too large for 16 bits.
@@ -75,39 +75,39 @@ def features_table(
     lengths = np.array([len(frame) for frame in frames], dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     if not (finite := np.isfinite(values).all(axis=1)).all():
-        culprit = np.searchsorted(offsets, np.argmin(finite), side="right") - 1
+        culprit = int(np.searchsorted(offsets, np.argmin(finite), side="right")) - 1
         raise ArtefactError(f"frames of utterance {utt_ids[culprit]!r} are not finite in 16 bits")
     nested = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    columns = [pa.array(utt_ids), pa.array(lengths), pa.ListArray.from_arrays(offsets, nested)]
-    return _typed_table(columns, schema)
+    columns = [utt_ids, lengths, pa.ListArray.from_arrays(offsets, nested)]
+    return pa.table(dict(zip(schema.names, columns, strict=True)), schema)
 
 
 def sample_schema(metadata: FeatureMetadata) -> pa.Schema:
-    """``frames`` fp16 ``[D]``, a frame a row."""
+    """``frames`` fp16 ``[D]``, one frame per row."""
     frames = pa.list_(pa.float16(), metadata.dimension)
     return pa.schema({"frames": frames}, metadata=schema_metadata(asdict(metadata)))
 
 
 def sample_table(frames: np.ndarray, schema: pa.Schema) -> pa.Table:
-    """Rows of :func:`sample_schema` from float16 ``[n, D]``."""
+    """Make rows of :func:`sample_schema` from float16 ``[n, D]``."""
     values = pa.array(np.ascontiguousarray(frames).reshape(-1))
-    return _typed_table([pa.FixedSizeListArray.from_arrays(values, frames.shape[1])], schema)
+    nested = pa.FixedSizeListArray.from_arrays(values, frames.shape[1])
+    return pa.table({"frames": nested}, schema)
 
 
 def frames_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A Parquet writer for either schema, to be used as a context manager."""
-    # Frames hardly repeat: a dictionary costs time and saves nothing.
+    # Frames hardly repeat, so that a dictionary of them takes time and saves nothing.
     return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False)
 
 
 def read_feature_metadata(path: str | Path) -> FeatureMetadata:
-    """Read what a features file or a sample of frames says about its encoder.
+    """Read which encoder a features file or a sample of frames belongs to.
 
     Raises:
-        ArtefactError: the file cannot be read, or is neither of both.
+        ArtefactError: the file cannot be read, or is neither of the two.
     """
-    with open_parquet(path) as file:
-        found = metadata_of(file.schema_arrow)
+    found = metadata_of(read_schema(path))
     try:
         return FeatureMetadata(
             encoder=found["encoder"],
@@ -121,7 +121,7 @@ def read_feature_metadata(path: str | Path) -> FeatureMetadata:
 
 
 def iter_features(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ``utt_id`` and its frames, float16 ``[n_frames, D]``, in the file's order.
+    """Yield each ``utt_id`` and its frames, float16 ``[n_frames, D]``, in the file's order.
 
     Raises:
         ArtefactError: the file cannot be read or holds no features.
@@ -137,19 +137,14 @@ def iter_features(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
 def read_group(
     file: pq.ParquetFile, group: int, dimension: int
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """One row group of features.
+    """Read one row group of features.
 
     Returns:
-        utterances; offsets ``[n_utterances + 1]``, where each starts; frames of all, ``[n, D]``.
+        The utterances; the offsets ``[n_utterances + 1]`` of their first frames; and the frames of
+        all, ``[n, D]``.
     """
     table = file.read_row_group(group, columns=["utt_id", "frames"])
     column = table["frames"].combine_chunks()
     values = column.flatten().flatten().to_numpy(zero_copy_only=False)
     offsets = column.offsets.to_numpy()
     return table["utt_id"].to_pylist(), offsets - offsets[0], values.reshape(-1, dimension)
-
-
-def _typed_table(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:
-    """Arrow names nested fields in its own way; the cast gives them the schema's."""
-    arrays = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
