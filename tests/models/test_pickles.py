@@ -21,8 +21,8 @@ import torch
 from publishing import Bomb, check_that_it_works, make_dictionary, needs_fairseq
 
 from speechprompt.errors import AssetError
+from speechprompt.models.importing.fairseq_settings import plain
 from speechprompt.models.importing.pickles import load_checkpoint, load_joblib
-from speechprompt.models.importing.settings import plain
 from speechprompt.storage.hashes import sha256_file
 
 
@@ -141,7 +141,7 @@ def test_neither_fairseq_nor_omegaconf_is_imported(tmp_path, repository):
     program = """
 import sys
 from speechprompt.models.importing.pickles import load_checkpoint
-from speechprompt.models.importing.settings import plain
+from speechprompt.models.importing.fairseq_settings import plain
 found = load_checkpoint(sys.argv[1])
 assert plain(found["cfg"], "file") == {"a": [1, "${b}"], "b": None}, plain(found["cfg"], "file")
 assert vars(found["d"])["symbols"][4:] == ["0", "1", "2"]

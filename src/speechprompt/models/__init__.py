@@ -1,6 +1,5 @@
-"""Models that are not trained here: shipped with the package, or imported from checkpoints.
+"""Models that are not trained here: published checkpoints come in, safetensors files go out.
 
-``shipped`` holds small pre-trained models and their cards. ``importing`` turns published
-checkpoints into safetensors; it is the only place where a pickle is read. The next room is
-``tasks``.
+``importing`` converts the checkpoints; it is the only place where pickles are read. ``shipped``
+holds small pre-trained models and their model cards. The next room is ``tasks``.
 """

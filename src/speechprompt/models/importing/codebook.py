@@ -1,4 +1,4 @@
-"""GSLM's k-means models (``km.bin``), which are joblib pickles of scikit-learn, to a codebook."""
+"""Import of GSLM's k-means models (``km.bin``), joblib pickles of scikit-learn, as codebooks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from speechprompt.errors import ArtefactError
-from speechprompt.models.importing.checks import identify
-from speechprompt.models.importing.pickles import load_joblib
+from speechprompt.models.importing.pickles import identify, load_joblib
 from speechprompt.units.codebook import MAX_UNITS, Codebook, load_codebook, write_codebook
 from speechprompt.units.feature_files import FeatureMetadata
 
@@ -24,18 +23,19 @@ def import_codebook(
     sha256: str | None = None,
     trust: bool = False,
 ) -> Codebook:
-    """Import a k-means model; scikit-learn need not be of the version that wrote it.
+    """Import a k-means model that any version of scikit-learn wrote.
 
     Args:
         kmeans: A joblib file of ``KMeans`` or ``MiniBatchKMeans``.
         out: The codebook to write, safetensors.
-        features: The encoder whose frames it was fitted on, as imported.
-        sha256: The sum that the file must have, if any.
-        trust: Run whatever code the file holds; for files of one's own.
+        features: The encoder whose frames it was fitted on.
+        sha256: The sum that the file must have.
+        trust: Run all code that the file asks for; only for your own files.
 
     Raises:
-        AssetError: another sum, a damaged file, or one that would run code.
-        ArtefactError: no k-means model, or one of another number of dimensions than the encoder's.
+        AssetError: the file has another sum, is damaged or would run code.
+        ArtefactError: the file is no k-means model, or has another number of dimensions than the
+            encoder.
     """
     source = identify(kmeans, sha256)
     model = load_joblib(kmeans, trust=trust)
@@ -50,7 +50,7 @@ def import_codebook(
 
 
 def _centroids(model: Any, path: str | Path) -> np.ndarray:
-    """The centroids, float ``[K, D]``."""
+    """Check a k-means model and return its centroids, float ``[K, D]``."""
     kind = type(model).__name__
     found = getattr(model, "__dict__", {}).get("cluster_centers_")
     if kind not in ("KMeans", "MiniBatchKMeans") or not isinstance(found, np.ndarray):

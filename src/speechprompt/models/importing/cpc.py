@@ -1,4 +1,4 @@
-"""CPC as GSLM published it (cpc_big_ll6kh_top_ctc.pt), to the encoder's own file."""
+"""Import of CPC as GSLM published it (cpc_big_ll6kh_top_ctc.pt)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from torch import Tensor
 
 from speechprompt.encoders.cpc_weights import CONFIG_KEYS, CPC
 from speechprompt.errors import ArtefactError
-from speechprompt.models.importing.checks import identify
-from speechprompt.models.importing.pickles import load_checkpoint
+from speechprompt.models.importing.pickles import identify, load_checkpoint
 from speechprompt.storage.tensors import shapes_of
 
 __all__ = ["cpc_from_checkpoint", "import_cpc"]
 
-# A checkpoint's heads that only training uses, and what training programs store beside weights.
+# Heads that only training uses, and entries that training programs store beside the weights.
 HEADS = (
     "PhoneCriterionClassifier.",
     "classifier.",
@@ -27,7 +26,7 @@ HEADS = (
     "wPrediction.",
 )
 TRAINING_STATE = ("bestLoss", "classifier", "cpcCriterion", "epoch", "gEncoder", "optimizer")
-# Settings of other architectures under the same names of weights, and what they must be.
+# Settings that other architectures with the same names of weights have, and their values here.
 VARIANTS = {
     "encoder_type": ("cpc",),
     "normMode": ("layerNorm",),
@@ -44,12 +43,12 @@ def import_cpc(
     Args:
         checkpoint: A checkpoint of GSLM or of CPC_audio.
         out: The safetensors file, as :class:`speechprompt.encoders.cpc.CpcEncoder` reads it.
-        sha256: The sum that the checkpoint must have, if any.
-        trust: Run whatever code the checkpoint holds; for files of one's own.
+        sha256: The sum that the checkpoint must have.
+        trust: Run all code that the checkpoint asks for; only for your own files.
 
     Raises:
-        AssetError: another sum, a damaged file, or one that would run code.
-        ArtefactError: another model, or weights that are missing, surplus or misshapen.
+        AssetError: the file has another sum, is damaged or would run code.
+        ArtefactError: this is another model, or a weight is missing, surplus or of another shape.
     """
     source = identify(checkpoint, sha256)
     state = load_checkpoint(checkpoint, trust=trust)
@@ -64,20 +63,20 @@ def import_cpc(
 def cpc_from_checkpoint(
     state: Mapping[str, Any], origin: str = "CPC checkpoint"
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Map a published checkpoint, loaded already, to the arguments of ``CPC.write``.
+    """Convert a loaded checkpoint to the arguments of ``CPC.write``.
 
     Args:
-        state: ``weights`` (GSLM), else ``best`` (CPC_audio), and ``config``: a mapping or a
-            namespace. What else training leaves there (the last epoch's weights, optimizer,
-            criterion) is passed over.
+        state: ``weights`` (GSLM) or ``best`` (CPC_audio), and ``config``, a mapping or a namespace.
+            Other entries that training stores (weights of the last epoch, optimizer, criterion) are
+            ignored.
         origin: The file, for messages.
 
     Returns:
-        Weights of encoder and LSTM, all layers, without training-only heads; and configuration.
+        Weights of encoder and LSTM in all layers, without heads for training; and configuration.
 
     Raises:
-        ArtefactError: weights are missing, left over or of another shape, or the configuration is
-            of another architecture.
+        ArtefactError: a weight is missing, surplus or of another shape, or the configuration is
+            that of another architecture.
     """
     key = "weights" if "weights" in state else "best"
     if not isinstance(state.get(key), Mapping) or "config" not in state:
@@ -87,7 +86,7 @@ def cpc_from_checkpoint(
         )
     if surplus := sorted(state.keys() - {"weights", "best", "config", *TRAINING_STATE}):
         raise ArtefactError(f"{origin}: expected weights and configuration, found also {surplus}")
-    config = _published_config(state["config"], origin)
+    config = _config(state["config"], origin)
     named = {name: value for name, value in state[key].items() if not name.startswith(HEADS)}
     if strange := sorted(name for name, value in named.items() if not isinstance(value, Tensor)):
         raise ArtefactError(f"{origin}: expected tensors under `{key}`, found others: {strange}")
@@ -96,7 +95,8 @@ def cpc_from_checkpoint(
     return weights, config
 
 
-def _published_config(config: Any, origin: str) -> dict[str, int]:
+def _config(config: Any, origin: str) -> dict[str, int]:
+    """Check the architecture and return the settings that the encoder needs."""
     values = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
     for key, accepted in VARIANTS.items():
         if key in values and values[key] not in accepted:

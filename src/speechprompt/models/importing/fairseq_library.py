@@ -1,6 +1,6 @@
-"""fairseq 0.12.2 on Python 3.11 and newer, where it does not import by itself (its issue 5012).
+"""Import of the library fairseq 0.12.2 on Python 3.11 and newer, where this fails (its issue 5012).
 
-Nothing that the pipeline runs needs fairseq; parity tests, benchmarks and trusted checkpoints do.
+Only parity tests, benchmarks and trusted checkpoints need fairseq. The pipeline does not.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["fairseq_installed", "import_fairseq", "importable_fairseq"]
 
 
 def fairseq_installed() -> bool:
-    """Whether fairseq and what its checkpoints need are installed."""
+    """Whether fairseq and the libraries that its checkpoints need are installed."""
     return all(find_spec(name) is not None for name in ("fairseq", "omegaconf", "hydra"))
 
 
 def import_fairseq(name: str = "fairseq") -> ModuleType:
-    """Import fairseq or a module of it by its full name.
+    """Import fairseq or one of its modules by its full name.
 
     Raises:
-        ImportError: fairseq, or what it needs, is not installed.
+        ImportError: fairseq, or a library that it needs, is not installed.
     """
     with importable_fairseq():
         return import_module(name)
@@ -34,7 +34,7 @@ def import_fairseq(name: str = "fairseq") -> ModuleType:
 
 @contextmanager
 def importable_fairseq() -> Iterator[None]:
-    """While active, dataclasses of fairseq and hydra are hashable, so they may be defaults."""
+    """Make dataclasses of fairseq and hydra hashable, because others have them as defaults."""
     original = dataclasses.dataclass
 
     def patched(cls: type | None = None, /, **options: Any) -> Any:

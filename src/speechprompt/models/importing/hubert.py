@@ -1,13 +1,12 @@
-"""HuBERT (Hsu et al., 2021) as published by fairseq or by torchaudio, to the encoder's own file.
+"""Import of HuBERT (Hsu et al., 2021) as fairseq or torchaudio published it.
 
-The names of fairseq 0.12.2's ``HubertModel`` and of ``torchaudio.models.wav2vec2_model`` are
-mapped one to one, and every weight has to be there; only those are left out that pre-training or
-fine-tuning needed on top of the encoder.
+The weights of fairseq 0.12.2's ``HubertModel`` are mapped one to one to those of
+``torchaudio.models.wav2vec2_model``. All weights of the encoder must be there. Only the weights
+that pre-training or fine-tuning added to the encoder are left out.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,26 +16,27 @@ from torch import Tensor
 
 from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, some_of
-from speechprompt.models.importing.checks import identify, named_tensors
-from speechprompt.models.importing.pickles import load_checkpoint
-from speechprompt.models.importing.settings import demand, fairseq_settings, require
+from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require
+from speechprompt.models.importing.pickles import identify, load_checkpoint, named_tensors
 from speechprompt.storage.tensors import check_shapes, shapes_of
 
 __all__ = ["fairseq_names", "import_hubert"]
 
 BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE")
-# Fine-tuned models (``hubert_ctc``) have the encoder below this name.
+# Prefix of the encoder's weights in fine-tuned models (``hubert_ctc``).
 FINE_TUNED = "w2v_encoder.w2v_model."
-# On top of the encoder: masking, the clusters to predict, a fine-tuned output layer.
+# Weights that training adds: masking, the clusters to predict, a fine-tuned output layer.
 HEADS = re.compile(
     r"mask_emb|label_embs_concat|(final_proj|target_glu\.0|w2v_encoder\.proj|aux)\.(weight|bias)"
 )
-# Where torchaudio has no choice: fairseq's defaults.
+# Settings that torchaudio does not have; it computes with fairseq's defaults.
 FIXED = {"activation_fn": "gelu", "layer_type": "transformer", "pos_conv_depth": 1}
 EXTRACTOR_MODES = {"default": "group_norm", "layer_norm": "layer_norm"}
-MOST_CONVOLUTIONS = 100
+# A part of the text for convolutions, such as "[(512,3,2)] * 4".
+LAYER = r"\(\s*\d{1,6}\s*,\s*\d{1,6}\s*,\s*\d{1,6}\s*\)"
+LAYERS = re.compile(rf"\s*\[\s*({LAYER}(?:\s*,\s*{LAYER})*)\s*\]\s*(?:\*\s*(\d{{1,2}})\s*)?")
 POSITIONS = "encoder.transformer.pos_conv_embed.conv"
-# The length and the direction of a normalised weight: torch's name before version 2.1, and since.
+# Length and direction of a normalised weight: their names before torch 2.1, and since.
 NORMED = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
@@ -52,13 +52,13 @@ def import_hubert(
         checkpoint: A checkpoint of fairseq, pre-trained (``hubert_base_ls960.pt``) or fine-tuned
             with CTC, or the file of one of torchaudio's pipelines
             (``hubert_fairseq_base_ls960.pth``).
-        out: The safetensors file, as :class:`speechprompt.encoders.hubert.HubertEncoder` reads it.
-        sha256: The sum that the checkpoint must have, if any.
-        trust: Run whatever code the checkpoint holds; for files of one's own.
+        out: The safetensors file, for ``weights`` of an encoder of kind hubert.
+        sha256: The sum that the checkpoint must have.
+        trust: Run all code that the checkpoint asks for; only for your own files.
 
     Raises:
-        AssetError: another sum, a damaged file, or one that would run code.
-        ArtefactError: another model, or weights that are missing, surplus or misshapen.
+        AssetError: the file has another sum, is damaged or would run code.
+        ArtefactError: this is another model, or a weight is missing, surplus or of another shape.
     """
     origin = str(checkpoint)
     source = identify(checkpoint, sha256)
@@ -76,7 +76,7 @@ def import_hubert(
 def _read_fairseq(
     state: Mapping[str, Any], origin: str
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
-    """Configuration, fairseq's names to torchaudio's, and the encoder's weights."""
+    """Read a file of fairseq: configuration, torchaudio's name for each name, and weights."""
     settings = fairseq_settings(state, origin)
     tensors = named_tensors(state["model"], origin)
     if any(name.startswith(FINE_TUNED) for name in tensors):
@@ -92,7 +92,7 @@ def _read_fairseq(
 
 
 def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """fairseq's settings as the configuration of :mod:`speechprompt.encoders.hubert`."""
+    """Convert fairseq's settings to the configuration of :mod:`speechprompt.encoders.hubert`."""
     name = settings.get("_name") or settings.get("arch") or "hubert"
     if not str(name).startswith("hubert"):
         raise ArtefactError(f"{origin}: expected a HuBERT, found {name!r}")
@@ -125,7 +125,7 @@ def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def fairseq_names(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """fairseq's name and torchaudio's of every weight of the encoder."""
+    """Yield fairseq's name and torchaudio's name of every weight of the encoder."""
     modules = [
         ("post_extract_proj", "encoder.feature_projection.projection"),
         ("layer_norm", "encoder.feature_projection.layer_norm"),
@@ -159,41 +159,26 @@ def fairseq_names(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _convolutions(text: str, origin: str) -> list[list[int]]:
-    """Channels, kernel and stride of each layer, of ``[(512,10,5)] + [(512,3,2)] * 4``.
+    """Parse channels, kernel and stride of each layer in ``[(512,10,5)] + [(512,3,2)] * 4``.
 
-    fairseq evaluates this text as Python; here it may be nothing but lists, sums and products.
+    fairseq evaluates this text as Python, which is not safe.
     """
-    try:
-        layers = _evaluate(ast.parse(text.strip(), mode="eval").body)
-        if all(len(layer) == 3 and all(type(n) is int for n in layer) for layer in layers):
-            return [list(layer) for layer in layers]
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
-        pass
-    raise ArtefactError(
-        f"{origin}: setting conv_feature_layers: expected a text such as "
-        f"'[(512,10,5)] + [(512,3,2)] * 4', found {text[:200]!r}"
-    )
-
-
-def _evaluate(node: ast.expr) -> Any:
-    match node:
-        case ast.Constant(value=int(number)):
-            return number
-        case ast.Tuple(elts=items) | ast.List(elts=items):
-            return [_evaluate(item) for item in items]
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return [*_evaluate(left), *_evaluate(right)]
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            items, count = _evaluate(left), _evaluate(right)
-            if len(items) * count <= MOST_CONVOLUTIONS:
-                return items * count
-    raise ValueError("neither a list nor a sum or product of lists")
+    layers: list[list[int]] = []
+    for part in text.split("+"):
+        if (match := LAYERS.fullmatch(part)) is None:
+            raise ArtefactError(
+                f"{origin}: setting conv_feature_layers: expected a text such as "
+                f"'[(512,10,5)] + [(512,3,2)] * 4', found {text[:200]!r}"
+            )
+        listed = [[int(n) for n in re.findall(r"\d+", one)] for one in re.findall(LAYER, match[1])]
+        layers += listed * int(match[2] or 1)
+    return layers
 
 
 def _read_torchaudio(
     state: Any, origin: str
 ) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
-    """Configuration, names and weights of a file of ``torchaudio.pipelines``, told by its width."""
+    """Read a file of ``torchaudio.pipelines``: its width tells which model it is."""
     from torchaudio import pipelines
 
     tensors = {
@@ -219,6 +204,6 @@ def _read_torchaudio(
 
 
 def _new_name(name: str) -> str:
-    """torchaudio's name since it normalises weights by parametrisation."""
+    """torchaudio's name of a weight since torch 2.1."""
     module, _, kind = name.rpartition(".")
     return f"{module}.{NORMED[kind]}" if kind in NORMED else name

@@ -1,7 +1,7 @@
-"""Checkpoints and scikit-learn models that were published as pickles, read without running them.
+"""Reading checkpoints and scikit-learn models that were published as pickles, without running them.
 
-A pickle is a program: whatever it names, it may call. Here it may name only what
-:mod:`speechprompt.models.importing.standins` allows. No other module of the package unpickles.
+A pickle is a program that may call whatever it names. Here it may name only what
+:mod:`speechprompt.models.importing.placeholders` allows. No other module of the package unpickles.
 """
 
 from __future__ import annotations
@@ -15,44 +15,81 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechprompt.errors import AssetError, some_of
-from speechprompt.models.importing.checks import identify
-from speechprompt.models.importing.standins import ArrayWrapper, Dtype, Restricted
+from speechprompt.errors import ArtefactError, AssetError, some_of
+from speechprompt.models.importing.placeholders import ArrayWrapper, Dtype, RestrictedNames
+from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["load_checkpoint", "load_joblib"]
+__all__ = ["identify", "load_checkpoint", "load_joblib", "named_tensors"]
 
-# Far more than a pickled k-means model has.
+# No pickled k-means model is nearly as large.
 MAX_UNPACKED = 2**31
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_HEADER = struct.Struct("<26xHH")
 
 
+def identify(path: str | Path, sha256: str | None = None) -> dict[str, str]:
+    """Name and SHA-256 of a file, for metadata.
+
+    Args:
+        path: The file.
+        sha256: The sum that the file must have; None accepts any.
+
+    Raises:
+        AssetError: the file is missing, or has another sum.
+    """
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise AssetError(f"{path}: cannot be read ({error})") from error
+    if sha256 and found != sha256.lower():
+        raise AssetError(
+            f"{path}: expected the SHA-256 {sha256}, found {found}: the file is damaged or another"
+        )
+    return {"file": Path(path).name, "sha256": found}
+
+
+def named_tensors(state: Any, origin: str) -> dict[str, Tensor]:
+    """Check that a loaded value is a state dict: names and tensors.
+
+    Raises:
+        ArtefactError: the value is no state dict.
+    """
+    if not isinstance(state, Mapping):
+        raise ArtefactError(f"{origin}: expected named weights, found {type(state).__name__}")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ArtefactError(
+                f"{origin}: expected named weights, found {type(tensor).__name__} as {name!r}"
+            )
+    return dict(state)
+
+
 def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool = False) -> Any:
-    """Read a file of ``torch.save``, of the zip format or the one before torch 1.6.
+    """Read a file of ``torch.save``, in the zip format or in the format before torch 1.6.
 
     Args:
         path: The checkpoint.
-        sha256: The sum it must have, if any; compared before anything else is read.
-        trust: Unpickle in full, with whatever code the file asks for. Only for a file of one's own.
+        sha256: The sum that the file must have. It is checked before the file is parsed.
+        trust: Run all code that the file asks for; only for your own files.
 
     Returns:
-        What was saved. Tensors lie on the CPU; those of the zip format are pages of the file until
-        they are written to. Objects are :class:`~.standins.StandIn`, unless
-        trusted.
+        The saved value. Its tensors are on the CPU; those of the zip format are pages of the file
+        until they are changed. Its objects are :class:`~.placeholders.Placeholder`, unless the file
+        is trusted.
 
     Raises:
-        AssetError: another sum, a damaged file, or a pickle that names anything beyond what
-            checkpoints need.
+        AssetError: the file has another sum, is damaged, or names something that checkpoints do not
+            need.
     """
     if sha256:
         identify(path, sha256)
@@ -73,16 +110,16 @@ def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = Fa
 
     Args:
         path: The file.
-        sha256: The sum it must have, if any; compared before anything else is read.
-        trust: Unpickle in full, with whatever code the file asks for. Only for a file of one's own.
+        sha256: The sum that the file must have. It is checked before the file is parsed.
+        trust: Run all code that the file asks for; only for your own files.
 
     Returns:
-        What was dumped: arrays are NumPy's, objects
-        :class:`~.standins.StandIn`, unless trusted.
+        The dumped value. Its objects are :class:`~.placeholders.Placeholder`, unless the file is
+        trusted.
 
     Raises:
-        AssetError: another sum, a damaged file, or a pickle that names anything beyond what
-            scikit-learn's models need.
+        AssetError: the file has another sum, is damaged, or names something that scikit-learn's
+            models do not need.
     """
     if sha256:
         identify(path, sha256)
@@ -96,7 +133,7 @@ def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = Fa
 
 @contextmanager
 def _errors_of(path: str | Path, what: str) -> Iterator[None]:
-    """Bytes of unknown origin raise anything; say which file they are of."""
+    """Name the file in every error, because bytes of unknown origin raise errors of any class."""
     try:
         yield
     except AssetError:
@@ -108,28 +145,28 @@ def _errors_of(path: str | Path, what: str) -> Iterator[None]:
         ) from error
 
 
-# Python's own unpickler for both formats, not the compiled one: a pickle can make that one reserve
-# any amount of memory, and it does not stop behind an array.
-class _TorchUnpickler(Restricted, pickle._Unpickler):
+# Both formats are read by the unpickler in Python. A pickle can make the compiled one reserve any
+# amount of memory, and that one reads beyond the arrays of joblib.
+class _TorchUnpickler(RestrictedNames, pickle._Unpickler):
     """One pickle of a checkpoint.
 
     Args:
         origin: The file, for messages.
-        file: Where the pickle begins.
-        storage: Gives the numbers (n,) of a storage by its key, type and n.
+        file: The file at the beginning of the pickle.
+        storage: Returns the n numbers of a storage by its key, type and n.
     """
 
     def __init__(
         self,
         origin: str | Path,
-        file: BinaryIO,
+        file: io.BufferedIOBase,
         storage: Callable[[str, torch.dtype, int], Tensor] | None = None,
     ) -> None:
         super().__init__(file, encoding="utf-8")
         self.origin, self.storage = origin, storage
 
     def persistent_load(self, saved: Any) -> Tensor:
-        """A storage, which torch keeps outside of the pickle."""
+        """Return a storage, which torch saves outside of the pickle."""
         kind, dtype, key, _, count, *view = saved
         if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view) or not self.storage:
             raise ValueError("a storage of a kind that torch.save does not write today")
@@ -138,8 +175,8 @@ class _TorchUnpickler(Restricted, pickle._Unpickler):
         return self.storage(str(key), dtype, count)
 
 
-def _load_zip(path: str | Path, file: BinaryIO) -> Any:
-    """The format since torch 1.6: a zip archive with one pickle and one record per storage."""
+def _load_zip(path: str | Path, file: io.BufferedReader) -> Any:
+    """Read the format since torch 1.6: a zip archive with a pickle and a record per storage."""
     archive = zipfile.ZipFile(file)
     records = {name.partition("/")[2]: entry for name, entry in archive.NameToInfo.items()}
     if "constants.pkl" in records or "data.pkl" not in records:
@@ -149,7 +186,7 @@ def _load_zip(path: str | Path, file: BinaryIO) -> Any:
         )
     if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
         raise AssetError(f"{path}: expected little-endian numbers; save it again on such a machine")
-    # Copy on write: the tensors own their changes, and the file's pages need no memory.
+    # Pages of the file need no memory of their own, and changes of a tensor are not written back.
     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     storages: dict[str, Tensor] = {}
 
@@ -163,7 +200,7 @@ def _load_zip(path: str | Path, file: BinaryIO) -> Any:
 
 
 def _map_record(pages: mmap.mmap, entry: zipfile.ZipInfo, dtype: torch.dtype, count: int) -> Tensor:
-    """The numbers (count,) of one record of the archive, checked against its sum."""
+    """Check a record of the archive against its sum, and return its numbers (count,)."""
     n_name, n_extra = ZIP_HEADER.unpack_from(pages, entry.header_offset)
     start = entry.header_offset + ZIP_HEADER.size + n_name + n_extra
     size = count * dtype.itemsize
@@ -177,8 +214,8 @@ def _map_record(pages: mmap.mmap, entry: zipfile.ZipInfo, dtype: torch.dtype, co
     return torch.frombuffer(pages, dtype=dtype, count=count, offset=start)
 
 
-def _load_legacy(path: str | Path, file: BinaryIO) -> Any:
-    """The format before torch 1.6: pickles one after the other, then the storages."""
+def _load_legacy(path: str | Path, file: io.BufferedReader) -> Any:
+    """Read the format before torch 1.6: several pickles, then the storages."""
     limit = Path(path).stat().st_size
     storages: dict[str, Tensor] = {}
 
@@ -200,23 +237,24 @@ def _load_legacy(path: str | Path, file: BinaryIO) -> Any:
         target = storages[key]
         (count,) = struct.unpack("<q", file.read(8))
         content = target.view(torch.uint8).numpy() if count else np.empty(0, np.uint8)
-        if count != len(target) or file.readinto(content) != len(content):
+        if count != len(target) or file.readinto(content.data) != len(content):
             raise ValueError(f"storage {key} is incomplete")
     return result
 
 
-class _JoblibUnpickler(Restricted, pickle._Unpickler):
-    """A pickle with the bytes of its arrays in between, as ``joblib.numpy_pickle`` writes them."""
+class _JoblibUnpickler(RestrictedNames, pickle._Unpickler):
+    """A pickle that contains the bytes of its arrays, as ``joblib.numpy_pickle`` writes them."""
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
 
     def __init__(self, origin: str | Path, file: io.BytesIO) -> None:
         super().__init__(file)
         self.origin, self.file = origin, file
 
     def load_build(self) -> None:
-        """Set an object's state; where an array is announced, put it in its place."""
-        super().load_build()
+        """Set an object's state; an announcement of an array is replaced by the array."""
+        super().load_build()  # type: ignore[misc]  # typeshed omits the methods of opcodes
         if isinstance(self.stack[-1], ArrayWrapper):
             self.stack[-1] = self._read_array(**vars(self.stack[-1]))
 
@@ -243,7 +281,7 @@ class _JoblibUnpickler(Restricted, pickle._Unpickler):
 
 
 def _decompress(data: bytes) -> bytes:
-    """Undo joblib's compression, which is known by its first bytes."""
+    """Undo joblib's compression, which the first bytes tell."""
     openers: dict[bytes, Callable[[], Any]] = {
         b"\x78": zlib.decompressobj,
         b"\x1f\x8b": lambda: zlib.decompressobj(zlib.MAX_WBITS + 16),

@@ -1,4 +1,4 @@
-"""GSLM's unit LM (Lakhotia et al., 2021) as published by fairseq, to the pipeline's own file."""
+"""Import of GSLM's unit LM (Lakhotia et al., 2021) as published with fairseq."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, describe, load_weights, weights
-from speechprompt.models.importing.checks import identify, named_tensors
-from speechprompt.models.importing.pickles import load_checkpoint
-from speechprompt.models.importing.settings import demand, fairseq_settings, require
+from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require
+from speechprompt.models.importing.pickles import identify, load_checkpoint, named_tensors
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
 from speechprompt.storage.hashes import sha256_file
@@ -27,10 +26,10 @@ from speechprompt.units.codebook import load_codebook
 __all__ = ["count_units", "hash_codebook", "import_unit_lm"]
 
 CHECKPOINT, DICTIONARY = "checkpoint_best.pt", "dict.txt"
-# A checkpoint of 151M parameters with its optimiser's state has 1.8 GB.
+# A checkpoint of 151M parameters has 1.8 GB with the state of its optimiser.
 MAX_UNPACKED = 8 * 10**9
 EMBEDDING = f"{PREFIX}embed_tokens.weight"
-# Where UnitLM has no choice: fairseq's ``base_lm_architecture`` with GSLM's tied embeddings.
+# Settings that UnitLM does not have: it is fairseq's ``base_lm_architecture`` with tied embeddings.
 FIXED = {
     "activation_fn": "relu",
     "decoder_normalize_before": True,
@@ -65,17 +64,17 @@ def import_unit_lm(
         source: The published archive (``hubert100_lm.tgz``), which holds checkpoint_best.pt and
             dict.txt, in a folder or not; or a checkpoint, given its dictionary.
         out: The unit LM to write, safetensors.
-        codebook_sha256: Of the codebook whose units the LM reads.
-        n_units: Units of that codebook; None skips the comparison.
+        codebook_sha256: Hash of the codebook whose units the LM reads.
+        n_units: Number of units of that codebook; None skips the comparison.
         dictionary: The checkpoint's dict.txt, unless ``source`` is an archive. Its order decides
             which embedding is which unit's.
-        sha256: The sum that ``source`` must have, if any.
-        trust: Run whatever code the checkpoint holds; for files of one's own.
+        sha256: The sum that ``source`` must have.
+        trust: Run all code that the checkpoint asks for; only for your own files.
 
     Raises:
-        AssetError: another sum, a damaged or unsafe archive, a checkpoint that would run code.
-        ArtefactError: another model; weights that are missing, surplus or misshapen; a dictionary
-            that does not fit the weights or the codebook.
+        AssetError: the file has another sum, is damaged or would run code.
+        ArtefactError: this is another model, a weight is missing, surplus or of another shape, or
+            the dictionary does not fit the weights or the codebook.
     """
     origin = str(source)
     identity = identify(source, sha256)
@@ -132,7 +131,7 @@ def _config(settings: Mapping[str, Any], n_symbols: int, origin: str) -> LMConfi
 
 
 def _check(tensors: Mapping[str, Tensor], model: UnitLM, origin: str) -> None:
-    """Compare the checkpoint's weights with those of its architecture and dictionary."""
+    """Check that the weights fit the architecture and the dictionary."""
     config = model.config
     embedding = tensors.get(EMBEDDING)
     if embedding is not None and len(embedding) != config.n_symbols:
@@ -151,7 +150,7 @@ def _check(tensors: Mapping[str, Tensor], model: UnitLM, origin: str) -> None:
 def _files(
     source: Path, dictionary: str | Path | None, folder: Path
 ) -> Iterator[tuple[Path, Path]]:
-    """Checkpoint and dictionary, unpacked beside the output for as long as they are needed."""
+    """Yield checkpoint and dictionary; those of an archive are unpacked temporarily."""
     if dictionary is not None:
         yield source, Path(dictionary)
         return
@@ -174,12 +173,12 @@ def _find(folder: Path, name: str, archive: Path) -> Path:
 
 
 def hash_codebook(codebook: str | Path) -> str:
-    """The hash by which a unit LM names its codebook."""
+    """The hash that identifies a unit LM's codebook."""
     return sha256_file(codebook)
 
 
 def count_units(codebook: str | Path) -> int:
-    """K of a codebook, or of the dictionary that stands for one.
+    """The number of units of a codebook, or of the dictionary in place of one.
 
     Args:
         codebook: codebook whose units the LM reads; for ready units the dict.txt that is their

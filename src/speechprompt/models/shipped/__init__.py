@@ -1,4 +1,4 @@
-"""Small pre-trained models that come with the package; a card beside each says what it is."""
+"""Small pre-trained models that come with the package, each with a model card."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHIPPED = {
 
 
 def shipped_model(name: str) -> Path:
-    """The path of a shipped model, verified.
+    """Verify a shipped model and return its path.
 
     Args:
         name: A key of :data:`SHIPPED`.
 
     Raises:
-        ArtefactError: no such model, or the file is not the one that was shipped.
+        ArtefactError: there is no such model, or its file has changed.
     """
     if name not in SHIPPED:
         raise ArtefactError(f"shipped model: expected one of {', '.join(SHIPPED)}, found {name!r}")
@@ -50,6 +50,6 @@ def copy_shipped(model: str, out: str | Path) -> None:
         out: file to write.
 
     Raises:
-        ArtefactError: as :func:`shipped_model`.
+        ArtefactError: for a reason of :func:`shipped_model`.
     """
     copy_file(shipped_model(model), out)

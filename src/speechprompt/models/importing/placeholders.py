@@ -1,9 +1,9 @@
-"""What a pickle may name, and what it gets instead of what it names.
+"""The names that a pickle may use, and the placeholders that it gets in their place.
 
-Tensors and arrays are rebuilt from their bytes. Objects of fairseq, omegaconf, scikit-learn and the
-like become :class:`StandIn`, a bag of their attributes, so that none of these libraries is imported
-or even needed. Any other name is refused. NumPy's and torch's own rebuilding functions are not
-called either: given a crafted state, NumPy's corrupt memory.
+Tensors and arrays are rebuilt from their bytes. Objects of libraries such as fairseq, omegaconf and
+scikit-learn become a :class:`Placeholder` with their attributes, so that the libraries are neither
+imported nor needed. Any other name is refused. The functions with which NumPy and torch rebuild
+arrays are not called either, because a crafted state makes NumPy's corrupt memory.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from speechprompt.errors import AssetError
 
-__all__ = ["ArrayWrapper", "Dtype", "Restricted", "StandIn"]
+__all__ = ["ArrayWrapper", "Dtype", "Placeholder", "RestrictedNames"]
 
 PLAIN_DTYPE = re.compile(r"[<>|=]?(?:[iufc](?:1|2|4|8|16)|b1|[SU]\d{1,6})")
-# torch's storage classes, which say the type of the numbers.
+# torch's storage classes, which state the type of the numbers.
 STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -35,7 +35,7 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# What pickle itself needs; calling these has no other effect than their value.
+# Types that pickle itself needs. Calling them has no side effect.
 VALUES = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
@@ -46,10 +46,10 @@ VALUES = {
     ("builtins", "complex"): complex,
     ("torch", "Size"): tuple,
 }
-# Where objects come from that become stand-ins: packages with all below them, and single names.
-STAND_IN_PACKAGES = frozenset({"fairseq", "omegaconf", "hydra", "sklearn", "enum", "typing"})
-STAND_IN_MODULES = ("numpy.random",)
-STAND_IN_NAMES = frozenset(
+# Objects from here become placeholders: whole packages, whole modules, and single names.
+PLACEHOLDER_PACKAGES = frozenset({"fairseq", "omegaconf", "hydra", "sklearn", "enum", "typing"})
+PLACEHOLDER_MODULES = ("numpy.random",)
+PLACEHOLDER_NAMES = frozenset(
     {
         *(("builtins", name) for name in ("bool", "bytes", "bytearray", "float", "int", "object")),
         *(("builtins", name) for name in ("str", "type", "getattr", "long", "unicode")),
@@ -61,25 +61,28 @@ STAND_IN_NAMES = frozenset(
         ("torch", "device"),
     }
 )
-# Names of Python 2 and of NumPy 1, which pickles keep to be readable everywhere.
+# Modules of Python 2, whose names pickles use to be readable everywhere.
 MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
-class StandIn:
-    """An object whose class is not imported: its attributes, and what it was called with.
+class Placeholder:
+    """An object whose class is not imported; it only stores what the pickle contains.
 
     The type's ``__module__`` and ``__name__`` are those of the original.
 
     Attributes:
-        arguments: What the pickle passes to the class or function, for instance an enum's value.
-        items: Elements or pairs that the pickle puts into it.
+        arguments: Arguments that the pickle passes to the class or function, such as the value of
+            an enum.
+        items: Elements or pairs that the pickle adds to it.
     """
 
-    # Apart from ``__dict__``, which holds the original's attributes and nothing else.
+    # ``__dict__`` holds the original's attributes and nothing else.
     __slots__ = ("__dict__", "arguments", "items")
+    arguments: tuple[Any, ...]
+    items: list[Any]
 
-    def __new__(cls, *arguments: Any, **named: Any) -> StandIn:
-        """Keep the arguments; nothing else happens."""
+    def __new__(cls, *arguments: Any, **named: Any) -> Placeholder:
+        """Store the arguments."""
         self = super().__new__(cls)
         self.arguments = (*arguments, *named.values())
         self.items = []
@@ -89,7 +92,7 @@ class StandIn:
         pass
 
     def __setstate__(self, state: Any) -> None:
-        """Take over the attributes, of ``__slots__`` too."""
+        """Store the attributes, also those of ``__slots__``."""
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict):
                 self.__dict__.update(part)
@@ -98,11 +101,11 @@ class StandIn:
         self.items.append((key, value))
 
     def append(self, value: Any) -> None:
-        """Keep an element."""
+        """Store an element."""
         self.items.append(value)
 
     def extend(self, values: Any) -> None:
-        """Keep elements."""
+        """Store elements."""
         self.items.extend(values)
 
     add = append
@@ -118,14 +121,15 @@ class Dtype:
         self.byteorder = {"|": "="}.get(state[1], state[1])
 
     def resolve(self) -> np.dtype:
-        """NumPy's own; a ValueError for types that may hold objects."""
+        """Return NumPy's type, or raise a ValueError for types that may hold objects."""
         if not PLAIN_DTYPE.fullmatch(self.code):
             raise ValueError(f"arrays of type {self.code!r} are not read, only plain numbers")
-        return np.dtype(self.code).newbyteorder(self.byteorder)
+        order: Any = self.byteorder
+        return np.dtype(self.code).newbyteorder(order)
 
 
 class _Array:
-    """A NumPy array that the pickle holds in itself."""
+    """A NumPy array whose bytes are in the pickle."""
 
     def __init__(self, *arguments: Any) -> None:
         self.array = np.empty(0)
@@ -139,20 +143,20 @@ class _Array:
         return np.asarray(self.array, dtype)
 
 
-class ArrayWrapper(StandIn):
-    """joblib's sign that an array's bytes follow."""
+class ArrayWrapper(Placeholder):
+    """joblib's announcement that the bytes of an array follow."""
 
 
-class Restricted:
-    """What an unpickler may name; mixed into one of pickle's."""
+class RestrictedNames:
+    """The names that an unpickler may use; a mixin for one of pickle's unpicklers."""
 
     origin: str | Path
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of what a pickle names.
+        """Return the object for a name of a pickle.
 
         Raises:
-            AssetError: nothing that a published model needs.
+            AssetError: published models do not need the name.
         """
         module = MOVED.get(module, module)
         if module.startswith("numpy.core."):
@@ -164,11 +168,11 @@ class Restricted:
         if found := self._functions().get((module, name)):
             return found
         if (
-            module.split(".")[0] in STAND_IN_PACKAGES
-            or module.startswith(STAND_IN_MODULES)
-            or (module, name) in STAND_IN_NAMES
+            module.split(".")[0] in PLACEHOLDER_PACKAGES
+            or module.startswith(PLACEHOLDER_MODULES)
+            or (module, name) in PLACEHOLDER_NAMES
         ):
-            return self._stand_in(module, name)
+            return self._placeholder(module, name)
         raise AssetError(
             f"{self.origin}: refused, because its pickle asks for {module}.{name}: no published "
             "model needs that, and it may run code. Check where the file is from; if it is your "
@@ -176,7 +180,10 @@ class Restricted:
         )
 
     def _functions(self) -> dict[tuple[str, str], Any]:
-        """This module's functions in place of NumPy's and torch's; bound, so not to be changed."""
+        """Replacements of NumPy's and torch's functions.
+
+        They are bound methods, to which a pickle cannot add attributes.
+        """
         wrapper = "numpy_pickle", "NumpyArrayWrapper"
         return {
             ("_codecs", "encode"): self._encode,
@@ -184,29 +191,29 @@ class Restricted:
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch._utils", "_rebuild_parameter"): self._parameter,
             ("numpy", "dtype"): Dtype,
-            ("numpy", "ndarray"): StandIn,
+            ("numpy", "ndarray"): Placeholder,
             ("numpy._core.multiarray", "_reconstruct"): _Array,
             ("numpy._core.multiarray", "scalar"): self._scalar,
             (f"joblib.{wrapper[0]}", wrapper[1]): ArrayWrapper,
             (f"sklearn.externals.joblib.{wrapper[0]}", wrapper[1]): ArrayWrapper,
         }
 
-    def _stand_in(self, module: str, name: str) -> type:
-        """A class of this unpickler's own, so that a pickle that changes it changes no other."""
-        classes = self.__dict__.setdefault("stand_ins", {})
+    def _placeholder(self, module: str, name: str) -> type:
+        """Make a class for this unpickler only, so that no other pickle can change it."""
+        classes = self.__dict__.setdefault("placeholders", {})
         if (module, name) not in classes:
-            classes[module, name] = type(name, (StandIn,), {"__module__": module})
+            classes[module, name] = type(name, (Placeholder,), {"__module__": module})
         return classes[module, name]
 
     def _encode(self, text: str, encoding: str = "latin1") -> bytes:
-        """Bytes, as protocol 2 writes them."""
+        """Return bytes, which protocol 2 writes as text."""
         return text.encode("latin-1")
 
     def _scalar(self, dtype: Dtype, data: bytes) -> Any:
         return np.frombuffer(data, dtype.resolve(), count=1)[0]
 
     def _tensor(self, flat: Tensor, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
-        """View a storage; torch refuses what lies outside of it."""
+        """View a storage; torch refuses a view that leaves it."""
         return flat.as_strided(size, stride, offset)
 
     def _parameter(self, data: Tensor, *rest: Any) -> Tensor:

@@ -1,7 +1,7 @@
-"""What a fairseq checkpoint says about its model, in either of its layouts.
+"""The settings in a fairseq checkpoint, in both of its layouts.
 
-Until fairseq 0.10 a checkpoint had ``args``, one flat ``argparse.Namespace``; since then ``cfg``,
-blocks of settings as a dict or as omegaconf's ``DictConfig``.
+Until fairseq 0.10 a checkpoint has ``args``, a flat ``argparse.Namespace``. Since then it has
+``cfg``, blocks of settings in a dict or in omegaconf's ``DictConfig``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechprompt.errors import ArtefactError
-from speechprompt.models.importing.standins import StandIn
+from speechprompt.models.importing.placeholders import Placeholder
 
 __all__ = ["demand", "fairseq_settings", "plain", "require"]
 
@@ -21,14 +21,14 @@ REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def fairseq_settings(state: Any, origin: str) -> dict[str, Any]:
-    """The settings of model and task in one, plain values only.
+    """Join the settings of model and task, as plain values.
 
     Args:
         state: The checkpoint, or a dict with its ``args`` or ``cfg``.
         origin: The file, for messages.
 
     Raises:
-        ArtefactError: neither layout, or settings that are no plain values.
+        ArtefactError: the checkpoint has neither layout, or its settings are not plain values.
     """
     if not isinstance(state, Mapping):
         raise ArtefactError(
@@ -38,18 +38,16 @@ def fairseq_settings(state: Any, origin: str) -> dict[str, Any]:
         settings = plain(state["args"], origin)
         return _expect_dict(settings, "args", origin)
     config = _expect_dict(plain(state.get("cfg"), origin), "cfg", origin)
-    merged = {
-        **{key: value for key, value in _block(config, "task", origin).items() if key != "_name"},
-        **_block(config, "model", origin),
-    }
-    return {key: _resolve(value, config) for key, value in merged.items()}
+    task, model = (_expect_dict(config.get(b), f"cfg.{b}", origin) for b in ("task", "model"))
+    task.pop("_name", None)
+    return {key: _resolve(value, config) for key, value in {**task, **model}.items()}
 
 
 def plain(value: Any, origin: str, depth: int = 0) -> Any:
-    """Dicts, lists, text, numbers and None from whatever a configuration is made of.
+    """Convert a configuration to dicts, lists, text, numbers and None.
 
     Raises:
-        ArtefactError: it is nested too deeply to be a configuration.
+        ArtefactError: the value is nested too deeply to be a configuration.
     """
     if depth > DEEPEST:
         raise ArtefactError(f"{origin}: its settings are nested more than {DEEPEST} deep")
@@ -65,16 +63,16 @@ def plain(value: Any, origin: str, depth: int = 0) -> Any:
         return {str(key): plain(item, origin, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, origin, depth + 1) for item in value]
-    if isinstance(value, StandIn) and value.arguments and not own:  # an enum's value
+    if isinstance(value, Placeholder) and value.arguments and not own:  # an enum's value
         return plain(value.arguments[-1], origin, depth + 1)
     return {key: plain(item, origin, depth + 1) for key, item in own.items()}
 
 
 def require(settings: Mapping[str, Any], key: str, kind: type, origin: str) -> Any:
-    """A setting that has no default.
+    """Return a setting that has no default.
 
     Raises:
-        ArtefactError: it is missing or of another type.
+        ArtefactError: the setting is missing or has another type.
     """
     value = settings.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -83,15 +81,15 @@ def require(settings: Mapping[str, Any], key: str, kind: type, origin: str) -> A
 
 
 def demand(settings: Mapping[str, Any], wanted: Mapping[str, Any], origin: str) -> None:
-    """Refuse a model that differs where this package offers no choice.
+    """Refuse a model with values of settings that this package does not support.
 
     Args:
-        settings: Of :func:`fairseq_settings`.
-        wanted: The values needed; a setting that is not there has them.
+        settings: The result of :func:`fairseq_settings`.
+        wanted: The supported values; missing settings have them by default.
         origin: The file, for the message.
 
     Raises:
-        ArtefactError: naming the settings, what was expected and found.
+        ArtefactError: a setting has another value; the message names it.
     """
     wrong = [
         f"{key}: expected {value!r}, found {settings[key]!r}"
@@ -111,12 +109,8 @@ def _expect_dict(value: Any, name: str, origin: str) -> dict[str, Any]:
     )
 
 
-def _block(config: Mapping[str, Any], name: str, origin: str) -> dict[str, Any]:
-    return _expect_dict(config.get(name), f"cfg.{name}", origin)
-
-
 def _resolve(value: Any, config: Mapping[str, Any]) -> Any:
-    """The value that ``${block.key}`` refers to; None where there is none."""
+    """The value that ``${block.key}`` refers to, or None if there is none."""
     for _ in range(DEEPEST):
         match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match is None:
