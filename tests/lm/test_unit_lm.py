@@ -9,7 +9,7 @@ from random_models import CODEBOOK, random_lm, random_units, write_lm
 from reference_prompt import literal_hidden
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm import Dictionary, LMConfig, load_lm
-from speechprompt.lm.batching import micro_batches, pack
+from speechprompt.lm.batching import _prefix_tree, micro_batches, pack
 from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import Cache, _attend_in_blocks
 from speechprompt.runtime.precision import resolve_precision
@@ -182,3 +182,21 @@ def test_precision_names():
     assert resolve_precision("auto") in (torch.float32, torch.bfloat16)
     with pytest.raises(ConfigError, match="precision: expected one of"):
         resolve_precision("fp8")
+
+
+def test_prefixes_are_numbered_by_position_and_then_in_order():
+    """The order of rows decides in which order numbers are added, and so the last bits."""
+    sequences = [row + 4 for row in random_units(40, n_units=3, shortest=1, longest=6)]
+    sequences += [np.concatenate(([-1, -2], row)) for row in sequences[:5]]
+    width = max(map(len, sequences))
+    valid = np.arange(width) < np.array([len(row) for row in sequences])[:, None]
+    slots = np.zeros(valid.shape, np.int64)
+    slots[valid] = np.concatenate(sequences)
+    prefixes = {tuple(row[: t + 1].tolist()) for row in sequences for t in range(len(row))}
+    expected = {p: i for i, p in enumerate(sorted(prefixes, key=lambda p: (len(p), p)), start=1)}
+    node, n_nodes = _prefix_tree(slots, valid)
+    assert n_nodes == len(prefixes) + 1
+    assert not node[~valid].any()
+    for row, numbers in zip(sequences, node, strict=True):
+        for t in range(len(row)):
+            assert numbers[t] == expected[tuple(row[: t + 1].tolist())]

@@ -303,16 +303,18 @@ def _prefix_tree(slots: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]
     """Number the distinct prefixes: (B, T) node of each slot from 1, 0 for padding, and one more.
 
     Sequences that begin alike stand together once they are sorted. Each then has nodes of its own
-    from where it differs from the one before, and shares that one's until there.
+    from where it differs from the one before, and shares that one's until there. Nodes are numbered
+    by position, and at one position in the order of their prefixes.
     """
-    sequences = np.ascontiguousarray(np.where(valid, slots, np.iinfo(np.int64).min))
+    # Big-endian, so that the order of the bytes is that of the numbers; 0 is padding.
+    sequences = np.where(valid, slots - slots.min() + 1, 0).astype(">u4")
     as_bytes = sequences.view(f"V{sequences.itemsize * sequences.shape[1]}")[:, 0]
     order = np.argsort(as_bytes, kind="stable")
     sequences = sequences[order]
     shared = np.zeros(slots.shape, bool)
     shared[1:] = np.logical_and.accumulate(sequences[1:] == sequences[:-1], axis=1)
     own = ~shared & valid[order]
-    number = np.where(own, np.cumsum(own).reshape(own.shape), 0)
+    number = np.where(own, np.cumsum(own.T).reshape(own.T.shape).T, 0)
     node = np.empty_like(number)
     node[order] = np.maximum.accumulate(number, axis=0)
     return np.where(valid, node, 0), int(own.sum()) + 1
