@@ -1,14 +1,14 @@
 rule fit_codebook:
     input:
-        sample=codebook_sample,
+        sample=PLAN.units.sample,
     output:
-        codebook="results/codebooks/{codebook}.safetensors",
+        codebook=CODEBOOK,
     log:
         "logs/fit_codebook/{codebook}.log",
     benchmark:
         "benchmarks/fit_codebook/{codebook}.tsv"
     wildcard_constraints:
-        codebook=of_block("codebooks", KmeansCodebook),
+        codebook=PLAN.models.of_kind("codebooks", "kmeans"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -16,7 +16,7 @@ rule fit_codebook:
         mem_mb=memory(2000, 10),
         runtime=minutes(240),
     params:
-        n_units=codebook_units,
+        n_units=PLAN.units.size,
         seed=CONFIG.seed,
         code=code_of("fit-codebook"),
     shell:

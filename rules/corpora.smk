@@ -1,9 +1,3 @@
-MANIFESTS = {
-    split: f"results/manifests/{{corpus}}/{split}.parquet"
-    for split in ("train", "valid", "test", "rejects")
-}
-
-
 rule synthesise_corpus:
     output:
         table="resources/corpora/{corpus}/corpus.csv",
@@ -12,16 +6,16 @@ rule synthesise_corpus:
     benchmark:
         "benchmarks/synthesise_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=of_kind("synthetic"),
+        corpus=PLAN.corpora.of_kind("synthetic"),
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(1000 + 500 * THREADS),
         runtime=minutes(120),
-        disk_mb=synthesis_disk,
+        disk_mb=PLAN.resources.synthesis_disk,
     params:
-        settings=corpus_settings,
+        settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
         code=code_of("synthesise-corpus"),
     shell:
@@ -37,7 +31,7 @@ rule download_corpus:
     benchmark:
         "benchmarks/download_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=of_published(),
+        corpus=PLAN.corpora.published(),
     retries: 2
     conda:
         "../envs/speechprompt.yaml"
@@ -45,9 +39,9 @@ rule download_corpus:
     resources:
         mem_mb=memory(1000),
         runtime=minutes(1440),
-        disk_mb=download_disk,
+        disk_mb=PLAN.resources.download_disk,
     params:
-        source=download_options,
+        source=PLAN.corpora.source,
         code=code_of("download-corpus"),
     shell:
         "speechprompt --log {log} download-corpus {params.source} --out $(dirname {output.record})"
@@ -55,15 +49,18 @@ rule download_corpus:
 
 rule prepare_corpus:
     input:
-        listed=corpus_listing,
+        listed=PLAN.corpora.listing,
     output:
-        **MANIFESTS,
+        train="results/manifests/{corpus}/train.parquet",
+        valid="results/manifests/{corpus}/valid.parquet",
+        test="results/manifests/{corpus}/test.parquet",
+        rejects="results/manifests/{corpus}/rejects.parquet",
     log:
         "logs/prepare_corpus/{corpus}.log",
     benchmark:
         "benchmarks/prepare_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=of_audio(),
+        corpus=PLAN.corpora.with_audio(),
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
@@ -71,8 +68,8 @@ rule prepare_corpus:
         mem_mb=memory(2000, 20),
         runtime=minutes(240),
     params:
-        root=corpus_root,
-        settings=corpus_settings,
+        root=PLAN.corpora.root,
+        settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
         code=code_of("prepare-corpus"),

@@ -1,6 +1,7 @@
 rule train_downstream:
     input:
-        unpack(downstream_inputs),
+        unpack(PLAN.tasks.downstream_files),
+        weights=PLAN.tasks.encoder_weights,
     output:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
         curve="results/{task}/downstream/seed-{seed}/curve.parquet",
@@ -12,19 +13,20 @@ rule train_downstream:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=memory(3000 + GPU_HOST_MB, 4),
+        mem_mb=memory(3000, 4, network=True),
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        encoder=downstream_encoder,
-        type=task_type,
-        labels=task_labels,
-        balance=task_balance,
-        settings=downstream_settings,
+        encoder=PLAN.tasks.encoder,
+        weights=weights_option,
+        type=PLAN.tasks.type,
+        labels=PLAN.tasks.labels,
+        balance=PLAN.tasks.balance,
+        settings=PLAN.tasks.downstream_settings,
         code=code_of("train-downstream"),
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
-        " --encoder {params.encoder:q} --name {wildcards.task}"
+        " --encoder {params.encoder:q} {params.weights} --name {wildcards.task}"
         " --type {params.type} --labels {params.labels:q} --balance {params.balance}"
         " --settings {params.settings:q} --seed {wildcards.seed} --out {output.model} --curve {output.curve}"
 
@@ -32,8 +34,8 @@ rule train_downstream:
 rule score_downstream:
     input:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
-        weights=task_encoder_weights,
-        scored=downstream_scored,
+        weights=PLAN.tasks.encoder_weights,
+        scored=PLAN.tasks.downstream_scored,
         baseline="results/{task}/baseline/predictions.parquet",
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",
@@ -46,13 +48,14 @@ rule score_downstream:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=memory(2500 + GPU_HOST_MB, 4),
+        mem_mb=memory(2500, 4, network=True),
         runtime=minutes(240),
         gpu=GPU,
     params:
-        encoder=downstream_encoder,
+        encoder=PLAN.tasks.encoder,
+        weights=weights_option,
         code=code_of("score-downstream"),
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
-        " --encoder {params.encoder:q} --name {wildcards.task}"
+        " --encoder {params.encoder:q} {params.weights} --name {wildcards.task}"
         " --baseline {input.baseline} --predictions {output.predictions} --metrics {output.metrics}"

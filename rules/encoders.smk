@@ -1,6 +1,6 @@
 rule pretrain_encoder:
     input:
-        unpack(pretraining_inputs),
+        unpack(PLAN.models.pretraining_files),
     output:
         weights="results/encoders/{encoder}/model.safetensors",
         curve="results/encoders/{encoder}/curve.parquet",
@@ -9,17 +9,17 @@ rule pretrain_encoder:
     benchmark:
         "benchmarks/pretrain_encoder/{encoder}.tsv"
     wildcard_constraints:
-        encoder=one_of(pretrained_encoders()),
+        encoder=PLAN.models.trained_encoders(),
     conda:
         "../envs/speechprompt.yaml"
-    threads: LM_THREADS
+    threads: PLAN.resources.lm_threads
     resources:
-        mem_mb=memory(8000 + GPU_HOST_MB),
+        mem_mb=memory(8000, network=True),
         runtime=minutes(2880),
         gpu=GPU,
     params:
-        settings=pretraining_settings,
-        start=start_option,
+        settings=PLAN.models.pretraining_settings,
+        start=PLAN.models.start_option,
         seed=CONFIG.seed,
         code=code_of("pretrain-encoder"),
     shell:

@@ -1,7 +1,7 @@
 rule extract_features:
     input:
-        manifest="results/manifests/{corpus}/{split}.parquet",
-        weights=encoder_weights,
+        manifest=MANIFEST,
+        weights=PLAN.models.encoder_weights,
     output:
         features=f"{FEATURES}/{PART}" if CONFIG.keep_features else temp(f"{FEATURES}/{PART}"),
     log:
@@ -12,22 +12,23 @@ rule extract_features:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=encoding_memory,
+        mem_mb=PLAN.resources.encoding_memory,
         runtime=minutes(240),
-        disk_mb=encoding_disk,
-        gpu=encoding_gpu,
+        disk_mb=PLAN.resources.encoding_disk,
+        gpu=PLAN.resources.encoding_gpu,
     params:
-        encoder=encoder_settings,
+        encoder=PLAN.models.encoder_settings,
+        weights=weights_option,
         code=code_of("extract-features"),
     shell:
         "speechprompt --log {log} extract-features --manifest {input.manifest}"
-        " --encoder {params.encoder:q} --shard {wildcards.part} --n-shards {wildcards.parts}"
+        " --encoder {params.encoder:q} {params.weights} --shard {wildcards.part} --n-shards {wildcards.parts}"
         " --out {output.features}"
 
 
 rule sample_frames:
     input:
-        features=sampled_features,
+        features=PLAN.units.sampled_features,
     output:
         sample="results/features/{encoder}/sample.parquet",
     log:
@@ -41,7 +42,7 @@ rule sample_frames:
         mem_mb=memory(1000, 0.2),
         runtime=minutes(60),
     params:
-        n_frames=sample_size,
+        n_frames=PLAN.units.sample_size,
         seed=CONFIG.seed,
         code=code_of("sample-frames"),
     shell:

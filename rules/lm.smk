@@ -1,24 +1,24 @@
 rule pretrain_unit_lm:
     input:
-        unpack(lm_inputs),
+        unpack(PLAN.models.lm_files),
     output:
-        lm="results/lm/{lm}/model.safetensors",
+        lm=UNIT_LM,
         curve="results/lm/{lm}/curve.parquet",
     log:
         "logs/pretrain_unit_lm/{lm}.log",
     benchmark:
         "benchmarks/pretrain_unit_lm/{lm}.tsv"
     wildcard_constraints:
-        lm=of_block("lm", UnitLmSettings),
+        lm=PLAN.models.of_kind("lm", "pretrained"),
     conda:
         "../envs/speechprompt.yaml"
-    threads: LM_THREADS
+    threads: PLAN.resources.lm_threads
     resources:
-        mem_mb=lm_memory,
+        mem_mb=PLAN.resources.lm_memory,
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        settings=lm_settings,
+        settings=PLAN.models.lm_settings,
         seed=CONFIG.seed,
         code=code_of("pretrain-unit-lm"),
     shell:

@@ -6,7 +6,7 @@ rule download_model:
     benchmark:
         "benchmarks/download_model/{asset}.tsv"
     wildcard_constraints:
-        asset=published_models(),
+        asset=PLAN.models.published(),
     retries: 2
     conda:
         "../envs/speechprompt.yaml"
@@ -16,7 +16,7 @@ rule download_model:
         runtime=minutes(720),
         disk_mb=4000,
     params:
-        root=model_root,
+        root=PLAN.models.copy_of,
         code=code_of("download-model"),
     shell:
         "speechprompt --log {log} download-model {wildcards.asset} {params.root} --out {output.model}"
@@ -24,7 +24,7 @@ rule download_model:
 
 rule import_encoder:
     input:
-        checkpoint=imported_checkpoint("encoders"),
+        checkpoint=PLAN.models.checkpoint("encoders"),
     output:
         weights="resources/models/{encoder}/model.safetensors",
     log:
@@ -32,7 +32,7 @@ rule import_encoder:
     benchmark:
         "benchmarks/import_encoder/{encoder}.tsv"
     wildcard_constraints:
-        encoder=of_block("encoders", Imported),
+        encoder=PLAN.models.imported_encoders(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -40,9 +40,9 @@ rule import_encoder:
         mem_mb=memory(1500, 5),
         runtime=minutes(60),
     params:
-        verb=import_encoder_verb,
-        options=import_options("encoders"),
-        code=import_encoder_digest,
+        verb=PLAN.models.import_verb,
+        options=PLAN.models.import_options("encoders"),
+        code=PLAN.code_of_import,
     shell:
         "speechprompt --log {log} {params.verb} {input.checkpoint:q} {params.options}"
         " --out {output.weights}"
@@ -50,16 +50,16 @@ rule import_encoder:
 
 rule import_codebook:
     input:
-        kmeans=imported_checkpoint("codebooks"),
-        weights=codebook_encoder_weights,
+        kmeans=PLAN.models.checkpoint("codebooks"),
+        weights=PLAN.models.encoder_weights,
     output:
-        codebook="results/codebooks/{codebook}.safetensors",
+        codebook=CODEBOOK,
     log:
         "logs/import_codebook/{codebook}.log",
     benchmark:
         "benchmarks/import_codebook/{codebook}.tsv"
     wildcard_constraints:
-        codebook=of_block("codebooks", ImportedCodebook),
+        codebook=PLAN.models.of_kind("codebooks", "imported"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -67,26 +67,27 @@ rule import_codebook:
         mem_mb=memory(1500, 5),
         runtime=minutes(30),
     params:
-        encoder=codebook_encoder_settings,
-        options=import_options("codebooks"),
+        encoder=PLAN.models.encoder_settings,
+        weights=weights_option,
+        options=PLAN.models.import_options("codebooks"),
         code=code_of("import-codebook"),
     shell:
-        "speechprompt --log {log} import-codebook {input.kmeans:q} --encoder {params.encoder:q}"
+        "speechprompt --log {log} import-codebook {input.kmeans:q} --encoder {params.encoder:q} {params.weights}"
         " {params.options} --out {output.codebook}"
 
 
 rule import_unit_lm:
     input:
-        checkpoint=imported_checkpoint("lm"),
-        codebook=lm_codebook,
+        checkpoint=PLAN.models.checkpoint("lm"),
+        codebook=PLAN.models.lm_codebook,
     output:
-        lm="results/lm/{lm}/model.safetensors",
+        lm=UNIT_LM,
     log:
         "logs/import_unit_lm/{lm}.log",
     benchmark:
         "benchmarks/import_unit_lm/{lm}.tsv"
     wildcard_constraints:
-        lm=of_block("lm", ImportedUnitLm),
+        lm=PLAN.models.of_kind("lm", "imported"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -94,7 +95,7 @@ rule import_unit_lm:
         mem_mb=memory(1500, 5),
         runtime=minutes(60),
     params:
-        options=import_options("lm"),
+        options=PLAN.models.import_options("lm"),
         code=code_of("import-unit-lm"),
     shell:
         "speechprompt --log {log} import-unit-lm {input.checkpoint:q} --codebook {input.codebook:q}"
@@ -109,7 +110,7 @@ rule copy_shipped:
     benchmark:
         "benchmarks/copy_shipped/{model}.tsv"
     wildcard_constraints:
-        model=one_of(SHIPPED),
+        model=PLAN.models.shipped(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -117,7 +118,7 @@ rule copy_shipped:
         mem_mb=memory(500),
         runtime=minutes(10),
     params:
-        sums=json.dumps(SHIPPED),
+        sums=PLAN.models.sums(),
         code=code_of("copy-shipped"),
     shell:
         "speechprompt --log {log} copy-shipped {wildcards.model} --out {output.model}"
@@ -125,16 +126,16 @@ rule copy_shipped:
 
 rule take_codebook:
     input:
-        given=given_model("codebooks"),
-        weights=codebook_encoder_weights,
+        given=PLAN.models.given("codebooks"),
+        weights=PLAN.models.encoder_weights,
     output:
-        codebook="results/codebooks/{codebook}.safetensors",
+        codebook=CODEBOOK,
     log:
         "logs/take_codebook/{codebook}.log",
     benchmark:
         "benchmarks/take_codebook/{codebook}.tsv"
     wildcard_constraints:
-        codebook=of_block("codebooks", GivenCodebook),
+        codebook=PLAN.models.of_kind("codebooks", "given"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -142,25 +143,26 @@ rule take_codebook:
         mem_mb=memory(1500, 3),
         runtime=minutes(10),
     params:
-        encoder=codebook_encoder_settings,
+        encoder=PLAN.models.encoder_settings,
+        weights=weights_option,
         code=code_of("take-codebook"),
     shell:
-        "speechprompt --log {log} take-codebook {input.given:q} --encoder {params.encoder:q}"
+        "speechprompt --log {log} take-codebook {input.given:q} --encoder {params.encoder:q} {params.weights}"
         " --out {output.codebook}"
 
 
 rule take_unit_lm:
     input:
-        given=given_model("lm"),
-        codebook=lm_codebook,
+        given=PLAN.models.given("lm"),
+        codebook=PLAN.models.lm_codebook,
     output:
-        lm="results/lm/{lm}/model.safetensors",
+        lm=UNIT_LM,
     log:
         "logs/take_unit_lm/{lm}.log",
     benchmark:
         "benchmarks/take_unit_lm/{lm}.tsv"
     wildcard_constraints:
-        lm=of_block("lm", GivenUnitLm),
+        lm=PLAN.models.of_kind("lm", "given"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1

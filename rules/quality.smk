@@ -1,7 +1,7 @@
 rule align_phones:
     input:
         table="resources/corpora/{corpus}/corpus.csv",
-        manifest="results/manifests/{corpus}/{split}.parquet",
+        manifest=MANIFEST,
     output:
         alignments="results/alignments/{corpus}/{split}.parquet",
     log:
@@ -9,7 +9,7 @@ rule align_phones:
     benchmark:
         "benchmarks/align_phones/{corpus}-{split}.tsv"
     wildcard_constraints:
-        corpus=of_kind("synthetic"),
+        corpus=PLAN.corpora.of_kind("synthetic"),
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
@@ -17,7 +17,7 @@ rule align_phones:
         mem_mb=memory(1000 + 500 * THREADS),
         runtime=minutes(120),
     params:
-        settings=corpus_settings,
+        settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
         code=code_of("align-phones"),
     shell:
@@ -27,7 +27,7 @@ rule align_phones:
 
 rule measure_units:
     input:
-        unpack(quality_inputs),
+        unpack(PLAN.units.quality_files),
     output:
         quality="results/quality/{codebook}.json",
     log:
@@ -35,7 +35,7 @@ rule measure_units:
     benchmark:
         "benchmarks/measure_units/{codebook}.tsv"
     wildcard_constraints:
-        codebook=one_of(measured_codebooks()),
+        codebook=PLAN.units.measured(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -43,7 +43,7 @@ rule measure_units:
         mem_mb=memory(1500, 10),
         runtime=minutes(60),
     params:
-        encoder=codebook_encoder,
+        encoder=PLAN.models.encoder_of,
         code=code_of("measure-units"),
     shell:
         "speechprompt --log {log} measure-units {input.index} --alignments {input.alignments}"
@@ -52,7 +52,7 @@ rule measure_units:
 
 rule compare_quality:
     input:
-        measured=[f"results/quality/{codebook}.json" for codebook in measured_codebooks()],
+        measured=PLAN.units.qualities(),
     output:
         markdown=report(
             "results/quality/table.md",

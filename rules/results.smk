@@ -1,9 +1,9 @@
 rule plot_curve:
     input:
-        curve=f"{SEED_FOLDER}/curve.parquet",
+        curve=f"{SEED}/curve.parquet",
     output:
         curve=report(
-            f"{SEED_FOLDER}/learning_curve.png",
+            f"{SEED}/learning_curve.png",
             caption="../workflow/report/learning_curve.rst",
             category="{task}",
             labels={"method": "{method}", "seed": "{seed}", "picture": "learning curve"},
@@ -70,10 +70,10 @@ use rule plot_curve as plot_encoder_curve with:
 
 rule plot_confusion:
     input:
-        predictions=f"{SEED_FOLDER}/predictions.parquet",
+        predictions=f"{SEED}/predictions.parquet",
     output:
         matrix=report(
-            f"{SEED_FOLDER}/confusion_matrix.png",
+            f"{SEED}/confusion_matrix.png",
             caption="../workflow/report/confusion_matrix.rst",
             category="{task}",
             labels={"method": "{method}", "seed": "{seed}", "picture": "confusion matrix"},
@@ -83,7 +83,7 @@ rule plot_confusion:
     benchmark:
         "benchmarks/plot_confusion/{task}-{method}-{seed}.tsv"
     wildcard_constraints:
-        task=of_type("classification"),
+        task=PLAN.tasks.of_type("classification"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -99,7 +99,7 @@ rule plot_confusion:
 
 rule plot_error_by_length:
     input:
-        predictions=compared_predictions,
+        predictions=PLAN.results.compared_predictions,
     output:
         picture=report(
             "results/{task}/error_by_length.png",
@@ -113,7 +113,7 @@ rule plot_error_by_length:
     benchmark:
         "benchmarks/plot_error_by_length/{task}.tsv"
     wildcard_constraints:
-        task=of_type("transcription", "slot_filling"),
+        task=PLAN.tasks.of_type("transcription", "slot_filling"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -129,8 +129,8 @@ rule plot_error_by_length:
 
 rule summarise_seeds:
     input:
-        metrics=method_metrics,
-        predictions=method_predictions,
+        metrics=PLAN.results.metrics,
+        predictions=PLAN.results.predictions,
         baseline="results/{task}/baseline/predictions.parquet",
     output:
         metrics="results/{task}/{method}/metrics.json",
@@ -145,7 +145,7 @@ rule summarise_seeds:
         mem_mb=memory(1500, 20),
         runtime=minutes(30),
     params:
-        folders=seed_folders,
+        folders=PLAN.results.seed_folders,
         code=code_of("summarise-seeds"),
     shell:
         "speechprompt --log {log} summarise-seeds {params.folders} --baseline {input.baseline} --out {output.metrics}"
@@ -153,7 +153,7 @@ rule summarise_seeds:
 
 rule describe_model:
     input:
-        unpack(described_files),
+        unpack(PLAN.tasks.answering_files),
     output:
         model="results/{task}/model.json",
     log:
@@ -167,17 +167,18 @@ rule describe_model:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        heard=heard_options,
-        settings=decoding_settings,
+        hearing=PLAN.tasks.hearing,
+        files=PLAN.tasks.hearing_files,
+        settings=PLAN.tasks.decoding,
         code=code_of("describe-model"),
     shell:
         "speechprompt --log {log} describe-model {input.prompt} --name {wildcards.task} --unit-lm {input.lm}"
-        " {params.heard} --settings {params.settings:q} --out {output.model}"
+        " {params.hearing} {params.files} --settings {params.settings:q} --out {output.model}"
 
 
 rule finish_task:
     input:
-        unpack(finished_sources),
+        unpack(PLAN.results.finished_sources),
     output:
         file="results/{task}/{file}",
     log:
@@ -185,7 +186,7 @@ rule finish_task:
     benchmark:
         "benchmarks/finish_task/{task}-{file}.tsv"
     wildcard_constraints:
-        file=finished_files(),
+        file=PLAN.results.finished_files(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -193,15 +194,14 @@ rule finish_task:
         mem_mb=memory(600, 3),
         runtime=minutes(30),
     params:
-        folder=first_folder,
         code=code_of("finish-task"),
     shell:
-        "speechprompt --log {log} finish-task {params.folder} --summary {input.summary} --out {output.file}"
+        "speechprompt --log {log} finish-task {input.source} --out {output.file}"
 
 
 rule write_table:
     input:
-        metrics=all_summaries(),
+        metrics=PLAN.results.all_metrics(),
     output:
         markdown=report(
             "results/table.md",
@@ -220,7 +220,7 @@ rule write_table:
         mem_mb=memory(1000, 20),
         runtime=minutes(30),
     params:
-        reported=reported_results(),
+        reported=PLAN.results.reported(),
         code=code_of("write-table"),
     shell:
         "speechprompt --log {log} write-table {input.metrics} --reported {params.reported:q}"
@@ -230,6 +230,7 @@ rule write_table:
 rule plot_unit_statistics:
     input:
         index="results/units/{codebook}/{corpus}/train/index.json",
+        parts=PLAN.units.train_parts,
     output:
         picture=report(
             "results/units/{codebook}/{corpus}/statistics.png",
@@ -258,8 +259,8 @@ rule plot_unit_statistics:
 
 rule plot_codebook:
     input:
-        codebook="results/codebooks/{codebook}.safetensors",
-        statistics=codebook_statistics,
+        codebook=CODEBOOK,
+        statistics=PLAN.results.unit_statistics,
     output:
         picture=report(
             "results/codebooks/{codebook}.png",
@@ -272,7 +273,7 @@ rule plot_codebook:
     benchmark:
         "benchmarks/plot_codebook/{codebook}.tsv"
     wildcard_constraints:
-        codebook=one_of(mapped_codebooks()),
+        codebook=PLAN.results.mapped(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -290,8 +291,8 @@ rule plot_codebook:
 rule write_overview:
     input:
         table="results/table.parquet",
-        metrics=all_summaries(),
-        pictures=overview_pictures(),
+        metrics=PLAN.results.all_metrics(),
+        pictures=PLAN.results.pictures(),
     output:
         page=report(
             "results/overview.html",
@@ -309,7 +310,8 @@ rule write_overview:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        setup=shown_setup(),
+        folder=PLAN.results.folder,
+        setup=PLAN.results.setup(),
         code=code_of("write-overview"),
     shell:
-        "speechprompt --log {log} write-overview results --setup {params.setup:q} --out {output.page}"
+        "speechprompt --log {log} write-overview {params.folder} --setup {params.setup:q} --out {output.page}"

@@ -3,24 +3,24 @@
 
 rule train_swept:
     input:
-        unpack(swept_inputs),
+        unpack(PLAN.sweep.training_files),
     output:
-        prompt=f"{SWEEP_FOLDER}/prompt.safetensors",
-        curve=f"{SWEEP_FOLDER}/curve.parquet",
+        prompt=f"results/sweep/{POINT}/seed-{{seed}}/prompt.safetensors",
+        curve=f"results/sweep/{POINT}/seed-{{seed}}/curve.parquet",
     log:
-        f"logs/train_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.log",
+        f"logs/train_swept/{POINT}/seed-{{seed}}.log",
     benchmark:
-        f"benchmarks/train_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.tsv"
+        f"benchmarks/train_swept/{POINT}/seed-{{seed}}.tsv"
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=training_memory,
+        mem_mb=PLAN.resources.training_memory,
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        task=sweep_task(),
-        settings=swept_settings,
+        task=PLAN.sweep.task(),
+        settings=PLAN.sweep.settings,
         code=code_of("train-prompt"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
@@ -30,26 +30,26 @@ rule train_swept:
 
 rule score_swept:
     input:
-        prompt=f"{SWEEP_FOLDER}/prompt.safetensors",
-        lm=swept_lm,
-        scored=swept_scored,
+        unpack(PLAN.sweep.scored_files),
+        prompt=f"results/sweep/{POINT}/seed-{{seed}}/prompt.safetensors",
+        lm=UNIT_LM,
     output:
-        predictions=f"{SWEEP_FOLDER}/predictions.parquet",
-        metrics=f"{SWEEP_FOLDER}/metrics.json",
+        predictions=f"results/sweep/{POINT}/seed-{{seed}}/predictions.parquet",
+        metrics=f"results/sweep/{POINT}/seed-{{seed}}/metrics.json",
     log:
-        f"logs/score_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.log",
+        f"logs/score_swept/{POINT}/seed-{{seed}}.log",
     benchmark:
-        f"benchmarks/score_swept/{SWEEP.wildcard_pattern}/seed-{{seed}}.tsv"
+        f"benchmarks/score_swept/{POINT}/seed-{{seed}}.tsv"
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=memory(2000 + GPU_HOST_MB, 4),
+        mem_mb=memory(2000, 4, network=True),
         runtime=minutes(240),
         gpu=GPU,
     params:
-        task=sweep_task(),
-        settings=swept_decoding,
+        task=PLAN.sweep.task(),
+        settings=PLAN.sweep.decoding,
         code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
@@ -59,11 +59,11 @@ rule score_swept:
 
 rule gather_sweep:
     input:
-        metrics=sweep_metrics(),
+        metrics=PLAN.sweep.metrics(),
     output:
         table="results/sweep/sweep.parquet",
         pictures=report(
-            sweep_pictures(),
+            PLAN.sweep.pictures(),
             caption="../workflow/report/sweep.rst",
             category="sweep",
         ),
@@ -78,8 +78,8 @@ rule gather_sweep:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        points=sweep_points(),
-        title=sweep_task(),
+        points=PLAN.sweep.points(),
+        title=PLAN.sweep.task(),
         code=code_of("gather-sweep"),
     shell:
         "speechprompt --log {log} gather-sweep {input.metrics} --points {params.points:q}"

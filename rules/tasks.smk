@@ -1,9 +1,9 @@
 rule train_prompt:
     input:
-        unpack(training_inputs),
+        unpack(PLAN.tasks.training_files),
     output:
-        prompt=f"{SEED_FOLDER}/prompt.safetensors",
-        curve=f"{SEED_FOLDER}/curve.parquet",
+        prompt=f"{SEED}/prompt.safetensors",
+        curve=f"{SEED}/curve.parquet",
     log:
         "logs/train_prompt/{task}-{method}-{seed}.log",
     benchmark:
@@ -14,11 +14,11 @@ rule train_prompt:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=training_memory,
+        mem_mb=PLAN.resources.training_memory,
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        settings=task_settings,
+        settings=PLAN.tasks.settings,
         code=code_of("train-prompt"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
@@ -28,7 +28,7 @@ rule train_prompt:
 
 rule fit_ngram_baseline:
     input:
-        unpack(baseline_inputs),
+        unpack(PLAN.tasks.baseline_files),
     output:
         predictions="results/{task}/baseline/predictions.parquet",
         metrics="results/{task}/baseline/metrics.json",
@@ -37,7 +37,7 @@ rule fit_ngram_baseline:
     benchmark:
         "benchmarks/fit_ngram_baseline/{task}.tsv"
     wildcard_constraints:
-        task=of_type("classification"),
+        task=PLAN.tasks.of_type("classification"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -45,9 +45,9 @@ rule fit_ngram_baseline:
         mem_mb=memory(2000),
         runtime=minutes(120),
     params:
-        type=task_type,
-        labels=task_labels,
-        balance=task_balance,
+        type=PLAN.tasks.type,
+        labels=PLAN.tasks.labels,
+        balance=PLAN.tasks.balance,
         code=code_of("fit-ngram-baseline"),
     shell:
         "speechprompt --log {log} fit-ngram-baseline --train {input.train} --dev {input.dev} --scored {input.scored}"
@@ -57,7 +57,7 @@ rule fit_ngram_baseline:
 
 rule choose_constant_baseline:
     input:
-        unpack(baseline_inputs),
+        unpack(PLAN.tasks.baseline_files),
     output:
         predictions="results/{task}/baseline/predictions.parquet",
         metrics="results/{task}/baseline/metrics.json",
@@ -66,7 +66,7 @@ rule choose_constant_baseline:
     benchmark:
         "benchmarks/choose_constant_baseline/{task}.tsv"
     wildcard_constraints:
-        task=of_type("transcription", "slot_filling"),
+        task=PLAN.tasks.of_type("transcription", "slot_filling"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -74,8 +74,8 @@ rule choose_constant_baseline:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        type=task_type,
-        labels=task_labels,
+        type=PLAN.tasks.type,
+        labels=PLAN.tasks.labels,
         code=code_of("choose-constant-baseline"),
     shell:
         "speechprompt --log {log} choose-constant-baseline --train {input.train} --dev {input.dev}"
@@ -85,13 +85,13 @@ rule choose_constant_baseline:
 
 rule score_prompt:
     input:
-        prompt=f"{SEED_FOLDER}/prompt.safetensors",
-        lm=task_lm,
-        scored=scored_indexes,
+        unpack(PLAN.tasks.scored_files),
+        prompt=f"{SEED}/prompt.safetensors",
+        lm=PLAN.tasks.lm,
         baseline="results/{task}/baseline/predictions.parquet",
     output:
-        predictions=f"{SEED_FOLDER}/predictions.parquet",
-        metrics=f"{SEED_FOLDER}/metrics.json",
+        predictions=f"{SEED}/predictions.parquet",
+        metrics=f"{SEED}/metrics.json",
     log:
         "logs/score_prompt/{task}-{method}-{seed}.log",
     benchmark:
@@ -102,11 +102,11 @@ rule score_prompt:
         "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
-        mem_mb=memory(2000 + GPU_HOST_MB, 4),
+        mem_mb=memory(2000, 4, network=True),
         runtime=minutes(240),
         gpu=GPU,
     params:
-        settings=decoding_settings,
+        settings=PLAN.tasks.decoding,
         code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"

@@ -1,8 +1,8 @@
 rule quantize_units:
     input:
-        features=codebook_features,
-        manifest="results/manifests/{corpus}/{split}.parquet",
-        codebook="results/codebooks/{codebook}.safetensors",
+        features=PLAN.units.features,
+        manifest=MANIFEST,
+        codebook=CODEBOOK,
     output:
         units=f"{UNITS}/{PART}",
     log:
@@ -10,7 +10,7 @@ rule quantize_units:
     benchmark:
         "benchmarks/quantize_units/{codebook}-{corpus}-{split}-{part}-of-{parts}.tsv"
     wildcard_constraints:
-        corpus=of_audio(),
+        corpus=PLAN.corpora.with_audio(),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -18,7 +18,7 @@ rule quantize_units:
         mem_mb=memory(1000, 0.1),
         runtime=minutes(60),
     params:
-        deduplicate=deduplicate,
+        deduplicate=PLAN.units.deduplicate,
         code=code_of("quantize-units"),
     shell:
         "speechprompt --log {log} quantize-units --features {input.features} --manifest {input.manifest}"
@@ -28,7 +28,7 @@ rule quantize_units:
 
 rule prepare_units:
     input:
-        unpack(units_files),
+        unpack(PLAN.corpora.unit_texts),
     output:
         units=f"{UNITS}/part-00000-of-00001.parquet",
     log:
@@ -36,7 +36,7 @@ rule prepare_units:
     benchmark:
         "benchmarks/prepare_units/{codebook}-{corpus}-{split}.tsv"
     wildcard_constraints:
-        corpus=of_kind("units"),
+        corpus=PLAN.corpora.of_kind("units"),
     conda:
         "../envs/speechprompt.yaml"
     threads: 1
@@ -44,17 +44,18 @@ rule prepare_units:
         mem_mb=memory(1500, 40),
         runtime=minutes(60),
     params:
-        settings=corpus_settings,
+        settings=PLAN.corpora.settings,
+        lines=PLAN.corpora.unit_options,
         code=code_of("prepare-units"),
     shell:
         "speechprompt --log {log} prepare-units --settings {params.settings:q} --split {wildcards.split}"
-        " --dictionary {input.dictionary:q} --out {output.units}"
+        " {params.lines} --dictionary {input.dictionary:q} --out {output.units}"
 
 
 rule gather_units:
     input:
-        parts=split_parts,
-        manifest=split_manifest,
+        parts=PLAN.units.parts_of,
+        manifest=PLAN.units.manifest,
     output:
         index=f"{UNITS}/index.json",
     log:
@@ -68,7 +69,7 @@ rule gather_units:
         mem_mb=memory(600, 3),
         runtime=minutes(30),
     params:
-        manifest=manifest_option,
+        manifest=PLAN.units.manifest_option,
         code=code_of("gather-units"),
     shell:
         "speechprompt --log {log} gather-units {input.parts} --corpus {wildcards.corpus}"

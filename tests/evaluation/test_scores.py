@@ -107,8 +107,10 @@ def test_a_finished_task_has_the_means_over_seeds(tmp_path):
     folders = seeds_of(tmp_path / "prompt", ["a"] * 4, answers)
     summary = tmp_path / "prompt" / "metrics.json"
     summarise_seeds(folders, summary)
-    for name in ("prompt.safetensors", "predictions.parquet", "metrics.json", "acc.txt"):
-        finish_task(folders[0], summary, tmp_path / name)
+    for name in ("prompt.safetensors", "predictions.parquet"):
+        finish_task(folders[0] / name, tmp_path / name)
+    finish_task(summary, tmp_path / "metrics.json")
+    finish_task(summary, tmp_path / "acc.txt")
     predictions = (folders[0] / "predictions.parquet").read_bytes()
     assert (tmp_path / "predictions.parquet").read_bytes() == predictions
     assert (tmp_path / "prompt.safetensors").read_bytes() == b"prompt 1"
@@ -127,11 +129,11 @@ def test_a_finished_downstream_model_keeps_its_name(tmp_path):
     (folder / "model.safetensors").write_bytes(b"model")
     summary = summarise_seeds([folder], tmp_path / "metrics.json")
     assert summary.hashes == {"encoder": "e", "model_seed_1": "m"}
-    finish_task(folder, tmp_path / "metrics.json", tmp_path / "out" / "model.safetensors")
+    finish_task(folder / "model.safetensors", tmp_path / "out" / "model.safetensors")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"model"
     (folder / "model.safetensors").unlink()
     with pytest.raises(ArtefactError, match=r"prompt\.safetensors or model\.safetensors"):
-        finish_task(folder, tmp_path / "metrics.json", tmp_path / "out" / "model.safetensors")
+        finish_task(folder / "model.safetensors", tmp_path / "out" / "model.safetensors")
 
 
 def test_table_has_a_row_per_task_method_and_baseline(tmp_path):

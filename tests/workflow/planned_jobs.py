@@ -1,6 +1,7 @@
 """The workflow's plan as JSON: ``python planned_jobs.py FOLDER CONFIGFILE TARGET...``.
 
-Every rule, and the jobs that the targets take, each with the numbers of the jobs that it needs.
+Every rule; the jobs that the targets take, each with the numbers of the jobs that it needs; and the
+modules that are loaded by then.
 """
 
 import contextlib
@@ -47,7 +48,7 @@ def main(folder, configfile, *targets):
         about = {
             rule.name: {"shell": rule.shellcmd, "params": [*rule.params.keys()]} for rule in rules
         }
-    json.dump({"rules": about, "jobs": jobs}, sys.stdout)
+    json.dump({"rules": about, "jobs": jobs, "modules": sorted(sys.modules)}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,17 @@ def manifests(tmp_path_factory):
     """What is sent for the first training of configs/ci.yaml, twice killed, by attempt."""
     folder = tmp_path_factory.mktemp("kubernetes")
     volume, sent, tools = folder / "volume", folder / "sent", folder / "tools"
+    # In the order in which they are made, so that none is older than what it is made of.
+    units = ("part-00000-of-00002.parquet", "part-00001-of-00002.parquet", "index.json")
     for name in (
-        "units/mfcc50/keywords/train/index.json",
-        "units/mfcc50/keywords/valid/index.json",
+        *(
+            f"units/mfcc50/keywords/{split}/{file}"
+            for split in ("train", "valid")
+            for file in units
+        ),
         "lm/tiny/model.safetensors",
     ):
-        (volume / "results" / name).parent.mkdir(parents=True)
+        (volume / "results" / name).parent.mkdir(parents=True, exist_ok=True)
         (volume / "results" / name).touch()
     for path in (sent, tools):
         path.mkdir()

@@ -17,7 +17,7 @@ from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
 __all__ = ["Verb", "boolean", "find", "take_device"]
 
-# Options that are the same for all verbs. The pipeline sets the last two by the environment.
+# Options that are the same for all verbs.
 SHARED: dict[str, dict[str, Any]] = {
     "--seed": {
         "type": int,
@@ -25,17 +25,28 @@ SHARED: dict[str, dict[str, Any]] = {
         "default": 1,
         "help": "seed of all that is drawn (default: 1)",
     },
+    "--encoder-weights": {
+        "type": Path,
+        "metavar": "PATH",
+        "default": None,
+        "help": "weights of the encoder, unless its settings have them",
+    },
     "--compute-threads": {
         "type": int,
         "metavar": "N",
-        "default": os.environ.get("SPEECHPROMPT_COMPUTE_THREADS", "2"),
+        "default": "2",
         "help": "threads of numeric work (default: $SPEECHPROMPT_COMPUTE_THREADS, else 2)",
     },
     "--device": {
         "choices": ("auto", "cpu", "cuda"),
-        "default": os.environ.get("SPEECHPROMPT_DEVICE", "auto"),
+        "default": "auto",
         "help": "default: $SPEECHPROMPT_DEVICE, else auto",
     },
+}
+# The pipeline sets some of them by the environment.
+BY_ENVIRONMENT = {
+    "--compute-threads": "SPEECHPROMPT_COMPUTE_THREADS",
+    "--device": "SPEECHPROMPT_DEVICE",
 }
 
 
@@ -92,6 +103,8 @@ class Verb:
             if option == "--settings":
                 (name,) = (key for key, value in self.parameters.items() if value.settings)
             about = SHARED.get(option) or _about(self.parameters[name], word.startswith("["))
+            if (given := os.environ.get(BY_ENVIRONMENT.get(option, ""))) is not None:
+                about = {**about, "default": given}
             if not option.startswith("-"):
                 parser.add_argument(name, **{**about, "metavar": option.upper()})
             elif about.get("default") is argparse.SUPPRESS or option in SHARED:
@@ -106,6 +119,8 @@ class Verb:
             ConfigError: the settings are wrong.
         """
         values = vars(parsed)
+        if (weights := values.pop("encoder_weights", None)) is not None:
+            values["encoder"] = {**values["encoder"], "weights": str(weights)}
         for name, parameter in self.parameters.items():
             if parameter.settings and name in values:
                 from speechprompt.config.values import block_from_value

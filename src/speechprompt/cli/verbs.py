@@ -9,6 +9,7 @@ from speechprompt.cli.verb import Verb
 
 __all__ = ["VERBS"]
 
+ENCODER = "--encoder --encoder-weights"
 COMPUTE = "--compute-threads=threads --device"
 TRAINING = f"--settings --out=model --curve --seed {COMPUTE}"
 TRAINING_MADE = {
@@ -74,7 +75,7 @@ _VERBS = (
     Verb(
         "units.extraction:extract_features",
         "Encode one shard of a manifest.",
-        f"--manifest=manifest_path --encoder --shard --n-shards {COMPUTE} --out",
+        f"--manifest=manifest_path {ENCODER} --shard --n-shards {COMPUTE} --out",
         made={"encoder": "encoders:open_encoder"},
         accelerated=has_network,
     ),
@@ -97,7 +98,7 @@ _VERBS = (
     Verb(
         "units.text_corpus:prepare_units",
         "Turn lines of ready units and labels into a units file.",
-        "--settings --split --dictionary --out",
+        "--settings --train --valid --test --split --dictionary --out",
     ),
     Verb(
         "units.unit_files:gather_units",
@@ -132,7 +133,7 @@ _VERBS = (
     Verb(
         "models.importing.codebook:import_codebook",
         "Import a published k-means codebook.",
-        "kmeans --encoder --sha256 [--trust] --out",
+        f"kmeans {ENCODER} --sha256 [--trust] --out",
         made=FEATURES_MADE,
     ),
     Verb(
@@ -152,7 +153,7 @@ _VERBS = (
     Verb(
         "units.codebook:take_codebook",
         "Check that a codebook belongs to an encoder, and copy it.",
-        "codebook --encoder --out",
+        f"codebook {ENCODER} --out",
         made=FEATURES_MADE,
     ),
     Verb(
@@ -184,7 +185,7 @@ _VERBS = (
     Verb(
         "downstream.training:train_downstream",
         "Train a downstream model on a learned sum of a frozen encoder's layers.",
-        "--name --train --dev=valid --type=task_type --labels=columns --balance --encoder "
+        f"--name --train --dev=valid --type=task_type --labels=columns --balance {ENCODER} "
         f"{TRAINING}",
         made={"data": "downstream.training:DownstreamData.read", **TRAINING_MADE},
         accelerated=True,
@@ -212,7 +213,7 @@ _VERBS = (
     Verb(
         "evaluation.downstream_scores:score_downstream",
         "Answer the scored splits with a downstream model and measure.",
-        f"model --name=task --encoder --scored --baseline {COMPUTE} {SCORE_FILES}",
+        f"model --name=task {ENCODER} --scored --baseline {COMPUTE} {SCORE_FILES}",
         made=SCORE_MADE,
         accelerated=True,
     ),
@@ -223,8 +224,8 @@ _VERBS = (
     ),
     Verb(
         "evaluation.summaries:finish_task",
-        "Write one file of a finished task: a copy of the first seed's, or the one-line score.",
-        "seed=seed_folder --summary --out",
+        "Write one file of a finished task: a copy of a result, or the one-line score.",
+        "source --out",
     ),
     Verb(
         "cli.commands:pool_scores",
@@ -279,7 +280,7 @@ _VERBS = (
     Verb(
         "predict.task_folder:describe_model",
         "Write down what a task's prompt needs to answer new audio, and where it is.",
-        "prompt --name=task --unit-lm --codebook --encoder --deduplicate --settings --out",
+        f"prompt --name=task --unit-lm --codebook {ENCODER} --deduplicate --settings --out",
     ),
     Verb(
         "cli.commands:predict",

@@ -45,30 +45,26 @@ def summarise_seeds(
     )
 
 
-def finish_task(seed_folder: str | Path, summary: str | Path, out: str | Path) -> None:
-    """Write one file of a task's folder; its name says which.
+def finish_task(source: str | Path, out: str | Path) -> None:
+    """Write one file of a finished task's folder.
 
     Args:
-        seed_folder: results of the first seed of the task's method.
-        summary: metrics.json over all seeds.
-        out: a text file for the main metric in percent with two decimals, ``metrics.json`` for a
-            copy of the summary, or a name that the seed's folder has: what was trained, or
-            ``predictions.parquet``.
+        source: what the first seed trained or predicted, or metrics.json over the seeds.
+        out: a text file gets the main metric of metrics.json in percent, two decimals; another
+            file is a copy.
 
     Raises:
-        ArtefactError: the seed's folder has no such file.
+        ArtefactError: there is no such result.
     """
-    out, source = Path(out), Path(seed_folder) / Path(out).name
-    if out.suffix == ".txt":
-        metrics = Metrics.model_validate(read_json(summary))
-        write_text(out, f"{100 * metrics.main.value:.2f}\n")
-        log(describe(metrics))
-    elif out.name == Path(summary).name:
-        copy_file(summary, out)
-    elif source.is_file():
-        copy_file(source, out)
-    else:
+    source, out = Path(source), Path(out)
+    if not source.is_file():
         raise ArtefactError(
-            f"{source}: no such file; expected what was trained, {' or '.join(TRAINED.values())}, "
-            "and predictions.parquet"
+            f"{source}: no such file; a finished task has {' or '.join(TRAINED.values())}, "
+            "predictions.parquet and metrics.json"
         )
+    if out.suffix != ".txt":
+        copy_file(source, out)
+        return
+    metrics = Metrics.model_validate(read_json(source))
+    write_text(out, f"{100 * metrics.main.value:.2f}\n")
+    log(describe(metrics))

@@ -33,7 +33,14 @@ class _Line:
 
 
 def prepare_units(
-    split: str, out: str | Path, corpus: UnitsCorpus, *, dictionary: str | Path
+    split: str,
+    out: str | Path,
+    corpus: UnitsCorpus,
+    *,
+    dictionary: str | Path,
+    train: str | Path | None = None,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
 ) -> int:
     """Write one split of the corpus as a units file.
 
@@ -48,6 +55,9 @@ def prepare_units(
             The codebook is stored as ``external:{codebook}`` with the hash of ``dictionary``.
         dictionary: The unit LM's dict.txt, with a ``symbol count`` per line; its numbers are the
             units.
+        train: File of training lines, in place of the settings' own.
+        valid: File of validation lines, likewise.
+        test: File of test lines, likewise.
 
     Returns:
         The number of utterances.
@@ -56,6 +66,8 @@ def prepare_units(
         CorpusError: there is no such split, or a file or a line is not as described; the message
             names the line.
     """
+    given = {"train": train, "valid": valid, "test": test}
+    corpus = corpus.model_copy(update={name: str(path) for name, path in given.items() if path})
     vocabulary = read_vocabulary(dictionary)
     columns = corpus.columns
     names = _global_names(columns, corpus.label_names)

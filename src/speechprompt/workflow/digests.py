@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from speechprompt.cli.verbs import VERBS
 from speechprompt.config import Config
+from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.registry import listing_module, task_module
 from speechprompt.encoders import encoder_module
 from speechprompt.storage.code_digest import digest
+from speechprompt.workflow.blocks import block_of, encoder_behind
+from speechprompt.workflow.paths import Wildcards
 
 __all__ = ["Digests", "digest_of_verb"]
 
@@ -39,40 +41,37 @@ class Digests:
 
     config: Config
 
-    def of(self, verb: str) -> Callable[[Any], str]:
+    def of(self, verb: str) -> Callable[[Wildcards], str]:
         """The function that gives a rule's digest, for its parameter ``code``."""
 
-        def code(wildcards: Any) -> str:
+        def code(wildcards: Wildcards) -> str:
             return digest_of_verb(verb, *self.registered(verb, wildcards))
 
         return code
 
-    def registered(self, verb: str, wildcards: Any) -> tuple[str, ...]:
+    def registered(self, verb: str, wildcards: Wildcards) -> tuple[str, ...]:
         """Modules that a verb's stage chooses by name, for one job."""
         choose = {
             "synthesise-corpus": self._spoken,
             "align-phones": self._spoken,
             "prepare-corpus": self._listed,
             "extract-features": lambda w: self._encoding(w.encoder),
-            "import-codebook": lambda w: self._encoding(self._encoder_of(w.codebook)),
-            "take-codebook": lambda w: self._encoding(self._encoder_of(w.codebook)),
+            "import-codebook": lambda w: self._encoding(encoder_behind(self.config, w.codebook)),
+            "take-codebook": lambda w: self._encoding(encoder_behind(self.config, w.codebook)),
             "train-downstream": self._heard,
             "score-downstream": self._heard,
         }
         return (choose[verb](wildcards),) if verb in choose else ()
 
-    def _spoken(self, wildcards: Any) -> str:
-        return task_module(self.config.corpora[wildcards.corpus].task)
+    def _spoken(self, wildcards: Wildcards) -> str:
+        return task_module(block_of(self.config.corpora, wildcards.corpus, SyntheticCorpus).task)
 
-    def _listed(self, wildcards: Any) -> str:
+    def _listed(self, wildcards: Wildcards) -> str:
         return listing_module(self.config.corpora[wildcards.corpus].kind)
 
     def _encoding(self, encoder: str) -> str:
         return encoder_module(self.config.encoders[encoder].kind)
 
-    def _encoder_of(self, codebook: str) -> str:
-        return self.config.codebooks[codebook].encoder
-
-    def _heard(self, wildcards: Any) -> str:
+    def _heard(self, wildcards: Wildcards) -> str:
         lm = self.config.lm[self.config.tasks[wildcards.task].lm]
-        return self._encoding(self._encoder_of(lm.codebook))
+        return self._encoding(encoder_behind(self.config, lm.codebook))

@@ -1,0 +1,63 @@
+# The checked configuration, the plan that all rules call, and what this machine offers them.
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from speechprompt.errors import ConfigError
+from speechprompt.runtime.gpus import memory_mb
+from speechprompt.workflow import snakemake_internals as internals
+from speechprompt.workflow.configuration import load_config
+from speechprompt.workflow.models import weights_option
+from speechprompt.workflow.paths import CODEBOOK, FEATURES, MANIFEST, PART, SEED, UNITS, UNIT_LM
+from speechprompt.workflow.plan import Plan
+from speechprompt.workflow.resources import Machine
+from speechprompt.workflow.sweep import POINT
+
+CHECKOUT = Path(workflow.basedir).parent
+IS_MAIN, IS_CLUSTER = internals.is_main(workflow), internals.is_cluster(workflow)
+
+try:
+    CONFIG = load_config(
+        config, default=CHECKOUT / "config.yaml", complete=internals.is_complete(workflow)
+    )
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
+
+# Short names for what nearly every rule has.
+memory, minutes, code_of = PLAN.resources.memory, PLAN.resources.minutes, PLAN.code_of
+THREADS, GPU = PLAN.resources.threads, PLAN.resources.gpu
+
+
+wildcard_constraints:
+    **PLAN.wildcard_constraints(),
+
+
+# Counted where jobs run here, and only there.
+resource_scopes:
+    gpu="local",
+
+
+shell.prefix(PLAN.resources.environment(CHECKOUT))
+if PLAN.machine.gpu_slots:
+    internals.offer(workflow, "gpu", len(PLAN.machine.gpu_slots))
+if IS_MAIN and not IS_CLUSTER:
+    internals.offer(workflow, "mem_mb", memory_mb())
+
+
+def refuse_without_gpu():
+    """Stop before the first job if one wants a GPU and this machine, which would run it, has none."""
+    if PLAN.machine.device != "cuda" or PLAN.machine.gpu_slots:
+        return
+    if wanting := internals.jobs_that_want(workflow, "gpu"):
+        raise WorkflowError(
+            f"device: cuda is configured, but this machine has no GPU for {min(wanting)}; "
+            "use cpu or auto, or the profile of a cluster."
+        )
+
+
+onstart:
+    refuse_without_gpu()
+    internals.lift_limit_on_starts(workflow)

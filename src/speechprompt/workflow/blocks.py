@@ -1,0 +1,39 @@
+"""Blocks of the configuration by name, of the class that a rule is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from speechprompt.config import Config
+from speechprompt.config.fields import Block
+from speechprompt.config.models import ExternalCodebook
+from speechprompt.errors import ConfigError
+
+__all__ = ["block_of", "encoder_behind"]
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
+
+
+def block_of(blocks: Mapping[str, Any], name: str, kind: type[AnyBlock]) -> AnyBlock:
+    """A block of a section.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    block = blocks[name]
+    if not isinstance(block, kind):
+        raise ConfigError(f"{name}: expected {kind.__name__}, found {type(block).__name__}")
+    return block
+
+
+def encoder_behind(config: Config, codebook: str) -> str:
+    """Name of the encoder whose frames a codebook quantises.
+
+    Raises:
+        ConfigError: the codebook is external, so that no encoder is known.
+    """
+    book = config.codebooks[codebook]
+    if isinstance(book, ExternalCodebook):
+        raise ConfigError(f"codebooks.{codebook}: behind an external codebook is no encoder")
+    return book.encoder

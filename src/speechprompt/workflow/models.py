@@ -1,0 +1,217 @@
+"""Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from speechprompt.config import Config
+from speechprompt.config.models import (
+    HubertEncoder,
+    HubertPretraining,
+    Imported,
+    UnitLmSettings,
+)
+from speechprompt.config.values import block_to_json
+from speechprompt.downloads.assets import ASSETS
+from speechprompt.models.shipped import SHIPPED
+from speechprompt.workflow.blocks import block_of, encoder_behind
+from speechprompt.workflow.corpora import Corpora
+from speechprompt.workflow.paths import UNIT_LM, Wildcards, one_of
+from speechprompt.workflow.units import Units
+
+__all__ = ["Models", "weights_option"]
+
+# Settings of an encoder that its own class does not take.
+NOT_OF_THE_ENCODER = {
+    *("sample_corpora", "sample_frames", "pretraining", "weights_of"),
+    *Imported.model_fields,
+}
+
+
+def weights_option(wildcards: Wildcards, input: Any) -> str:
+    """The weights of an encoder as an option; nothing for an encoder without any."""
+    return shlex.join(["--encoder-weights", str(input.weights)]) if input.weights else ""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the rules of encoders, codebooks and unit LMs ask for."""
+
+    config: Config
+    corpora: Corpora
+    units: Units
+
+    # Encoders
+
+    def encoder(self, name: str) -> str:
+        """An encoder's settings without its weights, as JSON."""
+        return block_to_json(self.config.encoders[name], {*NOT_OF_THE_ENCODER, "weights"})
+
+    def weights(self, name: str) -> list[str]:
+        """The file of an encoder's weights: given, trained or imported; none where it has none."""
+        block = self.config.encoders[name]
+        if not isinstance(block, Imported):
+            return []
+        if isinstance(block, HubertEncoder) and block.weights_of:
+            return self.weights(block.weights_of)
+        if isinstance(block, HubertEncoder) and block.pretraining:
+            return [f"results/encoders/{name}/model.safetensors"]
+        if block.weights:
+            return [_given(block.weights)]
+        return [f"resources/models/{name}/model.safetensors"]
+
+    def encoder_of(self, wildcards: Wildcards) -> str:
+        """Name of the encoder that the wildcards name, or of the one behind a codebook."""
+        if hasattr(wildcards, "encoder"):
+            return wildcards.encoder
+        return encoder_behind(self.config, wildcards.codebook)
+
+    def encoder_settings(self, wildcards: Wildcards) -> str:
+        """Settings of :meth:`encoder_of`."""
+        return self.encoder(self.encoder_of(wildcards))
+
+    def encoder_weights(self, wildcards: Wildcards) -> list[str]:
+        """Weights of :meth:`encoder_of`."""
+        return self.weights(self.encoder_of(wildcards))
+
+    def pretrained_encoders(self) -> list[str]:
+        """Names of the encoders that are trained here."""
+        return [
+            n for n, block in self.config.encoders.items() if getattr(block, "pretraining", None)
+        ]
+
+    def pretraining_files(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """What an encoder's pre-training reads."""
+        pretraining = self._pretraining(wildcards)
+        taught_by = pretraining.target_corpora or pretraining.corpora
+        split = [(pretraining.targets, corpus, "train") for corpus in taught_by]
+        return {
+            "units": [self.units.index(*one) for one in split],
+            "parts": [part for one in split for part in self.units.parts(*one)],
+            "heard": [self.corpora.manifest(corpus, "train") for corpus in pretraining.corpora],
+            "start": self.weights(pretraining.start) if pretraining.start else [],
+        }
+
+    def pretraining_settings(self, wildcards: Wildcards) -> str:
+        """The block of an encoder's pre-training."""
+        return block_to_json(self._pretraining(wildcards))
+
+    def start_option(self, wildcards: Wildcards, input: Any) -> str:
+        """The encoder that a pre-training goes on from, as an option."""
+        return shlex.join(["--start-from", str(input.start)]) if input.start else ""
+
+    def _pretraining(self, wildcards: Wildcards) -> HubertPretraining:
+        pretraining = block_of(self.config.encoders, wildcards.encoder, HubertEncoder).pretraining
+        assert pretraining is not None  # trained_encoders() names no others
+        return pretraining
+
+    # Unit LMs
+
+    def lm(self, name: str) -> str:
+        """The file of a unit LM."""
+        return UNIT_LM.format(lm=name)
+
+    def lm_files(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What a unit LM's pre-training reads."""
+        lm = block_of(self.config.lm, wildcards.lm, UnitLmSettings)
+        splits = [(lm.codebook, corpus, "train") for corpus in lm.corpora]
+        return {
+            "units": [self.units.index(*split) for split in splits],
+            "parts": [part for split in splits for part in self.units.parts(*split)],
+            "codebook": self.units.source(lm.codebook),
+        }
+
+    def lm_settings(self, wildcards: Wildcards) -> str:
+        """The block of a unit LM's pre-training."""
+        return block_to_json(self.config.lm[wildcards.lm])
+
+    def lm_codebook(self, wildcards: Wildcards) -> str:
+        """What the codebook of a unit LM is hashed from."""
+        return self.units.source(self.config.lm[wildcards.lm].codebook)
+
+    # Models that are there already
+
+    def given(self, section: str) -> Callable[[Wildcards], str]:
+        """Input function of a rule that takes a model of a section as it is."""
+
+        def weights(wildcards: Wildcards) -> str:
+            return _given(self._block(section, wildcards).weights)
+
+        return weights
+
+    def checkpoint(self, section: str) -> Callable[[Wildcards], str]:
+        """Input function of an import: a published file after its download, or the user's own."""
+
+        def checkpoint(wildcards: Wildcards) -> str:
+            block = self._block(section, wildcards)
+            return (
+                f"resources/models/published/{block.checkpoint}"
+                if block.published
+                else block.checkpoint
+            )
+
+        return checkpoint
+
+    def import_options(self, section: str) -> Callable[[Wildcards], str]:
+        """Published files must have their published sum; the user's own may be trusted."""
+
+        def options(wildcards: Wildcards) -> str:
+            block = self._block(section, wildcards)
+            asset = ASSETS.get(block.checkpoint)
+            words = ["--sha256", asset.sha256] if asset and asset.sha256 else []
+            return shlex.join(words + (["--trust"] if block.trust else []))
+
+        return options
+
+    def import_verb(self, wildcards: Wildcards) -> str:
+        """The verb that imports a kind of encoder."""
+        return f"import-{self.config.encoders[wildcards.encoder].kind}"
+
+    def copy_of(self, wildcards: Wildcards) -> str:
+        """The option that names the user's copy of a published file, where there is one."""
+        roots = {b.root for b in self._imported() if b.checkpoint == wildcards.asset and b.root}
+        return shlex.join(["--root", min(roots)]) if roots else ""
+
+    def sums(self) -> str:
+        """SHA-256 of the models that ship, as JSON."""
+        return json.dumps(SHIPPED)
+
+    def shipped(self) -> str:
+        """Constraint: the models that ship with the package."""
+        return one_of(SHIPPED)
+
+    def published(self) -> str:
+        """Constraint: the published files that the set-up needs."""
+        return one_of(b.checkpoint for b in self._imported() if b.published and b.checkpoint)
+
+    def imported_encoders(self) -> str:
+        """Constraint: the encoders that are imported from a checkpoint."""
+        blocks = self.config.encoders.items()
+        return one_of(n for n, b in blocks if isinstance(b, Imported) and b.checkpoint)
+
+    def trained_encoders(self) -> str:
+        """Constraint: the encoders that are trained here."""
+        return one_of(self.pretrained_encoders())
+
+    def of_kind(self, section: str, kind: str) -> str:
+        """Constraint: the codebooks or unit LMs of one kind."""
+        blocks = getattr(self.config, section).items()
+        return one_of(name for name, block in blocks if block.kind == kind)
+
+    def _block(self, section: str, wildcards: Wildcards) -> Any:
+        name = {"encoders": "encoder", "codebooks": "codebook", "lm": "lm"}[section]
+        return getattr(self.config, section)[getattr(wildcards, name)]
+
+    def _imported(self) -> list[Imported]:
+        sections = (self.config.encoders, self.config.codebooks, self.config.lm)
+        blocks = [block for section in sections for block in section.values()]
+        return [block for block in blocks if isinstance(block, Imported) and block.checkpoint]
+
+
+def _given(weights: str) -> str:
+    """A shipped model's place after it was verified, or the user's own file."""
+    return f"resources/models/shipped/{weights}" if weights in SHIPPED else weights

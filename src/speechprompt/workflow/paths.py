@@ -1,0 +1,40 @@
+"""Where files are: patterns as the rules have them, and what a wildcard may match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "CODEBOOK",
+    "FEATURES",
+    "MANIFEST",
+    "PART",
+    "SEED",
+    "UNITS",
+    "UNIT_LM",
+    "Wildcards",
+    "one_of",
+    "part_files",
+]
+
+# Snakemake's wildcards, or whatever has the names of a rule's wildcards as attributes.
+Wildcards = Any
+
+MANIFEST = "results/manifests/{corpus}/{split}.parquet"
+FEATURES = "results/features/{encoder}/{corpus}/{split}"
+UNITS = "results/units/{codebook}/{corpus}/{split}"
+PART = "part-{part}-of-{parts}.parquet"
+CODEBOOK = "results/codebooks/{codebook}.safetensors"
+UNIT_LM = "results/lm/{lm}/model.safetensors"
+SEED = "results/{task}/{method}/seed-{seed}"
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard's constraint that matches these names only; nothing, where there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
+def part_files(folder: str, count: int) -> list[str]:
+    """The parts of a split, in order."""
+    return [f"{folder}/part-{part:05d}-of-{count:05d}.parquet" for part in range(count)]

@@ -1,0 +1,163 @@
+"""Results in the plan: where they are, what is shown of them, and the default targets."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechprompt.config import Config
+from speechprompt.config.models import ExternalCodebook
+from speechprompt.workflow.models import Models
+from speechprompt.workflow.paths import CODEBOOK, SEED, Wildcards, one_of
+from speechprompt.workflow.sweep import Sweep
+
+__all__ = ["Results"]
+
+# What depends on the machine, and not on the set-up.
+OF_THE_MACHINE = {"device", "compute_threads", "lm_threads"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the rules of results ask for."""
+
+    config: Config
+    models: Models
+    sweep: Sweep
+
+    def seeds(self, task: str, method: str) -> list[str]:
+        """A method's folders, one per seed, the first seed first."""
+        return [SEED.format(task=task, method=method, seed=seed) for seed in self.config.seeds]
+
+    def predictions(self, wildcards: Wildcards) -> list[str]:
+        """Predictions of a method's seeds."""
+        return [f"{f}/predictions.parquet" for f in self.seeds(wildcards.task, wildcards.method)]
+
+    def metrics(self, wildcards: Wildcards) -> list[str]:
+        """metrics.json of a method's seeds."""
+        return [f"{folder}/metrics.json" for folder in self.seeds(wildcards.task, wildcards.method)]
+
+    def seed_folders(self, wildcards: Wildcards, input: Any) -> str:
+        """The folders of a method's seeds."""
+        return shlex.join(str(Path(path).parent) for path in input.metrics)
+
+    def compared_predictions(self, wildcards: Wildcards) -> list[str]:
+        """Predictions of all methods and seeds of a task."""
+        methods = self.config.tasks[wildcards.task].methods
+        folders = [folder for method in methods for folder in self.seeds(wildcards.task, method)]
+        return [f"{folder}/predictions.parquet" for folder in folders]
+
+    def finished_files(self) -> str:
+        """Constraint: the files of a finished task, after the name of the task that has them."""
+        names = [
+            (task, re.escape(file)) for task in self.config.tasks for file in self._files(task)
+        ]
+        return one_of(f"(?<=/{task}/){file}" for task, file in names)
+
+    def finished_sources(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What a file of a finished task is made from.
+
+        With the score come all other files, and pictures of every seed.
+        """
+        name, task = wildcards.task, self.config.tasks[wildcards.task]
+        folders = self.seeds(name, task.method)
+        if wildcards.file == "metrics.json":
+            return {"source": f"results/{name}/{task.method}/metrics.json"}
+        if wildcards.file != task.score_file:
+            return {"source": f"{folders[0]}/{wildcards.file}"}
+        pictures = ["learning_curve.png"]
+        pictures += ["confusion_matrix.png"] if task.type == "classification" else []
+        # Only these can answer new audio.
+        model = ["model.json"] if task.method in ("prompt", "finetune") else []
+        return {
+            "source": f"results/{name}/metrics.json",
+            "files": [f"results/{name}/{file}" for file in [*self._files(name)[:-1], *model]],
+            "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],
+        }
+
+    def all_metrics(self) -> list[str]:
+        """metrics.json of every task and method."""
+        tasks = self.config.tasks.items()
+        return [f"results/{name}/{m}/metrics.json" for name, task in tasks for m in task.methods]
+
+    def reported(self) -> str:
+        """What the paper reports, by task and method, as JSON."""
+        return json.dumps({name: task.reported for name, task in self.config.tasks.items()})
+
+    def setup(self) -> str:
+        """The configuration, less what depends on the machine, as JSON."""
+        return json.dumps(self.config.model_dump(mode="json", exclude=OF_THE_MACHINE))
+
+    def folder(self, wildcards: Wildcards, input: Any) -> str:
+        """The folder of all results."""
+        return shlex.quote(str(Path(input.table).parent))
+
+    def mapped_codebooks(self) -> list[str]:
+        """The codebooks of what tasks read that have centroids."""
+        books = dict.fromkeys(codebook for codebook, _ in self._read_units())
+        return [n for n in books if not isinstance(self.config.codebooks[n], ExternalCodebook)]
+
+    def mapped(self) -> str:
+        """Constraint: the codebooks that have a map."""
+        return one_of(self.mapped_codebooks())
+
+    def unit_statistics(self, wildcards: Wildcards) -> str:
+        """Statistics of a codebook's units in the first corpus that a task reads through it."""
+        codebook = wildcards.codebook
+        corpus = next(corpus for book, corpus in self._read_units() if book == codebook)
+        return f"results/units/{codebook}/{corpus}/statistics.parquet"
+
+    def pictures(self) -> list[str]:
+        """What the overview shows of every task, and of the units that tasks read."""
+        pictures = [f"results/codebooks/{codebook}.png" for codebook in self.mapped_codebooks()]
+        pictures += [f"results/units/{b}/{c}/statistics.png" for b, c in self._read_units()]
+        pictures += ["results/quality/quality.png"] if self.config.quality else []
+        pictures += self.sweep.pictures() if self.config.sweep else []
+        for name, task in self.config.tasks.items():
+            classification = task.type == "classification"
+            shown = ["learning_curve", "confusion_matrix"][: 1 + classification]
+            folders = [self.seeds(name, method)[0] for method in task.methods]
+            pictures += [f"{folder}/{picture}.png" for folder in folders for picture in shown]
+            pictures += [] if classification else [f"results/{name}/error_by_length.png"]
+        return pictures
+
+    def targets(self) -> list[str]:
+        """Scores, tables and pictures of all tasks; without tasks, the models that are made."""
+        quality = ["results/quality/table.md"] if self.config.quality else []
+        if not self.config.tasks:
+            return self._model_targets() + quality
+        tasks = self.config.tasks.items()
+        generated = (name for name, task in tasks if task.type != "classification")
+        return [
+            *(f"results/{name}/{task.score_file}" for name, task in tasks),
+            *(f"results/{name}/error_by_length.png" for name in generated),
+            "results/table.md",
+            "results/overview.html",
+            *quality,
+            *self.sweep.targets(),
+        ]
+
+    def _model_targets(self) -> list[str]:
+        """Every model that is fitted or trained, with its learning curve."""
+        encoders, lms = self.models.pretrained_encoders(), self.config.lm.items()
+        books = [name for name, book in self.config.codebooks.items() if book.kind == "kmeans"]
+        return [
+            *(CODEBOOK.format(codebook=name) for name in books),
+            *(f"results/encoders/{name}/learning_curve.png" for name in encoders),
+            *(f"results/lm/{n}/learning_curve.png" for n, lm in lms if lm.kind == "pretrained"),
+        ]
+
+    def _files(self, name: str) -> list[str]:
+        """Names of the files in a finished task's folder, the score last."""
+        task = self.config.tasks[name]
+        trained = "model" if task.method == "downstream" else "prompt"
+        return [f"{trained}.safetensors", "predictions.parquet", "metrics.json", task.score_file]
+
+    def _read_units(self) -> list[tuple[str, str]]:
+        """Codebook and corpus of what the tasks read."""
+        tasks = self.config.tasks.values()
+        return list(dict.fromkeys((self.config.lm[t.lm].codebook, t.corpus) for t in tasks))

@@ -1,0 +1,97 @@
+"""All that the rules need of Snakemake beyond what it documents, in one place.
+
+Snakemake may rename any of this in its next version. A missing name is an error that says so, and
+a test uses each function in a real run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+from speechprompt.errors import ConfigError
+
+__all__ = [
+    "has_storage",
+    "is_cluster",
+    "is_complete",
+    "is_main",
+    "jobs_that_want",
+    "lift_limit_on_starts",
+    "offer",
+    "sizes_of",
+]
+
+# Snakemake's default limit on job starts: so many in so many seconds.
+JOB_STARTS = (100, 1)
+
+
+def is_complete(workflow: Any) -> bool:
+    """Whether the configuration is a file of the user's, complete in itself."""
+    return bool(_get(workflow, "overwrite_configfiles"))
+
+
+def is_main(workflow: Any) -> bool:
+    """Whether this process plans the run; others run a single job."""
+    return bool(_get(workflow, "is_main_process"))
+
+
+def is_cluster(workflow: Any) -> bool:
+    """Whether jobs are sent to other machines, ``--jobs`` of them at a time."""
+    return bool(_get(workflow, "resource_settings.nodes"))
+
+
+def has_storage(workflow: Any) -> bool:
+    """Whether files are kept by a storage provider, and not in the working directory."""
+    return _get(workflow, "storage_settings.default_storage_provider") is not None
+
+
+def offer(workflow: Any, name: str, amount: int) -> None:
+    """Let jobs use no more of a resource at once, unless the user said less."""
+    given = _get(workflow, "global_resources")
+    if name not in given or given[name].value > amount:
+        _get(workflow, "register_resource")(name, amount)
+
+
+def jobs_that_want(workflow: Any, resource: str) -> set[str]:
+    """Rules whose jobs will ask this machine for a resource; none where a cluster runs them."""
+    if not (is_main(workflow) and _get(workflow, "local_exec")):
+        return set()
+    jobs = _get(workflow, "dag.needrun_jobs")()
+    return {_get(job, "rule.name") for job in jobs if _get(job, "resources").get(resource)}
+
+
+def lift_limit_on_starts(workflow: Any) -> None:
+    """Lift Snakemake's limit on job starts, unless the user set it.
+
+    With it, every look at the open jobs arms a timer for the next one: after a few hundred jobs
+    Snakemake looks at them a few hundred times a second, on a core of its own.
+    """
+    scheduler = _get(workflow, "scheduler")
+    limiter = _get(scheduler, "job_rate_limiter")
+    if limiter is not None:
+        limit = (_get(limiter, "max_jobs"), _get(limiter, "timespan"))
+        scheduler.job_rate_limiter = None if limit == JOB_STARTS else limiter
+
+
+def sizes_of(input: Any) -> Iterator[tuple[str, int]]:
+    """Paths and bytes of a job's inputs; nothing, where one is not there yet."""
+    from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
+
+    try:
+        sizes = _get(input, "size_files")
+    except FileOrDirectoryNotFoundError:
+        return
+    yield from zip(map(str, input), sizes, strict=True)
+
+
+def _get(found: Any, names: str) -> Any:
+    for name in names.split("."):
+        if not hasattr(type(found), name) and name not in getattr(found, "__dict__", ()):
+            raise ConfigError(
+                f"Snakemake {version('snakemake')} has no `{names}` where this workflow expects "
+                "it; use the version in envs/speechprompt.txt"
+            )
+        found = getattr(found, name)
+    return found

@@ -1,0 +1,322 @@
+"""What the rules compute, without Snakemake."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from conftest import SETUP
+from pipeline import REPOSITORY
+from speechprompt.config import parse_config, read_config
+from speechprompt.errors import ConfigError
+from speechprompt.models.shipped import SHIPPED
+from speechprompt.workflow.blocks import encoder_behind
+from speechprompt.workflow.models import weights_option
+from speechprompt.workflow.paths import one_of, part_files
+from speechprompt.workflow.plan import Plan
+from speechprompt.workflow.resources import Machine, Resources, needed_mb
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return Plan(parse_config(read_config(SETUP)))
+
+
+def of(**names):
+    return SimpleNamespace(**names)
+
+
+class Files(list):
+    """A job's inputs as Snakemake gives them: paths by name and in order, and their sizes."""
+
+    def __init__(self, sizes=None, **named):
+        for paths in named.values():
+            self.extend([paths] if isinstance(paths, str) else paths)
+        self.__dict__.update(named)
+        self._sizes = sizes or {}
+
+    def get(self, name, default=None):
+        return self.__dict__.get(name, default)
+
+    def __getitem__(self, key):
+        return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
+
+    @property
+    def size_files(self):
+        return [self._sizes.get(path, 0) for path in self]
+
+
+def matches(constraint, *names):
+    return [name for name in names if re.fullmatch(constraint, name)]
+
+
+def test_a_constraint_matches_its_names_only():
+    assert matches(one_of(["ks", "ic"]), "ks", "ic", "ksic", "") == ["ks", "ic"]
+    assert matches(one_of([]), "", "ks") == []
+
+
+def test_parts_are_numbered_from_0():
+    assert part_files("f", 2) == ["f/part-00000-of-00002.parquet", "f/part-00001-of-00002.parquet"]
+
+
+def test_corpora_by_kind(plan):
+    assert plan.corpora.of_kind("synthetic") == "keywords|requests|sentences"
+    assert plan.corpora.published() == "commands|digits|read"
+    assert matches(plan.corpora.with_audio(), "mine", "ready") == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "options"),
+    [
+        ("digits", "--kind fsdd"),
+        ("read", "--kind librispeech --folders train-clean-100 dev-clean test-clean"),
+    ],
+)
+def test_what_is_downloaded(plan, corpus, options):
+    assert plan.corpora.source(of(corpus=corpus)) == options
+
+
+def test_a_copy_of_a_corpus_is_named():
+    corpora = {"mine": {"kind": "fsdd", "root": "/data/my digits"}}
+    plan = Plan(parse_config({"corpora": corpora}))
+    assert plan.corpora.source(of(corpus="mine")) == "--kind fsdd --root '/data/my digits'"
+    assert "root" not in json.loads(plan.corpora.settings(of(corpus="mine")))
+
+
+def test_lines_of_ready_units(plan):
+    texts = plan.corpora.unit_texts(of(corpus="ready"))
+    assert texts == {"train": "train.txt", "valid": "valid.txt", "dictionary": "dict.txt"}
+    places = Files(train="s/train.txt", valid="s/valid.txt", dictionary="s/dict.txt")
+    options = plan.corpora.unit_options(of(corpus="ready"), places)
+    assert options == "--train s/train.txt --valid s/valid.txt"
+
+
+def test_a_corpus_of_another_kind_is_refused(plan):
+    with pytest.raises(ConfigError, match="expected UnitsCorpus, found SyntheticCorpus"):
+        plan.corpora.unit_texts(of(corpus="keywords"))
+
+
+def test_features_behind_units(plan):
+    part = of(codebook="nano100", corpus="keywords", split="test", part="00001", parts="00002")
+    expected = "results/features/nano/keywords/test/part-00001-of-00002.parquet"
+    assert plan.units.features(part) == expected
+    sampled = plan.units.sampled_features(of(encoder="mfcc"))
+    assert len(sampled) == 4
+    assert all("/train/" in path for path in sampled)
+
+
+def test_ready_units_are_one_part_and_have_no_manifest(plan):
+    ready = of(codebook="dictionary", corpus="ready", split="train")
+    assert len(plan.units.parts_of(ready)) == 1
+    assert plan.units.manifest(ready) == []
+    assert plan.units.manifest_option(ready, Files(manifest=[])) == ""
+    assert plan.units.source("dictionary") == "dict.txt"
+    with pytest.raises(ConfigError, match="behind an external codebook"):
+        encoder_behind(plan.config, "dictionary")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights"),
+    [
+        ("mfcc", []),
+        ("nano", ["resources/models/shipped/hubert-nano.safetensors"]),
+        ("base", ["resources/models/base/model.safetensors"]),
+        ("trained", ["results/encoders/trained/model.safetensors"]),
+    ],
+)
+def test_where_an_encoders_weights_are(plan, encoder, weights):
+    assert plan.models.weights(encoder) == weights
+    assert "weights" not in json.loads(plan.models.encoder(encoder))
+
+
+def test_another_layer_has_the_weights_of_its_encoder():
+    setup = yaml.safe_load((REPOSITORY / "configs/nano.yaml").read_text())
+    plan = Plan(parse_config(setup))
+    assert plan.models.weights("nano_3") == ["results/encoders/nano/model.safetensors"]
+    assert json.loads(plan.models.encoder("nano_3"))["layer"] == 3
+    taught = plan.models.pretraining_files(of(encoder="nano"))
+    assert taught["start"] == ["results/encoders/first/model.safetensors"]
+    assert taught["units"] == ["results/units/first500/plain/train/index.json"]
+    assert taught["heard"] == ["results/manifests/english/train.parquet"]
+
+
+def test_weights_are_an_option_where_there_are_any():
+    assert weights_option(of(), Files(weights=[])) == ""
+    assert weights_option(of(), Files(weights="my models/a.safetensors")) == (
+        "--encoder-weights 'my models/a.safetensors'"
+    )
+
+
+def test_models_by_where_they_come_from(plan):
+    assert plan.models.of_kind("codebooks", "kmeans") == "continued20|mfcc50|trained20"
+    assert plan.models.of_kind("lm", "given") == "nano"
+    assert plan.models.imported_encoders() == "base"
+    assert matches(plan.models.shipped(), *SHIPPED) == list(SHIPPED)
+    checkpoint = plan.models.checkpoint("encoders")(of(encoder="base"))
+    assert checkpoint == "resources/models/published/hubert_base_ls960.pt"
+    assert plan.models.import_verb(of(encoder="base")) == "import-hubert"
+    assert (
+        plan.models.given("lm")(of(lm="nano"))
+        == "resources/models/shipped/unit-lm-nano.safetensors"
+    )
+
+
+def test_a_training_reads_indexes_and_all_their_parts(plan):
+    read = plan.tasks.training_files(of(task="ks"))
+    assert read["train"] == "results/units/nano100/keywords/train/index.json"
+    assert read["dev"] == "results/units/nano100/keywords/valid/index.json"
+    assert len(read["parts"]) == 4
+    ready = plan.tasks.training_files(of(task="ready"))
+    assert ready["dev"] == "results/units/dictionary/ready/dev/index.json"
+    assert len(ready["parts"]) == 2
+
+
+def test_settings_of_a_training_are_its_methods_own(plan):
+    prompt = json.loads(plan.tasks.settings(of(task="ks", method="prompt")))
+    finetune = json.loads(plan.tasks.settings(of(task="ks", method="finetune")))
+    assert prompt["training"]["lr"] != finetune["training"]["lr"]
+    assert not {"compare", "reported", "decoding", "finetuning"} & set(prompt)
+
+
+def test_what_answers_new_audio(plan):
+    files = plan.tasks.answering_files(of(task="ks"))
+    assert set(files) == {"prompt", "lm", "codebook", "weights"}
+    assert files["prompt"] == "results/ks/prompt/seed-1/prompt.safetensors"
+    assert "--deduplicate true" in plan.tasks.hearing(of(task="ks"))
+    assert set(plan.tasks.answering_files(of(task="ready"))) == {"prompt", "lm"}
+    assert plan.tasks.hearing(of(task="ready")) == ""
+
+
+def test_a_finished_task_has_the_files_of_its_type_and_method(plan):
+    constraint = re.compile(f"results/(?P<task>[a-z]+)/(?P<file>{plan.results.finished_files()})")
+    for path, expected in {
+        "results/ks/acc.txt": True,
+        "results/ks/wer.txt": False,
+        "results/asr/wer.txt": True,
+        "results/sf/f1.txt": True,
+        "results/ks/prompt.safetensors": True,
+        "results/ks/model.safetensors": False,
+        "results/hidden/model.safetensors": True,
+        "results/ks/accxtxt": False,
+    }.items():
+        assert bool(constraint.fullmatch(path)) == expected, path
+
+
+def test_with_the_score_come_all_files(plan):
+    files = plan.results.finished_sources(of(task="ks", file="acc.txt"))
+    assert files["source"] == "results/ks/metrics.json"
+    assert set(files["files"]) == {
+        f"results/ks/{name}"
+        for name in ("prompt.safetensors", "predictions.parquet", "metrics.json", "model.json")
+    }
+    assert len(files["pictures"]) == 4
+    hidden = plan.results.finished_sources(of(task="hidden", file="acc.txt"))
+    assert "results/hidden/model.json" not in hidden["files"]
+    copied = plan.results.finished_sources(of(task="ks", file="prompt.safetensors"))
+    assert copied == {"source": "results/ks/prompt/seed-1/prompt.safetensors"}
+
+
+def test_targets(plan):
+    targets = plan.results.targets()
+    assert {"results/ks/acc.txt", "results/text/wer.txt", "results/sf/f1.txt"} <= set(targets)
+    assert {"results/table.md", "results/quality/table.md", "results/sweep/sweep.parquet"} <= set(
+        targets
+    )
+    models = Plan(plan.config.model_copy(update={"tasks": {}, "sweep": None})).results.targets()
+    assert "results/lm/mfcc/learning_curve.png" in models
+    assert "results/lm/nano/learning_curve.png" not in models
+    assert "results/encoders/trained/learning_curve.png" in models
+
+
+def test_a_sweep_has_a_metrics_file_for_every_point_and_seed(plan):
+    points = json.loads(plan.sweep.points())
+    assert len(points) == len(plan.sweep.metrics()) == 4
+    first = "results/sweep/method~prompt/lm~nano/verbalizer~frequency/length~5/utterances~all"
+    assert plan.sweep.metrics()[0] == f"{first}/seed-1/metrics.json"
+    assert points[0]["length"] == 5
+    assert "length" not in points[0]["own"]
+    point = of(method="prompt", lm="nano", verbalizer="frequency", length="5", utterances="all")
+    assert json.loads(plan.sweep.settings(point))["prompt"]["length"] == 5
+
+
+def test_without_a_sweep_there_is_nothing_to_gather(plan):
+    sweep = Plan(plan.config.model_copy(update={"sweep": None})).sweep
+    assert (sweep.metrics(), sweep.targets(), sweep.points(), sweep.task()) == ([], [], "[]", "")
+
+
+@pytest.mark.parametrize(
+    ("device", "slots", "is_main", "is_cluster", "expected"),
+    [
+        ("auto", "0", True, False, ("cuda", ("0",))),
+        ("auto", "", True, False, ("cpu", ())),
+        ("auto", "0", True, True, ("cpu", ())),
+        ("auto", "0", False, False, ("cpu", ())),
+        ("cuda", "", True, True, ("cuda", ())),
+        ("cuda", "0,1", False, False, ("cuda", ())),
+        ("cpu", "0", True, False, ("cpu", ())),
+    ],
+)
+def test_what_jobs_compute_on(plan, monkeypatch, device, slots, is_main, is_cluster, expected):
+    monkeypatch.setenv("SPEECHPROMPT_GPUS", slots)
+    config = plan.config.model_copy(update={"device": device})
+    machine = Machine.find(config, is_main=is_main, is_cluster=is_cluster)
+    assert (machine.device, machine.gpu_slots) == expected
+
+
+def test_jobs_that_share_a_gpu_have_a_slot_each(plan, monkeypatch):
+    monkeypatch.setenv("SPEECHPROMPT_GPUS", "0,1")
+    config = plan.config.model_copy(update={"jobs_per_gpu": 2})
+    assert Machine.find(config, is_main=True, is_cluster=False).gpu_slots == ("0", "1", "0", "1")
+
+
+def test_memory_is_for_files_and_more_for_units():
+    megabyte = 2**20
+    read = Files(
+        {"u/part-0.parquet": 10**6, "m.safetensors": 3 * megabyte, "wavs": 9 * megabyte},
+        train="u/index.json",
+        parts=["u/part-0.parquet"],
+        lm="m.safetensors",
+        recordings=["wavs"],
+    )
+    assert needed_mb(read, 2) == pytest.approx(2 * 3 + 80)
+    assert needed_mb(read, 0) == pytest.approx(80)
+    # Parts that are gathered are files like others.
+    parts = Files({"u/part-0.parquet": megabyte}, parts=["u/part-0.parquet"])
+    assert needed_mb(parts, 3) == pytest.approx(3)
+
+
+def test_a_later_attempt_asks_for_more(plan):
+    resources = Resources(plan.config, Machine("cuda", ("0",)))
+    memory, runtime = resources.memory(1000, network=True), resources.minutes(30)
+    assert [memory(of(), Files(), attempt) for attempt in (1, 2)] == [4000, 8000]
+    assert [runtime(of(), attempt) for attempt in (1, 2)] == [30, 60]
+    assert (resources.gpu, Resources(plan.config, Machine("cpu")).gpu) == (1, None)
+
+
+def test_only_networks_encode_on_a_gpu(plan):
+    resources = Resources(plan.config, Machine("cuda", ("0",)))
+    assert resources.encoding_gpu(of(encoder="nano")) == 1
+    assert resources.encoding_gpu(of(encoder="mfcc")) is None
+
+
+def test_what_a_job_is_told_by_the_environment(plan):
+    text = Resources(plan.config, Machine("cuda", ("0", "1"))).environment("/my checkout")
+    assert "SPEECHPROMPT_DEVICE=cuda" in text
+    assert "SPEECHPROMPT_GPU_SLOTS=0,1" in text
+    assert "SPEECHPROMPT_CHECKOUT='/my checkout'" in text
+
+
+def test_the_rules_load_no_framework(planned_jobs):
+    heavy = {"torch", "torchaudio", "sklearn", "fairseq", "matplotlib", "transformers"}
+    assert not heavy & set(planned_jobs["modules"])
+
+
+def test_no_rule_computes(planned_jobs):
+    """Rule files hold rules and what is set up for them: what they compute is in the package."""
+    for path in sorted((REPOSITORY / "rules").glob("*.smk")):
+        text = path.read_text()
+        assert "lambda" not in text, path
+        assert not re.search(r"^    run:", text, re.MULTILINE), path
+        assert path.name == "plan.smk" or "def " not in text, path

@@ -1,0 +1,105 @@
+"""What Snakemake does not document is still there: if this fails, it was renamed."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from speechprompt.errors import ConfigError
+from speechprompt.workflow import snakemake_internals as internals
+
+SNAKEFILE = """
+from speechprompt.workflow import snakemake_internals as internals
+
+
+def tell(name, value):
+    print(f"{name}: {value}", file=sys.stderr)
+
+
+if internals.is_main(workflow):
+    tell("complete", internals.is_complete(workflow))
+    tell("cluster", internals.is_cluster(workflow))
+    tell("storage", internals.has_storage(workflow))
+    internals.offer(workflow, "mem_mb", 300)
+    internals.offer(workflow, "gpu", 2)
+    tell("offered", [workflow.global_resources[name].value for name in ("mem_mb", "gpu")])
+
+
+def memory(wildcards, input):
+    return sum(size for _, size in internals.sizes_of(input)) or 50
+
+
+onstart:
+    tell("wanting", internals.jobs_that_want(workflow, "gpu"))
+    tell("limited", workflow.scheduler.job_rate_limiter is not None)
+    internals.lift_limit_on_starts(workflow)
+    tell("limited then", workflow.scheduler.job_rate_limiter is not None)
+
+
+rule last:
+    input:
+        "first.txt",
+    output:
+        "last.txt",
+    resources:
+        mem_mb=memory,
+        gpu=1,
+    shell:
+        "echo {resources.mem_mb} > {output}"
+
+
+rule first:
+    output:
+        "first.txt",
+    shell:
+        "printf '%120s' > {output}"
+"""
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Run the Snakefile; what it says, by name."""
+    (tmp_path / "Snakefile").write_text(f"import sys\n{SNAKEFILE}")
+    (tmp_path / "own.yaml").write_text("{}")
+
+    def run(*arguments):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake", "--cores", "1", "--forceall"),
+                *("--directory", str(tmp_path), "--snakefile", str(tmp_path / "Snakefile")),
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(line.split(": ", 1) for line in done.stderr.splitlines() if ": " in line)
+
+    return run
+
+
+def test_every_function_works_in_a_run(told, tmp_path):
+    found = told()
+    assert (found["complete"], found["cluster"], found["storage"]) == ("False", "False", "False")
+    assert found["offered"] == "[300, 2]"
+    assert found["wanting"] == "{'last'}"
+    assert (found["limited"], found["limited then"]) == ("True", "False")
+    assert (tmp_path / "last.txt").read_text() == "120\n"
+
+
+def test_what_the_user_says_is_kept(told):
+    found = told(
+        *("--configfile", "own.yaml", "--resources", "mem_mb=200", "gpu=5"),
+        *("--max-jobs-per-timespan", "7/1s"),
+    )
+    assert found["complete"] == "True"
+    assert found["offered"] == "[200, 2]"
+    assert found["limited then"] == "True"
+
+
+def test_a_name_that_is_gone_is_an_error():
+    with pytest.raises(ConfigError, match="has no `is_main_process`"):
+        internals.is_main(SimpleNamespace())
