@@ -45,13 +45,9 @@ def progress(
     if total is None and isinstance(items, Sized):
         total = len(items)
     started = due = time.monotonic()
+    silent = not sys.stderr.isatty()
     with tqdm(
-        desc=description,
-        total=total,
-        unit=unit,
-        disable=not sys.stderr.isatty(),
-        leave=False,
-        dynamic_ncols=True,
+        desc=description, total=total, unit=unit, disable=silent, leave=False, dynamic_ncols=True
     ) as bar:
         for done, item in enumerate(items, start=1):
             yield item

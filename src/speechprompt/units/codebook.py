@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +115,9 @@ def load_codebook(path: str | Path) -> Codebook:
     try:
         tensors, metadata = read_tensors(path, framework="numpy")
         centroids = tensors["centroids"].astype(np.float32)
-        features = FeatureMetadata(
-            encoder=metadata["encoder"],
-            encoder_sha256=metadata["encoder_sha256"],
-            layer=metadata["layer"],
-            frame_rate=metadata["frame_rate"],
-            dimension=centroids.shape[1],
-        )
+        stated = ("encoder", "encoder_sha256", "layer", "frame_rate")
+        values = {name: metadata[name] for name in stated}
+        features = FeatureMetadata(**values, dimension=centroids.shape[1])
     except (KeyError, IndexError) as error:
         raise ArtefactError(f"{path}: expected a codebook, {error} is missing") from error
     return Codebook(Path(path).stem, sha256_file(path), centroids, features)
@@ -172,14 +168,8 @@ def write_codebook(
         features: The encoder that they belong to.
         origin: Further metadata about their origin.
     """
-    metadata = {
-        "encoder": features.encoder,
-        "encoder_sha256": features.encoder_sha256,
-        "layer": features.layer,
-        "frame_rate": features.frame_rate,
-        "n_units": len(centroids),
-        **origin,
-    }
+    metadata = {**asdict(features), "n_units": len(centroids), **origin}
+    del metadata["dimension"]  # the centroids state it
     write_tensors(out, {"centroids": np.asarray(centroids, dtype=np.float32)}, metadata)
 
 

@@ -44,13 +44,8 @@ class FeatureMetadata:
     @classmethod
     def of(cls, encoder: Encoder) -> FeatureMetadata:
         """The metadata of an encoder's output."""
-        return cls(
-            encoder=encoder.kind,
-            encoder_sha256=encoder.sha256,
-            layer=encoder.layer,
-            frame_rate=encoder.frame_rate,
-            dimension=encoder.dimension,
-        )
+        own = (encoder.kind, encoder.sha256, encoder.layer, encoder.frame_rate, encoder.dimension)
+        return cls(*own)
 
 
 def features_schema(metadata: FeatureMetadata) -> pa.Schema:

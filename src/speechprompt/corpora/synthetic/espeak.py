@@ -146,16 +146,9 @@ class Speaker:
             for parameter, value in settings.items():
                 library.espeak_SetParameter(parameter, value, 0)
             encoded = text.encode()
-            failed = library.espeak_Synth(
-                ctypes.c_char_p(encoded),
-                ctypes.c_size_t(len(encoded) + 1),
-                ctypes.c_uint(0),
-                POSITION_CHARACTER,
-                ctypes.c_uint(0),
-                ctypes.c_uint(CHARACTERS_UTF8),
-                None,
-                None,
-            )
+            size = ctypes.c_size_t(len(encoded) + 1)
+            positions = (0, POSITION_CHARACTER, 0)
+            failed = library.espeak_Synth(encoded, size, *positions, CHARACTERS_UTF8, None, None)
             if failed or library.espeak_Synchronize():
                 raise SpeechError(f"eSpeak NG failed to speak {text!r} with voice {voice!r}")
         if not any(block.any() for block in self._blocks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import signal
 from abc import ABC, abstractmethod
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import soundfile
 
 from speechprompt.audio.reading import SAMPLE_RATE
@@ -153,10 +153,7 @@ def _write_wav(path: Path, waveform: np.ndarray) -> None:
 
 
 def _write_table(path: Path, recordings: Sequence[Recording]) -> None:
-    labels = list(recordings[0].labels) if recordings else []
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["path", "split", "speaker", *labels])
-        for item in recordings:
-            values = [item.labels[name] for name in labels]
-            writer.writerow([item.path, item.split, item.speaker or "", *values])
+    fixed = ("path", "split", "speaker")
+    rows = [{name: getattr(r, name) for name in fixed} | dict(r.labels) for r in recordings]
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
