@@ -1,7 +1,5 @@
 """The acoustics of synthetic speech: coloured noise, spectral tilt and levels."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The recordings that a user names: files, folders, lists of paths, and paths on standard input."""
 
-from __future__ import annotations
-
 import os
 import select
 import sys

@@ -1,7 +1,5 @@
 """Manifests: the recordings of a corpus as one Parquet file per split, for every kind of corpus."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 from collections import Counter, deque

@@ -6,8 +6,6 @@ folder that the recordings' paths are relative to, and a seed for what the modul
 anything. It raises a CorpusError if the corpus is not as the module describes it.
 """
 
-from __future__ import annotations
-
 import json
 from importlib import import_module
 from pathlib import Path

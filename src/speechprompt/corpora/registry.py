@@ -3,8 +3,6 @@
 Only their names are here. The workflow needs these before any job starts, without the modules.
 """
 
-from __future__ import annotations
-
 from speechprompt.config.corpora import SYNTHETIC_COLUMNS
 from speechprompt.errors import ConfigError
 

@@ -1,7 +1,5 @@
 """The user's own corpus: a table of paths, splits and labels."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path

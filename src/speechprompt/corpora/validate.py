@@ -1,7 +1,5 @@
 """Validation of a corpus's manifests: their schema, distinct utterances, existing recordings."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Safe unpacking of archives from elsewhere: tar in any compression, and zip."""
 
-from __future__ import annotations
-
 import lzma
 import stat
 import tarfile

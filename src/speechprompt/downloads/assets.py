@@ -1,7 +1,5 @@
 """The table of published files that a run may download; ``data/assets.yaml`` holds it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import yaml

@@ -1,7 +1,5 @@
 """Downloads that resume, are retried, and are used only after their hash is verified."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import math

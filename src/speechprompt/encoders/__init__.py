@@ -3,8 +3,6 @@
 The next room, ``units``, turns frames into units.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from importlib import import_module

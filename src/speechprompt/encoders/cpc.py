@@ -19,8 +19,6 @@ utterance again. For a remainder of at least 25,599 samples whose number is one 
 of 160, it repeats one or two frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

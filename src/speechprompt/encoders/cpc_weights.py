@@ -1,7 +1,5 @@
 """The weights of CPC: their published names and their shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

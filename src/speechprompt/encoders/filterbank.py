@@ -1,7 +1,5 @@
 """The base of the encoders without weights: filterbank features of single utterances."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any

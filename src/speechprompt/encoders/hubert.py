@@ -5,8 +5,6 @@ The file contains its configuration: all arguments of ``torchaudio.models.wav2ve
 mean 0 and variance 1 (fairseq's ``task.normalize``: false for HuBERT base, true for large).
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Mapping, Sequence

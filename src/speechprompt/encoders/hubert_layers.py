@@ -10,8 +10,6 @@ Blocks have few different sizes, because oneDNN compiles a kernel for each size,
 millisecond and up to a megabyte.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 

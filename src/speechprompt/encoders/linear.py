@@ -1,7 +1,5 @@
 """Matrix products with a weight, at the speed of the CPU's matrix units."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

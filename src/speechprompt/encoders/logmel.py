@@ -7,8 +7,6 @@
 20 Hz to 8 kHz, natural logarithm. Samples have full scale 1, not Kaldi's 32,768.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

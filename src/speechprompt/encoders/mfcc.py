@@ -4,8 +4,6 @@ HuBERT (Hsu et al., 2021) clusters 13 coefficients and their first and second de
 frame comes every 20 ms, which is the rate of HuBERT's output, instead of every 10 ms.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

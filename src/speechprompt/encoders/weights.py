@@ -1,7 +1,5 @@
 """Weights of encoders: safetensors files with a configuration, and the check that both agree."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Snakemake counts how many jobs may use a GPU, but does not choose the GPU. A job
 free slot; the operating system releases the lock whenever and however the process ends.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

@@ -1,7 +1,5 @@
 """Progress of long work: a bar on a terminal, and a line in the log file every half minute."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized

@@ -1,7 +1,5 @@
 """Building modules without initial weights, to load weights into them or to know their shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -21,8 +21,6 @@ A module that is chosen by its name at run time, such as an encoder by its kind,
 way: whoever asks for a digest names it.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Text and JSON files between the stages, and folders, all written atomically."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

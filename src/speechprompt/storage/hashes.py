@@ -1,7 +1,5 @@
 """Hashes of files and settings, and pseudo-random numbers that are hashes of names."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

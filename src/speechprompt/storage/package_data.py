@@ -1,7 +1,5 @@
 """Data files of the package's own modules: word lists, page templates."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 __all__ = ["data_file", "data_files"]

@@ -1,7 +1,5 @@
 """Compressed Parquet files, written atomically, with metadata as text."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

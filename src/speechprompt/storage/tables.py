@@ -1,7 +1,5 @@
 """Tables as text: Markdown for a page, aligned columns for a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 __all__ = ["align_columns", "markdown_table"]

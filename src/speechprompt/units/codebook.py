@@ -1,7 +1,5 @@
 """Codebooks: k-means centroids of frames, and the nearest centroid of a frame."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Comparison of units with other units of the same recordings, to check that they agree."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Quantisation of one shard of features: nearest centroids, without repeated units."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path

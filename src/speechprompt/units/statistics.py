@@ -1,7 +1,5 @@
 """Counts and durations of units over the utterances of a split."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """fairseq's ``dict.txt``, the symbols of a unit LM in the order of its embedding."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from speechprompt.errors import SpeechPromptError

@@ -5,8 +5,6 @@ These corpora enter the pipeline after the encoder, so that durations, number of
 unknown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

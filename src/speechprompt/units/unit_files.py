@@ -1,7 +1,5 @@
 """Units files: Parquet shards of units with their labels, and the index of a split."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

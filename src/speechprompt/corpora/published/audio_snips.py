@@ -6,8 +6,6 @@ The label file ``all.iob.snips.txt`` has lines ``{speaker}-snips-{split}-{n} BOS
 https://huggingface.co/datasets/s3prl/SNIPS
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Collecting the folders of a published corpus: by download, or by links to the user's copy."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Shared by the published corpora: spelling, and comparison with the published recordings."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

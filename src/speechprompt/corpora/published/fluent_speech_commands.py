@@ -3,8 +3,6 @@
 The splits are the three published tables. The licence of Fluent.ai allows research only.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from speechprompt.config.corpora import FluentSpeechCommandsCorpus

@@ -3,8 +3,6 @@
 https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 https://www.openslr.org/12, CC BY 4.0.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from speechprompt.config.corpora import LibriSpeechCorpus

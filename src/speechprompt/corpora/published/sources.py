@@ -1,7 +1,5 @@
 """The folders of the published corpora: the archive of each, and how to recognise a copy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import get_args
 

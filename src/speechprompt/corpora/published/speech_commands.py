@@ -7,8 +7,6 @@ names ``{noise}-{first sample}.wav``, whose hash decides their split. As publish
 crops of the same noises. The licence is CC BY 4.0.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

@@ -5,8 +5,6 @@ One module per task plans the utterances, ``speech`` gives them voices and acous
 same in every task.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version

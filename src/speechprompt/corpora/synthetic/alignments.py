@@ -1,7 +1,5 @@
 """Phone alignments of a synthetic corpus, made by synthesising its recordings once more."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import partial

@@ -5,8 +5,6 @@ from more than a thousand words. Some are said twice, so that a unit LM learns t
 before. A text may occur several times, also in different splits; a voice is in one split only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

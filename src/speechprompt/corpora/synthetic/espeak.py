@@ -5,8 +5,6 @@ wave phase). A sentence would therefore sound a little different after another o
 a fresh copy of the library is loaded for every utterance, which takes about two milliseconds.
 """
 
-from __future__ import annotations
-
 import _ctypes
 import ctypes
 import os

@@ -1,11 +1,9 @@
 """Sentences that are drawn from patterns, and the split that each belongs to."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import yaml
@@ -26,7 +24,7 @@ class Grammar:
     words: Mapping[str, Sequence[str]]
 
     @classmethod
-    def of(cls, module_file: str) -> Grammar:
+    def of(cls, module_file: str) -> Self:
         """Read the grammar in the data file of a task's module."""
         data = read_data(module_file)
         return cls(tuple(data["patterns"]), word_lists(data["words"]))

@@ -5,8 +5,6 @@ There are six actions, fourteen objects and four locations in 31 valid triples
 some that train does not have.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ As in the KS task of SUPERB, recordings last one second and hold one of ten keyw
 train.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache

@@ -3,8 +3,6 @@
 No sentence is in two splits, and some slot values of valid and test do not occur in train.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

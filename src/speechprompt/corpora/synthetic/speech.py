@@ -1,7 +1,5 @@
 """Shared by all synthetic tasks: a voice says a text, in noise, at some level."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 

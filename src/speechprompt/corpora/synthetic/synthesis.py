@@ -1,7 +1,5 @@
 """A folder of synthesised recordings and its table; an interrupted run can be resumed."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 from abc import ABC, abstractmethod

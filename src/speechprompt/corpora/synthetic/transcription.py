@@ -3,8 +3,6 @@
 No sentence occurs twice, neither in one split nor in two. All words occur in all splits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,9 +1,8 @@
 """The voices of the synthetic corpora, accents times voice variants, and their split."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -53,7 +52,7 @@ class Delivery:
     pitch_range: int
 
     @classmethod
-    def draw(cls, generator: np.random.Generator) -> Delivery:
+    def draw(cls, generator: np.random.Generator) -> Self:
         """Draw a delivery, from slow and flat to fast and lively."""
         return cls(
             rate=int(generator.integers(120, 231)),

@@ -1,7 +1,5 @@
 """Import of GSLM's k-means models (``km.bin``), joblib pickles of scikit-learn, as codebooks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Import of CPC as GSLM published it (cpc_big_ll6kh_top_ctc.pt)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Only parity tests, benchmarks and trusted checkpoints need fairseq. The pipeline does not.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Until fairseq 0.10 a checkpoint has ``args``, a flat ``argparse.Namespace``. Sin
 ``cfg``, blocks of settings in a dict or in omegaconf's ``DictConfig``.
 """
 
-from __future__ import annotations
-
 import enum
 import re
 from collections.abc import Mapping

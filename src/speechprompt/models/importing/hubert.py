@@ -5,8 +5,6 @@ The weights of fairseq 0.12.2's ``HubertModel`` are mapped one to one to those o
 that pre-training or fine-tuning added to the encoder are left out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ A pickle is a program that may call whatever it names. Here it may name only wha
 :mod:`speechprompt.models.importing.placeholders` allows. No other module of the package unpickles.
 """
 
-from __future__ import annotations
-
 import bz2
 import io
 import lzma

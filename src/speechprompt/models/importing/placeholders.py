@@ -6,12 +6,10 @@ imported nor needed. Any other name is refused. The functions with which NumPy a
 arrays are not called either, because a crafted state makes NumPy's corrupt memory.
 """
 
-from __future__ import annotations
-
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -81,7 +79,7 @@ class Placeholder:
     arguments: tuple[Any, ...]
     items: list[Any]
 
-    def __new__(cls, *arguments: Any, **named: Any) -> Placeholder:
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
         """Store the arguments."""
         self = super().__new__(cls)
         self.arguments = (*arguments, *named.values())

@@ -1,7 +1,5 @@
 """Import of GSLM's unit LM (Lakhotia et al., 2021) as published with fairseq."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Small pre-trained models that come with the package, each with a model card."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from speechprompt.errors import ArtefactError
