@@ -17,6 +17,7 @@ from benchmarks.cases import HUBERT, MODELS, OURS, Case, Effort, list_cases
 from benchmarks.machine import describe_machine, has_bf16
 from benchmarks.table import compare, markdown
 from speechprompt.errors import ConfigError
+from speechprompt.runtime.precision import Precision
 from speechprompt.storage.files import write_json, write_text
 
 _FULL = Effort(seconds=3.0, repetitions=2, passes=6)
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _log(str(error))
         return 2
-    precisions = ["fp32", "bf16"] if has_bf16(machine) else ["fp32"]
+    precisions: list[Precision] = ["fp32", "bf16"] if has_bf16(machine) else ["fp32"]
     if len(precisions) == 1:
         _log("bf16 is left out: this processor has no bf16 instructions")
     cases = [c for c in list_cases(options.quick, precisions) if options.only in c.name]
@@ -108,7 +109,7 @@ def _write_models(names: set[str], folder: Path) -> dict[str, str]:
 
 def _measured(case: Case, effort: Effort, path: str, options: argparse.Namespace) -> dict[str, Any]:
     units, audio = (str(Path(o).resolve()) if o else None for o in (options.units, options.audio))
-    job = {"case": asdict(case), "effort": asdict(effort), "model_path": path}
+    job: dict[str, Any] = {"case": asdict(case), "effort": asdict(effort), "model_path": path}
     job |= {"units_file": units, "audio_folder": audio}
     try:
         return _in_process(job | {"threads": options.threads, "device": options.device})

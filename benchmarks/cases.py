@@ -8,6 +8,7 @@ from itertools import product
 
 from benchmarks.data import LENGTHS, N_UNITS
 from speechprompt.lm import LMConfig
+from speechprompt.runtime.precision import Precision
 
 __all__ = [
     "ENCODE",
@@ -61,7 +62,7 @@ class Case:
     contender: str
     model: str
     lengths: str
-    precision: str
+    precision: Precision
     phase: str
     batch: int
 
@@ -77,7 +78,7 @@ class Case:
         return f"{self.precision} laid out" if self.phase == ENCODE else self.precision
 
 
-def list_cases(quick: bool, precisions: list[str]) -> Iterator[Case]:
+def list_cases(quick: bool, precisions: list[Precision]) -> Iterator[Case]:
     """All cases; ``quick`` takes one length per model and leaves out the large batches."""
     for model, lengths, phase in product(MODELS, LENGTHS, ("train", "infer")):
         if quick and (model, lengths) not in _QUICK:

@@ -157,5 +157,8 @@ def _examples(units: list[np.ndarray], labels: list[list[int]]) -> Examples:
 
 
 def _subset(examples: Examples, indices: list[int]) -> Examples:
-    fields = (examples.utt_ids, examples.units, examples.labels)
-    return Examples(*([values[i] for i in indices] for values in fields))
+    return Examples(
+        [examples.utt_ids[i] for i in indices],
+        [examples.units[i] for i in indices],
+        [examples.labels[i] for i in indices],
+    )

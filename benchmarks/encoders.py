@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -64,8 +64,9 @@ class OurEncoder:
     def __init__(
         self, path: str | Path, precision: str, device: str = "cpu", layer: int = LAYER
     ) -> None:
-        settings = {"weights": path, "layer": layer, "precision": precision}
-        self.encoder = load_encoder("hubert", **settings, device=device)
+        self.encoder = load_encoder(
+            "hubert", weights=path, layer=layer, precision=precision, device=device
+        )
 
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         return self.encoder.encode(waveforms)
@@ -95,13 +96,9 @@ class PublishedReader:
             return [self.reader.get_feats(waveform) for waveform in waveforms]
 
 
-def _reader_module() -> ModuleType:
-    import_fairseq()
-    (folder,) = importlib.util.find_spec("fairseq").submodule_search_locations
-    spec = importlib.util.spec_from_file_location("hubert_feature_reader", Path(folder, READER))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _reader_module() -> SimpleNamespace:
+    folder = Path(str(import_fairseq().__file__)).parent
+    return SimpleNamespace(**runpy.run_path(str(folder / READER)))
 
 
 def _fairseq_model(tensors: dict[str, Tensor], config: dict[str, Any]) -> nn.Module:

@@ -70,7 +70,7 @@ def matrix_peak(
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     wait = torch.cuda.synchronize if device == "cuda" else None
-    best = {"gflops": 0.0, "shape": None}
+    best: dict[str, Any] = {"gflops": 0.0, "shape": None}
     shapes = list(product((1024, 2048, 4096), ((1024, 4096), (4096, 1024))))
     if device != "cpu":
         shapes += product((4096, 8192, 16_384), ((4096, 4096), (8192, 8192)))

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from itertools import cycle, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.cases import ENCODE, MODELS, OURS, PUBLISHED, Case, Effort
 from benchmarks.contender import Contender
@@ -15,6 +15,9 @@ from benchmarks.machine import matrix_peak, peak_memory
 from benchmarks.timing import Timing, repeat
 from speechprompt.runtime.device import set_compute_threads
 from speechprompt.tasks.examples import Examples
+
+if TYPE_CHECKING:
+    from benchmarks.ours import Ours
 
 __all__ = ["measure"]
 
@@ -58,10 +61,11 @@ def measure(
         "peak_bytes": peak_memory(device),
     }
     if case.contender == OURS:
+        ours = cast("Ours", contender)
         needed = [
-            contender.update_operations(batch)
+            ours.update_operations(batch)
             if training
-            else contender.inference_operations(batch, workload.answer)
+            else ours.inference_operations(batch, workload.answer)
             for batch in timing.used
         ]
         result["gflops"] = 1e-9 * sum(needed) / timing.total

@@ -63,7 +63,9 @@ class Tree:
     from_separators: int = 0
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], wanted_from: Sequence[int]) -> Tree:
+    def of(
+        cls, sequences: Sequence[Sequence[int] | np.ndarray], wanted_from: Sequence[int]
+    ) -> Tree:
         """Count over sequences of ids, wanted from the given index on."""
         seen: set[tuple[int, ...]] = set()
         wanted: set[tuple[int, ...]] = set()

@@ -23,7 +23,7 @@ from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.runtime.device import make_deterministic
-from speechprompt.runtime.precision import resolve_precision
+from speechprompt.runtime.precision import Precision, resolve_precision
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.verbalizer import Verbalizer
 
@@ -44,7 +44,7 @@ class Ours:
     """
 
     def __init__(
-        self, lm_path: str | Path, workload: Workload, precision: str, device: str = "cpu"
+        self, lm_path: str | Path, workload: Workload, precision: Precision, device: str = "cpu"
     ) -> None:
         make_deterministic(device)
         dtype = resolve_precision(precision, device)
@@ -55,7 +55,7 @@ class Ours:
             torch.Generator().manual_seed(1),
         )
         verbalizer = Verbalizer("frequency", range(workload.n_labels), lm.dictionary.n_units)
-        self.config = lm.model.config
+        self.config, self.prompt_length = lm.model.config, workload.prompt_length
         self.task = TaskModel(lm, prompt, verbalizer, [range(workload.n_labels)], dtype=dtype)
         self.optimiser = Update(list(self.task.named_parameters().values()))
         self.updates = 0
@@ -88,7 +88,7 @@ class Ours:
 
     def update_operations(self, batch: Examples) -> int:
         """Operations that :meth:`update` needs."""
-        length = self.task.prompt.length
+        length = self.prompt_length
         needed = 0
         for piece in self._pieces(batch, _TRAINING_TOKENS):
             sources = [self.task.dictionary.source(batch.units[i]) for i in piece]
@@ -100,7 +100,7 @@ class Ours:
 
     def inference_operations(self, batch: Examples, answer: int) -> int:
         """Operations that :meth:`infer` needs."""
-        length = self.task.prompt.length
+        length = self.prompt_length
         needed = 0
         for piece in self._pieces(batch, _INFERENCE_TOKENS, with_labels=False):
             sources = [self.task.dictionary.source(batch.units[i]) for i in piece]

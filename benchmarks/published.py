@@ -77,14 +77,14 @@ class Published:
     """
 
     def __init__(
-        self, decoder: nn.Module, dictionary: Dictionary, prompt: Prompt, passes: int | None = None
+        self, decoder: Any, dictionary: Dictionary, prompt: Prompt, passes: int | None = None
     ) -> None:
         self.decoder = decoder
         self.dictionary = dictionary
         self.prompt = prompt
         self.passes = passes
         self.optimiser = Update(list(prompt.parameters()))
-        self._deep: list[tuple[Tensor, Tensor] | None] = [None] * len(decoder.layers)
+        self._deep: list[list[Tensor]] = [[]] * len(decoder.layers)
         for i, layer in enumerate(decoder.layers):
             layer.self_attn.register_forward_pre_hook(self._overwrite(i), with_kwargs=True)
 
@@ -160,7 +160,7 @@ class Published:
         padding = F.pad(tokens == PAD, (prompt.length, 0)) if (tokens == PAD).any() else None
         mask = decoder.buffered_future_mask(x)
         for i, layer in enumerate(decoder.layers):
-            self._deep[i] = tuple(F.dropout(p[i], dropout) for p in (prompt.keys, prompt.values))
+            self._deep[i] = [F.dropout(p[i], dropout) for p in (prompt.keys, prompt.values)]
             x = layer(x, self_attn_mask=mask, self_attn_padding_mask=padding)[0]
         scores = decoder.output_layer(decoder.layer_norm(x).transpose(0, 1))
         return scores[:, prompt.length :]

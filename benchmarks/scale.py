@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    numbers = {"type": int, "nargs": "+", "metavar": "N"}
+    numbers: dict[str, Any] = {"type": int, "nargs": "+", "metavar": "N"}
     parser.add_argument("--utterances", **numbers, default=[1000, 5000, 20000], help="encoded")
     parser.add_argument("--plans", **numbers, default=[1000, 10000, 100000], help="only planned")
     parser.add_argument("--shards", **numbers, default=[1, 16, 64], help="parts of a split")

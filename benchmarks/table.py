@@ -158,7 +158,7 @@ def _levels(row: Row, machine: Row) -> list[Row]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    first = (row["model"], row["lengths"], row["phase"], row["precision"])
+    first: tuple[str, ...] = (row["model"], row["lengths"], row["phase"], row["precision"])
     first += (_NAMES[row["contender"]], str(row["batch"]))
     if "error" in row:
         return (*first, "failed", "", "", "", "", row["error"])
@@ -175,8 +175,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _encoding_cells(row: Row) -> tuple[str, ...]:
-    first = (row["model"], row["lengths"], row["precision"], _NAMES[row["contender"]])
-    first += (str(row["batch"]),)
+    first: tuple[str, ...] = (row["model"], row["lengths"], row["precision"])
+    first = (*first, _NAMES[row["contender"]], str(row["batch"]))
     if "error" in row:
         return (*first, "failed", "", "", "", "", row["error"])
     return (
