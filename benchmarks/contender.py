@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.data import Workload
 from speechprompt.tasks.examples import Examples
 
-__all__ = ["DROPOUT", "Contender", "Update"]
+__all__ = ["DROPOUT", "Contender", "CountsOperations", "Update"]
 
 DROPOUT = 0.1
 """Of the prompt in training, as published."""
@@ -31,6 +31,17 @@ class Contender(Protocol):
 
     def infer(self, batch: Examples, answer: int) -> float:
         """Generate ``answer`` labels per utterance; the share of the work that was really done."""
+
+
+@runtime_checkable
+class CountsOperations(Protocol):
+    """A contender that knows the operations that its work needs."""
+
+    def update_operations(self, batch: Examples) -> int:
+        """Operations that an update needs."""
+
+    def inference_operations(self, batch: Examples, answer: int) -> int:
+        """Operations that the generation of ``answer`` labels per utterance needs."""
 
 
 class Update:

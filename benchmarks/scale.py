@@ -112,8 +112,9 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
         "label": ["a"] * n,
     }
     manifest, features, units = (folder / f"{name}.parquet" for name in ("m", "features", "units"))
-    write_parquet(manifest, pa.table(columns, schema=manifest_schema(["label"])))
-    models = REPOSITORY / "src/speechprompt/shipped"
+    schema = manifest_schema(["label"], root=str(out / "corpus"))
+    write_parquet(manifest, pa.table(columns, schema=schema))
+    models = REPOSITORY / "src/speechprompt/models/shipped"
     encoder = {"kind": "hubert", "layer": 5, "weights": str(models / "hubert-nano.safetensors")}
     # The codebook as the pipeline takes it, with the encoder's settings beside the centroids.
     codebook = folder / "codebook.safetensors"
@@ -122,7 +123,7 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
         *("--encoder", json.dumps(encoder), "--out", codebook),
     )
     encoded = _verb(
-        *("extract-features", "--manifest", manifest, "--root", out / "corpus"),
+        *("extract-features", "--manifest", manifest),
         *("--encoder", json.dumps(encoder), "--out", features),
     )
     quantised = _verb(
