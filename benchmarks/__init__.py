@@ -1,1 +1,1 @@
-"""Speed and memory of encoding and of prompt tuning against the published ways: ``make bench``."""
+"""Speed and memory of encoding and prompt tuning, compared with others: ``make bench``."""

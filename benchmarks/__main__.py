@@ -1,4 +1,4 @@
-"""Measure this package against its peers: ``python -m benchmarks`` (``make bench``)."""
+"""Compare this package with other implementations: ``python -m benchmarks`` (``make bench``)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(precisions) == 1:
         _log("bf16 is left out: this processor has no bf16 instructions")
     cases = [c for c in list_cases(options.quick, precisions) if options.only in c.name]
-    if options.device != "cpu":  # the peers are measured as they are published, on the processor
+    if options.device != "cpu":  # the others are measured on the CPU, as they are published
         cases = [case for case in cases if case.contender == OURS]
     if not cases:
         _log(f"--only {options.only}: no such measurement; names are such as")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, case in enumerate(cases, 1):
             rows.append(_measured(case, effort, paths[case.model], options))
             _log(f"{number}/{len(cases)} {case.name}: {_told(rows[-1])}")
-    # The machine may have been faster or slower meanwhile; the better figure is the stricter one.
+    # The machine's speed may have changed meanwhile. The higher peak is the stricter comparison.
     for name, peak in peaks.items():
         peaks[name] = max(peak, _peak(name, options), key=_gflops)
     rows = compare(rows, machine, peaks)
@@ -85,12 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="NAME", help="cases whose name has this part")
     parser.add_argument("--units", metavar="FILE", help="real lines `u1 … un <s> label`")
     parser.add_argument("--audio", metavar="FOLDER", help="real recordings to encode")
-    parser.add_argument("--out", default="runs/bench", metavar="FOLDER", help="of the results")
+    parser.add_argument("--out", default="runs/bench", metavar="FOLDER", help="for the results")
     return parser
 
 
 def _write_models(names: set[str], folder: Path) -> dict[str, str]:
-    """Models of random weights, in files as the pipeline writes them."""
+    """Write models with random weights to files, as the pipeline does."""
     import torch
 
     from benchmarks.encoders import write_hubert

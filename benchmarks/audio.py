@@ -1,10 +1,10 @@
-"""Recordings at the lengths of keyword spotting and of transcription.
+"""Recordings with the lengths of keyword spotting and of transcription.
 
-Speech by eSpeak NG in noise, as in the package's synthetic corpora, or the user's own recordings;
-never bare noise, whose units say nothing about those of speech.
+They are speech by eSpeak NG in noise, as in the package's synthetic corpora, or the user's own
+recordings. They are never noise alone, because its units differ from those of speech.
 
-- ``ks``: a second each, as in Speech Commands.
-- ``asr``: 12.5 +- 3.5 seconds as in LibriSpeech train-clean-100, sentences joined and cut.
+- ``ks``: one second each, as in Speech Commands.
+- ``asr``: 12.5 +- 3.5 seconds, as in LibriSpeech train-clean-100, from joined sentences.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from speechprompt.errors import CorpusError
 
 __all__ = ["make_recordings"]
 
-SENTENCE_SECONDS = 1.5  # at least, on average
+SENTENCE_SECONDS = 1.5  # a lower bound of their mean
 LENGTHS = {"ks": (1.0, 0.0), "asr": (12.5, 3.5)}
 SUFFIXES = (".wav", ".flac")
 
 
 def make_recordings(lengths: str, n: int, folder: str | None = None, seed: int = 1) -> list[Tensor]:
-    """Make ``n`` recordings, float32 ``[n_samples]`` at 16 kHz, of the lengths ``ks`` or ``asr``.
+    """Make ``n`` recordings, float32 ``[n_samples]`` at 16 kHz, with the lengths ``ks`` or ``asr``.
 
     Args:
-        lengths: Which.
-        n: How many.
-        folder: WAV or FLAC files to take instead of synthetic speech, from anywhere below.
+        lengths: ``ks`` or ``asr``.
+        n: Number of recordings.
+        folder: Folder with WAV or FLAC files, at any depth, to use instead of synthetic speech.
         seed: Seed of speech and lengths.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is measured: every way of computing on every model, length, precision and phase."""
+"""The measurements: every implementation on every model, length, precision and phase."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MODELS = {
     "151M": LMConfig(N_UNITS + 4),
 }
 HUBERT, ENCODE = "hubert-base", "encode"
-# Utterances per update or per call. 32 is the paper's for both phases; at ASR lengths the published
-# way needs gigabytes for a few utterances, and an update may be the sum of such pieces.
+# Utterances per update or per call. The paper has 32 in both phases. At ASR lengths the published
+# implementation needs gigabytes for a few utterances, and adds up the gradients of small batches.
 _TRAINING_BATCH = {"ks": 32, "asr": 4}
 _LARGE_TRAINING_BATCH = 128
 _INFERENCE_BATCH = {"ks": 128, "asr": 8}
 _PUBLISHED_INFERENCE_BATCH = {"ks": 32, "asr": 4}
-# The pipeline's batches of 40 seconds.
+# The pipeline has batches of 40 seconds.
 _ENCODING_BATCH = {"ks": 40, "asr": 3}
 
 _QUICK = (("nano", "asr"), ("151M", "ks"), (HUBERT, "ks"))
@@ -42,12 +42,13 @@ _QUICK = (("nano", "asr"), ("151M", "ks"), (HUBERT, "ks"))
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure.
+    """The effort of a measurement.
 
     Attributes:
-        seconds: to repeat a measurement for.
-        repetitions: at least so many, unless they take more than three times as long.
-        passes: of a published generation.
+        seconds: time for which it is repeated.
+        repetitions: the least number of repetitions, unless they take more than three times as
+            long.
+        passes: number of passes of a published generation.
     """
 
     seconds: float
@@ -68,18 +69,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Such as ``ours/151M/ks/bf16/train/32``."""
+        """Its name, such as ``ours/151M/ks/bf16/train/32``."""
         parts = (self.contender, self.model, self.lengths, self.precision, self.phase, self.batch)
         return "/".join(map(str, parts))
 
     @property
     def peak(self) -> str:
-        """The matrix-product peak that it is held against."""
+        """The peak of matrix products that it is compared with."""
         return f"{self.precision} laid out" if self.phase == ENCODE else self.precision
 
 
 def list_cases(quick: bool, precisions: list[Precision]) -> Iterator[Case]:
-    """All cases; ``quick`` takes one length per model and leaves out the large batches."""
+    """Yield all cases; ``quick`` means one length per model and no large batches."""
     for model, lengths, phase in product(MODELS, LENGTHS, ("train", "infer")):
         if quick and (model, lengths) not in _QUICK:
             continue

@@ -1,4 +1,4 @@
-"""What every way of computing offers to the measurement, and the update that all share."""
+"""The interface of the implementations that are compared, and the update that they share."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from speechprompt.tasks.examples import Examples
 
 __all__ = ["DROPOUT", "Contender", "CountsOperations", "Update"]
 
+# The published dropout of the prompt in training.
 DROPOUT = 0.1
-"""Of the prompt in training, as published."""
 
 
 class Contender(Protocol):
-    """One way to tune a prompt and to use it."""
+    """An implementation of prompt tuning."""
 
     def training_batches(self, workload: Workload, size: int) -> list[Examples]:
-        """Batches as its users make them."""
+        """Make batches for training as its users do."""
 
     def inference_batches(self, workload: Workload, size: int) -> list[Examples]:
-        """The same for inference."""
+        """Make batches for inference as its users do."""
 
     def update(self, batch: Examples) -> float:
-        """One update of the prompt; the loss per predicted token before it."""
+        """Update the prompt once; return the loss per predicted token before the update."""
 
     def infer(self, batch: Examples, answer: int) -> float:
-        """Generate ``answer`` labels per utterance; the share of the work that was really done."""
+        """Generate ``answer`` labels per utterance; return the share of the work that was done."""
 
 
 @runtime_checkable
@@ -52,11 +52,11 @@ class Update:
         self.adam = torch.optim.Adam(self.parameters, lr=5e-3, betas=(0.9, 0.98), fused=True)
 
     def start(self) -> None:
-        """Forget the gradients of the last update."""
+        """Clear the gradients of the last update."""
         self.adam.zero_grad(set_to_none=True)
 
     def finish(self, n_tokens: int) -> None:
-        """Step by the gradient of the mean over ``n_tokens`` of a summed loss."""
+        """Turn gradients of a summed loss into those of its mean over ``n_tokens``, and step."""
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad /= n_tokens

@@ -1,20 +1,20 @@
-"""Utterances at the lengths of keyword spotting and of transcription.
+"""Utterances with the lengths of keyword spotting and of transcription.
 
-Units come from a file of the paper's own lines (``u1 u2 … un <s> label``) or from a seeded
-generator with the statistics of those lines. They matter for speed: a batch shares the prefixes
-that its utterances have in common, and padding depends on how much lengths differ.
+Units come from a file of the paper's lines (``u1 u2 … un <s> label``) or from a seeded generator
+with the statistics of those lines. The statistics matter for speed: the utterances of a batch share
+the computation of common prefixes, and padding depends on the differences of lengths.
 
 The generator is a first-order Markov chain over 100 units without repeats. The r-th most likely
 successor of a unit has a probability proportional to r^-1.6, and popular units are likely
-successors of most others; utterances begin with the r-th most likely unit in proportion to r^-3.
-That gives what the 24,821 distinct Speech Commands lines have: four in five begin with the same
-unit, the next unit has an entropy of about 2.3 nats, and 89 % (86 %) of the tokens in a batch of 32
-(128) are prefixes of their own; in the paper's lines 89 % (85 %).
+successors of most others. Utterances begin with the r-th most likely unit in proportion to r^-3.
+This reproduces the 24,821 distinct lines of Speech Commands: four in five begin with the same unit,
+the entropy of the next unit is about 2.3 nats, and 89 % (86 %) of the tokens in a batch of 32 (128)
+end a distinct prefix; in the paper's lines 89 % (85 %) do.
 
 - ``ks``: 24 +- 4.6 units as in Speech Commands, one of 12 labels, 5 prompt rows.
 - ``asr``: 400 +- 90 units, 0.43 characters of 29 per unit as in LibriSpeech train-clean-100
-  (mean 173), 175 prompt rows (the paper's 4.5M parameters). With a file its lines are joined up to
-  such lengths; characters are always drawn.
+  (mean 173), 175 prompt rows (the paper's 4.5M parameters). The lines of a file are joined to such
+  lengths; characters are always drawn.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LENGTHS = ("ks", "asr")
 
 @dataclass(frozen=True)
 class Workload:
-    """What is computed on.
+    """The utterances of a measurement.
 
     Attributes:
         examples: the utterances.
@@ -51,15 +51,15 @@ class Workload:
     answer: int
 
     def batches(self, size: int) -> list[Examples]:
-        """Batches with all lengths in each, like random ones but none longer by chance."""
+        """Batches that all have the same mixture of lengths, unlike random ones."""
         order = self._by_length()
         n = len(order) // size
         return [_subset(self.examples, order[i : n * size : n]) for i in range(n)]
 
     def sorted_batches(self, size: int) -> list[Examples]:
-        """Batches of similar lengths as fairseq makes them, middle lengths first.
+        """Batches of similar lengths, as fairseq makes them, with middle lengths first.
 
-        However many are timed, their lengths are about the mean.
+        The lengths of the first batches are therefore about the mean.
         """
         order = self._by_length()
         n = len(order) // size
@@ -119,7 +119,7 @@ def _synthetic(rng: np.random.Generator, counts: np.ndarray) -> list[np.ndarray]
 
 
 def _read(path: str) -> tuple[list[np.ndarray], list[list[int]]]:
-    """Distinct lines in their order; labels are numbered as they come up."""
+    """Read the distinct lines in their order; labels are numbered by first occurrence."""
     units, labels = [], []
     numbers: dict[str, int] = {}
     for line in dict.fromkeys(Path(path).read_text(encoding="utf-8").splitlines()):

@@ -46,7 +46,7 @@ READER = "examples/textless_nlp/gslm/speech2unit/pretrained/hubert_feature_reade
 
 
 def write_hubert(path: str | Path, config: dict[str, Any] | None = None) -> None:
-    """Write a model with random weights that keep the activations' variance from layer to layer."""
+    """Write a model with random weights under which activations keep their variance."""
     config = config or HUBERT_BASE
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
     torch.manual_seed(1)
@@ -75,8 +75,7 @@ class OurEncoder:
 class PublishedReader:
     """GSLM's ``HubertFeatureReader`` of fairseq 0.12.2, unchanged: one utterance at a time.
 
-    Only what it stands on is given to it: the model, audio that is read already, and a processor
-    for the accelerator that it asks for.
+    It gets the model and audio that is read already, and runs on the CPU instead of a GPU.
     """
 
     def __init__(self, path: str | Path, layer: int = LAYER) -> None:
@@ -102,7 +101,7 @@ def _reader_module() -> SimpleNamespace:
 
 
 def _fairseq_model(tensors: dict[str, Tensor], config: dict[str, Any]) -> nn.Module:
-    """fairseq's model with the weights of ours; its heads, which no feature needs, stay random."""
+    """fairseq's model with our weights; its heads, which features do not need, stay random."""
     hubert = import_fairseq("fairseq.models.hubert.hubert")
     task = import_fairseq("fairseq.tasks.hubert_pretraining")
     layers = [tuple(layer) for layer in config["extractor_conv_layer_config"]]

@@ -1,4 +1,4 @@
-"""Speed of encoding, and how many units of a faster precision are those of fp32."""
+"""Speed of encoding, and the agreement of units in a faster precision with those in fp32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from speechprompt.audio.reading import SAMPLE_RATE
 __all__ = ["measure_encoding", "unit_agreement"]
 
 N_UNITS = 100
-# Recordings that are timed, and recordings whose units are compared: two minutes.
+# Numbers of recordings that are timed, and of those whose units are compared (two minutes).
 _TIMED = {"ks": 40, "asr": 3}
 _COMPARED = {"ks": 120, "asr": 10}
 
@@ -34,12 +34,12 @@ def measure_encoding(
     audio_folder: str | None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Time one way of encoding.
+    """Time one encoder.
 
     Returns:
-        What :func:`benchmarks.measure.measure` returns, ``real_time``: seconds of audio per second,
-        and in another precision than fp32 ``unit_agreement``: the share of frames with the unit of
-        fp32.
+        The values of :func:`benchmarks.measure.measure`; ``real_time``, seconds of audio per
+        second; and for another precision than fp32 ``unit_agreement``, the share of frames with the
+        same unit as in fp32.
     """
     recordings = make_recordings(case.lengths, _COMPARED[case.lengths], audio_folder)
     timed = recordings[: _TIMED[case.lengths]]

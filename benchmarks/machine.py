@@ -1,4 +1,4 @@
-"""The machine: what it is, how fast it multiplies matrices, how much memory a process used."""
+"""The machine: its description, its speed of matrix products, and the memory of a process."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def describe_machine(threads: int, device: str = "cpu") -> dict[str, Any]:
 
 
 def has_bf16(machine: dict[str, Any]) -> bool:
-    """Whether the processor, or else the GPU, multiplies in bf16 at all."""
+    """Whether the CPU or the GPU multiplies in bf16."""
     return bool(machine["bf16_flags"] or machine.get("gpu"))
 
 
 def has_bf16_matrix_units(machine: dict[str, Any]) -> bool:
-    """Whether it has units that multiply whole tiles of bf16 numbers."""
+    """Whether the CPU has units that multiply whole tiles of bf16 numbers."""
     return any(flag in machine["bf16_flags"] for flag in _MATRIX_UNITS)
 
 
 def matrix_peak(
     precision: str, seconds: float = 0.6, *, laid_out: bool = False, device: str = "cpu"
 ) -> dict[str, Any]:
-    """The best rate of big products as the 151M model has them, ``x @ weight.T + bias``.
+    """The highest rate of large products, ``x @ weight.T + bias``, with the 151M model's sizes.
 
-    The best of several shapes and of several rounds of a tenth of a second.
+    It is the best of several shapes and of several rounds of a tenth of a second.
 
     Args:
         precision: fp32 or bf16.
-        seconds: to spend on each shape.
-        laid_out: with the weight laid out for it in advance, as the encoder does.
-        device: cpu, or cuda: there larger products too, which alone fill it.
+        seconds: time for each shape.
+        laid_out: whether the weight is in oneDNN's memory layout, as in the encoder.
+        device: cpu or cuda; a GPU also gets larger products, which alone use all of it.
 
     Returns:
         ``gflops`` and the ``shape`` (rows, in, out) that reached it.
@@ -93,12 +93,12 @@ def matrix_peak(
 
 
 def peak_memory(device: str = "cpu") -> int:
-    """Largest resident memory of this process so far, in bytes; on a GPU that of its tensors."""
+    """The largest resident memory of this process so far, in bytes; for a GPU, its tensors'."""
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated()
-    # On Linux ru_maxrss starts at what the parent used; the high-water mark is the process's own.
+    # On Linux ru_maxrss includes the parent's memory; the high-water mark is the process's own.
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
@@ -110,13 +110,13 @@ def peak_memory(device: str = "cpu") -> int:
 def _seconds_per_call(
     call: Callable[[], object], wait: Callable[[], object] | None, round_seconds: float = 0.1
 ) -> float:
-    """Mean over a round: a rate that lasts, unlike that of a single call."""
+    """The mean over a round, which is more stable than the time of a single call."""
     start, n = time.perf_counter(), 0
     while (passed := time.perf_counter() - start) < round_seconds:
         call()
         n += 1
         if wait is not None and n % 10 == 0:
-            wait()  # or calls would queue up that have not run
+            wait()  # so that calls do not queue up
     if wait is not None:
         wait()
         passed = time.perf_counter() - start

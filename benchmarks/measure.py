@@ -6,22 +6,19 @@ import json
 import sys
 from dataclasses import asdict
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from benchmarks.cases import ENCODE, MODELS, OURS, PUBLISHED, Case, Effort
-from benchmarks.contender import Contender
+from benchmarks.contender import Contender, CountsOperations
 from benchmarks.data import Workload, make_workload
 from benchmarks.machine import matrix_peak, peak_memory
 from benchmarks.timing import Timing, repeat
 from speechprompt.runtime.device import set_compute_threads
 from speechprompt.tasks.examples import Examples
 
-if TYPE_CHECKING:
-    from benchmarks.ours import Ours
-
 __all__ = ["measure"]
 
-# Batches of which each repetition takes another one.
+# Number of utterances. Every repetition takes another batch of them.
 _UTTERANCES = {"ks": 512, "asr": 32}
 
 
@@ -47,7 +44,7 @@ def measure(
             return 1.0
         return contender.infer(batch, workload.answer)
 
-    # Warm up: weights paged in, kernels built.
+    # Warm up: load the pages of the weights and build the kernels.
     some = _first(batches[0], -(-case.batch // 4))
     if training:
         contender.update(some)
@@ -60,12 +57,11 @@ def measure(
         **timing.summary(),
         "peak_bytes": peak_memory(device),
     }
-    if case.contender == OURS:
-        ours = cast("Ours", contender)
+    if isinstance(contender, CountsOperations):
         needed = [
-            ours.update_operations(batch)
+            contender.update_operations(batch)
             if training
-            else ours.inference_operations(batch, workload.answer)
+            else contender.inference_operations(batch, workload.answer)
             for batch in timing.used
         ]
         result["gflops"] = 1e-9 * sum(needed) / timing.total
@@ -93,7 +89,7 @@ def _first(batch: Examples, n: int) -> Examples:
 
 
 def main(job: dict[str, Any]) -> None:
-    """Run a job: ``peak`` (a precision) or ``case`` with what it is measured on."""
+    """Run a job: the ``peak`` of a precision, or a ``case``."""
     set_compute_threads(job["threads"])
     device = job["device"]
     if "peak" in job:

@@ -43,15 +43,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Tree:
-    """Counts over the distinct prefixes (rows) of some sequences; every row attends to its path.
+    """Counts over the distinct prefixes (rows) of sequences; a row attends to its own prefixes.
 
     Attributes:
-        rows: distinct prefixes.
-        pairs: attended (row, row) pairs, prompt rows not included.
-        wanted: rows whose prediction is wanted.
-        wanted_pairs: pairs of those.
-        separators: rows that are a separator.
-        to_separators, from_separators: pairs that attend to one, and pairs of one.
+        rows: number of distinct prefixes.
+        pairs: number of attended (row, row) pairs, without prompt rows.
+        wanted: number of rows whose prediction is needed.
+        wanted_pairs: number of pairs of those rows.
+        separators: number of rows that are a separator.
+        to_separators, from_separators: number of pairs that attend to a separator, and of pairs in
+            which a separator attends.
     """
 
     rows: int = 0
@@ -66,7 +67,7 @@ class Tree:
     def of(
         cls, sequences: Sequence[Sequence[int] | np.ndarray], wanted_from: Sequence[int]
     ) -> Tree:
-        """Count over sequences of ids, wanted from the given index on."""
+        """Count over sequences of ids, whose predictions are needed from the given index on."""
         seen: set[tuple[int, ...]] = set()
         wanted: set[tuple[int, ...]] = set()
         rows = {"pairs": 0, "to_separators": 0, "separators": 0, "from_separators": 0}
@@ -89,7 +90,7 @@ class Tree:
 
 
 def forward_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int:
-    """Of one pass with ``prompt_length`` deep prompt rows in every layer."""
+    """Operations of one forward pass with ``prompt_length`` deep prompt rows in every layer."""
     d = config.dim
     prompt = 4 * d * d * prompt_length
     full = _layer(config, tree.rows, tree.rows, tree.pairs + tree.rows * prompt_length)
@@ -99,7 +100,7 @@ def forward_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int:
 
 
 def training_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int:
-    """Of one pass forward and back; the model has two layers or more."""
+    """Operations of one forward and backward pass; the model has two layers or more."""
     d, rows, length = config.dim, tree.rows, prompt_length
     pairs = tree.pairs + rows * length
     wanted_pairs = tree.wanted_pairs + tree.wanted * length
@@ -121,21 +122,21 @@ def training_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int
 def decoding_operations(
     config: LMConfig, prompt_length: int, lengths: Sequence[int], steps: int
 ) -> int:
-    """Of ``steps`` more tokens per sequence through a key/value cache of so many tokens each."""
+    """Operations of ``steps`` more tokens per sequence with key/value caches of these lengths."""
     contexts = prompt_length + np.asarray(lengths)[:, None] + np.arange(1, steps + 1)
     per_layer = _layer(config, contexts.size, contexts.size, int(contexts.sum()))
     return config.layers * per_layer + 2 * config.dim * config.n_symbols * contexts.size
 
 
 def _layer(config: LMConfig, rows: int, queries: int, pairs: int, attention: int = 1) -> int:
-    """Keys and values of all rows, the rest of the queries; ``attention`` weighs its products."""
+    """Operations of a layer; ``attention`` is a factor for the products of the attention."""
     d = config.dim
     projections = 4 * d * d * rows + (4 * d * d + 4 * d * config.ffn) * queries
     return projections + attention * 4 * d * pairs
 
 
 def encoding_operations(config: Mapping[str, Any], layer: int, n_samples: int) -> int:
-    """Of one utterance through a HuBERT up to a layer, counted from 1."""
+    """Operations of one utterance through a HuBERT up to a layer, counted from 1."""
     operations, frames, channels = 0, n_samples, 1
     for outputs, kernel, stride in config["extractor_conv_layer_config"]:
         frames = (frames - kernel) // stride + 1

@@ -38,7 +38,7 @@ class Ours:
 
     Args:
         lm_path: unit LM file.
-        workload: fixes labels and prompt length.
+        workload: the utterances, which decide labels and prompt length.
         precision: fp32 or bf16.
         device: cpu or cuda.
     """
@@ -117,7 +117,7 @@ class Ours:
         return micro_batches(lengths, range(len(batch)), budget)
 
     def _answering(self, answer: int) -> TaskModel:
-        """The task with so many label columns: answers of a fixed length."""
+        """The task with ``answer`` label columns, so that answers have a fixed length."""
         task = self.task
         columns = [range(len(task.label_ids))] * answer
         return TaskModel(task.lm, task.prompt, task.verbalizer, columns, dtype=task.dtype)

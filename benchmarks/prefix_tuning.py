@@ -1,8 +1,8 @@
-"""What users would pick instead: peft's prefix tuning on a decoder of transformers.
+"""The library that users would choose instead: peft's prefix tuning on a decoder of transformers.
 
-OPT is the decoder there that is most like the unit LM: pre-LayerNorm, ReLU, tied embeddings; its
-positions are learned ones. Written as the libraries' guides do: random batches padded to their
-longest, labels of the source masked, ``model(...).loss.backward()``, ``model.generate``.
+OPT is the decoder of transformers that is most similar to the unit LM: pre-LayerNorm, ReLU, tied
+embeddings, but learned positions. The code follows the libraries' guides: random batches padded to
+the longest row, masked labels of the source, ``model(...).loss.backward()``, ``model.generate``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PrefixTuning:
 
     Args:
         config: shape of the unit LM.
-        workload: fixes the prefix's length.
+        workload: the utterances, which decide the prefix's length.
         precision: fp32 or bf16.
     """
 

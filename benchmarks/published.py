@@ -1,14 +1,15 @@
-"""The published way of computing, on fairseq's own decoder.
+"""The published implementation, on fairseq's decoder.
 
-As in the authors' code (arXiv 2203.16773; github.com/ga642381/SpeechPrompt): the rows of the input
-prompt stand in front of the embedded batch and go through all layers, where what the key and value
-projections see of them is overwritten by the layer's deep rows; padded batches of similar lengths;
-logits and their log-softmax at every position; float32. Generation runs fairseq's loop over prefix
-tokens with the cache switched off: one pass over the whole sequence so far for each token of the
-source and of the answer.
+It computes as the authors' code does (arXiv 2203.16773; github.com/ga642381/SpeechPrompt). The rows
+of the input prompt are put in front of the embedded batch and go through all layers. In each layer
+the deep rows replace the input of the key and value projections at these positions. Batches have
+similar lengths and padding, logits and their log-softmax are computed at every position, in
+float32. Generation runs fairseq's loop over prefix tokens without a cache: one pass over the whole
+sequence so far for each token of the source and of the answer.
 
-The layers are fairseq 0.12.2's, unchanged: a hook replaces the keys and values that they pass to
-their attention. With torch 2 that attention is torch's own kernel, faster than when published.
+The layers are fairseq 0.12.2's, unchanged. A hook replaces the keys and values that they pass to
+their attention. With torch 2 the attention is torch's kernel, which is faster than the published
+one.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class Published:
     """Input rows and deep rows in every layer, as the authors train and store them.
 
     Args:
-        decoder: of :func:`build_decoder`.
-        dictionary: between units and ids.
-        prompt: of mode ``both``; holds the trained tensors.
-        passes: how many of the passes of a generation are run, evenly spread over its lengths, the
-            answers given; None runs all.
+        decoder: the result of :func:`build_decoder`.
+        dictionary: maps units to ids.
+        prompt: the trained prompt, of mode ``both``.
+        passes: number of passes of a generation that are run with given answers, evenly spread over
+            its lengths; None runs all.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Published:
         return loss.item() / n_tokens
 
     def loss(self, batch: Examples, dropout: float) -> tuple[Tensor, int]:
-        """Summed cross-entropy of labels and end, and how many those are."""
+        """Summed cross-entropy of labels and end, and the number of these tokens."""
         sources = [self.dictionary.source(units) for units in batch.units]
         answers = [self.dictionary.ids(labels) for labels in batch.labels]
         pairs = list(zip(sources, answers, strict=True))
@@ -131,7 +132,7 @@ class Published:
         tokens, ends = self._start(batch, answer)
         total = int(ends.max())
         n = min(total, self.passes or total)
-        # Were tokens made up, nothing about the time of a pass would change.
+        # The time of a pass does not depend on the tokens, so that those of answers are arbitrary.
         known = torch.where(tokens == PAD, len(self.dictionary.units), tokens)
         for i in range(n):
             length = 1 + int((i + 0.5) * total / n)
@@ -140,7 +141,7 @@ class Published:
 
     @torch.no_grad()
     def generate(self, batch: Examples, answer: int) -> list[list[int]]:
-        """All passes: ids of the ``answer`` best next tokens of every utterance, one by one."""
+        """Run all passes: ids of the ``answer`` best next tokens of every utterance."""
         tokens, ends = self._start(batch, answer)
         for length in range(1, int(ends.max())):
             going = (ends > length).nonzero()[:, 0]
@@ -176,7 +177,7 @@ class Published:
         return hook
 
     def _start(self, batch: Examples, answer: int) -> tuple[Tensor, Tensor]:
-        """Sources with room for answers, (B, T) padded ids, and (B,) where each answer ends."""
+        """Sources with space for answers, padded ids (B, T), and the ends of answers (B,)."""
         sources = [self.dictionary.source(units) for units in batch.units]
         self.decoder.eval()
         tokens = _padded([np.append(source, [PAD] * answer) for source in sources])

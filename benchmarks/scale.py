@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write_corpus(folder: Path) -> np.ndarray:
-    """Recordings of synthetic speech, 16 kHz FLAC; their lengths in seconds."""
+    """Write recordings of synthetic speech, 16 kHz FLAC; return their lengths in seconds."""
     import soundfile
 
     from benchmarks.audio import make_recordings
@@ -93,7 +93,7 @@ def _write_corpus(folder: Path) -> np.ndarray:
 
 
 def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
-    """One shard of ``n`` utterances through the pipeline's verbs."""
+    """Run the pipeline's verbs on one shard of ``n`` utterances."""
     import pyarrow as pa
     import soundfile
 
@@ -116,7 +116,7 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
     write_parquet(manifest, pa.table(columns, schema=schema))
     models = REPOSITORY / "src/speechprompt/models/shipped"
     encoder = {"kind": "hubert", "layer": 5, "weights": str(models / "hubert-nano.safetensors")}
-    # The codebook as the pipeline takes it, with the encoder's settings beside the centroids.
+    # The codebook as the pipeline has it, with the encoder's settings in its metadata.
     codebook = folder / "codebook.safetensors"
     _verb(
         *("take-codebook", models / "hubert-nano-100.safetensors"),
@@ -145,7 +145,7 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
 
 
 def _plan(out: Path, n: int, shards: int) -> dict[str, Any]:
-    """A dry run on a table of ``n`` recordings."""
+    """Plan jobs for a table of ``n`` recordings."""
     folder = _setup(out / "plan", n, shards)
     done = _snakemake(folder, "--dry-run", "results/t/acc.txt")
     jobs = [line.split()[-1] for line in done["text"].splitlines() if line.startswith("total")]
@@ -159,7 +159,7 @@ def _plan(out: Path, n: int, shards: int) -> dict[str, Any]:
 
 
 def _run_shards(out: Path, n: int, shards: int, cores: int) -> dict[str, Any]:
-    """The units of a train split of ``n`` recordings, from manifests on."""
+    """Compute the units of a train split of ``n`` recordings from its manifest."""
     folder = _setup(out / "shards", n, shards)
     target = "results/units/nano100/c/train/index.json"
     for name in ("results", ".snakemake", "logs", "benchmarks"):
@@ -181,7 +181,7 @@ def _run_shards(out: Path, n: int, shards: int, cores: int) -> dict[str, Any]:
 
 
 def _setup(folder: Path, n: int, shards: int) -> Path:
-    """A run's folder with configuration and corpus: ``n`` train rows, one of valid and test."""
+    """Make a run's folder with a corpus of ``n`` train rows and one row of valid and test."""
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     lines = ["path,split,label"]
@@ -208,8 +208,8 @@ def _snakemake(folder: Path, *words: str) -> dict[str, Any]:
 
 
 def _timed(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a command: seconds of wall time, peak MB of the largest process, its output."""
-    # By way of a small process: a child's peak counts what its parent held when it started it.
+    """Run a command; return its wall time, the peak memory of its largest process, its output."""
+    # A small process starts it, because a child's peak includes the memory of its parent.
     done = subprocess.run(
         [sys.executable, "-c", LAUNCHER, *command],
         env=environment,

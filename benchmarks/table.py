@@ -1,4 +1,4 @@
-"""The report: ratios between measurements of one run, and which of the project's levels hold."""
+"""The report: ratios between measurements of one run, and whether the required levels hold."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ENCODING_COLUMNS = (
 
 
 def compare(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> list[Row]:
-    """Add to our rows their ratios to the peers, the share of the peak and the levels."""
+    """Add the ratios to the others, the share of the peak and the levels to our rows."""
     compared = []
     for row in rows:
         row = dict(row)
@@ -59,7 +59,7 @@ def compare(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> list[Ro
 
 
 def markdown(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> str:
-    """The report as Markdown that reads as plain text too."""
+    """The report as Markdown that is also readable as plain text."""
     flags = ", ".join(machine["bf16_flags"]) or "none"
     gpu = f"{machine['gpu']}; " if machine.get("gpu") else ""
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
@@ -119,7 +119,7 @@ def _ratio(row: Row, rows: Sequence[Row], contender: str, precision: str) -> flo
 
 
 def _levels(row: Row, machine: Row) -> list[Row]:
-    """The levels that an encoder or the 151M model is held to: what, and whether it holds."""
+    """The levels that an encoder or the 151M model must reach, and whether it does."""
     levels: list[Row] = []
 
     def ask(text: str, value: float | None, least: float, asked: bool = True) -> None:

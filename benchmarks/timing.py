@@ -1,4 +1,4 @@
-"""Repeating what is timed until it has taken long enough."""
+"""Timing of repetitions until they have taken long enough."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Timing(Generic[Batch]):
 
     @property
     def total(self) -> float:
-        """Seconds of all."""
+        """The sum of the seconds."""
         return sum(self.seconds)
 
     def summary(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Timing(Generic[Batch]):
 def repeat(
     run: Callable[[Batch], float], batches: Iterable[Batch], effort: Effort
 ) -> Timing[Batch]:
-    """Run batch after batch; ``run`` returns the share of its work that it really did."""
+    """Run batch after batch; ``run`` returns the share of its work that it did."""
     timing: Timing[Batch] = Timing()
     begin = time.perf_counter()
     for batch in batches:
