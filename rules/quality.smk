@@ -56,13 +56,13 @@ rule compare_quality:
     output:
         markdown=report(
             "results/quality/table.md",
-            caption="../workflow/report/quality.rst",
+            caption="../src/speechprompt/report/data/overview.quality.rst",
             category="units",
         ),
         parquet="results/quality/table.parquet",
         picture=report(
             "results/quality/quality.png",
-            caption="../workflow/report/quality.rst",
+            caption="../src/speechprompt/report/data/overview.quality.rst",
             category="units",
         ),
     log:

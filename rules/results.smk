@@ -4,7 +4,7 @@ rule plot_curve:
     output:
         curve=report(
             f"{SEED}/learning_curve.png",
-            caption="../workflow/report/learning_curve.rst",
+            caption="../src/speechprompt/report/data/overview.learning_curve.rst",
             category="{task}",
             labels={"method": "{method}", "seed": "{seed}", "picture": "learning curve"},
         ),
@@ -32,7 +32,7 @@ use rule plot_curve as plot_lm_curve with:
     output:
         curve=report(
             "results/lm/{lm}/learning_curve.png",
-            caption="../workflow/report/learning_curve.rst",
+            caption="../src/speechprompt/report/data/overview.learning_curve.rst",
             category="models",
             labels={"method": "pre-training", "seed": "", "picture": "learning curve of {lm}"},
         ),
@@ -51,7 +51,7 @@ use rule plot_curve as plot_encoder_curve with:
     output:
         curve=report(
             "results/encoders/{encoder}/learning_curve.png",
-            caption="../workflow/report/learning_curve.rst",
+            caption="../src/speechprompt/report/data/overview.learning_curve.rst",
             category="models",
             labels={
                 "method": "pre-training",
@@ -74,7 +74,7 @@ rule plot_confusion:
     output:
         matrix=report(
             f"{SEED}/confusion_matrix.png",
-            caption="../workflow/report/confusion_matrix.rst",
+            caption="../src/speechprompt/report/data/overview.confusion_matrix.rst",
             category="{task}",
             labels={"method": "{method}", "seed": "{seed}", "picture": "confusion matrix"},
         ),
@@ -103,7 +103,7 @@ rule plot_error_by_length:
     output:
         picture=report(
             "results/{task}/error_by_length.png",
-            caption="../workflow/report/error_by_length.rst",
+            caption="../src/speechprompt/report/data/overview.error_by_length.rst",
             category="{task}",
             labels={"method": "all", "seed": "all", "picture": "error by length"},
         ),
@@ -234,7 +234,7 @@ rule plot_unit_statistics:
     output:
         picture=report(
             "results/units/{codebook}/{corpus}/statistics.png",
-            caption="../workflow/report/unit_statistics.rst",
+            caption="../src/speechprompt/report/data/overview.unit_statistics.rst",
             category="units",
             labels={"codebook": "{codebook}", "corpus": "{corpus}", "picture": "usage"},
         ),
@@ -264,7 +264,7 @@ rule plot_codebook:
     output:
         picture=report(
             "results/codebooks/{codebook}.png",
-            caption="../workflow/report/codebook.rst",
+            caption="../src/speechprompt/report/data/overview.codebook.rst",
             category="units",
             labels={"codebook": "{codebook}", "corpus": "", "picture": "map"},
         ),

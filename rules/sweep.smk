@@ -62,11 +62,14 @@ rule gather_sweep:
         metrics=PLAN.sweep.metrics(),
     output:
         table="results/sweep/sweep.parquet",
-        pictures=report(
-            PLAN.sweep.pictures(),
-            caption="../workflow/report/sweep.rst",
-            category="sweep",
-        ),
+        pictures=[
+            report(
+                picture,
+                caption=f"../src/speechprompt/report/data/overview.{Path(picture).stem}.rst",
+                category="sweep",
+            )
+            for picture in PLAN.sweep.pictures()
+        ],
     log:
         "logs/gather_sweep.log",
     benchmark:

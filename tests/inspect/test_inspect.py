@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def test_every_artefact_is_known(run, path, kind, count):
         table = pq.read_table(found.path)
         assert list(found.schema) == table.column_names
         assert found.rows == table.slice(0, 5).to_pylist()
-    json.dumps(found.to_dict())
+    json.dumps(asdict(found))
 
 
 def test_shipped_models_and_curves_are_known(tmp_path):

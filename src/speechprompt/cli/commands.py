@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ def inspect(
         if picture or root or predictions:
             raise ConfigError("--picture, --root and --predictions go with --utterance")
         found = inspect_artefact(path, rows)
-        show(json.dumps(found.to_dict(), indent=2) if as_json else describe_inspection(found))
+        show(json.dumps(asdict(found), indent=2) if as_json else describe_inspection(found))
         return
     shown = find_utterance(path, utterance)
     show(json.dumps(shown.row) if as_json else describe_utterance(shown))

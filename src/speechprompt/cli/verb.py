@@ -54,12 +54,12 @@ class Verb:
     """A command of the command line.
 
     Args:
-        function: the function that it runs, as ``module:name`` below the package. It has the
-            verb's name. Its docstring is the help of the options.
-        summary: what it does.
-        usage: its arguments in order. ``name`` is positional, ``--name`` an option and ``[--name]``
-            a flag. ``--name=other`` says that the parameter has another name. ``--settings`` is the
+        usage: the function that it runs, as ``module:name`` below the package, and its arguments.
+            The verb has the function's name, and the function's docstring is the help of the
+            options. ``name`` is positional, ``--name`` an option and ``[--name]`` a flag.
+            ``--name=other`` says that the parameter has another name. ``--settings`` is the
             parameter whose type is one of the configuration.
+        summary: what it does.
         made: functions that make further arguments, by parameter. They take values of the options,
             and what was made before, by the names of their own parameters.
         accelerated: whether a device is of use, or a function that decides by the options' values.
@@ -69,16 +69,16 @@ class Verb:
 
     def __init__(
         self,
-        function: str,
-        summary: str,
         usage: str,
+        summary: str,
         *,
         made: Mapping[str, str] | None = None,
         accelerated: bool | Callable[[Mapping[str, Any]], bool] = False,
         returns_status: bool = False,
     ) -> None:
-        self.function, self.summary, self.usage = function, summary, usage
-        self.name = function.partition(":")[2].replace("_", "-")
+        self.function, *self.arguments = usage.split()
+        self.name = self.function.partition(":")[2].replace("_", "-")
+        self.summary = summary
         self.made = made or {}
         self.accelerated, self.returns_status = accelerated, returns_status
 
@@ -97,7 +97,7 @@ class Verb:
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options to argparse."""
-        for word in self.usage.split():
+        for word in self.arguments:
             option, _, name = word.strip("[]").partition("=")
             name = name or option.lstrip("-").replace("-", "_")
             if option == "--settings":

@@ -38,11 +38,11 @@ def choose_constant_baseline(task: str, data: BaselineData, files: ScoreFiles) -
     """
     answer = choose_answer(data.labels.type, data.train.references, data.dev.references)
     splits = {
-        split: prediction_rows(examples, [answer] * len(examples), [0.0] * len(examples))
-        for split, examples in data.scored.items()
+        split: prediction_rows(rows, rows.units, [answer] * len(rows), [0.0] * len(rows))
+        for split, rows in data.scored.items()
     }
-    details = {"answer": answer}
-    return write_scores(files, splits, data.labels, task=task, method="constant", details=details)
+    described = {"method": "constant"}
+    return write_scores(files, splits, data.labels, task, described, {"answer": answer})
 
 
 def choose_answer(task_type: str, train: Sequence[str], dev: Sequence[str], seed: int = 0) -> str:

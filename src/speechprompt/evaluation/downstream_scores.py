@@ -9,8 +9,7 @@ from typing import Any
 from speechprompt.downstream.artefact import load_downstream
 from speechprompt.downstream.decoding import decode
 from speechprompt.downstream.recordings import load_source, read_labelled_recordings
-from speechprompt.evaluation.predictions import mark_repeats
-from speechprompt.evaluation.scored_splits import ScoreFiles, write_scores
+from speechprompt.evaluation.scored_splits import ScoreFiles, prediction_rows, write_scores
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.tasks.labels import restore_labels
@@ -48,24 +47,8 @@ def score_downstream(
     for path in scored:
         recordings = read_labelled_recordings(path, labels, encode=False)
         found = decode(loaded, source, recordings, description=path.stem)
-        splits[path.stem] = {
-            "utt_id": recordings.utt_ids,
-            "reference": recordings.references,
-            "prediction": [labels.decode(row) for row in found.labels],
-            "score": found.scores,
-            "is_repeat": mark_repeats(found.audio, recordings.references),
-        }
-    return write_scores(
-        files,
-        splits,
-        labels,
-        task=task,
-        method=described["method"],
-        trainable_parameters=described["trainable_parameters"],
-        seeds=[described["seed"]],
-        details={
-            "training": described["training"],
-            "layer_weights": described["layer_weights"],
-        },
-        hashes={"encoder": described["encoder_sha256"], "model": sha256_file(model)},
-    )
+        answers = [labels.decode(row) for row in found.labels]
+        splits[path.stem] = prediction_rows(recordings, found.audio, answers, found.scores)
+    hashes = {"encoder": described["encoder_sha256"], "model": sha256_file(model)}
+    details = {name: described[name] for name in ("training", "layer_weights")}
+    return write_scores(files, splits, labels, task, described, details, hashes)

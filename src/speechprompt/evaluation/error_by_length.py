@@ -55,9 +55,7 @@ def error_by_length(predictions: Sequence[str | Path]) -> pa.Table:
                     "longest": int(lengths[inside].max()),
                     "mean_length": float(lengths[inside].mean()),
                     "n": found.n,
-                    "cer": found.value,
-                    "cer_low": found.interval[0],
-                    "cer_high": found.interval[1],
+                    **found.columns("cer", "cer_"),
                 }
             )
     return pa.Table.from_pylist(rows)

@@ -44,6 +44,11 @@ class Score(BaseModel):
     interval: tuple[float, float]
     n: int
 
+    def columns(self, value: str = "value", prefix: str = "") -> dict[str, float]:
+        """Columns of a table: the value, and the interval's bounds as low and high."""
+        low, high = self.interval
+        return {value: self.value, f"{prefix}low": low, f"{prefix}high": high}
+
 
 def in_percent(value: float, interval: Sequence[float], sign: str = "") -> str:
     """A fraction and its interval, such as ``12.34 [11.20, 13.51]``; the sign follows the value."""
@@ -176,7 +181,7 @@ def resample(n: int, seed: int = 0) -> Iterator[np.ndarray]:
     return (rng.integers(0, n, n) for _ in range(RESAMPLES))
 
 
-def score_draws(value: float, draws: np.ndarray, n: int) -> Score:
+def score_draws(value: float | np.ndarray, draws: np.ndarray, n: int) -> Score:
     """A value with the percentile interval of its resamples."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Score(value=float(value), interval=(float(low), float(high)), n=n)
@@ -197,7 +202,7 @@ def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int
 
 
 def _classified(columns: Sequence[str], truth: str, guess: str) -> dict[str, float]:
-    row = {"errors": int(truth != guess)}
+    row: dict[str, float] = {"errors": int(truth != guess)}
     if len(columns) > 1:
         wanted, found = truth.split(COLUMN_SEPARATOR), guess.split(COLUMN_SEPARATOR)
         found += [""] * (len(columns) - len(found))

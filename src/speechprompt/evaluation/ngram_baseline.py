@@ -75,8 +75,10 @@ def fit_ngram_baseline(
         balance=balance,
     )
     splits = {
-        split: prediction_rows(examples, fitted.answers[split].tolist(), fitted.scores[split])
-        for split, examples in data.scored.items()
+        split: prediction_rows(
+            rows, rows.units, fitted.answers[split].tolist(), fitted.scores[split]
+        )
+        for split, rows in data.scored.items()
     }
     details = {
         "model": "logistic regression on unit 1-3-grams",
@@ -84,8 +86,8 @@ def fit_ngram_baseline(
         "n_features": fitted.n_features,
         "dev_accuracy": fitted.dev_accuracy,
     }
-    method = "ngram_logistic_regression"
-    return write_scores(files, splits, data.labels, task=task, method=method, details=details)
+    described = {"method": "ngram_logistic_regression"}
+    return write_scores(files, splits, data.labels, task, described, details)
 
 
 def fit_classifier(

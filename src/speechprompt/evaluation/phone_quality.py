@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,16 +86,16 @@ def frame_centres(n_frames: int, frame_rate: float, encoder: str) -> np.ndarray:
     return first + np.arange(n_frames) / frame_rate
 
 
-def phones_at(phones: Sequence[str], starts: Sequence[float], times: np.ndarray) -> np.ndarray:
+def phones_at(phones: Sequence[Any], starts: Sequence[float], times: np.ndarray) -> np.ndarray:
     """The phone at each time.
 
     Args:
-        phones: Names, in order.
+        phones: Names or numbers, in order.
         starts: Seconds, ascending, the first 0.
         times: Seconds ``[n]``.
 
     Returns:
-        Names ``[n]``.
+        Names or numbers ``[n]``.
     """
     return np.asarray(phones)[np.searchsorted(starts, times, side="right") - 1]
 

@@ -52,7 +52,8 @@ def pooled_gain(
 
 def _pooled(paths: Sequence[str | Path], split: str | None) -> pa.Table:
     """The rows of all files, in the order of their utterances' names."""
-    tables, seen = [], set()
+    tables = []
+    seen: set[str] = set()
     for path in paths:
         table = read_predictions(path, split)
         utterances = set(table["utt_id"].to_pylist())

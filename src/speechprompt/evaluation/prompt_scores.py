@@ -13,11 +13,12 @@ from speechprompt.evaluation.scored_splits import (
     read_split,
     write_scores,
 )
-from speechprompt.evaluation.scores import Metrics, prompt_hashes
+from speechprompt.evaluation.scores import Metrics
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_model import TaskModel, load_task_model
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.storage.files import read_json
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.labels import Labels, restore_labels
@@ -60,17 +61,10 @@ def score_prompt(
     for index in scored:
         split, examples = read_split(index, labels)
         splits[split] = _answer(model, examples, labels, decoding)
-    return write_scores(
-        files,
-        splits,
-        labels,
-        task=task,
-        method=described["method"],
-        trainable_parameters=described["trainable_parameters"],
-        seeds=[described["seed"]],
-        details={"training": described["training"]},
-        hashes=prompt_hashes(prompt, described),
-    )
+    hashes = {name: described[f"{name}_sha256"] for name in ("lm", "codebook")}
+    hashes["prompt"] = sha256_file(prompt)
+    details = {"training": described["training"]}
+    return write_scores(files, splits, labels, task, described, details, hashes)
 
 
 def _answer(
@@ -79,7 +73,7 @@ def _answer(
     """Rows of one split; of a classification also how often free decoding gives no answer."""
     found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
     answers = [labels.decode(row) for row in found.labels]
-    rows = prediction_rows(examples, answers, found.scores)
+    rows = prediction_rows(examples, examples.units, answers, found.scores)
     # A learnable verbalizer's labels are no units, so nothing can be decoded freely.
     if labels.allowed is not None and model.verbalizer.kind != "learnable":
         free = found

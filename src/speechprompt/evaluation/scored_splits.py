@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from speechprompt.downstream.recordings import Recordings
 from speechprompt.evaluation.predictions import mark_repeats, write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
 from speechprompt.storage.files import read_json
@@ -82,21 +83,25 @@ def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
 
 
 def prediction_rows(
-    examples: Examples, answers: Sequence[str], scores: Sequence[float] | np.ndarray
+    utterances: Examples | Recordings,
+    inputs: Sequence[np.ndarray],
+    answers: Sequence[str],
+    scores: Sequence[float] | np.ndarray,
 ) -> dict[str, Any]:
     """One split as :func:`~speechprompt.evaluation.predictions.write_predictions` takes it.
 
     Args:
-        examples: utterances with their references.
+        utterances: names and references of the utterances.
+        inputs: what each answer was found from, such as its units.
         answers: the answer to each, written down.
         scores: log-probability of each answer.
     """
     return {
-        "utt_id": examples.utt_ids,
-        "reference": examples.references,
+        "utt_id": utterances.utt_ids,
+        "reference": utterances.references,
         "prediction": answers,
         "score": scores,
-        "is_repeat": mark_repeats(examples.units, examples.references),
+        "is_repeat": mark_repeats(inputs, utterances.references),
     }
 
 
@@ -104,10 +109,10 @@ def write_scores(
     files: ScoreFiles,
     splits: Mapping[str, Mapping[str, Any]],
     labels: Labels,
-    *,
     task: str,
-    method: str,
-    **facts: Any,
+    described: Mapping[str, Any],
+    details: Mapping[str, Any],
+    hashes: Mapping[str, str] | None = None,
 ) -> Metrics:
     """Write predictions of all splits and their metrics.
 
@@ -116,13 +121,23 @@ def write_scores(
         splits: rows of each split, see :func:`prediction_rows`.
         labels: what could be answered.
         task: name of the task.
-        method: what made the answers.
-        facts: further fields of :class:`~speechprompt.evaluation.scores.Metrics`.
+        described: ``method``, and ``seed`` and ``trainable_parameters`` of what was trained, as its
+            file's metadata has them.
+        details: what else metrics.json says of the method.
+        hashes: hashes of what was trained and of the models that it was trained on.
     """
+    method = described["method"]
     write_predictions(
         files.predictions, splits, task_type=labels.type, columns=labels.columns, method=method
     )
-    baselines = [] if files.baseline is None else [files.baseline]
     return write_metrics(
-        files.metrics, [files.predictions], task=task, method=method, baselines=baselines, **facts
+        files.metrics,
+        [files.predictions],
+        task=task,
+        method=method,
+        baselines=[] if files.baseline is None else [files.baseline],
+        trainable_parameters=described.get("trainable_parameters"),
+        seeds=[described["seed"]] if "seed" in described else [],
+        details=details,
+        hashes=hashes or {},
     )

@@ -29,15 +29,9 @@ from speechprompt.evaluation.predictions import (
 )
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_json
-from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import read_parquet
 
-__all__ = [
-    "Metrics",
-    "describe",
-    "prompt_hashes",
-    "write_metrics",
-]
+__all__ = ["Metrics", "describe", "write_metrics"]
 
 Scores = dict[str, dict[str, Score]]  # split -> metric -> score
 
@@ -148,14 +142,6 @@ def describe(metrics: Metrics) -> str:
         score_of_baseline = baseline[split][metrics.main.name].value
         text += f"; {name.replace('_', ' ')} {100 * score_of_baseline:.2f} %"
     return text
-
-
-def prompt_hashes(prompt: str | Path, metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The hashes that tie a prompt to its unit LM and codebook."""
-    keys = ("lm_sha256", "codebook_sha256")
-    return {key.removesuffix("_sha256"): metadata[key] for key in keys} | {
-        "prompt": sha256_file(prompt)
-    }
 
 
 def _scores(tables: Sequence[pa.Table]) -> Scores:

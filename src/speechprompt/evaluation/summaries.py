@@ -26,15 +26,14 @@ def summarise_seeds(
         out: metrics.json to write.
         baseline: predictions of the baseline on the same splits.
     """
-    folders = [Path(folder) for folder in folders]
-    each = [Metrics.model_validate(read_json(folder / "metrics.json")) for folder in folders]
+    each = [Metrics.model_validate(read_json(Path(path, "metrics.json"))) for path in folders]
     seeds = [seed for entry in each for seed in entry.seeds]
     (own,) = TRAINED.keys() & each[0].hashes.keys()
     shared = {key: value for key, value in each[0].hashes.items() if key != own}
     trained = {f"{own}_seed_{s}": e.hashes[own] for s, e in zip(seeds, each, strict=True)}
     return write_metrics(
         out,
-        [folder / "predictions.parquet" for folder in folders],
+        [Path(folder, "predictions.parquet") for folder in folders],
         task=each[0].task,
         method=each[0].method,
         baselines=[] if baseline is None else [baseline],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,6 @@ class Inspection:
     metadata: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
-        return asdict(self)
 
 
 def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
@@ -135,7 +131,7 @@ def _parquet(path: Path, n_rows: int) -> Inspection:
 
 def _tensors(path: Path, n_rows: int) -> Inspection:
     tensors, metadata = read_tensor_header(path)
-    kind = TENSOR_KINDS.get(metadata.get("format"), "tensors")
+    kind = TENSOR_KINDS.get(metadata.get("format", ""), "tensors")
     if "centroids" in tensors:
         kind = "codebook"
     elif "kind" in metadata and "config" in metadata:
@@ -144,19 +140,10 @@ def _tensors(path: Path, n_rows: int) -> Inspection:
     if "lm_sha256" in metadata:
         models = "lm/*/model.safetensors"
         provenance["unit LM"] = _searched(metadata["lm_sha256"], path, models)
-    return Inspection(
-        str(path),
-        kind,
-        facts={
-            "tensors": len(tensors),
-            "numbers": sum(prod(tensor["shape"]) for tensor in tensors.values()),
-        },
-        schema={
-            name: f"{tensor['dtype']} {list(tensor['shape'])}" for name, tensor in tensors.items()
-        },
-        metadata=metadata,
-        provenance=provenance,
-    )
+    numbers = sum(prod(tensor["shape"]) for tensor in tensors.values())
+    schema = {name: f"{tensor['dtype']} {tensor['shape']}" for name, tensor in tensors.items()}
+    facts = {"tensors": len(tensors), "numbers": numbers}
+    return Inspection(str(path), kind, facts, schema, metadata, provenance)
 
 
 def _json(path: Path, n_rows: int) -> Inspection:
@@ -175,30 +162,33 @@ def _json(path: Path, n_rows: int) -> Inspection:
             part = _parquet(path.parent / parts[0]["name"], n_rows)
             found.schema, found.rows = part.schema, part.rows
     elif kind == JSON_KINDS["format"]:
-        for role in ("prompt", "unit_lm", "codebook", "encoder"):
-            file = value[role] if role != "encoder" else (value[role] or {}).get("weights")
-            if file is not None:
-                place = path.parent / file["path"]
-                name = role.replace("unit_lm", "unit LM")
-                found.provenance[name] = _named(file["sha256"], place)
+        files = {
+            name: value[name.replace(" ", "_").lower()]
+            for name in ("prompt", "unit LM", "codebook")
+        }
+        files["encoder"] = (value["encoder"] or {}).get("weights")
+        found.provenance = {
+            name: _named(file["sha256"], path.parent / file["path"])
+            for name, file in files.items()
+            if file is not None
+        }
     elif kind == JSON_KINDS["main"]:
         scores = {
             "prediction": value["splits"],
-            **{f"floor {name}": floor for name, floor in value.get("floors", {}).items()},
+            **{f"baseline {name}": scores for name, scores in value.get("floors", {}).items()},
         }
         found.metadata = {k: v for k, v in value.items() if k not in ("splits", "floors", "gains")}
         found.rows = [
-            {"of": of, "split": split, "metric": name, **_flat(score)}
+            {
+                **{"of": of, "split": split, "metric": name, "value": score["value"]},
+                **dict(zip(("low", "high"), score["interval"], strict=True)),
+                "n": score["n"],
+            }
             for of, splits in scores.items()
             for split, metrics in splits.items()
             for name, score in metrics.items()
         ]
     return found
-
-
-def _flat(score: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = score["interval"]
-    return {"value": score["value"], "low": low, "high": high, "n": score["n"]}
 
 
 def _codebook_provenance(path: Path, metadata: Mapping[str, Any]) -> dict[str, str]:

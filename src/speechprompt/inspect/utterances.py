@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,14 +15,17 @@ from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.manifest import read_root
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.inspect.artefacts import results_folder
-from speechprompt.storage.files import atomic_path, read_json
+from speechprompt.storage.files import read_json
 from speechprompt.storage.parquet import metadata_of, open_parquet
 from speechprompt.units.unit_files import UNITS_COLUMNS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["Utterance", "find_utterance", "plot_utterance"]
 
-WIDTH_INCHES = 5.0
-DPI = 160  # 800 dots: at half the size the smallest letters are as large as those of a page
+# 800 dots wide: at half the size the smallest letters are as large as those of a page.
+STYLE = {"figure.dpi": 160, "savefig.bbox": "standard", "axes.titlesize": 11}
 SMALLEST_TEXT = 9.5
 RANGE_DB = 70
 
@@ -159,128 +161,76 @@ def plot_utterance(
         ArtefactError: its units have no durations, or it has no prediction.
         CorpusError: its recording is missing or cannot be read.
     """
-    from speechprompt.report.pictures import STYLE, plt
+    from speechprompt.report.pictures import house_figure
 
     row = utterance.row
     if row["durations"] is None or utterance.frame_rate is None:
         raise ArtefactError(f"{row['utt_id']!r}: its units came ready, without durations")
     answered = None if predictions is None else find_prediction(predictions, row["utt_id"])
     samples = read_audio(utterance.audio_path(root))
-    style = STYLE | {"figure.dpi": DPI, "savefig.bbox": "standard", "axes.titlesize": 11}
-    with plt.rc_context(style):
-        figure, panels = plt.subplots(
-            3,
-            sharex=True,
-            figsize=(WIDTH_INCHES, 6.2),
-            height_ratios=(1, 1.7, 2.2),
-            layout="constrained",
-        )
-        try:
-            _draw_audio(panels[0], panels[1], samples)
-            _draw_units(panels[2], utterance)
-            seconds = max(len(samples) / SAMPLE_RATE, row["n_frames"] / utterance.frame_rate)
-            panels[2].set(xlabel="time (s)", xlim=(0, seconds))
-            figure.suptitle(_title(utterance, answered), x=0.02, ha="left", fontsize=11)
-            with atomic_path(out) as temporary:
-                figure.savefig(temporary, format="png")
-        finally:
-            plt.close(figure)
+    seconds = max(len(samples) / SAMPLE_RATE, row["n_frames"] / utterance.frame_rate)
+    ratios = {"sharex": True, "height_ratios": (1, 1.7, 2.2)}
+    with house_figure(out, "", 6.2, 3, STYLE, **ratios) as (figure, panels):
+        _draw_audio(panels[0], panels[1], samples)
+        _draw_units(panels[2], utterance)
+        panels[2].set(xlabel="time (s)", xlim=(0, seconds))
+        figure.suptitle(_title(utterance, answered), x=0.02, ha="left", fontsize=11)
 
 
 def _title(utterance: Utterance, answered: dict[str, Any] | None) -> str:
-    lines = _wrap("", utterance.row["utt_id"])
     reference = answered["reference"] if answered else utterance.reference
-    lines += _wrap("reference: ", reference or "none")
+    lines = [utterance.row["utt_id"], f"reference: {reference or 'none'}"]
     if answered is not None:
         share = np.exp(answered["score"])
-        lines += _wrap("prediction: ", f"{answered['prediction'] or 'none'} (p = {share:.2g})")
-    return "\n".join(lines)
+        lines.append(f"prediction: {answered['prediction'] or 'none'} (p = {share:.2g})")
+    wrapped = [textwrap.wrap(line, 54, subsequent_indent="    ", max_lines=3) for line in lines]
+    return "\n".join(line for lines in wrapped for line in lines)
 
 
-def _wrap(name: str, text: str) -> list[str]:
-    return textwrap.wrap(name + text, width=54, subsequent_indent="    ", max_lines=3)
+def _draw_audio(wave: Axes, spectrogram: Axes, samples: np.ndarray) -> None:
+    from scipy import signal
 
-
-def _draw_audio(wave: Any, spectrogram: Any, samples: np.ndarray) -> None:
-    from speechprompt.report.pictures import BLACK
-
-    wave.plot(np.arange(len(samples)) / SAMPLE_RATE, samples, color=BLACK, linewidth=0.5)
+    wave.plot(np.arange(len(samples)) / SAMPLE_RATE, samples, color="black", linewidth=0.5)
     peak = max(float(np.abs(samples).max()), 1e-4) * 1.1
     wave.set(ylabel="amplitude", ylim=(-peak, peak))
     wave.locator_params(axis="y", nbins=3)
-    # 25 ms windows every 5 ms; the smallest number keeps digital silence from being -infinity.
-    window = min(400, len(samples))
-    power, frequencies, times = _spectrogram(np.pad(samples, (window // 2, window // 2)), window)
+    # 25 ms windows every 5 ms, of a long recording no more than the picture has dots.
+    window, hop = min(400, len(samples)), max(80, len(samples) // 1600)
+    settings = {"window": "hann", "nperseg": window, "noverlap": max(window - hop, 0)}
+    padded = np.pad(samples, (window // 2, window // 2))
+    frequencies, times, power = signal.spectrogram(
+        padded, SAMPLE_RATE, detrend=False, scaling="spectrum", **settings
+    )
+    # The small number keeps digital silence from being -infinity.
     level = 10 * np.log10(power + 1e-12)
-    spectrogram.pcolormesh(
-        times,
-        frequencies / 1000,
-        level,
-        cmap="magma",
-        vmin=level.max() - RANGE_DB,
-        vmax=level.max(),
-        rasterized=True,
-    )
+    times, top = times - window / 2 / SAMPLE_RATE, level.max()
+    style: dict[str, Any] = {"cmap": "magma", "vmin": top - RANGE_DB, "vmax": top}
+    spectrogram.pcolormesh(times, frequencies / 1000, level, rasterized=True, **style)
     spectrogram.grid(False)
-    spectrogram.text(
-        0.99,
-        0.97,
-        f"black: {RANGE_DB} dB below the loudest",
-        transform=spectrogram.transAxes,
-        ha="right",
-        va="top",
-        color="white",
-        fontsize=SMALLEST_TEXT,
-    )
+    place: dict[str, Any] = {"transform": spectrogram.transAxes, "ha": "right", "va": "top"}
+    text = f"black: {RANGE_DB} dB below the loudest"
+    spectrogram.text(0.99, 0.97, text, color="white", fontsize=SMALLEST_TEXT, **place)
     spectrogram.set(ylabel="frequency (kHz)", ylim=(0, SAMPLE_RATE / 2000))
 
 
-def _spectrogram(samples: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Power [bins, n], frequencies in Hz [bins], and times in s [n] of the windows' middles."""
-    # Of a long recording fewer windows: no more than the picture has dots.
-    hop = max(80, len(samples) // 1600)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1).T) ** 2
-    return (
-        power,
-        np.fft.rfftfreq(window, 1 / SAMPLE_RATE),
-        np.arange(len(frames)) * hop / SAMPLE_RATE,
-    )
-
-
-def _draw_units(axes: Any, utterance: Utterance) -> None:
+def _draw_units(axes: Axes, utterance: Utterance) -> None:
     """A bar per unit, at the height of its number, as long as it lasts, and its name if it fits."""
-    from speechprompt.report.pictures import BLUE
+    from speechprompt.report.pictures import BLUE, WIDTH
 
     units = np.asarray(utterance.row["units"])
     edges = np.concatenate(([0], np.cumsum(utterance.row["durations"]))) / utterance.frame_rate
     starts, ends = edges[:-1], edges[1:]
+    low, high = (share * utterance.n_units for share in (-0.05, 1.15))
     axes.hlines(units, starts, ends, color=BLUE, linewidth=4)
     axes.grid(False, axis="x")
     axes.vlines(
         edges, -0.02 * utterance.n_units, utterance.n_units, color="grey", lw=0.4, alpha=0.5
     )
-    axes.set(ylabel=f"unit of {utterance.codebook}")
-    axes.set_ylim(-0.05 * utterance.n_units, 1.15 * utterance.n_units)
-    _name_units(axes, units, starts, ends)
-
-
-def _name_units(axes: Any, units: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    points = 0.8 * WIDTH_INCHES * 72 / max(float(ends[-1]), 1e-3)  # per second
-    high = axes.get_ylim()[1]
-    for unit, start, end in _wide(zip(units, starts, ends, strict=True), SMALLEST_TEXT / points):
-        above = unit < 0.8 * high
-        axes.annotate(
-            str(unit),
-            ((start + end) / 2, unit),
-            (0, 4 if above else -4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            fontsize=SMALLEST_TEXT,
-            rotation=90,
-        )
-
-
-def _wide(bars: Any, least: float) -> Sequence[tuple[int, float, float]]:
-    return [(int(unit), start, end) for unit, start, end in bars if end - start >= least]
+    axes.set(ylabel=f"unit of {utterance.codebook}", ylim=(low, high))
+    points = 0.8 * WIDTH * 72 / max(float(ends[-1]), 1e-3)  # per second
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "rotation": 90}
+    wide = ends - starts >= SMALLEST_TEXT / points
+    for unit, middle in zip(units[wide], (starts + ends)[wide] / 2, strict=True):
+        offset, side = (4, "bottom") if unit < 0.8 * high else (-4, "top")
+        place, name = (float(middle), float(unit)), str(unit)
+        axes.annotate(name, place, (0, offset), va=side, fontsize=SMALLEST_TEXT, **style)

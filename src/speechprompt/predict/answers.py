@@ -93,13 +93,12 @@ class AnswerTable:
     """Rows of text, block by block: a column only ever gets wider."""
 
     def __init__(self) -> None:
-        self.widths: list[int] | None = None
+        self.widths: list[int] = []
 
     def block(self, answers: Sequence[Answer]) -> str:
         """Rows of some answers, the first time under the titles."""
         rows = [_row(answer) for answer in answers]
-        titled = self.widths is None
-        if titled:
+        if not self.widths:
             rows.insert(0, TITLES)
             self.widths = [0] * len(TITLES)
         for column in range(len(TITLES) - 1):
@@ -113,8 +112,8 @@ class AnswerTable:
 
 
 def _row(answer: Answer) -> tuple[str, str, str, str]:
-    if answer.error is not None:
-        return answer.file, answer.task, f"error: {answer.error}", ""
     share = answer.probability
+    if share is None:
+        return answer.file, answer.task, f"error: {answer.error}", ""
     written = f"{share:.4f}" if share >= 0.0001 else f"{share:.1e}"
     return answer.file, answer.task, answer.answer or "-", written

@@ -1,8 +1,9 @@
-"""Answers to new audio from published tasks, several in one pass.
+"""Answers to new audio from tasks of a finished run, several in one pass.
 
-Audio is read once and encoded once, whatever the number of tasks; tasks on one unit LM share it and
-their batches. Units and answers are those of the pipeline. Scores are the same bits on a processor
-for as many threads and the same batches; what else is in a batch may change their last ones.
+Audio is read once and encoded once, whatever the number of tasks. Tasks on one unit LM share it and
+their batches. Units and answers are those of the pipeline. On a processor, scores are the same bits
+for the same number of threads and the same batches; other utterances in a batch may change their
+last bits.
 """
 
 from __future__ import annotations
@@ -39,24 +40,25 @@ from speechprompt.units.quantization import deduplicate
 __all__ = ["Predictor"]
 
 WINDOW_FILES = 1024
-Heard = np.ndarray | SpeechPromptError  # of one recording: its samples or units, or why not
+# Samples or units of a recording, or the error that stands in their place.
+ArrayOrError = np.ndarray | SpeechPromptError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Units:
-    """One way from frames to units.
+    """One way from audio to units.
 
     Attributes:
-        encoder: number of its encoder.
+        encoder: the encoder.
         codebook: the codebook.
         deduplicate: whether repeated units are collapsed.
     """
 
-    encoder: int
+    encoder: Encoder
     codebook: Codebook
     deduplicate: bool
 
-    def of(self, frames: np.ndarray) -> Heard:
+    def of(self, frames: np.ndarray) -> ArrayOrError:
         """Units of one utterance, as the pipeline computes them: from frames in 16 bits."""
         with np.errstate(over="ignore"):
             frames = frames.astype(np.float16)
@@ -74,40 +76,45 @@ class _Task:
     """A task, ready to answer.
 
     Attributes:
-        name: what its answers are told apart by.
+        name: name that its answers bear.
         model: LM and prompt.
         labels: what its label indices mean.
         decoding: how answers are found.
-        units: number of the units it reads.
+        units: the units that it reads.
     """
 
     name: str
     model: TaskModel
     labels: Labels
     decoding: DecodingSettings
-    units: int
+    units: _Units
 
 
 @dataclass
 class Predictor:
-    """Published tasks, loaded.
+    """Tasks of a finished run, loaded.
 
     Example::
 
         predictor = Predictor.load("results/ks", "results/ic")
         for answer in predictor.predict(["a.wav", "b.flac"]):
             print(answer.file, answer.task, answer.answer, answer.probability)
+
+    Attributes:
+        encoders: the encoders by hash.
+        units: the ways to units, by hash of the codebook and whether repeats are collapsed.
+        tasks: the tasks in their order.
     """
 
-    encoders: list[Encoder] = field(default_factory=list)
-    units: list[_Units] = field(default_factory=list)
+    encoders: dict[str, Encoder] = field(default_factory=dict)
+    units: dict[tuple[str, bool], _Units] = field(default_factory=dict)
     tasks: list[_Task] = field(default_factory=list)
 
     @classmethod
     def load(
         cls, *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
     ) -> Predictor:
-        """Load published tasks; an encoder, codebook or unit LM that they share is loaded once.
+        """Load tasks; an encoder, codebook or unit LM that they share is loaded once.
 
         Args:
             folders: the tasks' folders, such as ``results/ks``.
@@ -126,18 +133,20 @@ class Predictor:
         opened = [open_task(folder, weights) for folder in folders]
         names = [one.task for one in opened]
         predictor = cls()
-        encoders: dict[str, int] = {}
+        encoders: dict[str, Encoder] = {}
         lms: dict[tuple[str, torch.dtype], LoadedLM] = {}
         for one in opened:
-            name = one.task if names.count(one.task) == 1 else str(one.folder)
-            units = predictor._add_units(one, encoders, device)
-            codebook = predictor.units[units].codebook
+            settings = json.dumps(one.encoder, sort_keys=True)
+            if settings not in encoders:
+                encoder = load_encoder(**one.encoder, device=device)
+                encoders[settings] = predictor.encoders.setdefault(encoder.sha256, encoder)
+            units = predictor._add_units(one, encoders[settings])
             decoding = DecodingSettings(**one.decoding)
             dtype = resolve_precision(decoding.precision, device)
-            model = _load_model(one, codebook.sha256, lms, dtype, device)
+            name = one.task if names.count(one.task) == 1 else str(one.folder)
+            model = _load_model(one, units.codebook.sha256, lms, dtype, device)
             labels = restore_labels(one.described["answers"])
-            task = _Task(name, model, labels, decoding, units)
-            predictor.tasks.append(task)
+            predictor.tasks.append(_Task(name, model, labels, decoding, units))
         return predictor
 
     def predict(self, files: str | Path | Iterable[str | Path]) -> list[Answer]:
@@ -158,76 +167,71 @@ class Predictor:
         files: Iterable[Path | AudioError],
         is_waiting: Callable[[], bool] = lambda: False,
     ) -> Iterator[list[Answer]]:
-        """As :meth:`predict`, in blocks of a few minutes of audio: memory does not grow.
+        """Do :meth:`predict` in blocks of a few minutes of audio, so that memory does not grow.
 
         Args:
             files: recordings, or the error that stands in the place of one.
-            is_waiting: whether the next of ``files`` is not there yet; what is there is then
-                answered first.
+            is_waiting: whether the next of ``files`` is not there yet. Then those that are there
+                are answered first.
         """
-        for names, heard in _windows(files, is_waiting):
-            yield self._answer(names, heard)
+        for names, recordings in _windows(files, is_waiting):
+            yield self._answer(names, recordings)
 
-    def _add_units(self, one: TaskFolder, loaded: dict[str, int], device: str) -> int:
-        """Number of the task's units; what other tasks read already is not loaded again."""
-        settings = json.dumps(one.encoder, sort_keys=True)
-        if settings not in loaded:
-            encoder = load_encoder(**one.encoder, device=device)
-            known = [other.sha256 for other in self.encoders]
-            if encoder.sha256 not in known:
-                self.encoders.append(encoder)
-                known.append(encoder.sha256)
-            loaded[settings] = known.index(encoder.sha256)
-        number = loaded[settings]
+    def _add_units(self, one: TaskFolder, encoder: Encoder) -> _Units:
+        """The task's way to units; tasks that have the same share it."""
         codebook = load_codebook(one.codebook)
-        features = FeatureMetadata.of(self.encoders[number])
-        check_codebook(codebook, features, f"the encoder of {one.folder}")
+        check_codebook(codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}")
         key = (codebook.sha256, one.deduplicate)
-        keys = [(units.codebook.sha256, units.deduplicate) for units in self.units]
-        if key in keys:
-            return keys.index(key)
-        self.units.append(_Units(number, codebook, one.deduplicate))
-        return len(keys)
+        return self.units.setdefault(key, _Units(encoder, codebook, one.deduplicate))
 
-    def _answer(self, names: Sequence[str], heard: Sequence[Heard]) -> list[Answer]:
+    def _answer(self, names: Sequence[str], recordings: Sequence[ArrayOrError]) -> list[Answer]:
         """All tasks' answers to the recordings of a window."""
-        units = self._quantise(heard)
-        rows: list[list[int]] = []  # of every task: the recordings that it can answer
+        units = self._quantise(recordings)
+        usable: list[dict[int, np.ndarray]] = [{} for _ in self.tasks]  # by number of recording
         answers: dict[tuple[int, int], Answer] = {}
         for number, task in enumerate(self.tasks):
-            rows.append([])
             for i, found in enumerate(units[task.units]):
-                error = _refusal(task, found)
-                if error is None:
-                    rows[number].append(i)
-                else:
-                    answers[i, number] = Answer(names[i], task.name, error=error)
+                try:
+                    if isinstance(found, SpeechPromptError):
+                        raise found
+                    answer_room(task.model, found, task.decoding.max_length)
+                    usable[number][i] = found
+                except SpeechPromptError as error:
+                    reason = error.reason if isinstance(error, AudioError) else str(error)
+                    answers[i, number] = Answer(names[i], task.name, error=reason)
         questions = [
-            Question(task.model, [units[task.units][i] for i in own], task.decoding)
-            for task, own in zip(self.tasks, rows, strict=True)
+            Question(task.model, list(rows.values()), task.decoding)
+            for task, rows in zip(self.tasks, usable, strict=True)
         ]
-        for number, found in enumerate(predict_together(questions)):
+        for number, predictions in enumerate(predict_together(questions)):
             task = self.tasks[number]
-            for k, i in enumerate(rows[number]):
-                distribution = None if found.label_scores is None else found.label_scores[k]
+            scores = predictions.label_scores
+            for k, i in enumerate(usable[number]):
                 answers[i, number] = write_answer(
-                    names[i], task.name, task.labels, found.labels[k], found.scores[k], distribution
+                    names[i],
+                    task.name,
+                    task.labels,
+                    predictions.labels[k],
+                    predictions.scores[k],
+                    None if scores is None else scores[k],
                 )
         return [answers[key] for key in sorted(answers)]
 
-    def _quantise(self, heard: Sequence[Heard]) -> list[list[Heard]]:
+    def _quantise(self, recordings: Sequence[ArrayOrError]) -> dict[_Units, list[ArrayOrError]]:
         """Units of every kind; each recording is encoded once by each encoder."""
-        good = [i for i, samples in enumerate(heard) if isinstance(samples, np.ndarray)]
-        waveforms = [torch.from_numpy(heard[i]) for i in good]
-        frames = [encode_in_batches(encoder, waveforms) for encoder in self.encoders]
-        found = []
+        samples = {i: one for i, one in enumerate(recordings) if isinstance(one, np.ndarray)}
+        waveforms = [torch.from_numpy(one) for one in samples.values()]
+        frames = {
+            sha256: encode_in_batches(encoder, waveforms)
+            for sha256, encoder in self.encoders.items()
+        }
+        found: dict[_Units, list[ArrayOrError]] = {}
         # One thread, as in the pipeline: rounding stays the same everywhere.
         with threadpool_limits(limits=1):
-            for units in self.units:
-                row = list(heard)
-                for i, frame in zip(good, frames[units.encoder], strict=True):
-                    row[i] = units.of(frame.numpy())
-                found.append(row)
+            for units in self.units.values():
+                found[units] = list(recordings)
+                for i, frame in zip(samples, frames[units.encoder.sha256], strict=True):
+                    found[units][i] = units.of(frame.numpy())
         return found
 
 
@@ -239,8 +243,8 @@ def _load_model(
     device: str,
 ) -> TaskModel:
     """A task on the unit LM that prompts share; a fine-tuned LM has its own."""
-    shared = one.described.get("method") == "prompt"
     key = (one.unit_lm_sha256, dtype)
+    shared = one.described.get("method") == "prompt"
     lm = lms.get(key) if shared else None
     lm = lm or load_lm(one.unit_lm, codebook_sha256, dtype, device)
     if shared:
@@ -248,43 +252,31 @@ def _load_model(
     return attach_prompt(one.prompt, lm, one.unit_lm)
 
 
-def _refusal(task: _Task, found: Heard) -> str | None:
-    """Why a task cannot answer a recording, if so."""
-    if isinstance(found, AudioError):
-        return found.reason
-    if isinstance(found, SpeechPromptError):
-        return str(found)
-    try:
-        answer_room(task.model, found, task.decoding.max_length)
-    except SpeechPromptError as error:
-        return str(error)
-    return None
-
-
 def _windows(
     files: Iterable[Path | AudioError], is_waiting: Callable[[], bool]
-) -> Iterator[tuple[list[str], list[Heard]]]:
+) -> Iterator[tuple[list[str], list[ArrayOrError]]]:
     """Read recordings until there are minutes of audio, or the next has yet to come."""
     names: list[str] = []
-    heard: list[Heard] = []
+    recordings: list[ArrayOrError] = []
     n_samples = 0
     for file in files:
+        found = file if isinstance(file, AudioError) else _read(file)
         names.append(str(file.path if isinstance(file, AudioError) else file))
-        heard.append(file if isinstance(file, AudioError) else _read(file))
-        n_samples += len(heard[-1]) if isinstance(heard[-1], np.ndarray) else 0
+        recordings.append(found)
+        n_samples += len(found) if isinstance(found, np.ndarray) else 0
         full = n_samples >= WINDOW_SECONDS * SAMPLE_RATE or len(names) == WINDOW_FILES
         if full or is_waiting():
-            yield names, heard
-            names, heard, n_samples = [], [], 0
+            yield names, recordings
+            names, recordings, n_samples = [], [], 0
     if names:
-        yield names, heard
+        yield names, recordings
 
 
-def _read(file: Path) -> Heard:
+def _read(file: Path) -> ArrayOrError:
     try:
         seconds = soundfile.info(file).duration
     except (soundfile.LibsndfileError, OSError, TypeError):
-        seconds = 0.0  # the reader knows better why
+        seconds = 0.0  # reading the file gives a better message
     if WINDOW_SECONDS < seconds < 2**32:
         return AudioError(
             file, f"{seconds:.0f} s long; an utterance has at most {WINDOW_SECONDS:.0f} s"

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from speechprompt.evaluation.error_by_length import error_by_length
+from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.report.names import METHODS, METRICS, QUALITIES
 from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import read_parquet, write_parquet
+from speechprompt.storage.parquet import metadata_of, read_parquet, write_parquet
 from speechprompt.units.codebook import load_codebook
 from speechprompt.units.statistics import unit_statistics
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.patheffects import withStroke
 
 __all__ = [
+    "draw_line",
     "draw_unit_quality",
     "house_figure",
     "plot_codebook",
@@ -34,10 +39,10 @@ __all__ = [
 ]
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes.
-BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
+COLOURS = BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 # Pictures are narrow, with large letters, so that they can be read at the width of a phone.
 WIDTH = 5.0  # inches
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -49,6 +54,12 @@ STYLE = {
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
 OTHER = "other"  # the column of answers that no utterance has
 NAMED_UNITS = 20  # more numbers would cover each other
+# Which frames units are measured on: text, colour, marker, and where beside a codebook's line.
+FRAMES = {
+    "all": ("all frames", BLUE, "o", -0.14),
+    "speech": ("without silence", ORANGE, "s", 0.14),
+}
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
 def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
@@ -64,8 +75,8 @@ def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
     if "accuracy" in table and table["accuracy"].notna().any():
         drawn.append(("accuracy", 100, f"{METRICS['acc']} (%)"))
     best = table[table["split"] == "valid"]
-    with house_figure(out, (WIDTH, 3.2 * len(drawn)), nrows=len(drawn)) as (figure, axes):
-        for axis, (column, factor, label) in zip(np.atleast_1d(axes), drawn, strict=True):
+    with house_figure(out, title, 3.2 * len(drawn), nrows=len(drawn)) as (_, panels):
+        for axis, (column, factor, label) in zip(panels, drawn, strict=True):
             for split, colour in (("train", BLUE), ("valid", ORANGE)):
                 rows = table[table["split"] == split]
                 values = factor * rows[column]
@@ -75,9 +86,8 @@ def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
                 axis.axvline(epoch, color=GREEN, linestyle="--", label="kept")
             axis.set(xlabel="epoch", ylabel=label)
             axis.set_ylim(bottom=max(0.0, axis.get_ylim()[0]))
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.locator_params(axis="x", integer=True)
             axis.legend(frameon=False)
-        figure.suptitle(title)
 
 
 def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None:
@@ -91,53 +101,37 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
         out: picture to write.
         title: title of the picture.
     """
-    table = read_parquet(predictions)
-    split = table["split"][-1].as_py()
-    table = table.filter(pc.equal(table["split"], split))
-    references, answers = table["reference"].to_pylist(), table["prediction"].to_pylist()
+    table = read_predictions(predictions)
+    references, answers = table["reference"].to_pandas(), table["prediction"].to_pandas()
     names = sorted(set(references))
     others = [OTHER] if set(answers) - set(names) else []
-    index = {name: i for i, name in enumerate(names)}
-    matrix = np.zeros((len(names), len(names) + len(others)))
-    for reference, answer in zip(references, answers, strict=True):
-        matrix[index[reference], index.get(answer, len(names))] += 1
-    share = 100 * matrix / matrix.sum(axis=1, keepdims=True)
+    given = answers.where(answers.isin(names), OTHER)
+    share = 100 * pd.crosstab(references, given, normalize="index")
+    share = share.reindex(columns=[*names, *others], fill_value=0).to_numpy()
     numbered = len(names) > NAMED_CELLS
     margin = 0.7 if numbered else 0.06 * max(map(len, names)) + 0.7  # inches for names and labels
     height = min(max(WIDTH, 0.165 * len(names) + margin), 16)
-    with house_figure(out, (WIDTH, height)) as (figure, axes):
+    title = f"{title}, {table['split'][0]} split"
+    with house_figure(out, title, height) as (figure, (axes,)):
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
-        figure.suptitle(f"{title}, {split} split")
+        axes.set(xlabel="prediction", ylabel="reference")
         if numbered:
             rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
             axes.set_yticks(range(len(names)), rows, fontsize=8)
             last = len(names) - 3 * len(others)  # a number beside OTHER would touch it
-            marks = {i: str(i + 1) for i in range(4, last, 5)}
-            marks |= dict(enumerate(others, len(names)))
+            marks = {i: str(i + 1) for i in range(4, last, 5)} | dict(enumerate(others, len(names)))
             axes.set_xticks(list(marks), list(marks.values()))
-            axes.set(xlabel="prediction (number of the row)", ylabel="reference")
+            axes.set_xlabel("prediction (number of the row)")
         else:
             axes.set_yticks(range(len(names)), names, fontsize=9)
             axes.set_xticks(range(share.shape[1]), [*names, *others], rotation=90, fontsize=9)
-            axes.set(xlabel="prediction", ylabel="reference")
-            _write_shares(axes, share)
-        label = "share of the reference class (%)"
-        figure.colorbar(image, label=label, location="bottom", shrink=0.8, aspect=40)
-
-
-def _write_shares(axes: plt.Axes, share: np.ndarray) -> None:
-    """Numbers into the cells of a matrix that are not empty."""
-    for row, column in zip(*np.nonzero(share), strict=True):
-        axes.text(
-            column,
-            row,
-            f"{share[row, column]:.0f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if share[row, column] > 55 else "black",
-        )
+            for row, column in zip(*np.nonzero(share), strict=True):
+                colour = "white" if share[row, column] > 55 else "black"
+                axes.text(
+                    column, row, f"{share[row, column]:.0f}", color=colour, fontsize=8, **CENTRED
+                )
+        _colorbar(figure, image, "share of the reference class (%)")
 
 
 def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, title: str) -> None:
@@ -153,20 +147,15 @@ def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, tit
     """
     table = error_by_length(predictions)
     write_parquet(Path(out).with_suffix(".parquet"), table)
-    rows = table.to_pandas()
-    with house_figure(out, (WIDTH, 4.2)) as (_, axes):
-        for (method, group), colour, marker in zip(
-            rows.groupby("method", sort=False), (BLUE, ORANGE, GREEN, BLACK), "os^D", strict=False
-        ):
-            x, y = group["mean_length"], 100 * group["cer"]
-            axes.plot(x, y, color=colour, marker=marker, label=METHODS.get(method, method))
-            axes.fill_between(
-                x, 100 * group["cer_low"], 100 * group["cer_high"], color=colour, alpha=0.18, lw=0
-            )
+    methods = table.to_pandas().groupby("method", sort=False)
+    with house_figure(out, title, 4.2) as (_, (axes,)):
+        for (method, rows), colour, marker in zip(methods, COLOURS, "os^D", strict=False):
+            percent = [100 * rows[name] for name in ("cer", "cer_low", "cer_high")]
+            style = {"color": colour, "marker": marker, "label": METHODS.get(method, method)}
+            draw_line(axes, rows["mean_length"], *percent, **style)
         label = f"{METRICS['cer']} (%)"
         axes.set(xlabel="length of the reference (characters)", ylabel=label)
         axes.set_ylim(bottom=0)
-        axes.set_title(title)
         axes.legend(frameon=False)
 
 
@@ -181,29 +170,20 @@ def draw_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
     labels = [
         name if np.isnan(layers[name]) else f"{name} (layer {layers[name]:.0f})" for name in names
     ]
-    size = (WIDTH, 1.0 + 3 * (0.7 + 0.36 * len(names)))
-    with house_figure(out, size, nrows=3) as (figure, panels):
+    with house_figure(out, title, 1.0 + 3 * (0.7 + 0.36 * len(names)), nrows=3) as (figure, panels):
         for axes, (metric, label) in zip(panels, QUALITIES.items(), strict=True):
-            for (frames, group), colour, marker, offset in zip(
-                rows.groupby("frames", sort=False), (BLUE, ORANGE), "os", (-0.14, 0.14), strict=True
-            ):
+            for frames, (text, colour, marker, offset) in FRAMES.items():
+                group = rows[rows["frames"] == frames]
                 value = group[metric].to_numpy()
                 bounds = [value - group[f"{metric}_low"], group[f"{metric}_high"] - value]
-                axes.errorbar(
-                    100 * value,
-                    np.arange(len(names)) + offset,
-                    xerr=100 * np.maximum(bounds, 0),
-                    fmt=marker,
-                    color=colour,
-                    capsize=3,
-                    label="all frames" if frames == "all" else "without silence",
-                )
+                style: dict[str, Any] = {"xerr": 100 * np.maximum(bounds, 0), "capsize": 3}
+                style |= {"fmt": marker, "color": colour, "label": text}
+                axes.errorbar(100 * value, np.arange(len(names)) + offset, **style)
             axes.set(xlabel=f"{label} (%)", ylim=(len(names) - 0.5, -0.5))
             axes.set_xlim(left=0)
             axes.set_yticks(range(len(names)), labels)
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(handles, texts, frameon=False, loc="outside lower center", ncols=2)
-        figure.suptitle(title)
 
 
 def plot_unit_statistics(index: str | Path, out: str | Path, title: str) -> None:
@@ -220,11 +200,9 @@ def plot_unit_statistics(index: str | Path, out: str | Path, title: str) -> None
     """
     table = unit_statistics(index)
     write_parquet(Path(out).with_suffix(".parquet"), table)
-    known = table["frames"].null_count == 0
-    weight = table["frames" if known else "count"].to_numpy()
-    share = 100 * np.sort(weight)[::-1] / max(weight.sum(), 1)
-    with house_figure(out, (WIDTH, 3.2 * (1 + known)), nrows=1 + known) as (figure, panels):
-        axes = np.atleast_1d(panels)
+    usage = _Usage.of(table)
+    known, share = usage.has_frames, np.sort(usage.share)[::-1]
+    with house_figure(out, title, 3.2 * (1 + known), nrows=1 + known) as (_, axes):
         axes[0].bar(np.arange(1, len(share) + 1), share, width=1.0, color=BLUE)
         axes[0].axhline(100 / len(share), color=ORANGE, linestyle="--", label="all equally often")
         of = "frames" if known else "occurrences"
@@ -232,12 +210,11 @@ def plot_unit_statistics(index: str | Path, out: str | Path, title: str) -> None
         axes[0].legend(frameon=False)
         if known:
             counts = np.sum(table["durations"].to_pylist(), axis=0)
-            rate = float((table.schema.metadata or {}).get(b"frame_rate", b"nan"))
-            factor, unit = (1, "frames") if np.isnan(rate) else (1000 / rate, "ms")
             last = max(np.flatnonzero(counts), default=0) + 1
-            axes[1].bar(factor * np.arange(1, last + 1), counts[:last], width=factor, color=BLUE)
-            axes[1].set(xlabel=f"duration of a unit ({unit})", ylabel="occurrences", yscale="log")
-        figure.suptitle(title)
+            durations = usage.frame * np.arange(1, last + 1)
+            axes[1].bar(durations, counts[:last], width=usage.frame, color=BLUE)
+            axes[1].set(xlabel=f"duration of a unit ({usage.unit})", ylabel="occurrences")
+            axes[1].set_yscale("log")
 
 
 def plot_codebook(
@@ -257,46 +234,91 @@ def plot_codebook(
     from sklearn.manifold import TSNE
 
     centroids, table = load_codebook(codebook).centroids, read_parquet(statistics)
-    known = table["frames"].null_count == 0
-    weight = table["frames" if known else "count"].to_numpy().astype(float)
+    usage = _Usage.of(table)
     perplexity = min(12.0, (len(centroids) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(centroids)
-    with house_figure(out, (WIDTH, 5.2)) as (figure, axes):
-        rate = float((table.schema.metadata or {}).get(b"frame_rate", b"nan"))
-        colour = BLUE
-        if known:
-            colour = table["mean_frames"].to_numpy() * (1 if np.isnan(rate) else 1000 / rate)
-        points = axes.scatter(
-            *places.T,
-            s=25 + 9000 * weight / max(weight.sum(), 1),
-            c=colour,
-            cmap="viridis",
-            alpha=0.75,
-            linewidths=0.4,
-            edgecolors=BLACK,
-        )
-        for unit in np.argsort(-weight, kind="stable")[:NAMED_UNITS]:
-            halo = [withStroke(linewidth=1.5, foreground="white")]
-            at = {"ha": "center", "va": "center", "fontsize": 9, "path_effects": halo}
-            axes.annotate(str(unit), places[unit], **at)
+    colour = usage.frame * table["mean_frames"].to_numpy() if usage.has_frames else BLUE
+    style: dict[str, Any] = {"cmap": "viridis", "alpha": 0.75, "linewidths": 0.4}
+    halo = [withStroke(linewidth=1.5, foreground="white")]
+    with house_figure(out, title, 5.2) as (figure, (axes,)):
+        style |= {"s": 25 + 90 * usage.share, "c": colour, "edgecolors": BLACK}
+        points = axes.scatter(*places.T, **style)
+        for unit in np.argsort(-usage.share, kind="stable")[:NAMED_UNITS]:
+            axes.annotate(str(unit), places[unit], fontsize=9, path_effects=halo, **CENTRED)
         axes.set(xlabel="t-SNE, 1st axis (no unit)", ylabel="2nd axis (no unit)")
         axes.set(xticks=[], yticks=[])
-        if known:
-            unit = "frames" if np.isnan(rate) else "ms"
-            label = f"mean duration ({unit})"
-            figure.colorbar(points, label=label, location="bottom", shrink=0.8, aspect=40)
-        figure.suptitle(title)
+        if usage.has_frames:
+            _colorbar(figure, points, f"mean duration ({usage.unit})")
+
+
+class _Usage(NamedTuple):
+    """How much of a split each unit covers.
+
+    Attributes:
+        share: percent of the frames, or of the occurrences where durations are not known.
+        has_frames: whether durations are known.
+        frame: duration of a frame.
+        unit: what ``frame`` is measured in.
+    """
+
+    share: np.ndarray
+    has_frames: bool
+    frame: float
+    unit: str
+
+    @classmethod
+    def of(cls, statistics: pa.Table) -> _Usage:
+        known = statistics["frames"].null_count == 0
+        weight = statistics["frames" if known else "count"].to_numpy().astype(float)
+        rate = metadata_of(statistics.schema).get("frame_rate")
+        frame, unit = (1.0, "frames") if rate is None else (1000 / float(rate), "ms")
+        return cls(100 * weight / max(weight.sum(), 1), known, frame, unit)
+
+
+def draw_line(
+    axes: Axes, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, **style: Any
+) -> None:
+    """Draw a line with its intervals: a band, or a bar where there is a single point."""
+    axes.plot(x, y, **style)
+    if len(x) > 1:
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.18, lw=0)
+    else:
+        axes.errorbar(x, y, yerr=[y - low, high - y], color=style["color"], capsize=4)
+
+
+def _colorbar(figure: Figure, drawn: ScalarMappable, label: str) -> None:
+    figure.colorbar(drawn, label=label, location="bottom", shrink=0.8, aspect=40)
 
 
 @contextmanager
 def house_figure(
-    out: str | Path, figsize: tuple[float, float], nrows: int = 1, **settings: Any
-) -> Iterator[tuple[plt.Figure, plt.Axes]]:
-    """A figure in the house style, saved atomically as PNG and closed."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(nrows, figsize=figsize, layout="constrained", **settings)
+    out: str | Path,
+    title: str,
+    height: float,
+    nrows: int = 1,
+    style: Mapping[Any, Any] | None = None,
+    **settings: Any,
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure in the house style with panels one below the other.
+
+    It is saved atomically as PNG, under its title, and closed.
+
+    Args:
+        out: picture to write.
+        title: title of the picture; none if it is empty.
+        height: height in inches.
+        nrows: number of panels.
+        style: what differs from the house style, as matplotlib's settings.
+        settings: further settings of ``pyplot.subplots``.
+    """
+    with plt.rc_context({**STYLE, **(style or {})}):
+        figure, axes = plt.subplots(
+            nrows, figsize=(WIDTH, height), layout="constrained", squeeze=False, **settings
+        )
         try:
-            yield figure, axes
+            yield figure, list(axes[:, 0])
+            if title:
+                figure.suptitle(title)
             with atomic_path(out) as temporary:
                 figure.savefig(temporary, format="png")
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
-from speechprompt.evaluation.metrics import Score, in_percent
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
 from speechprompt.report.names import QUALITIES
 from speechprompt.report.pictures import draw_unit_quality
+from speechprompt.report.results_table import percent_cell
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
@@ -30,6 +31,13 @@ COLUMNS = (
     *("frames", "codebook", "encoder", "layer", "K"),
     *(QUALITIES[name] for name in METRICS),
     "gap closed",
+)
+TEXT, NUMBER, WHOLE = pa.string(), pa.float64(), pa.int64()
+SCHEMA = pa.schema(
+    dict.fromkeys(("frames", "codebook", "encoder"), TEXT)
+    | dict.fromkeys(("layer", "n_units"), WHOLE)
+    | {f"{name}{part}": NUMBER for name in METRICS for part in ("", "_low", "_high")}
+    | {"gap": NUMBER, "n_frames": WHOLE, "n_utterances": WHOLE}
 )
 
 
@@ -61,7 +69,7 @@ def compare_quality(measured: Sequence[str | Path], out: str | Path, picture: st
         n_utterances=first.n_utterances,
         **first.n_frames,
     )
-    table = pa.Table.from_pylist(rows, schema=_schema())
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_parquet(Path(out).with_suffix(".parquet"), table)
     write_text(out, f"{header}\n{markdown_table(COLUMNS, map(_cells, rows))}")
     draw_unit_quality(table, picture, "Units against phones")
@@ -71,47 +79,27 @@ def _row(item: UnitQuality, first: UnitQuality, frames: str) -> dict[str, Any]:
     ours, base = (quality.frames[frames] for quality in (item, first))
     lacking = 1 - base["pnmi"].value
     gap = (ours["pnmi"].value - base["pnmi"].value) / lacking if lacking else 0.0
+    scores = [ours[name].columns(name, f"{name}_") for name in METRICS]
     return {
         "frames": frames,
         "codebook": item.codebook,
         "encoder": item.encoder,
         "layer": item.layer,
         "n_units": item.n_units,
-        **{key: value for name in METRICS for key, value in _spread(name, ours[name]).items()},
+        **dict(ChainMap(*scores)),
         "gap": None if item is first else gap,
         "n_frames": item.n_frames[frames],
         "n_utterances": item.n_utterances,
     }
 
 
-def _spread(name: str, score: Score) -> dict[str, float]:
-    low, high = score.interval
-    return {name: score.value, f"{name}_low": low, f"{name}_high": high}
-
-
 def _cells(row: dict[str, Any]) -> list[str]:
-    def percent(name: str) -> str:
-        return in_percent(row[name], (row[f"{name}_low"], row[f"{name}_high"]))
-
     return [
         row["frames"],
         row["codebook"],
         row["encoder"],
         "–" if row["layer"] is None else str(row["layer"]),
         f"{row['n_units']:,}",
-        *(percent(name) for name in METRICS),
+        *(percent_cell(row, name, f"{name}_") for name in METRICS),
         "–" if row["gap"] is None else f"{100 * row['gap'] + 0.0:.2f}",
     ]
-
-
-def _schema() -> pa.Schema:
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
-    triples = [(f"{name}{part}", number) for name in METRICS for part in ("", "_low", "_high")]
-    return pa.schema(
-        [
-            *(("frames", text), ("codebook", text), ("encoder", text)),
-            *(("layer", whole), ("n_units", whole)),
-            *triples,
-            *(("gap", number), ("n_frames", whole), ("n_utterances", whole)),
-        ]
-    )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from speechprompt.evaluation.metrics import Score, in_percent
+from speechprompt.evaluation.metrics import in_percent
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
 
-__all__ = ["write_table"]
+__all__ = ["percent_cell", "write_table"]
 
 HEADER = (
     "Percent, with 95 % bootstrap intervals over utterances; means over the seeds. A gain is how "
@@ -23,6 +24,14 @@ HEADER = (
 COLUMNS = (
     *("task", "method", "metric", "result", "baseline", "its result", "gain"),
     *("utterances", "seeds", "trainable parameters", "reported"),
+)
+TEXT, NUMBER, WHOLE = pa.string(), pa.float64(), pa.int64()
+SCHEMA = pa.schema(
+    dict.fromkeys(("task", "method", "metric"), TEXT)
+    | dict.fromkeys(("value", "low", "high"), NUMBER)
+    | dict.fromkeys(("n_utterances", "n_seeds", "trainable_parameters"), WHOLE)
+    | {"reported": NUMBER, "baseline": TEXT}
+    | {f"{of}_{part}": NUMBER for of in ("baseline", "gain") for part in ("value", "low", "high")}
 )
 
 
@@ -45,83 +54,56 @@ def write_table(
     results = [Metrics.model_validate(read_json(path)) for path in metrics]
     rows = [row for result in results for row in _rows(result, reported or {})]
     write_text(out, f"{HEADER}\n{markdown_table(COLUMNS, map(_cells, rows))}")
-    write_parquet(Path(out).with_suffix(".parquet"), pa.Table.from_pylist(rows, schema=_schema()))
+    write_parquet(Path(out).with_suffix(".parquet"), pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list[dict]:
+def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """A row for each metric that is shown and each baseline."""
     split, scores = list(metrics.splits.items())[-1]
-    names = [metrics.main.name] + (["cer"] if metrics.main.name == "wer" else [])
     rows = []
-    for name in names:
+    for name in [metrics.main.name] + (["cer"] if metrics.main.name == "wer" else []):
         known = reported.get(metrics.task, {}).get(metrics.method)
-        shared = {
+        row = {
             "task": metrics.task,
             "method": metrics.method,
             "metric": name,
-            **_spread("", scores[name]),
+            **scores[name].columns(),
             "n_utterances": scores[name].n,
             "n_seeds": len(metrics.seeds),
             "trainable_parameters": metrics.trainable_parameters,
             "reported": known / 100 if known and name == metrics.main.name else None,
         }
-        for baseline, floor in metrics.floors.items():
-            gain = metrics.gains[baseline][split][name]
-            beside = {
+        compared = [
+            {
                 "baseline": baseline,
-                **_spread("baseline_", floor[split][name]),
-                **_spread("gain_", gain),
+                **scores_of_baseline[split][name].columns("baseline_value", "baseline_"),
+                **metrics.gains[baseline][split][name].columns("gain_value", "gain_"),
             }
-            rows.append(shared | beside)
-        if not metrics.floors:
-            rows.append(shared)
+            for baseline, scores_of_baseline in metrics.floors.items()
+        ]
+        rows += [row | columns for columns in compared or [{}]]
     return rows
 
 
-def _spread(prefix: str, score: Score) -> dict[str, float]:
-    low, high = score.interval
-    return {f"{prefix}value": score.value, f"{prefix}low": low, f"{prefix}high": high}
+def percent_cell(row: Mapping[str, Any], value: str, prefix: str) -> str:
+    """A value of a row with its interval, see :meth:`~.metrics.Score.columns`; a dash for none."""
+    if row.get(value) is None:
+        return "–"
+    return in_percent(row[value], (row[f"{prefix}low"], row[f"{prefix}high"]))
 
 
-def _cells(row: Mapping) -> list[str]:
-    def percent(prefix: str) -> str:
-        if row.get(f"{prefix}value") is None:
-            return "–"
-        return in_percent(row[f"{prefix}value"], (row[f"{prefix}low"], row[f"{prefix}high"]))
-
+def _cells(row: Mapping[str, Any]) -> list[str]:
     parameters, known = row["trainable_parameters"], row["reported"]
     return [
         row["task"],
         row["method"],
         row["metric"],
-        percent(""),
+        percent_cell(row, "value", ""),
         row.get("baseline", "–").replace("_", " "),
-        percent("baseline_"),
-        percent("gain_"),
+        percent_cell(row, "baseline_value", "baseline_"),
+        percent_cell(row, "gain_value", "gain_"),
         str(row["n_utterances"]),
         str(row["n_seeds"]),
         "–" if parameters is None else f"{parameters:,}",
         "–" if known is None else f"{100 * known:.2f}",
     ]
-
-
-def _schema() -> pa.Schema:
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
-    triples = [
-        (f"{prefix}{part}", number)
-        for prefix in ("baseline_", "gain_")
-        for part in ("value", "low", "high")
-    ]
-    return pa.schema(
-        [
-            ("task", text),
-            ("method", text),
-            ("metric", text),
-            *((part, number) for part in ("value", "low", "high")),
-            ("n_utterances", whole),
-            ("n_seeds", whole),
-            ("trainable_parameters", whole),
-            ("reported", number),
-            ("baseline", text),
-            *triples,
-        ]
-    )

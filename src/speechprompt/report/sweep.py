@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow as pa
 
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.names import METHODS, METRICS
-from speechprompt.report.pictures import BLUE, ORANGE, WIDTH, house_figure
+from speechprompt.report.pictures import BLUE, ORANGE, draw_line, house_figure
 from speechprompt.storage.files import read_json
 from speechprompt.storage.parquet import write_parquet
 
@@ -26,8 +25,7 @@ __all__ = [
 ]
 
 SETTINGS = ("method", "lm", "verbalizer", "length", "utterances")
-COLOURS = {"prompt": BLUE, "finetune": ORANGE}
-MARKERS = {"prompt": "o", "finetune": "s"}
+STYLES = {"prompt": (BLUE, "o"), "finetune": (ORANGE, "s")}
 
 
 def gather_sweep(
@@ -77,9 +75,7 @@ def sweep_table(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any
                         "split": split,
                         "metric": name,
                         "main": name == found.main.name and split == list(found.splits)[-1],
-                        "value": score.value,
-                        "low": score.interval[0],
-                        "high": score.interval[1],
+                        **score.columns(),
                         "n": score.n,
                         **own,
                     }
@@ -104,17 +100,14 @@ def plot_by_choice(table: pa.Table, out: str | Path, title: str) -> None:
     groups = [_means(_varied(table, name), name) for name in ("verbalizer", "lm")]
     heights = [0.5 * len(group) + 0.8 for group in groups]
     ratios = {"height_ratios": heights}
-    with house_figure(out, (WIDTH, sum(heights) + 0.6), nrows=2, gridspec_kw=ratios) as drawn:
-        figure, panels = drawn
+    with house_figure(out, title, sum(heights) + 0.6, nrows=2, gridspec_kw=ratios) as (_, panels):
         for axes, group, label in zip(panels, groups, ("verbalizer", "unit LM"), strict=True):
             places = range(len(group))
             bounds = [group["value"] - group["low"], group["high"] - group["value"]]
-            axes.errorbar(
-                group["value"], places, xerr=bounds, fmt="o", color=BLUE, capsize=4, markersize=7
-            )
+            style: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 4, "markersize": 7}
+            axes.errorbar(group["value"], places, xerr=bounds, **style)
             axes.set_yticks(places, group.index)
             axes.set(ylim=(len(group) - 0.5, -0.5), xlabel=_label(table), ylabel=label)
-        figure.suptitle(title)
 
 
 def _varied(table: pa.Table, *names: str) -> pd.DataFrame:
@@ -137,23 +130,14 @@ def _plot_lines(
     rows: pd.DataFrame, by: str, xlabel: str, ylabel: str, out: str | Path, title: str
 ) -> None:
     """A line per method against a column, which is drawn logarithmically."""
-    with house_figure(out, (WIDTH, 4.2)) as (figure, axes):
+    with house_figure(out, title, 4.2) as (_, (axes,)):
         for method, group in rows.groupby("method", sort=False):
-            _line(axes, group, by, method)
+            means = _means(group, by).sort_index()
+            colour, marker = STYLES[method]
+            style = {"color": colour, "marker": marker, "label": METHODS[method]}
+            draw_line(axes, means.index, means["value"], means["low"], means["high"], **style)
         axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
         axes.legend(frameon=False)
-        figure.suptitle(title)
-
-
-def _line(axes: plt.Axes, rows: pd.DataFrame, by: str, method: str) -> None:
-    means = _means(rows, by).sort_index()
-    colour, marker = COLOURS[method], MARKERS[method]
-    axes.plot(means.index, means["value"], label=METHODS[method], color=colour, marker=marker)
-    if len(means) > 1:
-        axes.fill_between(means.index, means["low"], means["high"], color=colour, alpha=0.18, lw=0)
-    else:
-        bounds = [means["value"] - means["low"], means["high"] - means["value"]]
-        axes.errorbar(means.index, means["value"], yerr=bounds, color=colour, capsize=4)
 
 
 def _label(table: pa.Table) -> str:
