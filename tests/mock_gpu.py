@@ -1,8 +1,8 @@
-"""A device that is none: real tensors that must not be mixed with those of the processor.
+"""A mock GPU: tensors that compute on the CPU, but must not be mixed with its tensors.
 
-A GPU refuses operations between its tensors and the processor's, and hands none of its memory to
-numpy. So does ``elsewhere``: what is moved to torch's device ``meta`` while it is on keeps its
-numbers, and computes as the processor does.
+A GPU refuses operations between its tensors and those of the CPU, and gives NumPy no access to its
+memory. So does ``mock_gpu``: within it, tensors on torch's device ``meta`` keep their numbers and
+compute as the CPU does.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = "meta"
 _ATEN = torch.ops.aten
-# As on a GPU: an index may be the processor's.
+# On a GPU, too, an index may be on the CPU.
 _INDEXING = {_ATEN.index.Tensor, _ATEN.index_put_.default, _ATEN.index_put.default}
 _INDEXING |= {_ATEN._index_put_impl_.default}
 
 
-class Elsewhere(torch.Tensor):
-    """A tensor on the other device; ``held`` has its numbers."""
+class MockTensor(torch.Tensor):
+    """A tensor on the mock GPU; ``held`` has its numbers."""
 
     @staticmethod
     def __new__(cls, held):
@@ -38,7 +38,7 @@ class Elsewhere(torch.Tensor):
         return wrapper
 
     def __repr__(self, **_):
-        return f"Elsewhere({self.held!r})"
+        return f"MockTensor({self.held!r})"
 
     @classmethod
     def __torch_dispatch__(cls, function, types, arguments=(), settings=None):
@@ -59,10 +59,10 @@ class _Lists(TorchFunctionMode):
         settings = dict(settings or {})
         if function is torch.tensor and "device" in settings:
             return torch.tensor(*arguments, **settings | {"device": "cpu"}).to(settings["device"])
-        if function is torch.Tensor.__getitem__ and isinstance(arguments[0], Elsewhere):
+        if function is torch.Tensor.__getitem__ and isinstance(arguments[0], MockTensor):
             key = tree_map(_number_list, arguments[1], is_leaf=lambda k: isinstance(k, list))
             arguments = (arguments[0], key)
-        if function is torch.Tensor.tolist and isinstance(arguments[0], Elsewhere):
+        if function is torch.Tensor.tolist and isinstance(arguments[0], MockTensor):
             return arguments[0].held.tolist()
         return function(*arguments, **settings)
 
@@ -72,26 +72,26 @@ def _number_list(key):
 
 
 @contextmanager
-def elsewhere():
-    """The device is there for so long."""
+def mock_gpu():
+    """Within this context there is a mock GPU; yields its device."""
     with _Factories(), _Lists():
         yield DEVICE
 
 
 def compute(function, arguments, settings):
-    """Run an operation on what the tensors hold, if they are all on one device."""
+    """Run an operation on the numbers of the tensors, if all of them are on one device."""
     tensors = [t for t in tree_flatten((arguments, settings))[0] if isinstance(t, torch.Tensor)]
-    there = [t for t in tensors if isinstance(t, Elsewhere)]
-    assert all(isinstance(t, Elsewhere) or t.device.type != DEVICE for t in tensors), function
-    here = [t for t in tensors if not isinstance(t, Elsewhere) and t.dim()]
+    there = [t for t in tensors if isinstance(t, MockTensor)]
+    assert all(isinstance(t, MockTensor) or t.device.type != DEVICE for t in tensors), function
+    here = [t for t in tensors if not isinstance(t, MockTensor) and t.dim()]
     asked = settings.get("device")
     moves = asked is not None or function in (_ATEN.copy_.default,)
     if there and here and not moves:
-        indexed = function in _INDEXING and isinstance(arguments[0], Elsewhere)
+        indexed = function in _INDEXING and isinstance(arguments[0], MockTensor)
         assert indexed, f"{function}: tensors on two devices, of shapes {[t.shape for t in here]}"
     if asked is not None:
         settings = settings | {"device": "cpu"}
-    held = tree_map(lambda t: t.held if isinstance(t, Elsewhere) else t, (arguments, settings))
+    held = tree_map(lambda t: t.held if isinstance(t, MockTensor) else t, (arguments, settings))
     result = function(*held[0], **held[1])
     on_device = bool(there) if asked is None else torch.device(asked).type == DEVICE
     if function is _ATEN.copy_.default:
@@ -100,4 +100,4 @@ def compute(function, arguments, settings):
         return arguments[0] if function.__name__.split(".")[0].endswith("_") else result
     if not on_device:
         return result
-    return tree_map(lambda t: Elsewhere(t) if isinstance(t, torch.Tensor) else t, result)
+    return tree_map(lambda t: MockTensor(t) if isinstance(t, torch.Tensor) else t, result)

@@ -1,10 +1,10 @@
-"""Training, decoding and encoding on a device that is not the processor's (see ``elsewhere``)."""
+"""Training, decoding and encoding on a mock GPU."""
 
 import pytest
 import torch
 from torchaudio.models import wav2vec2_model
 
-from mock_gpu import elsewhere
+from mock_gpu import mock_gpu
 from random_models import TWO, examples, random_lm, random_units, task_model
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders.hubert_layers import HubertLayers
@@ -16,15 +16,15 @@ UNITS = random_units(9)
 
 
 def on_both(compute):
-    """The same on the processor and elsewhere."""
+    """Compute the same on the CPU and on the mock GPU."""
     here = compute("cpu")
-    with elsewhere() as device:
+    with mock_gpu() as device:
         there = compute(device)
     return here, there
 
 
 def test_two_devices_are_not_mixed():
-    with elsewhere() as device:
+    with mock_gpu() as device:
         there = torch.arange(3.0, device="cpu").to(device)
         assert (there * 2).cpu().tolist() == [0.0, 2.0, 4.0]
         with pytest.raises(AssertionError, match="two devices"):
@@ -58,7 +58,7 @@ def test_loss_and_gradients_of_a_training_step(mode, kind, allowed):
         return loss.total.item(), loss.correct.cpu().tolist(), gradients
 
     here, there = on_both(step)
-    # Attention is computed in another order there.
+    # The mock GPU computes attention in another order.
     assert there[0] == pytest.approx(here[0], rel=1e-5)
     assert there[1] == here[1]
     assert here[2]
