@@ -13,7 +13,7 @@ from torch.nn import functional
 from fairseq_readers import published_reader
 from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder
-from speechprompt.encoders.cpc_weights import CPC
+from speechprompt.encoders.cpc import CPC
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.models.importing.cpc import cpc_from_checkpoint
 from speechprompt.storage.tensors import read_tensors, write_tensors

@@ -21,6 +21,7 @@ of 160, it repeats one or two frames.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,20 +29,21 @@ from torch.nn import functional
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
-from speechprompt.encoders.cpc_weights import (
-    AR_PREFIX,
-    CONFIG_KEYS,
-    CONVOLUTIONS,
-    CPC,
-    convolution_names,
-)
-from speechprompt.encoders.weights import full_precision
+from speechprompt.encoders.weights import Architecture, full_precision
+from speechprompt.errors import ArtefactError
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
+from speechprompt.storage.tensors import Shapes, shapes_of
 
-__all__ = ["CpcEncoder"]
+__all__ = ["CONFIG_KEYS", "CPC", "CpcEncoder"]
 
+CONFIG_KEYS = ("hiddenEncoder", "hiddenGar", "nLevelsGRU")
+# Kernel, stride and padding of each convolution. A frame at sample 0 depends on the samples -153 to
+# 311, so that only the first and the last frame of a chunk depend on padding.
+CONVOLUTIONS = ((10, 5, 3), (8, 4, 2), (4, 2, 1), (4, 2, 1), (4, 2, 1))
+# Prefix of the LSTM's weights.
+LSTM = "gAR.baseNet."
 EPSILON = 1e-5
 SHIFT = 160
 MIN_SAMPLES = SHIFT - 1
@@ -52,6 +54,45 @@ CHUNK_SAMPLES = CHUNK_FRAMES * SHIFT
 WINDOW_FRAMES = 100
 
 
+def _weight_names(number: int) -> tuple[str, ...]:
+    """Names of weight and bias of a convolution, and of its normalisation over channels."""
+    modules = (f"gEncoder.conv{number}", f"gEncoder.batchNorm{number}")
+    return tuple(f"{module}.{kind}" for module in modules for kind in ("weight", "bias"))
+
+
+def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
+    """Published names and shapes of all weights.
+
+    Raises:
+        ArtefactError: the configuration has values that are not whole numbers >= 1.
+    """
+    for key, value in config.items():
+        if type(value) is not int or value < 1:
+            raise ArtefactError(
+                f"{path}: CPC configuration {key}: expected a whole number >= 1, found {value!r}"
+            )
+    channels = config["hiddenEncoder"]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (kernel, _, _) in enumerate(CONVOLUTIONS):
+        n_inputs = channels if number else 1
+        published = ((channels, n_inputs, kernel), (channels,), *[(1, channels, 1)] * 2)
+        shapes |= dict(zip(_weight_names(number), published, strict=True))
+    recurrent = shapes_of(_build_lstm(config).state_dict())
+    return shapes | {LSTM + name: shape for name, shape in recurrent.items()}
+
+
+def _build_lstm(config: Mapping[str, int]) -> nn.LSTM:
+    with without_weights():
+        return nn.LSTM(*(config[key] for key in CONFIG_KEYS), batch_first=True)
+
+
+def _describe(config: Mapping[str, Any]) -> str:
+    return f"a CPC of {config['nLevelsGRU']} LSTM layers of {config['hiddenGar']} numbers"
+
+
+CPC = Architecture("cpc", frozenset(CONFIG_KEYS), "nLevelsGRU", _shapes, _describe)
+
+
 class CpcEncoder(Encoder):
     """The output of one LSTM layer, 100 frames/s; later layers are neither loaded nor run.
 
@@ -59,7 +100,7 @@ class CpcEncoder(Encoder):
     its frames, memory does not grow with its length.
 
     Args:
-        weights: Safetensors file of :data:`speechprompt.encoders.cpc_weights.CPC`.
+        weights: Safetensors file of :data:`CPC`.
         layer: LSTM layer, counted from 1; GSLM and the paper read layer 2.
         device: Torch device.
 
@@ -78,7 +119,9 @@ class CpcEncoder(Encoder):
         tensors, config = CPC.read(weights, layer)
         on_device = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         self.convolutions = [_Convolution(on_device, n) for n in range(len(CONVOLUTIONS))]
-        self.lstm = _build_lstm(on_device, config)
+        self.lstm = _build_lstm(config).eval().requires_grad_(False)
+        own = {name: on_device[LSTM + name] for name in self.lstm.state_dict()}
+        self.lstm.load_state_dict(own, assign=True)
         self.dimension = config["hiddenGar"]
         # One core encodes 22 x real time, both one by one and in batches.
         self.prefers_batches = self.device.type != "cpu"
@@ -201,8 +244,7 @@ class _Convolution:
 
     def __init__(self, tensors: Mapping[str, Tensor], number: int):
         _, self.stride, self.padding = CONVOLUTIONS[number]
-        names = convolution_names(number)
-        weight, bias, scale, offset = (tensors[f"gEncoder.{name}"] for name in names)
+        weight, bias, scale, offset = (tensors[name] for name in _weight_names(number))
         n_channels = len(bias)
         # LayerNorm divides the sum of squares by C, the published normalisation by C - 1.
         ratio = (n_channels - 1) / n_channels
@@ -216,14 +258,6 @@ class _Convolution:
         x = x.permute(0, 2, 3, 1)
         x = functional.layer_norm(x, x.shape[-1:], self.scale, self.offset, self.epsilon)
         return x.relu_().permute(0, 3, 1, 2)
-
-
-def _build_lstm(tensors: Mapping[str, Tensor], config: Mapping[str, int]) -> nn.LSTM:
-    with without_weights():
-        lstm = nn.LSTM(*(config[key] for key in CONFIG_KEYS), batch_first=True)
-    own = {name: tensors[AR_PREFIX + name] for name in lstm.state_dict()}
-    lstm.load_state_dict(own, assign=True)
-    return lstm.eval().requires_grad_(False)
 
 
 def _fill_up(waveform: Tensor) -> Tensor:

@@ -28,12 +28,14 @@ class Architecture:
 
     Attributes:
         kind: Kind of the encoder, which the file states.
+        keys: Keys of the configuration.
         layers: Key of the number of layers in the configuration.
         shapes: Returns the shape of every weight for a configuration; the file is for messages.
         describe: Describes the model of a configuration, for messages.
     """
 
     kind: str
+    keys: frozenset[str]
     layers: str
     shapes: Callable[[str | Path, Mapping[str, Any]], Shapes]
     describe: Callable[[Mapping[str, Any]], str]
@@ -45,6 +47,11 @@ class Architecture:
             ArtefactError: the configuration is impossible, or a weight is missing, surplus or of
                 another shape.
         """
+        lacking, unknown = sorted(self.keys - config.keys()), sorted(config.keys() - self.keys)
+        if lacking or unknown:
+            raise ArtefactError(
+                f"{origin}: {self.kind} configuration lacks {lacking} and has unknown {unknown}"
+            )
         expected = self.shapes(origin, config)
         check_shapes(origin, self.describe(config), expected=expected, found=found)
 

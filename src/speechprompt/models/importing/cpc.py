@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from speechprompt.encoders.cpc_weights import CONFIG_KEYS, CPC
+from speechprompt.encoders.cpc import CONFIG_KEYS, CPC
 from speechprompt.errors import ArtefactError
 from speechprompt.models.importing.pickles import identify, load_checkpoint
 from speechprompt.storage.tensors import shapes_of
