@@ -164,6 +164,12 @@ class Layer(nn.Module):
         queries = F.linear(h.index_select(0, wanted), weight[:d], bias[:d])
         return queries, F.linear(h, weight[d:], bias[d:])
 
+    def keys_and_values(self, kv: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """Keys beside values (B*S, 2D) of ``n`` = B lines, by heads: twice (B, H, S, D / H)."""
+        by_head = kv.view(n, -1, 2, self.heads, kv.shape[1] // (2 * self.heads))
+        keys, values = by_head.permute(2, 0, 3, 1, 4).unbind()
+        return keys, values
+
     def split(self, x: Tensor) -> Tensor:
         """Split the heads: (B, T, D) to (B, H, T, D / H)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -179,9 +185,9 @@ class Layer(nn.Module):
 
     def finish(self, x: Tensor, mixed: Tensor, dropout: float = 0.0) -> Tensor:
         """Output projection and feed-forward network on the residual stream: (N, D)."""
-        x = x + F.dropout(_linear(self.out, mixed), dropout)
+        x = x + _drop(_linear(self.out, mixed), dropout)
         h = _linear(self.fc1, _norm(self.ffn_norm, x)).relu_()
-        return x + F.dropout(_linear(self.fc2, h), dropout)
+        return x + _drop(_linear(self.fc2, h), dropout)
 
 
 class UnitLM(nn.Module):
@@ -237,7 +243,7 @@ class UnitLM(nn.Module):
         prompt = prompt or PromptTensors()
         p = self.dropout if self.training else 0.0
         x, free = self._embed(pack, prompt)
-        x = F.dropout(x, p)
+        x = _drop(x, p)
         for i, layer in enumerate(self.decoder_layers):
             last = i == len(self.layers) - 1
             wanted = pack.wanted if last else None
@@ -249,8 +255,7 @@ class UnitLM(nn.Module):
             if i in prompt.keys:
                 rows = layer.memory_rows(prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype))
                 kv = torch.cat((rows, kv))
-            k, v = memory.gather(kv).unflatten(0, (len(memory.lengths), -1)).chunk(2, dim=-1)
-            k, v = layer.split(k), layer.split(v)
+            k, v = layer.keys_and_values(memory.gather(kv), len(memory.lengths))
             if cache is not None:
                 cache.add(k, v, memory.lengths)
             spread, collect, mask = pack.spread, pack.collect, memory.mask
@@ -274,10 +279,9 @@ class UnitLM(nn.Module):
         for layer in self.decoder_layers:
             found.append(_norm(layer.attention_norm, x))
             q, kv = layer.project(x)
-            lines = (len(pack.plain.lengths), -1)
-            k, v = pack.plain.gather(kv).unflatten(0, lines).chunk(2, dim=-1)
-            q = pack.spread(q).unflatten(0, lines)
-            mixed = layer.attend(q, layer.split(k), layer.split(v), pack.plain.mask)
+            k, v = layer.keys_and_values(pack.plain.gather(kv), len(pack.plain.lengths))
+            q = pack.spread(q).unflatten(0, (len(k), -1))
+            mixed = layer.attend(q, k, v, pack.plain.mask)
             x = layer.finish(x, pack.collect(mixed.flatten(0, 1)))
         return torch.stack(found).float()
 
@@ -367,7 +371,14 @@ def _norm(module: nn.LayerNorm, x: Tensor) -> Tensor:
 
 def _cast(module: nn.Linear | nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """A module's weight and bias in the activations' number type."""
+    if module.weight.dtype == dtype:
+        # Asking torch for what is there already costs a call each.
+        return module.weight, module.bias
     return module.weight.to(dtype), module.bias.to(dtype)
+
+
+def _drop(x: Tensor, share: float) -> Tensor:
+    return F.dropout(x, share) if share else x
 
 
 def _sinusoids(config: LMConfig) -> Tensor:
