@@ -1,6 +1,8 @@
-"""What all trainings share: the optimiser, its learning rate, and when to stop.
+"""The settings that all trainings share: the optimiser, its learning rate, and when to stop.
 
-The types carry the descriptions, so that a block with another default states only the default.
+Each training's own defaults, such as its learning rate, are in its own block: prompts, FT-LM and
+FT-DM in :mod:`.tasks`, encoders and unit LMs in :mod:`.models`. The types carry the descriptions,
+so that a block with another default states only the default.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 The architecture is GSLM's unit LM (Lakhotia et al. 2021, arXiv 2102.01192; fairseq
 ``transformer_lm_big``): sinusoidal positions, embeddings scaled by sqrt(d), tied output, ReLU.
-Weights correspond one-to-one to fairseq's (:mod:`speechprompt.lm.fairseq`); keys, queries and
-values share one matrix here, split on the way in and out.
+Weights correspond one-to-one to fairseq's. The query, key and value projections of a layer are one
+matrix here; :mod:`speechprompt.lm.fairseq` joins and splits them when a file is read or written.
 
-Prompts are plain tensors to this module: rows of an input prompt, keys and values per layer, and
-the separator's embedding (SpeechPrompt, arXiv 2203.16773, section 3). What is not needed is not
-computed: a prefix that utterances share is one row (:mod:`speechprompt.lm.batching`), deep prompts
-are never pushed through the layers, the last layer and the output see wanted positions only, and
-with frozen weights the first layer's gradient stops at the rows that can be trained.
+Prompts are plain tensors to this module: rows of an input prompt, inputs of the key and value
+projections per layer (:meth:`Layer.project_prompt`), and the separator's embedding (SpeechPrompt,
+arXiv 2203.16773, section 3). What is not needed is not computed: a prefix that utterances share is
+one row (:mod:`speechprompt.lm.batching`), deep prompts are never pushed through the layers, and the
+last layer and the output see wanted positions only. With frozen weights, only rows that depend on
+the prompt get a gradient in the first layer.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Layer(nn.Module):
         for linear in (self.qkv, self.out, self.fc1, self.fc2):
             nn.init.zeros_(linear.bias)
 
-    def memory_rows(self, keys: Tensor, values: Tensor) -> Tensor:
+    def project_prompt(self, keys: Tensor, values: Tensor) -> Tensor:
         """Project deep prompt rows, 2 x (L, D), to keys and values: (L, 2D)."""
         d = keys.shape[-1]
         weight, bias = _cast(self.qkv, keys.dtype)
@@ -253,7 +254,9 @@ class UnitLM(nn.Module):
                 q, kv = layer.project(x, wanted)
             memory = pack.deep if i in prompt.keys else pack.plain
             if i in prompt.keys:
-                rows = layer.memory_rows(prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype))
+                rows = layer.project_prompt(
+                    prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype)
+                )
                 kv = torch.cat((rows, kv))
             k, v = layer.keys_and_values(memory.gather(kv), len(memory.lengths))
             if cache is not None:

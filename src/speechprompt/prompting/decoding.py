@@ -1,8 +1,9 @@
 """Decoding: answers to utterances, in batches, with a key/value cache.
 
-In a classification, position i allows every label of column i, and the length is fixed; with one
-column that is a single forward pass. A generation allows the verbalizer's units and the end.
-``free`` decodes greedily over the whole vocabulary, as published, and says which results are not
+The searches, greedy and beam, are in :mod:`.search`. In a classification, the i-th label of an
+answer is one of the i-th label column, so that all answers are equally long; with one column the
+answer takes a single forward pass. A generation allows the verbalizer's units and the end. With
+``free`` the search is greedy over the whole vocabulary, as published, and some results are not
 valid answers.
 """
 

@@ -2,10 +2,13 @@
 
 Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix``):
 
-- ``deep``: key and value rows in some or all layers, 2 x layers x L x d numbers.
+- ``deep``: rows in some or all layers, 2 x layers x L x d numbers. They stand in the place of the
+  inputs of the layer's frozen key and value projections, which the unit LM applies to them
+  (``Layer.project_prompt`` of :mod:`speechprompt.lm.model`).
 - ``input``: L rows in front of the embedded sequence, L x d numbers.
-- ``both``: both of them. With deep rows in every layer the input rows have no effect.
-- ``infix``: as ``both``, but the rows stand at the separator instead of in front.
+- ``both``: both of them. In a layer with deep rows these replace the input rows' keys and values,
+  so that with deep rows in every layer the input rows have no effect.
+- ``infix``: as ``both``, but the rows stand right before the separator instead of in front.
 
 The separator's embedding, d numbers, is always trained.
 """
