@@ -35,7 +35,7 @@ def prepare_corpus(
         root: folder of the corpus, which the manifests' paths are relative to.
         out_dir: folder of the manifests.
         seed: seed of the share that becomes ``valid``, and of crops of silence.
-        max_rejected: largest share of unusable recordings that is passed over, 0 to 1.
+        max_rejected: largest share of unusable recordings that may be left out, 0 to 1.
         threads: number of recordings that are decoded at a time.
 
     Returns:
@@ -63,23 +63,23 @@ def prepare_csv(
     seed: int = 1,
     threads: int = 1,
 ) -> dict[str, int]:
-    """Do :func:`prepare_corpus` for own recordings that a table lists.
+    """Do :func:`prepare_corpus` for the user's own recordings, which a table lists.
 
     Args:
         table: CSV or TSV file with the columns path, split, optionally speaker, then labels; paths
-            start from its folder.
+            are relative to its folder.
         out_dir: folder of the manifests.
-        valid_fraction: share of train taken as valid where the table has no valid rows.
-        max_rejected: largest share of unusable recordings that is passed over, 0 to 1.
-        seed: of the share taken as valid.
-        threads: recordings decoded at a time.
+        valid_fraction: share of train that becomes valid if the table has no valid rows.
+        max_rejected: largest share of unusable recordings that may be left out, 0 to 1.
+        seed: seed of the share that becomes valid.
+        threads: number of recordings that are decoded at a time.
 
     Returns:
         Utterances per split.
 
     Raises:
-        ConfigError: ``valid_fraction`` is no share.
-        CorpusError: as :func:`prepare_corpus`.
+        ConfigError: ``valid_fraction`` is not between 0 and 1.
+        CorpusError: for a reason of :func:`prepare_corpus`.
     """
     settings = {"kind": "csv", "table": str(table), "valid_fraction": valid_fraction}
     corpus = block_from_value(json.dumps(settings), CsvCorpus, "--table")

@@ -39,10 +39,10 @@ def download_model(model: str, out: str | Path, root: str | Path | None = None) 
     Args:
         model: name of the file, as in docs/models.md.
         out: file to write.
-        root: folder that has the file already: it is linked to.
+        root: folder that has the file already; then a link to it is made.
 
     Raises:
-        AssetError: no such model, or as for :func:`fetch`.
+        AssetError: there is no such model, or for a reason of :func:`fetch`.
     """
     models = [name for name, asset in ASSETS.items() if asset.is_model]
     if model not in models:

@@ -74,10 +74,10 @@ def load_encoder(
 
 
 def open_encoder(encoder: Mapping[str, Any], device: str = "cpu") -> Encoder:
-    """Do :func:`load_encoder` with settings as they are written in one value.
+    """Do :func:`load_encoder` with kind and settings in one value.
 
     Args:
         encoder: kind and settings of an encoder, such as {"kind": "mfcc", "cmvn": true}.
-        device: Torch device that it computes on.
+        device: Torch device.
     """
     return load_encoder(**encoder, device=device)
