@@ -31,7 +31,7 @@ def choose_constant_baseline(task: str, data: BaselineData, files: ScoreFiles) -
     Args:
         task: name of the task.
         data: utterances to choose from and to answer.
-        files: predictions and metrics to write.
+        files: files to write.
 
     Raises:
         ConfigError: the task type has no constant baseline.

@@ -1,4 +1,4 @@
-"""Scores of a trained downstream model: its answers to the scored splits, and metrics."""
+"""Scores of a trained downstream model."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def score_downstream(
     *,
     device: str = "cpu",
 ) -> Metrics:
-    """Answer the scored splits with a downstream model and measure.
+    """Answer the scored splits with a downstream model, and score the answers.
 
     Args:
         task: name of the task.
-        model: the trained model.
+        model: trained downstream model.
         encoder: settings of the encoder that it was trained on.
-        scored: manifest of each split, named after it, the main one last.
-        files: predictions and metrics to write, and the baseline's predictions.
+        scored: manifest of each split to score, named after the split, the main one last.
+        files: files to write, and the baseline's predictions.
         device: cpu or cuda.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Error against the length of the answer: the paper's analysis figure (section 4.3)."""
+"""Character error rate by length of the reference, as in section 4.3 of the paper."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ BINS = 8
 
 
 def error_by_length(predictions: Sequence[str | Path]) -> pa.Table:
-    """Character error rate by length of the reference, on the last scored split.
+    """Compute the character error rate by length of the reference, on the last scored split.
 
-    The lengths are cut into at most eight ranges with about as many utterances each.
+    The lengths are divided into at most eight ranges with about the same number of utterances.
 
     Args:
-        predictions: files of one task; those of the same method are its seeds.
+        predictions: predictions files of one task; files of the same method are its seeds.
 
     Returns:
         One row per method and range: ``method``, ``shortest``, ``longest`` and ``mean_length`` in
-        characters of the text, ``n`` utterances, ``cer`` as a fraction with its 95 % interval
-        ``cer_low`` to ``cer_high``.
+        characters, the number of utterances ``n``, and ``cer`` as a fraction with its 95 % interval
+        from ``cer_low`` to ``cer_high``.
 
     Raises:
-        ArtefactError: the predictions are no generated text.
+        ArtefactError: the predictions are labels and not text.
     """
     by_method: dict[str, list[pa.Table]] = {}
     for path in predictions:

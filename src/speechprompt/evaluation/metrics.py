@@ -1,7 +1,7 @@
 """Metrics with SUPERB's definitions (Yang et al. 2021, arXiv 2105.01051), and their intervals.
 
-Every metric is a ratio of two sums over utterances, so that it can be computed, compared and
-resampled from two numbers per utterance, which predictions files keep.
+Every metric is a ratio of two sums over utterances. Predictions files keep both terms for each
+utterance, so that a metric can be computed, compared and resampled from them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,13 @@ class Score(BaseModel):
 
 
 def in_percent(value: float, interval: Sequence[float], sign: str = "") -> str:
-    """A fraction and its interval, such as ``12.34 [11.20, 13.51]``; the sign follows the value."""
+    """Write a fraction and its interval in percent, such as ``12.34 [11.20, 13.51]``.
+
+    Args:
+        value: the fraction.
+        interval: its bounds.
+        sign: text between the value and the interval, such as `` %``.
+    """
     value, low, high = (round(100 * part, 2) + 0.0 for part in (value, *interval))  # no -0.00
     return f"{value:.2f}{sign} [{low:.2f}, {high:.2f}]"
 
@@ -61,10 +67,10 @@ class Metric:
     """A metric as a ratio of sums over utterances.
 
     Attributes:
-        counted: column of what is summed.
-        total: column of what it is a share of; None is the number of utterances.
-        complement: whether the metric is one minus that share.
-        higher_is_better: which way is up.
+        counted: column whose sum is the numerator.
+        total: column whose sum is the denominator; None is the number of utterances.
+        complement: whether the metric is one minus the ratio.
+        higher_is_better: whether a higher value is better.
     """
 
     counted: str
@@ -73,18 +79,20 @@ class Metric:
     higher_is_better: bool = False
 
     def value(self, counted: np.ndarray, total: np.ndarray) -> np.ndarray:
-        """The metric from sums; where there is nothing to be wrong about, nothing is wrong."""
-        share = np.divide(counted, total, out=np.zeros(np.shape(counted)), where=total > 0)
-        return 1.0 - share if self.complement else share
+        """The metric from both sums; the ratio is 0 where the denominator is."""
+        ratio = np.divide(counted, total, out=np.zeros(np.shape(counted)), where=total > 0)
+        return 1.0 - ratio if self.complement else ratio
 
 
 def metrics_of(columns: Sequence[str]) -> dict[str, Metric]:
-    """The metrics that a predictions file's columns give, the main one first.
+    """The metrics that can be computed from a predictions file's columns, the main one first.
 
-    ``acc``: the whole answer is right (for several columns SUPERB's intent accuracy), and
-    ``acc_{column}``; ``wer`` and ``cer``: edits over the reference's words and characters; ``f1``:
-    mean over utterances of the F1 of the sets of slot types; ``slot_value_cer``: edits of slot
-    values over their characters; ``invalid``: share whose free decoding is no possible answer.
+    - ``acc``: share of utterances whose whole answer is right; with several label columns this is
+      SUPERB's intent accuracy, and ``acc_{column}`` is the accuracy of one column.
+    - ``wer`` and ``cer``: edits, divided by the words and characters of the references.
+    - ``f1``: F1 of the sets of slot types, averaged over utterances.
+    - ``slot_value_cer``: edits of slot values, divided by the characters of the references' values.
+    - ``invalid``: share of utterances whose free decoding is not a possible answer.
     """
     known = {"f1": Metric("slot_type_f1", higher_is_better=True)}
     known["acc"] = Metric("errors", complement=True, higher_is_better=True)
@@ -100,41 +108,44 @@ def metrics_of(columns: Sequence[str]) -> dict[str, Metric]:
 
 
 def count_errors(
-    task_type: str, columns: Sequence[str], references: Sequence[str], answers: Sequence[str]
+    task_type: str, columns: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]
 ) -> dict[str, list[float]]:
-    """What the metrics need of every utterance, by column of the predictions file.
+    """Count what the metrics sum over utterances.
 
     Args:
         task_type: classification, transcription or slot_filling.
         columns: the label columns.
-        references: right answers, written down.
-        answers: given answers, written down.
+        references: right answers as text.
+        hypotheses: given answers as text.
+
+    Returns:
+        A number for each utterance, by column of the predictions file.
     """
     count: Callable[[str, str], dict[str, float]] = {
         "classification": lambda truth, guess: _classified(columns, truth, guess),
         "transcription": _transcribed,
         "slot_filling": _filled,
     }[task_type]
-    rows = [count(truth, guess) for truth, guess in zip(references, answers, strict=True)]
+    rows = [count(truth, guess) for truth, guess in zip(references, hypotheses, strict=True)]
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
 
 
-def slot_type_f1(reference: str, answer: str) -> float:
+def slot_type_f1(reference: str, hypothesis: str) -> float:
     """F1 of the sets of slot types of two marked texts; 1 where both have none (SUPERB)."""
-    truth, guess = ({kind for kind, _ in parse_slots(text)[1]} for text in (reference, answer))
+    truth, guess = ({kind for kind, _ in parse_slots(text)[1]} for text in (reference, hypothesis))
     if not truth and not guess:
         return 1.0
     return 2 * len(truth & guess) / (len(truth) + len(guess))
 
 
-def slot_value_errors(reference: str, answer: str) -> tuple[int, int]:
-    """Edits and reference characters of the slot values of two marked texts (SUPERB).
+def slot_value_errors(reference: str, hypothesis: str) -> tuple[int, int]:
+    """Edits of the slot values of two marked texts, and characters of the reference's (SUPERB).
 
-    Each reference value is compared with the answer's value of the same type that has the lowest
-    character error rate, or with nothing where the answer has no such slot.
+    Each value of the reference is compared with the hypothesis's value of the same type that has
+    the lowest character error rate, or with the empty text where the hypothesis has no such slot.
     """
     errors = characters = 0
-    guesses = parse_slots(answer)[1]
+    guesses = parse_slots(hypothesis)[1]
     for kind, value in parse_slots(reference)[1]:
         candidates = [guess for other, guess in guesses if other == kind] or [""]
         errors += min(_edits(jiwer.process_characters, value, guess) for guess in candidates)
@@ -143,12 +154,12 @@ def slot_value_errors(reference: str, answer: str) -> tuple[int, int]:
 
 
 def score(metric: Metric, columns: Mapping[str, np.ndarray], seed: int = 0) -> Score:
-    """A metric with a percentile bootstrap interval over utterances.
+    """Compute a metric with a percentile bootstrap interval over utterances.
 
     Args:
-        metric: what to compute.
+        metric: the metric.
         columns: [n] or [seeds, n] per column; seeds are averaged per utterance.
-        seed: of the resampling.
+        seed: seed of the resampling.
     """
     counted, total = _sums(metric, columns)
     draws = _resampled(metric, counted, total, seed)
@@ -161,12 +172,16 @@ def score_gain(
     baseline: Mapping[str, np.ndarray],
     seed: int = 0,
 ) -> Score:
-    """How much better than a baseline on the same utterances: above 0 is better, paired bootstrap.
+    """Compute how much better a result is than a baseline, with a paired bootstrap interval.
 
     Args:
-        metric: what to compare.
-        columns, baseline: see :func:`score`; the same utterances in the same order.
-        seed: of the resampling.
+        metric: the metric to compare.
+        columns: columns of the result, see :func:`score`.
+        baseline: columns of the baseline, of the same utterances in the same order.
+        seed: seed of the resampling.
+
+    Returns:
+        The gain; above 0 the result is better, whichever way the metric points.
     """
     sign = 1 if metric.higher_is_better else -1
     ours, theirs = _sums(metric, columns), _sums(metric, baseline)
@@ -176,13 +191,13 @@ def score_gain(
 
 
 def resample(n: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """The resamples of a bootstrap over n utterances, as rows; the same ones for the same seed."""
+    """Draw the resamples of a bootstrap: row numbers ``[n]`` of n utterances with replacement."""
     rng = np.random.default_rng(seed)
     return (rng.integers(0, n, n) for _ in range(RESAMPLES))
 
 
 def score_draws(value: float | np.ndarray, draws: np.ndarray, n: int) -> Score:
-    """A value with the percentile interval of its resamples."""
+    """The score of a value, with the percentile interval of its resamples."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Score(value=float(value), interval=(float(low), float(high)), n=n)
 
@@ -195,7 +210,7 @@ def _sums(metric: Metric, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray
 
 
 def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int) -> np.ndarray:
-    """The metric of every resample; the same seed and size draw the same utterances."""
+    """The metric of every resample; the same seed and size give the same resamples."""
     draws = resample(counted.size, seed)
     sums = np.array([(counted[rows].sum(), total[rows].sum()) for rows in draws])
     return metric.value(sums[:, 0], sums[:, 1])

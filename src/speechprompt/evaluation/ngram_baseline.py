@@ -1,7 +1,7 @@
-"""The n-gram baseline: logistic regression on unit n-grams, which an easy task is easy for too.
+"""The n-gram baseline of a classification: logistic regression on n-grams of units.
 
-It sees the units that the unit LM sees and none of their order beyond three units. Where a prompt
-is not above it, the language model has added nothing.
+It sees the units that the unit LM sees, and their order within three units only. Where a prompt is
+not better than this baseline, the language model has added nothing.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class FittedBaseline:
     """The classifier that was chosen on dev, and its answers.
 
     Attributes:
-        setting: kind of features, ``binary`` or ``count``, and C.
+        setting: kind of ``features``, ``binary`` or ``count``, and the strength ``C``.
         dev_accuracy: its accuracy on dev.
         n_features: number of different n-grams.
-        answers: [n] answers to each split, written down as those of train.
-        scores: [n] their log-probabilities.
+        answers: answers to each split, ``[n]`` texts as in train.
+        scores: log-probabilities of the answers to each split, ``[n]``.
     """
 
     setting: dict[str, object]
@@ -62,8 +62,8 @@ def fit_ngram_baseline(
     Args:
         task: name of the task.
         data: utterances to learn from and to answer.
-        files: predictions and metrics to write.
-        balance: weight the classes equally, as a task that balances them does.
+        files: files to write.
+        balance: weight the classes equally.
 
     Raises:
         ArtefactError: the regression did not converge.
@@ -96,17 +96,17 @@ def fit_classifier(
     scored: Mapping[str, Sequence[Units]],
     balance: bool = False,
 ) -> FittedBaseline:
-    """Fit a classifier of whole answers on unit 1-3-grams and choose its setting on dev.
+    """Fit a classifier of whole answers on 1-grams to 3-grams of units.
 
-    With several label columns every tuple of train is one class: this measured better than a
-    classifier per column. The chosen setting is fitted again on train and dev together.
+    Binary or count features, and C from a fixed grid, are chosen on dev. The chosen setting is
+    fitted again on train and dev together. With several label columns, every combination of labels
+    in train is a class: this was more accurate than one classifier for each column.
 
     Args:
-        train: units and answer per utterance.
-        dev: the same of the split that choices look at: binary or count features, and C from a
-            fixed grid.
-        scored: units per split to answer in the end.
-        balance: weight the classes equally, as a task that balances them does.
+        train: units and answers of the utterances to learn from.
+        dev: units and answers of the utterances by which the setting is chosen.
+        scored: units of each split to answer.
+        balance: weight the classes equally.
 
     Raises:
         ArtefactError: the regression did not converge.
@@ -144,10 +144,10 @@ def fit_classifier(
 
 
 def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_dev: int) -> int:
-    """The one-standard-error rule: the simplest setting that is as good as the best, by noise.
+    """Choose the simplest setting within one standard error of the best (one-standard-error rule).
 
-    Simpler is the stronger penalty, then binary features. Hastie, Tibshirani and Friedman, The
-    Elements of Statistical Learning, section 7.10.
+    A stronger penalty is simpler; then binary features are. See Hastie, Tibshirani and Friedman,
+    The Elements of Statistical Learning, section 7.10.
     """
     best = max(accuracies)
     enough = best - np.sqrt(best * (1 - best) / n_dev)
@@ -184,7 +184,7 @@ def _fit(
         warm_start=True,
     )
     if previous is not None and np.array_equal(previous.classes_, np.unique(labels)):
-        # The solution for the next weaker penalty is near: a few iterations instead of hundreds.
+        # The next weaker penalty has a solution near this one, which takes few iterations to find.
         model.coef_, model.intercept_ = previous.coef_, previous.intercept_
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)

@@ -1,18 +1,19 @@
 """How well units tell phones apart: purities and mutual information, frame by frame.
 
-As HuBERT measures its clusters (Hsu et al. 2021, arXiv 2106.07447; fairseq computes it in
-examples/hubert/measure_teacher_quality.py). With the share p(y, z) of the frames that have phone y
-and unit z:
+HuBERT's clusters are measured in this way (Hsu et al. 2021, arXiv 2106.07447; fairseq computes it
+in examples/hubert/measure_teacher_quality.py). Let p(y, z) be the share of the frames that have
+phone y and unit z:
 
-- phone purity, the mean over frames of p(y|z) of the unit's most frequent phone: the accuracy of
-  guessing phones from units; it grows with the number of units;
-- cluster purity, the mean of p(z|y) of the phone's most frequent unit; it falls with their number;
-- PNMI, phone-normalised mutual information I(y; z) / H(y): the share of what there is to know of
-  the phones that the units tell; 1 where they tell all.
+- Phone purity is the mean over frames of p(y|z) for the most frequent phone of the unit. It is the
+  accuracy of guessing phones from units, and grows with the number of units.
+- Cluster purity is the mean of p(z|y) for the most frequent unit of the phone. It falls with the
+  number of units.
+- PNMI is the phone-normalised mutual information I(y; z) / H(y): the share of the uncertainty about
+  the phone that the unit removes. It is 1 where units determine phones.
 
-All three come out too high on few frames, the more so for many units. A resample of the bootstrap
-has fewer distinct utterances, so that it is higher again: the intervals are the resamples' spread
-about the measured value, without that shift.
+All three are biased upwards on few frames, and more so with many units. A bootstrap resample has
+fewer distinct utterances and therefore a larger bias. The intervals are the spread of the resamples
+around the measured value, without that shift.
 """
 
 from __future__ import annotations
@@ -39,18 +40,19 @@ from speechprompt.units.unit_files import read_units
 __all__ = ["METRICS", "UnitQuality", "frame_centres", "measure", "measure_units", "phones_at"]
 
 METRICS = ("phone_purity", "cluster_purity", "pnmi")
-# What a frame is computed from: 400 samples at 16 kHz, the reach of HuBERT's convolutions as
-# published and the window of MFCC and log-mel.
+# A frame is computed from 400 samples at 16 kHz: the receptive field of HuBERT's convolutions, and
+# the window of MFCC and log-mel.
 WINDOW_SECONDS = 0.025
-# Middle of the first frame where no window starts with the audio: CPC's reaches from -153 to 311.
+# Middle of the first frame of encoders whose first window does not start with the audio: CPC's
+# reaches from sample -153 to 311.
 FIRST_CENTRES = {"cpc": 79 / 16_000}
 
 
 class UnitQuality(BaseModel):
     """The content of results/quality/{codebook}.json.
 
-    ``frames`` has the metrics over ``all`` frames and over those of ``speech``, without silence;
-    fractions, with bootstrap intervals over utterances. ``encoder`` is its name.
+    ``frames`` has the metrics over ``all`` frames and over those of ``speech``, without silence.
+    They are fractions with bootstrap intervals over utterances. ``encoder`` is a name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,10 +71,10 @@ class UnitQuality(BaseModel):
 
 
 def frame_centres(n_frames: int, frame_rate: float, encoder: str) -> np.ndarray:
-    """The middle of what each frame is computed from.
+    """The middle of the window that each frame is computed from.
 
-    Frame i of an encoder with 50 frames/s, HuBERT or MFCC, is computed from the 400 samples from
-    320 i on, so that its middle is at (320 i + 200) / 16,000 s.
+    Frame i of HuBERT or MFCC with 50 frames per second is computed from 400 samples, the first of
+    which is sample 320 i. Therefore its middle is at (320 i + 200) / 16,000 s.
 
     Args:
         n_frames: Number of frames.
@@ -101,13 +103,13 @@ def phones_at(phones: Sequence[Any], starts: Sequence[float], times: np.ndarray)
 
 
 def measure(counts: np.ndarray) -> tuple[float, float, float]:
-    """The three metrics, as :data:`METRICS` names them.
+    """Compute the three metrics in the order of :data:`METRICS`.
 
     Args:
         counts: Frames of each phone and unit, ``[n_phones, n_units]``, at least one.
 
     Returns:
-        Fractions. PNMI is 0 where there is one phone only, and nothing to know.
+        Fractions. PNMI is 0 where there is a single phone.
     """
     joint = counts / counts.sum()
     phone_purity, cluster_purity = joint.max(axis=0).sum(), joint.max(axis=1).sum()
@@ -128,9 +130,8 @@ def measure_units(
     """Measure the units of a split against its phones.
 
     Args:
-        index_path: Index of the split's units.
-        alignments_path: Alignments of the same utterances, see
-            :func:`speechprompt.corpora.synthetic.alignments.align_phones`.
+        index_path: index.json of the split's units.
+        alignments_path: Phones of the same utterances, as align-phones writes them.
         out: JSON file to write.
         encoder: Name of the encoder (default: its kind).
         seed: Seed of the resampling.
@@ -176,7 +177,7 @@ def measure_units(
 
 
 def _entropy(shares: np.ndarray) -> float:
-    """In nats."""
+    """The entropy in nats."""
     positive = shares[shares > 0]
     return float(-(positive * np.log(positive)).sum())
 
@@ -236,7 +237,7 @@ def _score(
     for rows in resample(n, seed):
         drawn = (np.bincount(rows, minlength=n) @ counts).reshape(total.shape)
         for name, mask in kept.items():
-            # Without a frame of speech, as in a few silent recordings, there is nothing to add.
+            # A resample of silent recordings only has no frame of speech.
             if drawn[mask].any():
                 draws[name].append(measure(drawn[mask]))
     result: dict[str, dict[str, Score]] = {}

@@ -1,4 +1,4 @@
-"""Predictions files of disjoint utterances scored together, such as speakers left out in turn."""
+"""Scores over several predictions files, such as those of speakers that are left out in turn."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["pool_predictions", "pooled_gain"]
 
 
 def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:
-    """The main metric over several predictions files together, such as left-out speakers.
+    """Compute the main metric over several predictions files together.
 
     Args:
         paths: predictions files with disjoint utterances.
-        split: the split to take; by default each file's last one.
+        split: split to score; by default the last one of each file.
 
     Raises:
-        ArtefactError: an utterance stands in two files, or a file has no such split.
+        ArtefactError: an utterance is in two files, or a file has no such split.
     """
     pooled = _pooled(paths, split)
     return score(main_metric(pooled), counts([pooled]))
@@ -36,14 +36,16 @@ def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> S
 def pooled_gain(
     paths: Sequence[str | Path], others: Sequence[str | Path], split: str | None = None
 ) -> Score:
-    """By how much the main metric is better than in others' predictions, paired bootstrap.
+    """Compute how much better the main metric is than in other predictions files.
 
     Args:
-        paths, split: see :func:`pool_predictions`.
-        others: predictions of the same utterances.
+        paths: predictions files with disjoint utterances.
+        others: predictions files of the same utterances.
+        split: split to compare; by default the last one of each file.
 
     Raises:
-        ArtefactError: as for :func:`pool_predictions`, or the utterances are not the same.
+        ArtefactError: an utterance is in two files, a file has no such split, or the utterances
+            are not the same.
     """
     ours, theirs = _pooled(paths, split), _pooled(others, split)
     check_same_utterances(ours, theirs)
@@ -51,7 +53,7 @@ def pooled_gain(
 
 
 def _pooled(paths: Sequence[str | Path], split: str | None) -> pa.Table:
-    """The rows of all files, in the order of their utterances' names."""
+    """The rows of all files, sorted by ``utt_id``."""
     tables = []
     seen: set[str] = set()
     for path in paths:

@@ -1,4 +1,4 @@
-"""Predictions files: every utterance of the scored splits, with what metrics need of it."""
+"""Predictions files: a row for every utterance of the scored splits, with what metrics sum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ __all__ = [
 
 
 def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list[bool]:
-    """True where the same units with the same reference stood in an earlier row."""
+    """Mark utterances that repeat an earlier one: the same units with the same reference.
+
+    Args:
+        units: units, or whatever identifies the input of each utterance.
+        references: right answers as text.
+    """
     seen: set[tuple[bytes, str]] = set()
     repeats = []
     for row, reference in zip(units, references, strict=True):
@@ -46,16 +51,16 @@ def write_predictions(
     columns: Sequence[str],
     method: str,
 ) -> None:
-    """Write predictions, one row per utterance of every scored split, with what metrics need.
+    """Write a predictions file.
 
     Args:
         path: Parquet file to write.
-        splits: per split ``utt_id``, ``reference`` and ``prediction`` (answers written down),
-            ``score`` (log-probability of the answer), ``is_repeat``, and ``invalid`` where free
-            decoding was tried.
+        splits: columns of each split: ``utt_id``, ``reference``, ``prediction``, ``score``
+            (log-probability of the prediction), ``is_repeat``, and ``invalid`` where free decoding
+            was tried.
         task_type: classification, transcription or slot_filling.
         columns: the label columns.
-        method: what made the predictions.
+        method: name of the method or baseline that made the predictions.
     """
     tables = []
     for split, data in splits.items():
@@ -77,7 +82,7 @@ def write_predictions(
 
 
 def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
-    """The rows of one split of a predictions file, by default the last, which is the main one.
+    """Read one split of a predictions file, by default the last, which is the main one.
 
     Raises:
         ArtefactError: the file has no such split.
@@ -96,14 +101,14 @@ def about_predictions(table: pa.Table) -> dict[str, Any]:
 
 
 def main_metric(table: pa.Table) -> Metric:
-    """The metric that a predictions file's type of task is known by."""
+    """The main metric of a predictions file's type of task."""
     return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
 
 
 def counts(
     tables: Sequence[pa.Table], rows: np.ndarray | slice = slice(None)
 ) -> dict[str, np.ndarray]:
-    """The numeric columns of one or several seeds' predictions, [seeds, n] each."""
+    """The numeric columns of the predictions of one or several seeds, ``[seeds, n]`` each."""
     schema = tables[0].schema
     names = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
     return {name: np.stack([table[name].to_numpy()[rows] for table in tables]) for name in names}

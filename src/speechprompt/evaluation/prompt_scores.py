@@ -1,4 +1,4 @@
-"""Scores of a trained prompt: its answers to the scored splits, and metrics."""
+"""Scores of a trained prompt or a fine-tuned LM."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def score_prompt(
     *,
     device: str = "cpu",
 ) -> Metrics:
-    """Answer the scored splits with a trained prompt, or a fine-tuned LM, and measure.
+    """Answer the scored splits with a trained prompt or a fine-tuned LM, and score the answers.
 
     Args:
         task: name of the task.
-        prompt: file of the prompt.
-        unit_lm: the unit LM that it was trained on.
-        scored: index.json of each split, the main one last.
+        prompt: trained prompt.
+        unit_lm: unit LM that it was trained on.
+        scored: index.json of each split to score, the main one last.
         decoding: how answers are found.
-        files: predictions and metrics to write, and the baseline's predictions.
+        files: files to write, and the baseline's predictions.
         device: cpu or cuda.
 
     Raises:
@@ -54,7 +54,7 @@ def score_prompt(
     described = read_tensor_metadata(prompt)
     labels = restore_labels(described["answers"])
     dtype = resolve_precision(decoding.precision, device)
-    # One, or the unit LM refuses those that are not its own.
+    # There is one codebook. Otherwise the unit LM refuses those that are not its own.
     for codebook in {read_json(index)["codebook_sha256"] for index in scored}:
         model = load_task_model(prompt, unit_lm, codebook, dtype, device)
     splits = {}
@@ -70,11 +70,11 @@ def score_prompt(
 def _answer(
     model: TaskModel, examples: Examples, labels: Labels, decoding: DecodingSettings
 ) -> dict[str, Any]:
-    """Rows of one split; of a classification also how often free decoding gives no answer."""
+    """Columns of one split; for a classification also which free decodings are no answer."""
     found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
     answers = [labels.decode(row) for row in found.labels]
     rows = prediction_rows(examples, examples.units, answers, found.scores)
-    # A learnable verbalizer's labels are no units, so nothing can be decoded freely.
+    # Free decoding gives units, and the labels of a learnable verbalizer are none.
     if labels.allowed is not None and model.verbalizer.kind != "learnable":
         free = found
         if not decoding.free:

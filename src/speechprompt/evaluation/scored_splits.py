@@ -1,4 +1,4 @@
-"""From answers to the scored splits to predictions and metrics."""
+"""What all scorings share: reading the scored splits, writing predictions and metrics."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class ScoreFiles:
 
 @dataclass(frozen=True)
 class BaselineData:
-    """What a baseline is chosen with and scored on.
+    """Utterances that a baseline is fitted and scored on.
 
     Attributes:
-        labels: what can be answered.
+        labels: labels of the task.
         train: utterances to learn from.
-        dev: utterances that choices look at.
-        scored: utterances of each split to answer in the end, the main split last.
+        dev: utterances by which settings are chosen.
+        scored: utterances of each scored split, the main split last.
     """
 
     labels: Labels
@@ -63,7 +63,7 @@ class BaselineData:
 
         Args:
             train: index.json of the train split.
-            dev: index.json of the split that choices look at.
+            dev: index.json of the split by which settings are chosen.
             scored: index.json of each split to score, the main one last.
             task_type: form of the answer: classification, transcription or slot_filling.
             columns: label columns.
@@ -78,28 +78,33 @@ class BaselineData:
 
 
 def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
-    """Name and utterances of a split that is to be scored."""
+    """Read the name and the utterances of a scored split.
+
+    Args:
+        index: index.json of the split.
+        labels: labels of the task.
+    """
     return read_json(index)["split"], read_examples(index, labels, encode=False)
 
 
 def prediction_rows(
     utterances: Examples | Recordings,
     inputs: Sequence[np.ndarray],
-    answers: Sequence[str],
+    hypotheses: Sequence[str],
     scores: Sequence[float] | np.ndarray,
 ) -> dict[str, Any]:
-    """One split as :func:`~speechprompt.evaluation.predictions.write_predictions` takes it.
+    """Columns of one split for :func:`~speechprompt.evaluation.predictions.write_predictions`.
 
     Args:
         utterances: names and references of the utterances.
-        inputs: what each answer was found from, such as its units.
-        answers: the answer to each, written down.
+        inputs: input of each utterance, such as its units, by which repeats are found.
+        hypotheses: answer to each utterance as text.
         scores: log-probability of each answer.
     """
     return {
         "utt_id": utterances.utt_ids,
         "reference": utterances.references,
-        "prediction": answers,
+        "prediction": hypotheses,
         "score": scores,
         "is_repeat": mark_repeats(inputs, utterances.references),
     }
@@ -117,13 +122,13 @@ def write_scores(
     """Write predictions of all splits and their metrics.
 
     Args:
-        files: where to.
-        splits: rows of each split, see :func:`prediction_rows`.
-        labels: what could be answered.
+        files: files to write, and the baseline to compare with.
+        splits: columns of each split, see :func:`prediction_rows`.
+        labels: labels of the task.
         task: name of the task.
-        described: ``method``, and ``seed`` and ``trainable_parameters`` of what was trained, as its
-            file's metadata has them.
-        details: what else metrics.json says of the method.
+        described: the ``method``. For what was trained, its metadata, which have ``seed`` and
+            ``trainable_parameters`` too.
+        details: further facts about the method for metrics.json.
         hashes: hashes of what was trained and of the models that it was trained on.
     """
     method = described["method"]

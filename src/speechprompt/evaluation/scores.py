@@ -37,7 +37,7 @@ Scores = dict[str, dict[str, Score]]  # split -> metric -> score
 
 
 class MainMetric(BaseModel):
-    """The metric a task is known by, on the last scored split."""
+    """The main metric of a task on the last scored split."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,10 +47,10 @@ class MainMetric(BaseModel):
 
 
 class Metrics(BaseModel):
-    """The content of metrics.json; fractions, never percentages; no times, no host names.
+    """The content of metrics.json. It has fractions, not percentages, and no times or host names.
 
-    ``floors`` are the scores of baselines on the same utterances, ``gains`` how much better than
-    each the result is: above 0 is better, whichever way the metric points.
+    ``floors`` has the scores of each baseline on the same utterances. ``gains`` has how much better
+    than each baseline the result is: above 0 it is better, whichever way the metric points.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -81,16 +81,16 @@ def write_metrics(
 ) -> Metrics:
     """Score the predictions of one or several seeds, write metrics.json and log the main score.
 
-    Values are means over the seeds; intervals come from a bootstrap over utterances of the mean
-    over seeds per utterance. The main metric is the last split's. Beside other baselines, generated
-    answers are compared with themselves shuffled over the utterances: what the prompt says whatever
-    it hears.
+    Values are means over the seeds. Intervals come from a bootstrap over utterances, whose numbers
+    are averaged over the seeds first. The main metric is that of the last split. Generated answers
+    are also compared with the baseline ``shuffled``, the same answers moved to other utterances: it
+    shows how good answers are that do not depend on the audio.
 
     Args:
         path: JSON file to write.
-        predictions: files of :func:`write_predictions`, one per seed.
-        task: the task's name.
-        method: what was trained.
+        predictions: predictions files, one per seed.
+        task: name of the task.
+        method: name of the method or baseline.
         baselines: predictions files of baselines for the same utterances.
         facts: further fields of :class:`Metrics`.
 
@@ -129,7 +129,7 @@ def write_metrics(
 
 
 def describe(metrics: Metrics) -> str:
-    """The main metric in one line: interval, count, and the baselines beside it."""
+    """Describe the main metric in one line, with its interval and the baselines."""
     split, scores = list(metrics.splits.items())[-1]
     found = scores[metrics.main.name]
     text = (
@@ -145,7 +145,7 @@ def describe(metrics: Metrics) -> str:
 
 
 def _scores(tables: Sequence[pa.Table]) -> Scores:
-    """Metrics per split; ``{main}_distinct`` leaves out repeats, where a split has any."""
+    """Metrics per split; where a split has repeats, ``{main}_distinct`` leaves them out."""
     main = MAIN_METRIC[about_predictions(tables[0])["type"]]
     metrics = metrics_of(tables[0].column_names)
     distinct = ~tables[0]["is_repeat"].to_numpy()
@@ -160,6 +160,7 @@ def _scores(tables: Sequence[pa.Table]) -> Scores:
 
 
 def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table]) -> Scores:
+    """Gains over a baseline per split, of the metrics that both have."""
     metrics = metrics_of(sorted({*tables[0].column_names} & {*baseline[0].column_names}))
     result: Scores = {}
     for split, rows in split_rows(tables[0]).items():
@@ -169,14 +170,15 @@ def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table]) -> Scores:
 
 
 def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
-    """The answers moved to other utterances of the same split: the prompt fed with the wrong ones.
+    """Predictions whose answers are moved to other utterances of the same split.
 
-    An utterance is answered alone as in any batch, so feeding others is moving the answers.
+    An answer depends on its utterance only. Therefore moving the answers is the same as giving the
+    model the wrong utterances.
     """
     source = np.arange(table.num_rows)
     for rows in split_rows(table).values():
         order = np.random.default_rng(0).permutation(np.flatnonzero(rows))
-        source[order] = np.roll(order, 1)  # one cycle: nobody keeps its own
+        source[order] = np.roll(order, 1)  # one cycle, so that none keeps its own answer
     references, answers = table["reference"].to_pylist(), table["prediction"].take(source)
     counted = count_errors(about["type"], about["columns"], references, answers.to_pylist())
     kept = table.select([name for name in table.column_names if name not in counted])

@@ -1,4 +1,4 @@
-"""Results of a method over its seeds, and the files of the finished task."""
+"""Results of a method over its seeds, and the files of a finished task's folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from speechprompt.storage.files import copy_file, read_json, write_text
 
 __all__ = ["finish_task", "summarise_seeds"]
 
-# What a seed's training wrote, by its name in ``hashes``.
+# The file that a training wrote, by its name in ``hashes``.
 TRAINED = {"prompt": "prompt.safetensors", "model": "model.safetensors"}
 
 
@@ -22,7 +22,7 @@ def summarise_seeds(
     """Score a method over its seeds.
 
     Args:
-        folders: folder of each seed, in order, with predictions.parquet and metrics.json.
+        folders: folder of each seed, with predictions.parquet and metrics.json.
         out: metrics.json to write.
         baseline: predictions of the baseline on the same splits.
     """
