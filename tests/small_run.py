@@ -62,7 +62,7 @@ def write_codebook_of(path, encoder, recordings):
 
 
 def write_run(folder, encoder=None, tasks=tuple(LABELS)):
-    """``results/`` with a codebook, a unit LM and published tasks; ``audio/`` with recordings."""
+    """``results/`` with a codebook, a unit LM and finished tasks; ``audio/`` with recordings."""
     encoder = encoder or {"kind": "mfcc", "cmvn": True}
     results = Path(folder) / "results"
     recordings = record(Path(folder) / "audio", 8)

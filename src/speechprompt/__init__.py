@@ -20,7 +20,7 @@ __all__ = ["__version__", "load_predictor"]
 def load_predictor(
     *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
 ) -> Predictor:
-    """Load published tasks to answer new audio.
+    """Load tasks of a finished run to answer new audio.
 
     Example::
 
@@ -29,13 +29,13 @@ def load_predictor(
         answers = load_predictor("results/ks").predict(["a.wav", "b.flac"])
 
     Args:
-        folders: the tasks' folders, such as ``results/ks``.
-        weights: the encoder's weights, where they are no longer where they were.
+        folders: folders of the tasks, such as ``results/ks``.
+        weights: the encoder's weights, if they have been moved.
         device: cpu, cuda or auto.
 
     Raises:
         ArtefactError: a file is missing, or is not the one of the training.
-        ConfigError: no folder, or one twice.
+        ConfigError: there is no folder, or one is given twice.
     """
     from speechprompt.predict.predictor import Predictor
 

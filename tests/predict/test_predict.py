@@ -1,4 +1,4 @@
-"""From published tasks and any audio to answers."""
+"""From finished tasks and any audio to answers."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders.mfcc import MfccEncoder
 from speechprompt.errors import CorpusError
 from speechprompt.predict import predictor
-from speechprompt.predict.answers import Answer, AnswerTable
+from speechprompt.predict.answer import Answer, AnswerTable
 from speechprompt.predict.task_folder import describe_model
 from speechprompt.storage.files import read_json
 
@@ -261,7 +261,7 @@ def test_a_fine_tuned_lm_has_its_own_and_leaves_the_shared_one(copied):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["audio"], "audio: expected the folder of a published task"),
+        (["audio"], "audio: expected the folder of a finished task"),
         (["results/ks"], "expected recordings"),
         (["results/ks", "audio", "results/ic"], "results/ic: expected folders of tasks first"),
         (["results/ks", "-", "-"], "once, found it 2 times"),

@@ -1,4 +1,4 @@
-"""A published task's folder: it may be moved, and refuses files that are not of its training."""
+"""A finished task's folder: it may be moved, and refuses files that are not of its training."""
 
 import json
 import shutil
@@ -95,7 +95,7 @@ def test_what_cannot_answer_audio_says_so(copied, tmp_path):
     with pytest.raises(ArtefactError, match="ready units"):
         load_predictor(results / "ks")
     ready.unlink()
-    with pytest.raises(ArtefactError, match=r"no model\.json; publish it again"):
+    with pytest.raises(ArtefactError, match=r"no model\.json; finish it again"):
         load_predictor(results / "ks")
     write_json(results / "ks/metrics.json", {"method": "downstream"})
     with pytest.raises(ArtefactError, match="'downstream' cannot"):

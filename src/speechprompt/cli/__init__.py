@@ -1,6 +1,6 @@
-"""The command line: one verb per stage, whose options are the parameters of the stage's function.
+"""The command line: a verb runs the function of a stage, and its options are the parameters.
 
-``verbs`` lists them all. The next room is ``workflow``, whose rules call them.
+``verbs`` lists all verbs. The next room is ``workflow``, whose rules call them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ __all__ = ["build_parser", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit status: 0 done, 1 a wrong input, 2 a wrong command line."""
+    """Run one verb.
+
+    Returns:
+        The exit status: 0 for success, 1 for a wrong input, 2 for a wrong command line.
+    """
     parsed = build_parser().parse_args(arguments)
     if parsed.log:
         log_to(parsed.log)
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with all verbs, in the order data flows."""
+    """Build the parser of all verbs, in the order data flows."""
     parser = argparse.ArgumentParser(
         prog="speechprompt",
         description="Prompt tuning of a frozen generative spoken language model. Snakemake calls "
@@ -65,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _VerbParser(argparse.ArgumentParser):
-    """Gets the options of its verb when it is used, and takes positional arguments anywhere."""
+    """A verb's parser. It reads the verb's options when it is used, and takes mixed arguments."""
 
     declared: Verb | None = None
     _intermixed = False
@@ -73,7 +77,7 @@ class _VerbParser(argparse.ArgumentParser):
     def parse_known_args(
         self, args: Iterable[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse, with positional arguments between and after options too."""
+        """Parse positional arguments between and after options too."""
         if self.declared is not None:
             self.declared.add_options(self)
             self.declared = None

@@ -1,4 +1,4 @@
-"""The verbs that a person calls to see something: they print it."""
+"""The functions of verbs that print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from speechprompt.runtime.progress import progress, show
 
 if TYPE_CHECKING:
     from speechprompt.evaluation.metrics import Score
-    from speechprompt.predict.answers import Answer
+    from speechprompt.predict.answer import Answer
 
 __all__ = ["compare_units", "inspect", "pool_scores", "predict"]
 
@@ -32,10 +32,10 @@ def predict(
     Args:
         paths: folders of tasks, such as results/ks, then recordings: files, folders, or - for
             paths on standard input, one a line.
-        weights: the encoder's weights, where they are no longer where they were.
+        weights: the encoder's weights, if they have been moved.
         lists: file that lists recordings, one a line; may be repeated.
-        as_json: JSON lines, with all probabilities; so it is off a terminal.
-        as_table: a table; so it is on a terminal.
+        as_json: print JSON lines with all probabilities, as is the default without a terminal.
+        as_table: print a table, as is the default on a terminal.
         device: cpu, cuda or auto.
 
     Returns:
@@ -61,15 +61,15 @@ def _tasks_first(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]
 
     n_tasks = next((i for i, path in enumerate(paths) if not is_task_folder(path)), len(paths))
     if n_tasks == 0:
-        open_task(paths[0])  # which says what it is not
+        open_task(paths[0])  # its error says what is missing
     if late := [path for path in paths[n_tasks:] if is_task_folder(path)]:
         raise ConfigError(f"{late[0]}: expected folders of tasks first, then recordings")
     return paths[:n_tasks], paths[n_tasks:]
 
 
 def _print(blocks: Iterable[list[Answer]], as_json: bool) -> int:
-    """Print answers as they come; return the exit status."""
-    from speechprompt.predict.answers import AnswerTable
+    """Print answers as they are found; return the exit status."""
+    from speechprompt.predict.answer import AnswerTable
 
     status, table = 0, AnswerTable()
     for answers in blocks:
@@ -92,16 +92,16 @@ def inspect(
     predictions: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    """Say what an artefact is, or show one utterance of it.
+    """Describe an artefact, or show one utterance of it.
 
     Args:
         path: Parquet, safetensors or JSON file, or a folder with an index or of a task.
-        rows: first rows to show.
+        rows: number of first rows to show.
         utterance: show this utterance of a units file or index.
-        picture: with --utterance: picture of it to write, PNG.
-        root: folder that the corpus's paths start from (default: the run's own).
-        predictions: predictions to show in the picture.
-        as_json: JSON instead of text.
+        picture: picture of the utterance to write, PNG.
+        root: folder that the corpus's paths are relative to (default: the one in the manifest).
+        predictions: predictions file to show in the picture.
+        as_json: print JSON instead of text.
     """
     from speechprompt.inspect.artefacts import inspect_artefact
     from speechprompt.inspect.text import describe_inspection, describe_utterance
@@ -122,12 +122,12 @@ def inspect(
 
 
 def compare_units(ours: Path, reference: Path, shown: int = 5) -> None:
-    """Print how far units agree with others of the same recordings.
+    """Print how far units agree with other units of the same recordings.
 
     Args:
         ours: index.json, units file (Parquet), or text lines "file|units".
-        reference: likewise.
-        shown: differences to show.
+        reference: units to compare with, in any of these forms.
+        shown: number of differences to show.
     """
     from speechprompt.units import comparison
 
@@ -139,7 +139,7 @@ def pool_scores(predictions: Sequence[Path], against: Sequence[Path] | None = No
 
     Args:
         predictions: predictions files of disjoint utterances.
-        against: others' predictions files of the same utterances.
+        against: other predictions files of the same utterances, to compare with.
     """
     from speechprompt.evaluation.metrics import in_percent
     from speechprompt.evaluation.pooling import pool_predictions, pooled_gain

@@ -1,6 +1,7 @@
-"""What a function says of its parameters, in its signature and its docstring.
+"""Parameters of a function, from its signature and its docstring.
 
-The source is read and not run: to import a stage takes seconds, and a help text must not.
+The source is parsed and not imported. A stage takes seconds to import, because torch does, and a
+help text must not take as long.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 __all__ = ["Parameter", "read_parameters"]
 
 PACKAGE = Path(__file__).parents[1]
-REQUIRED = "required"  # in the place of a default
-# ":func:`~module.name`" and "``name``" in a docstring.
+REQUIRED = "required"  # in place of a default
+# Markup in a docstring: ":func:`~module.name`" and "``name``".
 MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|``([^`]*)``")
 
 
@@ -26,8 +27,8 @@ class Parameter:
     Attributes:
         name: its name.
         type: its annotation, without ``None``.
-        default: the source of its default; :data:`REQUIRED` if it has none.
-        text: what the docstring says of it.
+        default: source of its default; :data:`REQUIRED` if it has none.
+        text: its description in the docstring.
         settings: ``module:type`` if the annotation is a type of the configuration.
     """
 
@@ -39,10 +40,10 @@ class Parameter:
 
 
 def read_parameters(function: str) -> dict[str, Parameter]:
-    """The parameters of a function, of a class's method, or the fields of a dataclass.
+    """Read the parameters of a function or method, or the fields of a dataclass.
 
     Args:
-        function: ``module:name`` below the package, or ``module:Class.name``.
+        function: ``module:name`` or ``module:Class.name`` below the package.
     """
     module, _, path = function.partition(":")
     base = PACKAGE.joinpath(*module.split("."))
@@ -89,7 +90,7 @@ def _source(default: ast.expr | None) -> str:
 
 
 def _described(docstring: str) -> dict[str, str]:
-    """What the section Args or Attributes says of each name."""
+    """The description of each name in the section Args or Attributes."""
     section = re.search(r"^(?:Args|Attributes):\n((?:(?: .*)?\n?)*)", docstring, re.MULTILINE)
     texts: dict[str, str] = {}
     for entry in re.split(r"\n(?= {4}\S)", section.group(1).rstrip()) if section else ():

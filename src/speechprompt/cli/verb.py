@@ -1,4 +1,4 @@
-"""A verb runs a function, and its options are the function's parameters."""
+"""A verb of the command line: the function that it runs, and its options."""
 
 from __future__ import annotations
 
@@ -51,19 +51,21 @@ BY_ENVIRONMENT = {
 
 
 class Verb:
-    """A command of the command line.
+    """A verb of the command line.
+
+    Its name is that of its function. The types, defaults and help texts of its options are in the
+    function's signature and docstring.
 
     Args:
-        usage: the function that it runs, as ``module:name`` below the package, and its arguments.
-            The verb has the function's name, and the function's docstring is the help of the
-            options. ``name`` is positional, ``--name`` an option and ``[--name]`` a flag.
-            ``--name=other`` says that the parameter has another name. ``--settings`` is the
-            parameter whose type is one of the configuration.
-        summary: what it does.
-        made: functions that make further arguments, by parameter. They take values of the options,
-            and what was made before, by the names of their own parameters.
-        accelerated: whether a device is of use, or a function that decides by the options' values.
-            Where it is not, the device is the processor.
+        usage: the function as ``module:name`` below the package, and the arguments of the verb in
+            order. ``name`` is positional, ``--name`` is an option and ``[--name]`` is a flag.
+            ``--name=parameter`` gives the parameter another name. ``--settings`` is the parameter
+            whose type is a type of the configuration.
+        summary: one line of help.
+        made: functions that make further arguments of the verb's function, by parameter. They are
+            called with the values of the options, and with arguments that were made before.
+        accelerated: whether an accelerator is of use, or a function that decides by the values of
+            the options. If it is not, the device is the processor.
         returns_status: whether the function returns the exit status.
     """
 
@@ -84,12 +86,12 @@ class Verb:
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """All functions that it calls."""
+        """All functions that the verb calls."""
         return (self.function, *self.made.values())
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """Parameters of all functions by name; of the verb's own where several have one."""
+        """Parameters of all functions by name; those of the verb's own function come first."""
         found: dict[str, Parameter] = {}
         for function in self.functions:
             found = read_parameters(function) | found
@@ -139,7 +141,7 @@ class Verb:
 
 
 def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:
-    """Argparse's settings for a parameter; an option that is not given takes its default."""
+    """Argparse's settings for a parameter; without the option, the function has its default."""
     about: dict[str, Any] = {"help": parameter.text.replace("%", "%%")}
     if parameter.default != REQUIRED:
         about["default"] = argparse.SUPPRESS
@@ -163,13 +165,19 @@ def find(name: str) -> Any:
 
 
 def _call(name: str, values: Mapping[str, Any]) -> Any:
-    """Call a function with those of the values that its parameters name."""
+    """Call a function with the values that its parameters name."""
     function = find(name)
     return function(**{key: values[key] for key in signature(function).parameters if key in values})
 
 
 def take_device(name: str) -> str:
-    """``cpu`` or ``cuda``; of the GPUs that a local run shares out, this process gets one.
+    """Choose the device, and claim one of the GPUs that the jobs of a local run share.
+
+    Args:
+        name: cpu, cuda or auto.
+
+    Returns:
+        ``cpu`` or ``cuda``.
 
     Raises:
         ConfigError: ``cuda`` is asked for on a machine without one.
@@ -190,7 +198,7 @@ def boolean(text: str) -> bool:
 
 
 PATH = {"type": Path, "metavar": "PATH"}
-# Argparse's settings by the annotation of a parameter; all others are JSON values.
+# Argparse's settings by the type of a parameter; values of other types are JSON.
 TYPES: dict[str, dict[str, Any]] = {
     "str": {},
     "int": {"type": int, "metavar": "N"},

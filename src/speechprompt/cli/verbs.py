@@ -1,4 +1,4 @@
-"""The verbs, in the order data flows: which function each runs, and what is typed after it."""
+"""All verbs, in the order data flows: the function that each runs, and its arguments."""
 
 from __future__ import annotations
 
@@ -184,14 +184,14 @@ _VERBS = (
     Verb(
         "evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored "
         f"--baseline --settings {COMPUTE} {SCORE_FILES}",
-        "Answer the scored splits with a trained prompt and measure.",
+        "Answer the scored splits with a trained prompt, and score the answers.",
         made=SCORE_MADE,
         accelerated=True,
     ),
     Verb(
         f"evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored "
         f"--baseline {COMPUTE} {SCORE_FILES}",
-        "Answer the scored splits with a downstream model and measure.",
+        "Answer the scored splits with a downstream model, and score the answers.",
         made=SCORE_MADE,
         accelerated=True,
     ),
@@ -209,11 +209,11 @@ _VERBS = (
     ),
     Verb(
         "report.results_table:write_table metrics --reported --out",
-        "Write the table of results, as Markdown and beside it as Parquet.",
+        "Write the table of results, as Markdown and as Parquet.",
     ),
     Verb(
         "report.quality_table:compare_quality measured --out --picture",
-        "Set the quality of codebooks side by side, as a table and a picture.",
+        "Compare the quality of codebooks, in a table and a picture.",
     ),
     Verb(
         "report.pictures:plot_curve curve --title --out",
@@ -246,19 +246,19 @@ _VERBS = (
     Verb(
         f"predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} "
         "--deduplicate --settings --out",
-        "Write down what a task's prompt needs to answer new audio, and where it is.",
+        "Write model.json, which names the files that a task needs to answer new audio.",
     ),
     Verb(
         "cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] "
         f"{COMPUTE}",
-        "Answer recordings with finished tasks; the exit status is 1 if one could not be used.",
+        "Answer recordings with finished tasks; the exit status is 1 if one cannot be used.",
         accelerated=True,
         returns_status=True,
     ),
     Verb(
         "cli.commands:inspect path --rows --utterance --picture --root --predictions "
         "[--json=as_json]",
-        "Say what an artefact is: schema, metadata, counts, hashes, provenance, first rows.",
+        "Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.",
     ),
 )
 VERBS = {verb.name: verb for verb in _VERBS}

@@ -1,1 +1,4 @@
-"""Inspection: any artefact of a run comes in, a description of what it holds goes out."""
+"""Inspection: any file of a run comes in, a description of its content goes out.
+
+The next room is ``cli``.
+"""

@@ -1,7 +1,7 @@
-"""What an artefact is: kind, counts, schema, metadata, hashes, provenance, first rows.
+"""The description of an artefact: kind, counts, schema, metadata, hashes, provenance, first rows.
 
-Only what is shown is read: a Parquet file's footer and first rows, a safetensors file's header. The
-hash is computed in one pass over the bytes.
+Only what is shown is read: the footer and the first rows of a Parquet file, the header of a
+safetensors file. The hash takes one pass over the bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from speechprompt.storage.tensors import read_tensor_header
 
 __all__ = ["Inspection", "inspect_artefact", "results_folder"]
 
-# Parquet files by what marks them: a column or a key of the metadata that no earlier one has.
+# Kind of a Parquet file by the first of these columns or keys of the metadata that it has.
 PARQUET_KINDS = {
     "codebook_sha256": "units of a shard",
     "n_samples": "manifest of a split",
@@ -45,16 +45,16 @@ JSON_KINDS = {
 
 @dataclass
 class Inspection:
-    """What was found.
+    """The description of an artefact.
 
     Attributes:
-        path: the artefact.
-        kind: what it is, in words.
+        path: file of the artefact.
+        kind: its kind in words.
         facts: counts and sizes.
         schema: type of every column, or type and shape of every tensor.
-        metadata: what the file says about itself.
-        provenance: files that it was made from, by role: hash, and whether the file here has it.
-        rows: the first ones.
+        metadata: metadata of the file.
+        provenance: hash of each file that it was made from, and whether a file here has that hash.
+        rows: first rows.
     """
 
     path: str
@@ -67,15 +67,15 @@ class Inspection:
 
 
 def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
-    """Say what an artefact is.
+    """Describe an artefact.
 
     Args:
-        path: a Parquet, safetensors or JSON file of the pipeline; a folder with an ``index.json``,
+        path: Parquet, safetensors or JSON file of the pipeline, or a folder with an ``index.json``
             or of a finished task.
-        n_rows: first rows to show.
+        n_rows: number of first rows to show.
 
     Raises:
-        ArtefactError: it is missing, damaged or none of these.
+        ArtefactError: the artefact is missing, damaged or of another kind.
     """
     path = Path(path)
     if path.is_dir():
@@ -94,7 +94,7 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
 
 
 def results_folder(path: str | Path) -> Path | None:
-    """The results that an artefact belongs to: the nearest folder above that has codebooks."""
+    """The folder of the results that an artefact belongs to: the nearest one with codebooks."""
     parents = Path(path).absolute().parents
     return next((folder for folder in parents if (folder / "codebooks").is_dir()), None)
 
@@ -199,7 +199,7 @@ def _codebook_provenance(path: Path, metadata: Mapping[str, Any]) -> dict[str, s
 
 
 def _named(sha256: str, path: Path) -> str:
-    """A hash, and whether the file that should have it does."""
+    """A hash, and whether the file that should have it has it."""
     if not path.is_file():
         return f"{sha256}, but {_near(path)} is missing"
     same = sha256_file(path) == sha256
@@ -207,7 +207,7 @@ def _named(sha256: str, path: Path) -> str:
 
 
 def _searched(sha256: str, path: Path, pattern: str) -> str:
-    """A hash, and which of the files of the same results has it."""
+    """A hash, and the file of the same results that has it."""
     folder = results_folder(path)
     candidates = sorted(folder.glob(pattern)) if folder else []
     same = next((file for file in candidates if sha256_file(file) == sha256), None)
@@ -215,7 +215,7 @@ def _searched(sha256: str, path: Path, pattern: str) -> str:
 
 
 def _near(path: Path) -> str:
-    """A path as short as it can be said from the working directory."""
+    """A path relative to the working directory, if it is below it."""
     path = path.resolve()
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

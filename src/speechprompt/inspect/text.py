@@ -1,4 +1,4 @@
-"""An inspection as text: what fits on a screen, long values cut."""
+"""Descriptions of artefacts as text for a terminal, in which long values are cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDEST_VALUE = 90
 
 
 def describe_inspection(found: Inspection) -> str:
-    """Sections with a title each; empty ones are left out."""
+    """Write a description as sections with titles; empty sections are left out."""
     sections = [
         f"{found.path}: {found.kind}",
         _pairs({name: _count(value) for name, value in found.facts.items()}),
@@ -32,7 +32,7 @@ def describe_inspection(found: Inspection) -> str:
 
 
 def describe_utterance(utterance: Utterance) -> str:
-    """Every column of an utterance; sequences in full."""
+    """Write every column of an utterance, with whole sequences."""
     values = {
         name: " ".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in utterance.row.items()
@@ -41,7 +41,7 @@ def describe_utterance(utterance: Utterance) -> str:
 
 
 def cell(value: Any) -> str:
-    """One value, short: a sequence by its beginning and length."""
+    """Write one value briefly: a long sequence by its beginning and its length."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -61,7 +61,7 @@ def _count(value: Any) -> str:
 
 
 def _layers_together(schema: Mapping[str, str]) -> dict[str, str]:
-    """Tensors that differ in the number of their layer only, in one line."""
+    """Put tensors that differ in the number of their layer only into one line."""
     numbers: dict[tuple[str, str], list[int]] = {}
     for name, kind in schema.items():
         layer = re.search(r"\.(\d+)\.", name)
@@ -75,7 +75,7 @@ def _layers_together(schema: Mapping[str, str]) -> dict[str, str]:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as dotted names."""
+    """Replace nested mappings by dotted names."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and value:

@@ -1,4 +1,4 @@
-"""One utterance of the unit shards: found without reading the others, heard, and drawn."""
+"""One utterance of the unit shards: found without reading the others, and drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Utterance", "find_utterance", "plot_utterance"]
 
-# 800 dots wide: at half the size the smallest letters are as large as those of a page.
+# 800 dots wide, so that at half the size the smallest letters are as large as those of a page.
 STYLE = {"figure.dpi": 160, "savefig.bbox": "standard", "axes.titlesize": 11}
 SMALLEST_TEXT = 9.5
 RANGE_DB = 70
@@ -32,14 +32,14 @@ RANGE_DB = 70
 
 @dataclass(frozen=True)
 class Utterance:
-    """An utterance's row, and what its shard's metadata says.
+    """A row of a units file, with metadata of the file.
 
     Attributes:
         row: value of every column.
-        part: the shard that it stands in.
+        part: the units file.
         codebook: name of the codebook.
-        n_units: size of the codebook.
-        frame_rate: frames per second; None where the units came ready.
+        n_units: number of units of the codebook.
+        frame_rate: frames per second; None for ready units.
     """
 
     row: dict[str, Any]
@@ -50,18 +50,19 @@ class Utterance:
 
     @property
     def reference(self) -> str:
-        """Its labels, those of several columns one after the other."""
+        """Labels of all columns."""
         labels = [self.row[name] for name in self.row if name not in UNITS_COLUMNS]
         return " | ".join(label for label in labels if label is not None)
 
     def audio_path(self, root: str | Path | None = None) -> Path:
-        """Where its recording is.
+        """Find the utterance's recording.
 
         Args:
-            root: the folder that the corpus's paths start from; by default the run's own.
+            root: folder that the corpus's paths are relative to; by default the one in the run's
+                manifest.
 
         Raises:
-            CorpusError: it has no recording, or it is not there.
+            CorpusError: the utterance has no recording, or the recording is missing.
         """
         if self.row["path"] is None:
             raise CorpusError(f"{self.row['utt_id']!r}: its units came ready, without a recording")
@@ -75,7 +76,7 @@ class Utterance:
         return root / self.row["path"]
 
     def _corpus_root(self) -> Path | None:
-        """What the manifest of its split says, if the units lie in a run."""
+        """The root in the manifest of the split, if the units file is in a run."""
         results, split = results_folder(self.part), self.part.absolute().parent
         if results is None:
             return None
@@ -84,12 +85,12 @@ class Utterance:
 
 
 def find_utterance(path: str | Path, utt_id: str) -> Utterance:
-    """Find an utterance in a units file or, by its index, in a split.
+    """Find an utterance in a units file or in the files that an index.json lists.
 
-    Only names are read, then the rows around the one that is asked for.
+    Only names are read, and then the row group that has the utterance.
 
     Raises:
-        ArtefactError: no units file or index, or no such utterance.
+        ArtefactError: the path is no units file or index, or has no such utterance.
     """
     path = Path(path)
     parts = [path]
@@ -119,10 +120,10 @@ def find_utterance(path: str | Path, utt_id: str) -> Utterance:
 
 
 def find_prediction(path: str | Path, utt_id: str) -> dict[str, Any]:
-    """An utterance's row of a predictions file.
+    """Find an utterance's row of a predictions file.
 
     Raises:
-        ArtefactError: no predictions, or not of this utterance.
+        ArtefactError: the file has no predictions, or none of this utterance.
     """
     with open_parquet(path) as file:
         if missing := {"utt_id", "reference", "prediction"} - set(file.schema_arrow.names):
@@ -133,7 +134,7 @@ def find_prediction(path: str | Path, utt_id: str) -> dict[str, Any]:
 
 
 def _find_row(file: pq.ParquetFile, utt_id: str) -> dict[str, Any] | None:
-    """An utterance's row; only names are read before it is found."""
+    """An utterance's row; only names are read until it is found."""
     for group in range(file.num_row_groups):
         names = file.read_row_group(group, columns=["utt_id"])["utt_id"]
         place = pc.index(names, utt_id).as_py()
@@ -149,17 +150,18 @@ def plot_utterance(
     root: str | Path | None = None,
     predictions: str | Path | None = None,
 ) -> None:
-    """Draw waveform, spectrogram and units on one time axis, under reference and prediction.
+    """Draw an utterance's waveform, spectrogram and units, with reference and prediction as title.
 
     Args:
         utterance: the utterance.
-        out: PNG to write.
-        root: the folder that the corpus's paths start from; by default the run's own.
+        out: picture to write, PNG.
+        root: folder that the corpus's paths are relative to; by default the one in the run's
+            manifest.
         predictions: predictions file that has the utterance.
 
     Raises:
-        ArtefactError: its units have no durations, or it has no prediction.
-        CorpusError: its recording is missing or cannot be read.
+        ArtefactError: the units have no durations, or there is no prediction.
+        CorpusError: the recording is missing or cannot be read.
     """
     from speechprompt.report.pictures import house_figure
 
@@ -194,14 +196,14 @@ def _draw_audio(wave: Axes, spectrogram: Axes, samples: np.ndarray) -> None:
     peak = max(float(np.abs(samples).max()), 1e-4) * 1.1
     wave.set(ylabel="amplitude", ylim=(-peak, peak))
     wave.locator_params(axis="y", nbins=3)
-    # 25 ms windows every 5 ms, of a long recording no more than the picture has dots.
+    # Windows of 25 ms every 5 ms; for a long recording, not more windows than the picture has dots.
     window, hop = min(400, len(samples)), max(80, len(samples) // 1600)
     settings = {"window": "hann", "nperseg": window, "noverlap": max(window - hop, 0)}
     padded = np.pad(samples, (window // 2, window // 2))
     frequencies, times, power = signal.spectrogram(
         padded, SAMPLE_RATE, detrend=False, scaling="spectrum", **settings
     )
-    # The small number keeps digital silence from being -infinity.
+    # Without the small number, digital silence would be -infinity.
     level = 10 * np.log10(power + 1e-12)
     times, top = times - window / 2 / SAMPLE_RATE, level.max()
     style: dict[str, Any] = {"cmap": "magma", "vmin": top - RANGE_DB, "vmax": top}
@@ -214,7 +216,7 @@ def _draw_audio(wave: Axes, spectrogram: Axes, samples: np.ndarray) -> None:
 
 
 def _draw_units(axes: Axes, utterance: Utterance) -> None:
-    """A bar per unit, at the height of its number, as long as it lasts, and its name if it fits."""
+    """Draw a bar for each unit, as long as it lasts and at the height of its number."""
     from speechprompt.report.pictures import BLUE, WIDTH
 
     units = np.asarray(utterance.row["units"])

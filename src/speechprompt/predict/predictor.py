@@ -25,7 +25,7 @@ from speechprompt.encoders import Encoder, load_encoder
 from speechprompt.encoders.batching import encode_in_batches
 from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.lm.artefact import LoadedLM, load_lm
-from speechprompt.predict.answers import Answer, write_answer
+from speechprompt.predict.answer import Answer, write_answer
 from speechprompt.predict.task_folder import TaskFolder, open_task
 from speechprompt.prompting.decoding import Question, answer_room, predict_together
 from speechprompt.prompting.task_model import TaskModel, attach_prompt
@@ -46,7 +46,7 @@ ArrayOrError = np.ndarray | SpeechPromptError
 
 @dataclass(frozen=True, eq=False)
 class _Units:
-    """One way from audio to units.
+    """How audio becomes units.
 
     Attributes:
         encoder: the encoder.
@@ -59,7 +59,7 @@ class _Units:
     deduplicate: bool
 
     def of(self, frames: np.ndarray) -> ArrayOrError:
-        """Units of one utterance, as the pipeline computes them: from frames in 16 bits."""
+        """Quantise one utterance as the pipeline does, from frames in 16 bits."""
         with np.errstate(over="ignore"):
             frames = frames.astype(np.float16)
         if not np.isfinite(frames).all():
@@ -76,11 +76,11 @@ class _Task:
     """A task, ready to answer.
 
     Attributes:
-        name: name that its answers bear.
-        model: LM and prompt.
-        labels: what its label indices mean.
+        name: name of the task in its answers.
+        model: unit LM and prompt.
+        labels: labels of the task.
         decoding: how answers are found.
-        units: the units that it reads.
+        units: how its units are made.
     """
 
     name: str
@@ -92,7 +92,7 @@ class _Task:
 
 @dataclass
 class Predictor:
-    """Tasks of a finished run, loaded.
+    """Tasks of a finished run that answer new recordings.
 
     Example::
 
@@ -101,9 +101,9 @@ class Predictor:
             print(answer.file, answer.task, answer.answer, answer.probability)
 
     Attributes:
-        encoders: the encoders by hash.
-        units: the ways to units, by hash of the codebook and whether repeats are collapsed.
-        tasks: the tasks in their order.
+        encoders: encoders by hash.
+        units: how units are made, by hash of the codebook and whether repeats are collapsed.
+        tasks: tasks in the order of their folders.
     """
 
     encoders: dict[str, Encoder] = field(default_factory=dict)
@@ -114,16 +114,16 @@ class Predictor:
     def load(
         cls, *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
     ) -> Predictor:
-        """Load tasks; an encoder, codebook or unit LM that they share is loaded once.
+        """Load tasks. An encoder, codebook or unit LM that they share is loaded once.
 
         Args:
-            folders: the tasks' folders, such as ``results/ks``.
-            weights: the encoder's weights, where they are no longer where they were.
+            folders: folders of the tasks, such as ``results/ks``.
+            weights: the encoder's weights, if they have been moved.
             device: cpu, cuda or auto.
 
         Raises:
             ArtefactError: a file is missing, or is not the one of the training.
-            ConfigError: no folder, or one twice.
+            ConfigError: there is no folder, or one is given twice.
         """
         if not folders:
             raise ConfigError("expected the folder of at least one task, such as results/ks")
@@ -150,13 +150,14 @@ class Predictor:
         return predictor
 
     def predict(self, files: str | Path | Iterable[str | Path]) -> list[Answer]:
-        """Answers to recordings, in their order; of one recording, in the order of the tasks.
+        """Answer recordings.
 
         Args:
-            files: recordings, or folders, which stand for all audio below them; or only one.
+            files: recordings, or folders for all audio below them; a single path is possible too.
 
         Returns:
-            A recording that cannot be used has answers whose ``error`` says why.
+            Answers in the order of the recordings, and for each recording in the order of the
+            tasks. A recording that cannot be used has answers whose ``error`` says why.
         """
         paths = [files] if isinstance(files, str | Path) else files
         found = (recording for path in paths for recording in recordings_at(path))
@@ -178,14 +179,14 @@ class Predictor:
             yield self._answer(names, recordings)
 
     def _add_units(self, one: TaskFolder, encoder: Encoder) -> _Units:
-        """The task's way to units; tasks that have the same share it."""
+        """How the task's units are made; tasks with the same codebook share it."""
         codebook = load_codebook(one.codebook)
         check_codebook(codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}")
         key = (codebook.sha256, one.deduplicate)
         return self.units.setdefault(key, _Units(encoder, codebook, one.deduplicate))
 
     def _answer(self, names: Sequence[str], recordings: Sequence[ArrayOrError]) -> list[Answer]:
-        """All tasks' answers to the recordings of a window."""
+        """Answer the recordings of a window by all tasks."""
         units = self._quantise(recordings)
         usable: list[dict[int, np.ndarray]] = [{} for _ in self.tasks]  # by number of recording
         answers: dict[tuple[int, int], Answer] = {}
@@ -218,7 +219,7 @@ class Predictor:
         return [answers[key] for key in sorted(answers)]
 
     def _quantise(self, recordings: Sequence[ArrayOrError]) -> dict[_Units, list[ArrayOrError]]:
-        """Units of every kind; each recording is encoded once by each encoder."""
+        """Quantise recordings in all ways; each encoder encodes each recording once."""
         samples = {i: one for i, one in enumerate(recordings) if isinstance(one, np.ndarray)}
         waveforms = [torch.from_numpy(one) for one in samples.values()]
         frames = {
@@ -226,7 +227,7 @@ class Predictor:
             for sha256, encoder in self.encoders.items()
         }
         found: dict[_Units, list[ArrayOrError]] = {}
-        # One thread, as in the pipeline: rounding stays the same everywhere.
+        # One thread, as in the pipeline, so that rounding is the same everywhere.
         with threadpool_limits(limits=1):
             for units in self.units.values():
                 found[units] = list(recordings)
@@ -242,7 +243,7 @@ def _load_model(
     dtype: torch.dtype,
     device: str,
 ) -> TaskModel:
-    """A task on the unit LM that prompts share; a fine-tuned LM has its own."""
+    """Load a task's model. Prompts share a unit LM, and a fine-tuned LM is not shared."""
     key = (one.unit_lm_sha256, dtype)
     shared = one.described.get("method") == "prompt"
     lm = lms.get(key) if shared else None
@@ -255,7 +256,7 @@ def _load_model(
 def _windows(
     files: Iterable[Path | AudioError], is_waiting: Callable[[], bool]
 ) -> Iterator[tuple[list[str], list[ArrayOrError]]]:
-    """Read recordings until there are minutes of audio, or the next has yet to come."""
+    """Read recordings until there are minutes of audio, or until the next one is not there yet."""
     names: list[str] = []
     recordings: list[ArrayOrError] = []
     n_samples = 0

@@ -1,8 +1,8 @@
-"""``model.json``: what a published task needs to answer new audio, and where it is.
+"""``model.json`` in a finished task's folder: which files the task needs to answer new audio.
 
-The task's folder names the prompt, the unit LM, the codebook and the encoder's weights by hash, and
-by paths from itself, so that the run may be copied or moved. A file outside the run keeps the path
-that the configuration gives it.
+It names the prompt, the unit LM, the codebook and the encoder's weights by hash and by path. Paths
+are relative to the task's folder, so that the run may be copied or moved. A file outside the run
+keeps the path that the configuration gives it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ ANSWERING = ("prompt", "finetune")
 
 @dataclass(frozen=True)
 class TaskFolder:
-    """A published task, its files verified by hash.
+    """A finished task whose files have been verified by hash.
 
     Attributes:
         task: name of the task.
-        folder: where it was found.
-        prompt, unit_lm, codebook: the files.
+        folder: the task's folder.
+        prompt, unit_lm, codebook: files of the models.
         unit_lm_sha256: hash of the unit LM.
         encoder: settings of :func:`~speechprompt.encoders.load_encoder`.
         deduplicate: whether repeated units are collapsed.
@@ -70,10 +70,10 @@ def describe_model(
     Args:
         out: model.json to write, in the task's folder.
         task: name of the task.
-        prompt: trained prompt; a copy of it is ``prompt.safetensors`` beside ``out``.
-        unit_lm: its unit LM.
-        codebook: its codebook; None for ready units.
-        encoder: settings of the encoder; None for ready units.
+        prompt: trained prompt; the task's folder has a copy of it.
+        unit_lm: unit LM of the prompt.
+        codebook: codebook of the units; a task on ready units has none.
+        encoder: settings of the encoder; a task on ready units has none.
         deduplicate: whether repeated units are collapsed.
         decoding: how answers are found.
     """
@@ -94,31 +94,31 @@ def describe_model(
 
 
 def is_task_folder(path: str | Path) -> bool:
-    """Whether a path is a folder of a published task, complete or not."""
+    """Whether a path is the folder of a task, finished or not."""
     return any((Path(path) / name).is_file() for name in (MODEL, PROMPT, "metrics.json"))
 
 
 def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFolder:
-    """Find and verify all that a published task needs.
+    """Find and verify the files of a finished task.
 
     Args:
         folder: the task's folder, such as ``results/ks``.
-        weights: the encoder's weights, where they are no longer at the place that is written down.
+        weights: the encoder's weights, if they have been moved.
 
     Raises:
-        ArtefactError: it is no such folder, a file is missing or has another hash, or the task
-            cannot answer audio.
+        ArtefactError: the folder is not that of a finished task, a file is missing or has another
+            hash, or the task cannot answer audio.
     """
     folder = Path(folder)
     value = _read_model(folder)
     if value["encoder"] is None or value["codebook"] is None:
         raise ArtefactError(
-            f"{folder}: trained on ready units, whose encoder is not known; it cannot hear audio"
+            f"{folder}: trained on ready units, whose encoder is not known; it cannot answer audio"
         )
     prompt = _find(folder, value["prompt"], "prompt")
     encoder = dict(value["encoder"]["settings"])
     if (reference := value["encoder"]["weights"]) is not None:
-        # Resolved: tasks that share the file are seen to.
+        # Resolved, so that tasks which share the file load it once.
         encoder["weights"] = str(_find_weights(folder, reference, weights).resolve())
     return TaskFolder(
         task=value["task"],
@@ -135,7 +135,7 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
 
 
 def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
-    """Path from the folder, and hash; a file of the user's outside the run keeps its full path."""
+    """Path relative to the folder, and hash; a file outside the run keeps its absolute path."""
     if path is None:
         return None
     run = folder.absolute().parent.parent
@@ -156,12 +156,12 @@ def _read_model(folder: Path) -> dict[str, Any]:
                 f"{', '.join(ANSWERING)}"
             )
         raise ArtefactError(
-            f"{folder}: expected the folder of a published task, but there is no {MODEL}; publish "
-            "it again, such as with `snakemake results/ks/acc.txt`"
+            f"{folder}: expected the folder of a finished task, but there is no {MODEL}; finish it "
+            "again, such as with `snakemake results/ks/acc.txt`"
         )
     value = read_json(folder / MODEL)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise ArtefactError(f"{folder / MODEL}: expected format {FORMAT!r}; publish the task again")
+        raise ArtefactError(f"{folder / MODEL}: expected format {FORMAT!r}; finish the task again")
     return value
 
 
@@ -176,7 +176,7 @@ def _find(folder: Path, reference: dict[str, str], what: str) -> Path:
 
 
 def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | None) -> Path:
-    """The encoder's weights: where the user says, where they were, or as they are shipped."""
+    """The encoder's weights: as given, in their old place, or as the package ships them."""
     if given is not None:
         given = Path(given)
         if not given.is_file():

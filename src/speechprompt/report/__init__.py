@@ -1,1 +1,4 @@
-"""Report: metrics, learning curves and predictions come in, pictures, tables and a page go out."""
+"""Report: metrics, learning curves and predictions become pictures, tables and a page.
+
+The next room is ``predict``, which uses what was trained.
+"""

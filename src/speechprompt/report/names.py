@@ -1,4 +1,4 @@
-"""What methods, baselines and metrics are called in tables, pictures and on the overview page."""
+"""Names of methods, baselines and metrics in tables, in pictures and on the overview page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ METHODS = {
     "downstream": "downstream model (FT-DM)",
 }
 BASELINES = {
-    "ngram_logistic_regression": "n-grams of the units (floor)",
+    "ngram_logistic_regression": "n-grams of the units",
     "constant": "best constant answer",
     "shuffled": "answers to other utterances",
 }

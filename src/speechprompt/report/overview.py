@@ -1,4 +1,7 @@
-"""The overview: one self-contained page of a run's results, for any width, light and dark."""
+"""The overview: one page with all results of a run, which needs no other file.
+
+Its template and the captions of its pictures are data files. The template says what is on the page.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ __all__ = ["write_overview"]
 
 
 def write_overview(results: str | Path, setup: dict[str, Any], out: str | Path) -> None:
-    """Write the page; its template and the captions of pictures are data files.
+    """Write the overview.
 
     Args:
         results: folder of the results, with ``table.parquet``, and for every task and method

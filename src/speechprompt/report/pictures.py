@@ -1,4 +1,4 @@
-"""Pictures of trainings, answers and units, in one readable style."""
+"""Pictures of learning curves, predictions and units, in one style."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = [
     "plot_unit_statistics",
 ]
 
-# Okabe and Ito's palette: distinguishable with colour-blind eyes.
+# Okabe and Ito's palette, whose colours colour-blind readers can tell apart.
 COLOURS = BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
-# Pictures are narrow, with large letters, so that they can be read at the width of a phone.
+# Pictures are narrow and have large letters, so that they can be read on a phone.
 WIDTH = 5.0  # inches
 STYLE: dict[Any, Any] = {
     "font.size": 12,
@@ -52,9 +52,9 @@ STYLE: dict[Any, Any] = {
     "savefig.bbox": "tight",
 }
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
-OTHER = "other"  # the column of answers that no utterance has
+OTHER = "other"  # the column of predictions that are not the reference of any utterance
 NAMED_UNITS = 20  # more numbers would cover each other
-# Which frames units are measured on: text, colour, marker, and where beside a codebook's line.
+# Frames that units are measured on: label, colour, marker and offset from the codebook's row.
 FRAMES = {
     "all": ("all frames", BLUE, "o", -0.14),
     "speech": ("without silence", ORANGE, "s", 0.14),
@@ -63,7 +63,7 @@ CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
 def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
-    """Draw loss and, where the curve has it, accuracy against epochs.
+    """Draw a training's loss and, where the curve has it, accuracy against the epoch.
 
     Args:
         curve: learning curve.
@@ -91,10 +91,10 @@ def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
 
 
 def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None:
-    """Draw answers against references of the last split, each row in percent of its class.
+    """Draw the confusion matrix of the last split, each row in percent of its reference class.
 
-    Answers that are no utterance's reference share the last column. Many classes are numbered: a
-    name by its row, numbers below.
+    Predictions that are not the reference of any utterance share the last column. Where there are
+    many classes, columns have the numbers of the rows instead of names.
 
     Args:
         predictions: predictions of a classification.
@@ -119,7 +119,7 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
         if numbered:
             rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
             axes.set_yticks(range(len(names)), rows, fontsize=8)
-            last = len(names) - 3 * len(others)  # a number beside OTHER would touch it
+            last = len(names) - 3 * len(others)  # a number next to OTHER would touch it
             marks = {i: str(i + 1) for i in range(4, last, 5)} | dict(enumerate(others, len(names)))
             axes.set_xticks(list(marks), list(marks.values()))
             axes.set_xlabel("prediction (number of the row)")
@@ -135,7 +135,7 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
 
 
 def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, title: str) -> None:
-    """Draw the error by length of the answer: a line per method, with 95 % intervals.
+    """Draw the character error rate against the length of the reference, a line per method.
 
     Args:
         predictions: predictions files of one task, of any methods and seeds.
@@ -143,7 +143,7 @@ def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, tit
         title: title of the picture.
 
     Raises:
-        ArtefactError: the predictions are no generated text.
+        ArtefactError: the predictions are labels and not text.
     """
     table = error_by_length(predictions)
     write_parquet(Path(out).with_suffix(".parquet"), table)
@@ -160,9 +160,12 @@ def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, tit
 
 
 def draw_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the quality of codebooks: a row per codebook and a panel per metric.
+    """Draw the quality of codebooks, in a row per codebook and a panel per metric.
 
-    Points have 95 % intervals, over all frames and over frames of speech.
+    Args:
+        table: the table of :func:`~speechprompt.report.quality_table.compare_quality`.
+        out: picture to write.
+        title: title of the picture.
     """
     rows = table.to_pandas()
     names = list(dict.fromkeys(rows["codebook"]))
@@ -187,11 +190,11 @@ def draw_unit_quality(table: pa.Table, out: str | Path, title: str) -> None:
 
 
 def plot_unit_statistics(index: str | Path, out: str | Path, title: str) -> None:
-    """Draw how often units occur and, if known, how long they last.
+    """Draw how often units occur and, where durations are known, how long they last.
 
-    Above, every unit's share of the frames (of the occurrences, where durations are not known) from
-    the most frequent to the rarest, and the share they would have if all were equally frequent;
-    below, how long units last.
+    The upper panel has every unit's share of the frames, from the most frequent unit to the rarest,
+    and the share that all units would have if they were equally frequent. Where durations are not
+    known, it has shares of the occurrences. The lower panel has the durations.
 
     Args:
         index: index.json of a split.
@@ -220,10 +223,10 @@ def plot_unit_statistics(index: str | Path, out: str | Path, title: str) -> None
 def plot_codebook(
     codebook: str | Path, statistics: str | Path, out: str | Path, title: str
 ) -> None:
-    """Draw a map of a codebook's centroids: t-SNE, so that neighbours stay neighbours.
+    """Draw a map of a codebook's centroids by t-SNE, which keeps neighbours together.
 
-    A unit's area is its share of the frames (or occurrences) and its colour how long it lasts on
-    average, where that is known. The most frequent units bear their number.
+    A unit's area is its share of the frames. Its colour is its mean duration, where durations are
+    known. The most frequent units are labelled with their number.
 
     Args:
         codebook: the codebook.
@@ -258,7 +261,7 @@ class _Usage(NamedTuple):
         share: percent of the frames, or of the occurrences where durations are not known.
         has_frames: whether durations are known.
         frame: duration of a frame.
-        unit: what ``frame`` is measured in.
+        unit: unit of measure of ``frame``.
     """
 
     share: np.ndarray
@@ -278,7 +281,7 @@ class _Usage(NamedTuple):
 def draw_line(
     axes: Axes, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, **style: Any
 ) -> None:
-    """Draw a line with its intervals: a band, or a bar where there is a single point."""
+    """Draw a line with a band of intervals, or a single point with its interval."""
     axes.plot(x, y, **style)
     if len(x) > 1:
         axes.fill_between(x, low, high, color=style["color"], alpha=0.18, lw=0)
@@ -299,16 +302,14 @@ def house_figure(
     style: Mapping[Any, Any] | None = None,
     **settings: Any,
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure in the house style with panels one below the other.
-
-    It is saved atomically as PNG, under its title, and closed.
+    """Make a figure with panels one below the other; at the end, write it as PNG and close it.
 
     Args:
         out: picture to write.
-        title: title of the picture; none if it is empty.
+        title: title of the picture; an empty one is not drawn.
         height: height in inches.
         nrows: number of panels.
-        style: what differs from the house style, as matplotlib's settings.
+        style: matplotlib's settings that differ from :data:`STYLE`.
         settings: further settings of ``pyplot.subplots``.
     """
     with plt.rc_context({**STYLE, **(style or {})}):

@@ -1,4 +1,4 @@
-"""The quality of several codebooks side by side, as Markdown to read and Parquet to use."""
+"""The table that compares the quality of codebooks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from speechprompt.storage.tables import markdown_table
 __all__ = ["compare_quality"]
 
 HEADER = (
-    "Units against the phones of corpus `{corpus}`, split {split} ({n_utterances:,} utterances): "
-    "percent, with 95 % bootstrap intervals over utterances. Over all frames ({all:,} with the "
-    "first codebook), and over those of speech, without silence ({speech:,}). Gap closed: how much "
-    "of what the first codebook's PNMI lacks to 100 is gained. Few utterances make units look "
-    "better than they are, many units the more so.\n"
+    "This table compares units with the phones of corpus `{corpus}`, split {split} "
+    "({n_utterances:,} utterances). It has percentages with 95 % bootstrap intervals over "
+    "utterances, over all frames ({all:,} with the first codebook) and over those of speech, "
+    "without silence ({speech:,}). The gap closed is the share of what the first codebook's PNMI "
+    "lacks to 100 that a codebook gains. All metrics are too high on few utterances, and more so "
+    "with many units.\n"
 )
 COLUMNS = (
     *("frames", "codebook", "encoder", "layer", "K"),
@@ -42,13 +43,13 @@ SCHEMA = pa.schema(
 
 
 def compare_quality(measured: Sequence[str | Path], out: str | Path, picture: str | Path) -> None:
-    """Set the quality of codebooks side by side: all frames, then those of speech.
+    """Compare the quality of codebooks, over all frames and over those of speech.
 
     Args:
-        measured: JSON files of measure-units, one per codebook. The others are compared with the
-            first.
-        out: Markdown table to write, in percent. Beside it goes a Parquet file, in fractions;
-            ``layer`` is null where an encoder has none, ``gap`` for the first codebook.
+        measured: JSON files of measure-units, one per codebook; the first codebook is the one that
+            others are compared with.
+        out: Markdown table to write, in percent; a Parquet table with fractions goes beside it. Its
+            ``layer`` is null for encoders without layers, and ``gap`` for the first codebook.
         picture: picture to write.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The table of results: one row per task and method, as Markdown to read and Parquet to use."""
+"""The table of results of all tasks and methods."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from speechprompt.storage.tables import markdown_table
 __all__ = ["percent_cell", "write_table"]
 
 HEADER = (
-    "Percent, with 95 % bootstrap intervals over utterances; means over the seeds. A gain is how "
-    "much better than the baseline the method is on the same utterances (paired): above 0 is "
-    "better.\n"
+    "This table has percentages with 95 % bootstrap intervals over utterances, as means over the "
+    "seeds. A gain says how much better the method is than the baseline on the same utterances: "
+    "above 0 it is better.\n"
 )
 COLUMNS = (
     *("task", "method", "metric", "result", "baseline", "its result", "gain"),
@@ -40,16 +40,15 @@ def write_table(
     out: str | Path,
     reported: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
-    """Write the table.
+    """Write the table of results.
 
-    Every baseline of a task and method has a line of its own in Markdown, and a row in Parquet. The
-    metric is the task's main one; of a transcription the character error rate stands below it.
+    It has a row for every task, method, metric and baseline. The metric is the task's main metric.
+    Transcriptions have rows for the character error rate too.
 
     Args:
         metrics: metrics.json of every task and method.
-        out: Markdown file to write, in percent. Beside it goes a Parquet file, in fractions; null
-            where there is none.
-        reported: results that the paper reports, in percent, by task and method.
+        out: Markdown table to write, in percent; a Parquet table with fractions goes beside it.
+        reported: percentages that the paper reports, by task and method.
     """
     results = [Metrics.model_validate(read_json(path)) for path in metrics]
     rows = [row for result in results for row in _rows(result, reported or {})]
@@ -58,7 +57,7 @@ def write_table(
 
 
 def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """A row for each metric that is shown and each baseline."""
+    """Rows of a task and method."""
     split, scores = list(metrics.splits.items())[-1]
     rows = []
     for name in [metrics.main.name] + (["cer"] if metrics.main.name == "wer" else []):
@@ -86,7 +85,13 @@ def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list
 
 
 def percent_cell(row: Mapping[str, Any], value: str, prefix: str) -> str:
-    """A value of a row with its interval, see :meth:`~.metrics.Score.columns`; a dash for none."""
+    """Write a value of a row with its interval in percent, or a dash where there is none.
+
+    Args:
+        row: columns of :meth:`~speechprompt.evaluation.metrics.Score.columns`, and others.
+        value: column of the value.
+        prefix: prefix of the interval's columns.
+    """
     if row.get(value) is None:
         return "–"
     return in_percent(row[value], (row[f"{prefix}low"], row[f"{prefix}high"]))

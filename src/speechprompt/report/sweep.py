@@ -1,4 +1,4 @@
-"""Results of a sweep: one tidy table, and pictures of what each setting does."""
+"""Results of a sweep: one table of all scores, and pictures of the effect of each setting."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def gather_sweep(
 
     Args:
         metrics: metrics.json of every training.
-        points: for each of them ``method``, ``lm``, ``verbalizer``, ``length`` (prompt rows),
-            ``seed``, and ``own``: names of the settings that are the task's own.
-        out: table to write, .parquet; pictures go beside it.
+        points: settings of each training: ``method``, ``lm``, ``verbalizer``, ``length`` (prompt
+            rows), ``seed``, and in ``own`` the names of the settings that are the task's own.
+        out: Parquet table to write; pictures go beside it.
         title: title of the pictures.
     """
     table = sweep_table(metrics, points)
@@ -48,16 +48,18 @@ def gather_sweep(
 
 
 def sweep_table(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The scores of a sweep's trainings.
+    """Gather the scores of a sweep's trainings.
 
     Args:
-        metrics, points: see :func:`gather_sweep`.
+        metrics: metrics.json of every training.
+        points: settings of each training, see :func:`gather_sweep`.
 
     Returns:
-        One row per training, split and metric: ``task``, the settings, ``utterances`` learnt from,
-        ``seed``, ``trainable_parameters``, ``split``, ``metric``, ``main`` (whether it is the
-        task's main metric on its last split), ``value`` as a fraction with its 95 % interval
-        ``low`` to ``high``, ``n`` utterances scored, and ``own_…`` per setting.
+        One row per training, split and metric: ``task``, the settings, the number of training
+        ``utterances``, ``seed``, ``trainable_parameters``, ``split``, ``metric``, ``main`` (whether
+        it is the task's main metric on its last split), ``value`` as a fraction with its 95 %
+        interval from ``low`` to ``high``, the number ``n`` of scored utterances, and for each
+        setting ``own_…`` (whether it is the task's own).
     """
     rows = []
     for path, point in zip(metrics, points, strict=True):
@@ -84,19 +86,19 @@ def sweep_table(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any
 
 
 def plot_by_parameters(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the main metric against the number of trained parameters: prompt rows, and FT-LM."""
+    """Draw the main metric against the number of trained parameters, for prompts and FT-LM."""
     rows = _varied(table, "length", "method")
     _plot_lines(rows, "trainable_parameters", "trained parameters", _label(table), out, title)
 
 
 def plot_by_utterances(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the main metric against the utterances learnt from, prompt beside FT-LM."""
+    """Draw the main metric against the number of training utterances, for prompts and FT-LM."""
     rows = _varied(table, "utterances", "method")
     _plot_lines(rows, "utterances", "training utterances", _label(table), out, title)
 
 
 def plot_by_choice(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the main metric for every verbalizer and every unit LM that was tried."""
+    """Draw the main metric by verbalizer and by unit LM."""
     groups = [_means(_varied(table, name), name) for name in ("verbalizer", "lm")]
     heights = [0.5 * len(group) + 0.8 for group in groups]
     ratios = {"height_ratios": heights}
@@ -111,7 +113,7 @@ def plot_by_choice(table: pa.Table, out: str | Path, title: str) -> None:
 
 
 def _varied(table: pa.Table, *names: str) -> pd.DataFrame:
-    """Main results in percent of the trainings that have the task's own settings but for these."""
+    """Main results in percent of the trainings that differ from the task in these settings only."""
     rows = table.to_pandas()
     rows = rows[rows["main"]]
     for name in SETTINGS:
@@ -122,14 +124,14 @@ def _varied(table: pa.Table, *names: str) -> pd.DataFrame:
 
 
 def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Means over the seeds; so are the bounds of the intervals."""
+    """Means over the seeds, of the values and of the bounds of their intervals."""
     return rows.groupby(by, sort=False)[["value", "low", "high"]].mean()
 
 
 def _plot_lines(
     rows: pd.DataFrame, by: str, xlabel: str, ylabel: str, out: str | Path, title: str
 ) -> None:
-    """A line per method against a column, which is drawn logarithmically."""
+    """Draw a line per method against a column on a logarithmic axis."""
     with house_figure(out, title, 4.2) as (_, (axes,)):
         for method, group in rows.groupby("method", sort=False):
             means = _means(group, by).sort_index()

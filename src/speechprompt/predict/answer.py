@@ -1,4 +1,4 @@
-"""An answer to a recording, as an object, a line of JSON or a row of a table."""
+"""A task's answer to a recording: as an object, as JSON and as a row of a table."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ TITLES = ("file", "task", "answer", "probability")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task says of a recording, or why it cannot.
+    """What a task predicts for a recording, or why it cannot.
 
     Attributes:
-        file: the recording, as it was named.
-        task: the task.
-        answer: written down as in predictions.parquet: the label, several with `` | `` between
-            them, a transcript, or a transcript with its slots marked.
-        score: natural logarithm of the answer's probability among what the task allows.
-        probability: the same as a fraction; of a transcript it is that of all its characters.
-        labels: of a classification, the value of each label column.
-        slots: of slot filling, type and value of each slot.
-        probabilities: of every label, where there is one label column.
-        error: why there is no answer.
+        file: the recording, as the caller named it.
+        task: name of the task.
+        answer: text as in predictions.parquet: the label, several labels with `` | `` between
+            them, a transcript, or a transcript with marked slots.
+        score: natural logarithm of the answer's probability among the allowed answers.
+        probability: that probability; for a transcript it is the probability of all characters.
+        labels: value of each label column, for a classification.
+        slots: type and value of each slot, for slot filling.
+        probabilities: probability of every label, where there is one label column.
+        error: reason why there is no answer.
     """
 
     file: str
@@ -46,7 +46,7 @@ class Answer:
     error: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """What is known of it."""
+        """All attributes that are not None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -58,15 +58,15 @@ def write_answer(
     score: float,
     label_scores: np.ndarray | None,
 ) -> Answer:
-    """Write down an answer of :class:`~speechprompt.prompting.decoding.Predictions`.
+    """Make the answer to one recording of :class:`~speechprompt.prompting.decoding.Predictions`.
 
     Args:
         file: the recording.
-        task: the task.
-        labels: of the task.
-        indices: its label indices.
-        score: log-probability.
-        label_scores: log-probability of every label of a single column.
+        task: name of the task.
+        labels: labels of the task.
+        indices: label indices of the answer.
+        score: log-probability of the answer.
+        label_scores: log-probability of every label, where there is one label column.
     """
     answer = labels.decode(indices)
     values = None
@@ -90,19 +90,19 @@ def write_answer(
 
 
 class AnswerTable:
-    """Rows of text, block by block: a column only ever gets wider."""
+    """A table that is printed in blocks; its columns may get wider from block to block."""
 
     def __init__(self) -> None:
         self.widths: list[int] = []
 
     def block(self, answers: Sequence[Answer]) -> str:
-        """Rows of some answers, the first time under the titles."""
+        """Write the rows of some answers; the first block has titles."""
         rows = [_row(answer) for answer in answers]
         if not self.widths:
             rows.insert(0, TITLES)
             self.widths = [0] * len(TITLES)
         for column in range(len(TITLES) - 1):
-            # An error may be long, and nothing stands to its right.
+            # An error may be long, and there is no column to its right.
             cells = [row[column] for row in rows if column < 2 or row[3]]
             self.widths[column] = max([self.widths[column], *map(len, cells)])
         return "\n".join(self._line(row) for row in rows)
