@@ -1,4 +1,4 @@
-"""Snakemake and the command line, forked from a process that has imported everything already.
+"""Snakemake, the command line and Python, forked from a process that has imported everything.
 
 Most of the time of a short job goes to imports. The programs here take the same words, streams,
 environment, folder and process group as the installed ones, and run in processes of their own.
@@ -19,7 +19,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("snakemake", "speechprompt")
+NAMES = ("python", "snakemake", "speechprompt")
 # What is imported only where it is used; by torch, at the first step of a training.
 LIBRARIES = (
     *("joblib", "matplotlib.backends.backend_agg", "scipy.optimize", "sklearn.cluster"),
@@ -27,14 +27,17 @@ LIBRARIES = (
 )
 # Python without its site directories starts in a few milliseconds.
 CLIENT = """#!{python} -IS
-import json, os, socket, sys
+import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     socket.send_fds(server, [b"."], [0, 1, 2])
     request = [sys.argv, os.getcwd(), os.getpgrp(), dict(os.environ)]
     server.sendall(json.dumps(request).encode())
     server.shutdown(socket.SHUT_WR)
-    sys.exit(int(server.makefile().read() or 1))
+    status = server.makefile().read()
+if not status:
+    os.kill(os.getpid(), signal.SIGKILL)  # as somebody has done with the process that runs
+sys.exit(int(status))
 """
 # The server's, whatever the test that starts it has changed.
 ENVIRONMENT = dict(os.environ)
@@ -42,7 +45,10 @@ ENVIRONMENT = dict(os.environ)
 
 @functools.cache
 def programs() -> Path:
-    """The folder of the two programs. Their server runs as long as this process."""
+    """The folder of the programs. Their server runs as long as this process.
+
+    Of Python there is ``python -c CODE`` only.
+    """
     folder = Path(tempfile.mkdtemp())
     address = str(folder / "socket")
     for name in NAMES:
@@ -73,13 +79,21 @@ class Run(socketserver.BaseRequestHandler):
         site.execsitecustomize()
         status = 1
         try:
-            status = import_module(f"{Path(program).name}.cli").main(words)
+            status = run(Path(program).name, words)
         except SystemExit as end:
             status = end.code
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             self.request.sendall(b"%d" % (status or 0))
+
+
+def run(program: str, words: list[str]) -> int | None:
+    """Run a program in this process; return its exit status."""
+    if program == "python":
+        exec(words[1], {"__name__": "__main__"})
+        return 0
+    return import_module(f"{program}.cli").main(words)
 
 
 class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):

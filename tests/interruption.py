@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 
+from forkserver import programs
+
 _SCRIPT = """
 import os, pickle, signal, sys
 sys.path[:0] = {path!r}
@@ -27,7 +29,7 @@ function(*arguments, **keywords)
 def killed_in_the_middle(function, arguments, keywords, checkpoint, writes):
     """Call a function in a process of its own and SIGKILL it after so many checkpoint writes."""
     process = subprocess.run(
-        [sys.executable, "-c", _SCRIPT.format(path=sys.path)],
+        [programs() / "python", "-c", _SCRIPT.format(path=sys.path)],
         input=pickle.dumps([function, arguments, keywords, writes]),
         capture_output=True,
         check=False,

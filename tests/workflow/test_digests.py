@@ -79,7 +79,7 @@ def copy(tmp_path, monkeypatch):
     left_out = shutil.ignore_patterns("*.safetensors", "__pycache__")
     shutil.copytree(REPOSITORY / "src/speechprompt", place, ignore=left_out)
     monkeypatch.setattr(code_digest, "PACKAGE", place)
-    monkeypatch.setattr(code_digest, "_MODULES", {})
+    monkeypatch.setattr(code_digest, "_MODULES", dict(code_digest._MODULES))
     return place
 
 
@@ -106,6 +106,11 @@ def edited(package, function):
 @pytest.fixture(scope="module")
 def digests():
     return Digests(parse_config(read_config(SETUP)))
+
+
+@pytest.fixture(scope="module")
+def unchanged(planned_jobs, digests):
+    return codes(planned_jobs, digests)
 
 
 def codes(planned_jobs, digests):
@@ -177,9 +182,8 @@ def test_the_table_of_stages_has_every_rule(planned_jobs):
     assert set(STAGES) == set(planned_jobs["rules"]) - {"all"}
 
 
-def test_an_edit_reruns_its_rule_and_nothing_before(planned_jobs, digests, copy):
+def test_an_edit_reruns_its_rule_and_nothing_before(planned_jobs, digests, unchanged, copy):
     before = before_each(planned_jobs["jobs"])
-    unchanged = codes(planned_jobs, digests)
     for rule, function in STAGES.items():
         again = {key[0] for key in rerun_by(planned_jobs, digests, copy, function, unchanged)}
         assert rule in again, f"{rule} does not see an edit of {function}"
@@ -188,8 +192,9 @@ def test_an_edit_reruns_its_rule_and_nothing_before(planned_jobs, digests, copy)
 
 
 @pytest.mark.parametrize(("rule", "function"), CHOSEN)
-def test_an_edit_of_what_is_chosen_by_name_counts(planned_jobs, digests, copy, rule, function):
-    unchanged = codes(planned_jobs, digests)
+def test_an_edit_of_what_is_chosen_by_name_counts(
+    planned_jobs, digests, unchanged, copy, rule, function
+):
     again = rerun_by(planned_jobs, digests, copy, function, unchanged)
     assert rule in {key[0] for key in again}
     chosen = function.partition(":")[0]
@@ -197,8 +202,7 @@ def test_an_edit_of_what_is_chosen_by_name_counts(planned_jobs, digests, copy, r
     assert not again & others
 
 
-def test_settings_and_parsing_do_not_count(planned_jobs, digests, copy):
-    unchanged = codes(planned_jobs, digests)
+def test_settings_and_parsing_do_not_count(planned_jobs, digests, unchanged, copy):
     for path in (copy / "config").glob("*.py"):
         path.write_text(path.read_text() + "\nEDITED = True\n")
     code_digest._MODULES.clear()
