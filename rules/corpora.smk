@@ -1,6 +1,9 @@
 rule synthesise_corpus:
     output:
         table="resources/corpora/{corpus}/corpus.csv",
+        train=directory("resources/corpora/{corpus}/train"),
+        valid=directory("resources/corpora/{corpus}/valid"),
+        test=directory("resources/corpora/{corpus}/test"),
     log:
         "logs/synthesise_corpus/{corpus}.log",
     benchmark:
@@ -25,13 +28,13 @@ rule synthesise_corpus:
 
 rule download_corpus:
     output:
-        record="resources/corpora/{corpus}/corpus.json",
+        folder=directory("resources/corpora/{corpus}/root/{folder}"),
     log:
-        "logs/download_corpus/{corpus}.log",
+        "logs/download_corpus/{corpus}-{folder}.log",
     benchmark:
-        "benchmarks/download_corpus/{corpus}.tsv"
+        "benchmarks/download_corpus/{corpus}-{folder}.tsv"
     wildcard_constraints:
-        corpus=PLAN.corpora.published(),
+        folder=PLAN.corpora.folders(),
     retries: 2
     conda:
         "../envs/speechprompt.yaml"
@@ -44,12 +47,14 @@ rule download_corpus:
         source=PLAN.corpora.source,
         code=code_of("download-corpus"),
     shell:
-        "speechprompt --log {log} download-corpus {params.source} --out $(dirname {output.record})"
+        "speechprompt --log {log} download-corpus {params.source}"
+        " --out resources/corpora/{wildcards.corpus} --linked $(dirname {output.folder})"
 
 
 rule prepare_corpus:
     input:
         listed=PLAN.corpora.listing,
+        recordings=ancient(PLAN.corpora.listed),
     output:
         train="results/manifests/{corpus}/train.parquet",
         valid="results/manifests/{corpus}/valid.parquet",
@@ -60,7 +65,7 @@ rule prepare_corpus:
     benchmark:
         "benchmarks/prepare_corpus/{corpus}.tsv"
     wildcard_constraints:
-        corpus=PLAN.corpora.with_audio(),
+        corpus=PLAN.corpora.prepared(),
     conda:
         "../envs/speechprompt.yaml"
     threads: THREADS
@@ -74,5 +79,17 @@ rule prepare_corpus:
         max_rejected=CONFIG.max_rejected,
         code=code_of("prepare-corpus"),
     shell:
-        "speechprompt --log {log} prepare-corpus {params.root:q} --settings {params.settings:q}"
+        "speechprompt --log {log} prepare-corpus {params.root} --settings {params.settings:q}"
         " --seed {params.seed} --max-rejected {params.max_rejected} --out $(dirname {output.train})"
+
+
+# The silence of train and valid is cut out of the corpus's noises.
+use rule prepare_corpus as prepare_speech_commands with:
+    output:
+        train="results/manifests/{corpus}/train.parquet",
+        valid="results/manifests/{corpus}/valid.parquet",
+        test="results/manifests/{corpus}/test.parquet",
+        rejects="results/manifests/{corpus}/rejects.parquet",
+        silence=directory("resources/corpora/{corpus}/root/silence"),
+    wildcard_constraints:
+        corpus=PLAN.corpora.of_kind("speech_commands"),

@@ -1,6 +1,7 @@
 rule train_downstream:
     input:
         unpack(PLAN.tasks.downstream_files),
+        recordings=ancient(PLAN.tasks.trained_recordings),
         weights=PLAN.tasks.encoder_weights,
     output:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
@@ -36,6 +37,7 @@ rule score_downstream:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
         weights=PLAN.tasks.encoder_weights,
         scored=PLAN.tasks.downstream_scored,
+        recordings=ancient(PLAN.tasks.scored_recordings),
         baseline="results/{task}/baseline/predictions.parquet",
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",

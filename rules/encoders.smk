@@ -1,6 +1,7 @@
 rule pretrain_encoder:
     input:
         unpack(PLAN.models.pretraining_files),
+        recordings=ancient(PLAN.models.heard_recordings),
     output:
         weights="results/encoders/{encoder}/model.safetensors",
         curve="results/encoders/{encoder}/curve.parquet",

@@ -1,6 +1,7 @@
 rule extract_features:
     input:
         manifest=MANIFEST,
+        recordings=ancient(PLAN.corpora.split_recordings),
         weights=PLAN.models.encoder_weights,
     output:
         features=f"{FEATURES}/{PART}" if CONFIG.keep_features else temp(f"{FEATURES}/{PART}"),

@@ -1,7 +1,7 @@
 rule align_phones:
     input:
-        table="resources/corpora/{corpus}/corpus.csv",
         manifest=MANIFEST,
+        recordings=ancient(PLAN.corpora.split_recordings),
     output:
         alignments="results/alignments/{corpus}/{split}.parquet",
     log:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 import zipfile
@@ -14,10 +15,12 @@ import yaml
 from publishing import SMALL, build_hubert, publish
 from sklearn.cluster import MiniBatchKMeans
 
-from pipeline import planned, snakemake
+from pipeline import REPOSITORY, planned, snakemake
 from random_models import random_lm
+from speechprompt.config import parse_config, read_config
 from speechprompt.lm.fairseq import to_fairseq
 from speechprompt.storage.tensors import read_tensors
+from speechprompt.workflow.plan import Plan
 
 N_UNITS = 20
 # Takes the place of the table of published files in every process of a run.
@@ -182,11 +185,12 @@ def test_the_papers_downloads_and_imports_run(offer, host, tmp_path):
         {**dict(zip(names, models, strict=True)), **CORPORA}, unpublished=("fluent.tar.gz",)
     )
     host.cut_after.append(100)
-    corpora = ("speech_commands", "fluent_speech_commands", "librispeech", "audio_snips")
+    corpora = Plan(parse_config(read_config(REPOSITORY / "configs/paper.yaml"))).corpora
+    folders = [corpora.listing(Namespace(corpus=name)) for name in corpora.config.corpora]
     run = tmp_path / "run"
     snakemake(
         *(run, "--cores", "1", "results/lm/gslm/model.safetensors"),
-        *(f"resources/corpora/{corpus}/corpus.json" for corpus in corpora),
+        *itertools.chain.from_iterable(folders),
         configfile="configs/paper.yaml",
     )
     assert host.requests.count("bytes=100-") == 1
@@ -196,3 +200,4 @@ def test_the_papers_downloads_and_imports_run(offer, host, tmp_path):
     _, metadata = read_tensors(run / "results/lm/gslm/model.safetensors")
     assert metadata["dictionary"] == list(reversed(range(100)))
     assert (run / "resources/corpora/librispeech/dev-clean/1/2/1-2.trans.txt").is_file()
+    assert (run / "resources/corpora/librispeech/root/dev-clean/1/2/1-2.trans.txt").is_file()

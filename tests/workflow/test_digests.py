@@ -14,6 +14,7 @@ from speechprompt.storage import code_digest
 from speechprompt.workflow.digests import Digests
 
 SETUP = Path(__file__).with_name("every_rule.yaml")
+SETUP = Path(__file__).with_name("every_rule.yaml")
 # The function of each rule's stage.
 STAGES = {
     "align_phones": "corpora.synthetic.alignments:align_phones",
@@ -41,6 +42,7 @@ STAGES = {
     "plot_lm_curve": "report.pictures:plot_curve",
     "plot_unit_statistics": "units.statistics:unit_statistics",
     "prepare_corpus": "corpora.prepare:prepare_corpus",
+    "prepare_speech_commands": "corpora.prepare:prepare_corpus",
     "prepare_units": "units.text_corpus:prepare_units",
     "pretrain_encoder": "pretraining.hubert:pretrain_encoder",
     "pretrain_unit_lm": "lm.pretraining:pretrain_unit_lm",

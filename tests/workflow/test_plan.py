@@ -1,13 +1,14 @@
 """What the rules compute, without Snakemake."""
 
 import json
+import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from conftest import SETUP
 from pipeline import REPOSITORY
 from speechprompt.config import parse_config, read_config
 from speechprompt.errors import ConfigError
@@ -17,6 +18,8 @@ from speechprompt.workflow.models import weights_option
 from speechprompt.workflow.paths import one_of, part_files
 from speechprompt.workflow.plan import Plan
 from speechprompt.workflow.resources import Machine, Resources, needed_mb
+
+SETUP = Path(__file__).with_name("every_rule.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +66,82 @@ def test_parts_are_numbered_from_0():
 
 def test_corpora_by_kind(plan):
     assert plan.corpora.of_kind("synthetic") == "keywords|requests|sentences"
-    assert plan.corpora.published() == "commands|digits|read"
     assert matches(plan.corpora.with_audio(), "mine", "ready") == ["mine"]
+    assert matches(plan.corpora.prepared(), "mine", "ready", "commands") == ["mine"]
 
 
-@pytest.mark.parametrize(
-    ("corpus", "options"),
-    [
-        ("digits", "--kind fsdd"),
-        ("read", "--kind librispeech --folders train-clean-100 dev-clean test-clean"),
-    ],
-)
-def test_what_is_downloaded(plan, corpus, options):
-    assert plan.corpora.source(of(corpus=corpus)) == options
+def test_each_folder_of_a_published_corpus_is_downloaded_by_itself(plan):
+    constraint = f"resources/corpora/[a-z]+/root/({plan.corpora.folders()})"
+    names = ["read/root/dev-clean", "read/root/dev-other", "digits/root/recordings"]
+    paths = [f"resources/corpora/{name}" for name in [*names, "digits/root/dev-clean"]]
+    assert matches(constraint, *paths) == [paths[0], paths[2]]
+    source = plan.corpora.source(of(corpus="read", folder="dev-clean"))
+    assert source == "--kind librispeech --folders dev-clean"
 
 
 def test_a_copy_of_a_corpus_is_named():
     corpora = {"mine": {"kind": "fsdd", "root": "/data/my digits"}}
     plan = Plan(parse_config({"corpora": corpora}))
-    assert plan.corpora.source(of(corpus="mine")) == "--kind fsdd --root '/data/my digits'"
+    source = plan.corpora.source(of(corpus="mine", folder="recordings"))
+    assert source == "--kind fsdd --root '/data/my digits' --folders recordings"
     assert "root" not in json.loads(plan.corpora.settings(of(corpus="mine")))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "listing", "listed", "root"),
+    [
+        (
+            "keywords",
+            ["resources/corpora/keywords/corpus.csv"],
+            [f"resources/corpora/keywords/{split}" for split in ("train", "valid", "test")],
+            "resources/corpora/keywords",
+        ),
+        ("mine", ["mine/table.csv"], ["mine"], "mine"),
+        (
+            "digits",
+            ["resources/corpora/digits/root/recordings"],
+            [],
+            "resources/corpora/digits/root/recordings",
+        ),
+        (
+            "commands",
+            [
+                "resources/corpora/commands/root/speech_commands_v0.01",
+                "resources/corpora/commands/root/speech_commands_test_set_v0.01",
+            ],
+            [],
+            "resources/corpora/commands/root",
+        ),
+    ],
+)
+def test_what_a_corpus_is_prepared_from(plan, corpus, listing, listed, root):
+    assert plan.corpora.listing(of(corpus=corpus)) == listing
+    assert plan.corpora.listed(of(corpus=corpus)) == listed
+    assert plan.corpora.root(of(corpus=corpus), Files(listed=listing)) == root
+
+
+def test_recordings_of_a_split(plan):
+    assert plan.corpora.recordings("keywords", "test") == ["resources/corpora/keywords/test"]
+    assert plan.corpora.recordings("mine", "train") == ["mine"]
+    folders = [path.split("/")[-1] for path in plan.corpora.recordings("commands", "train")]
+    assert folders == ["speech_commands_v0.01", "speech_commands_test_set_v0.01", "silence"]
+
+
+@pytest.mark.parametrize("table", ["table.csv", "../table.csv", "absolute"])
+def test_of_the_working_directory_only_what_a_table_lists_is_needed(tmp_path, monkeypatch, table):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path if table == "table.csv" else tmp_path / "run")
+    lines = ["path,split", "wavs/1.wav,train", "wavs/2.wav,train", "3.wav,train", "/a/4.wav,train"]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    table = str(tmp_path / "table.csv") if table == "absolute" else table
+    corpora = {"mine": {"kind": "csv", "table": table}}
+    found = Plan(parse_config({"corpora": corpora})).corpora.recordings("mine", "train")
+    assert [os.path.relpath(path, tmp_path) for path in map(os.path.abspath, found)] == [
+        "wavs",
+        "3.wav",
+    ]
+    (tmp_path / "table.csv").write_text("path\n")
+    assert Plan(parse_config({"corpora": corpora})).corpora.recordings("mine", "train") == []
 
 
 def test_lines_of_ready_units(plan):

@@ -41,7 +41,7 @@ _VERBS = (
         "Write the configuration's reference page and JSON schema.",
     ),
     Verb(
-        "corpora.published.collect:download_corpus --kind --folders --root --out=out_dir",
+        "corpora.published.collect:download_corpus --kind --folders --root --out=out_dir --linked",
         "Download, check and unpack a published corpus, or link to a copy of it.",
     ),
     Verb(

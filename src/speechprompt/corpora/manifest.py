@@ -75,8 +75,8 @@ def manifest_schema(label_columns: Sequence[str], root: str = "") -> pa.Schema:
 def read_root(manifest_path: str | Path) -> Path:
     """The folder that a manifest's paths are relative to.
 
-    A root that was given as a relative path is found from the manifest, so that a run may be moved
-    or copied together with its recordings.
+    A root that was given as a relative path, or together with an absolute path of the manifests, is
+    found from the manifest, so that a run may be moved or copied together with its recordings.
 
     Raises:
         ArtefactError: the manifest cannot be read, or does not name the folder.
@@ -155,7 +155,9 @@ def write_manifests(
     for split in needed:
         if not kept[split]:
             raise CorpusError(f"{root}: no usable recording in split {split!r}")
-    stored = root if root.is_absolute() else Path(os.path.relpath(root, out_dir))
+    # A run and its recordings may be moved together, unless they were named in different ways.
+    apart = root.is_absolute() and not out_dir.is_absolute()
+    stored = root if apart else Path(os.path.relpath(root, out_dir))
     schema = manifest_schema(listing.label_columns, stored.as_posix())
     for split, found in kept.items():
         write_parquet(out_dir / f"{split}.parquet", pa.Table.from_pylist(found, schema))

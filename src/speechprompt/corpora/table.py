@@ -18,7 +18,7 @@ def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
     unlabelled corpus has none. Cells of a ``.tsv`` file are separated by tabs, those of a CSV file
     by commas or, if its header has none, by semicolons.
     """
-    return Listing(*read_recordings(corpus.table), corpus.valid_fraction)
+    return Listing(*read_recordings(root / Path(corpus.table).name), corpus.valid_fraction)
 
 
 def read_recordings(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import ItemsView
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus, CsvCorpus, PublishedCorpus, UnitsCorpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.values import block_to_json
+from speechprompt.corpora.published.sources import SOURCES
+from speechprompt.errors import CorpusError
 from speechprompt.workflow.blocks import block_of
 from speechprompt.workflow.paths import MANIFEST, Wildcards, one_of
 
 __all__ = ["Corpora"]
+
+# The kind of corpus whose preparation cuts recordings out of longer ones.
+CUTS_SILENCE = "speech_commands"
 
 
 @dataclass(frozen=True)
@@ -32,35 +38,66 @@ class Corpora:
         """Constraint: the corpora that hold recordings, not units."""
         return one_of(name for name, block in self._blocks() if block.kind != "units")
 
-    def published(self) -> str:
-        """Constraint: the corpora that are downloaded, or linked to where the user has them."""
-        return one_of(n for n, block in self._blocks() if isinstance(block, PublishedCorpus))
+    def prepared(self) -> str:
+        """Constraint: those whose recordings are all there before they are prepared."""
+        kinds = ("units", CUTS_SILENCE)
+        return one_of(name for name, block in self._blocks() if block.kind not in kinds)
 
     def settings(self, wildcards: Wildcards) -> str:
         """A corpus's block; where a published one is copied from does not matter to its rows."""
         return block_to_json(self.config.corpora[wildcards.corpus], {"root"})
 
-    def listing(self, wildcards: Wildcards) -> str:
-        """The file that lists a corpus's recordings, or says that they are there."""
-        corpus = self.config.corpora[wildcards.corpus]
-        if isinstance(corpus, CsvCorpus):
-            return corpus.table
-        name = "corpus.csv" if corpus.kind == "synthetic" else "corpus.json"
-        return f"resources/corpora/{wildcards.corpus}/{name}"
-
-    def root(self, wildcards: Wildcards, input: Any) -> str:
-        """The folder that the paths of a corpus's manifests start from."""
-        folder = Path(input.listed).parent
-        is_fsdd = self.config.corpora[wildcards.corpus].kind == "fsdd"
-        return str(folder / "recordings" if is_fsdd else folder)
+    def folders(self) -> str:
+        """Constraint: the folders of published corpora, after the corpus that has them."""
+        return one_of(
+            f"(?<=/{name}/root/){re.escape(folder)}"
+            for name, corpus in self._blocks()
+            if isinstance(corpus, PublishedCorpus)
+            for folder in self._folders(name)
+        )
 
     def source(self, wildcards: Wildcards) -> str:
         """Options that say what is downloaded, or where a copy is."""
         corpus = block_of(self.config.corpora, wildcards.corpus, PublishedCorpus)
         words = ["--kind", self.config.corpora[wildcards.corpus].kind]
         words += ["--root", corpus.root] if corpus.root else []
-        words += ["--folders", *corpus.folders] if corpus.folders else []
-        return shlex.join(words)
+        return shlex.join([*words, "--folders", wildcards.folder])
+
+    def listing(self, wildcards: Wildcards) -> list[str]:
+        """The file that lists a corpus's recordings, or the folders that are searched for them."""
+        name, corpus = wildcards.corpus, self.config.corpora[wildcards.corpus]
+        if isinstance(corpus, CsvCorpus):
+            return [corpus.table]
+        if corpus.kind == "synthetic":
+            return [f"resources/corpora/{name}/corpus.csv"]
+        return self._published(name)
+
+    def listed(self, wildcards: Wildcards) -> list[str]:
+        """The recordings behind a file that lists them."""
+        corpus = self.config.corpora[wildcards.corpus]
+        if isinstance(corpus, PublishedCorpus):
+            return []
+        return self.recordings(wildcards.corpus, *corpus.splits)
+
+    def root(self, wildcards: Wildcards, input: Any) -> str:
+        """The folder that the paths of a corpus's manifests start from."""
+        first = Path(input.listed[0])
+        is_fsdd = self.config.corpora[wildcards.corpus].kind == "fsdd"
+        return shlex.quote(str(first if is_fsdd else first.parent))
+
+    def recordings(self, corpus: str, *splits: str) -> list[str]:
+        """What the manifests of some splits lead to: folders, or files in the working directory."""
+        block = self.config.corpora[corpus]
+        if isinstance(block, CsvCorpus):
+            return _beside_table(Path(block.table))
+        if block.kind == "synthetic":
+            return [f"resources/corpora/{corpus}/{split}" for split in splits]
+        cut = [f"resources/corpora/{corpus}/root/silence"] if block.kind == CUTS_SILENCE else []
+        return self._published(corpus) + cut
+
+    def split_recordings(self, wildcards: Wildcards) -> list[str]:
+        """The recordings of the split that the wildcards name."""
+        return self.recordings(wildcards.corpus, wildcards.split)
 
     def unit_texts(self, wildcards: Wildcards) -> dict[str, str]:
         """The files of a corpus that is quantised already, and its dictionary."""
@@ -87,5 +124,31 @@ class Corpora:
         """The split that early stopping and every choice look at."""
         return self.config.corpora[corpus].dev_split
 
+    def _published(self, name: str) -> list[str]:
+        return [f"resources/corpora/{name}/root/{folder}" for folder in self._folders(name)]
+
+    def _folders(self, name: str) -> list[str]:
+        """The folders of a published corpus that its splits are made of."""
+        corpus = block_of(self.config.corpora, name, PublishedCorpus)
+        all_folders = [source.folder for source in SOURCES[self.config.corpora[name].kind]]
+        return corpus.folders or all_folders
+
     def _blocks(self) -> ItemsView[str, AnyCorpus]:
         return self.config.corpora.items()
+
+
+def _beside_table(table: Path) -> list[str]:
+    """The folder of a table; only what it lists, where results are in that folder too."""
+    folder = table.parent
+    if not Path.cwd().is_relative_to(folder.resolve()):
+        return [str(folder)]
+    # Loaded only here: it takes a second.
+    from speechprompt.corpora.table import read_recordings
+
+    try:
+        recordings, _ = read_recordings(table)
+    except CorpusError:
+        return []  # the job that reads the table says what is wrong with it
+    paths = (PurePosixPath(recording.path) for recording in recordings)
+    first = (path.parts[0] for path in paths if not path.is_absolute())
+    return [str(folder / name) for name in dict.fromkeys(first)]

@@ -96,6 +96,11 @@ class Models:
             "start": self.weights(pretraining.start) if pretraining.start else [],
         }
 
+    def heard_recordings(self, wildcards: Wildcards) -> list[str]:
+        """The audio of an encoder's pre-training."""
+        corpora = self._pretraining(wildcards).corpora
+        return [path for name in corpora for path in self.corpora.recordings(name, "train")]
+
     def pretraining_settings(self, wildcards: Wildcards) -> str:
         """The block of an encoder's pre-training."""
         return block_to_json(self._pretraining(wildcards))

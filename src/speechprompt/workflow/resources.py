@@ -156,17 +156,13 @@ class Resources:
         return 1000 + (corpus.n_train + corpus.n_valid + corpus.n_test) // 4
 
     def download_disk(self, wildcards: Wildcards) -> int:
-        """Archives and what they unpack to; a copy that is there is only linked to."""
+        """An archive and what it unpacks to; a copy that is there is only linked to."""
         corpus = block_of(self.config.corpora, wildcards.corpus, PublishedCorpus)
         if corpus.root:
             return 1000
-        archives = [
-            ASSETS[source.asset]
-            for source in SOURCES[self.config.corpora[wildcards.corpus].kind]
-            if not corpus.folders or source.folder in corpus.folders
-        ]
-        sizes = [(a.size or a.max_unpacked) + a.max_unpacked for a in archives]
-        return 1000 + sum(sizes) // 10**6
+        sources = SOURCES[self.config.corpora[wildcards.corpus].kind]
+        (asset,) = (ASSETS[one.asset] for one in sources if one.folder == wildcards.folder)
+        return 1000 + ((asset.size or asset.max_unpacked) + asset.max_unpacked) // 10**6
 
     def lm_memory(self, wildcards: Wildcards, input: Any, attempt: int) -> int:
         """Weights, gradients, Adam's moments, the best so far, and copies to write them."""

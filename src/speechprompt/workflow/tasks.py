@@ -98,6 +98,16 @@ class Tasks:
         corpora, corpus = self.models.corpora, self._task(wildcards).corpus
         return [corpora.manifest(corpus, split) for split in corpora.scored_splits(corpus)]
 
+    def trained_recordings(self, wildcards: Wildcards) -> list[str]:
+        """The audio that a downstream model is trained on."""
+        corpora, corpus = self.models.corpora, self._task(wildcards).corpus
+        return corpora.recordings(corpus, "train", corpora.dev_split(corpus))
+
+    def scored_recordings(self, wildcards: Wildcards) -> list[str]:
+        """The audio that it is scored on."""
+        corpora, corpus = self.models.corpora, self._task(wildcards).corpus
+        return corpora.recordings(corpus, *corpora.scored_splits(corpus))
+
     def downstream_settings(self, wildcards: Wildcards) -> str:
         """Settings of a task's downstream model."""
         return block_to_json(self._task(wildcards).downstream)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -197,3 +198,39 @@ def test_every_source_has_its_archive():
     for sources in SOURCES.values():
         for source in sources:
             assert ASSETS[source.asset].max_unpacked > 0
+
+
+def test_what_a_rule_declares_can_be_deleted_and_nothing_is_downloaded_again(
+    tmp_path, host, tar, offer
+):
+    out, assets = tmp_path / "digits", offer(fsdd__tar__gz=tar(RELEASE))
+    for _ in range(2):
+        download_corpus("fsdd", out, linked=out / "root", assets=assets)
+        assert tree(out / "root/recordings") == {"1_ann_0.wav": b"one", "2_ann_0.wav": b"two"}
+        shutil.rmtree(out / "root")
+    assert len(host.requests) == 1
+    assert len(tree(out / "recordings")) == 2
+
+
+def test_a_copy_is_linked_to_in_the_second_place_too(tmp_path, record, tar, offer):
+    record(tmp_path / "copy", "5_cy_0.wav")
+    out, place = tmp_path / "digits", tmp_path / "digits/root/recordings"
+    before = tree(tmp_path / "copy")
+    download_corpus("fsdd", out, linked=place.parent, assets=offer(fsdd__tar__gz=tar(RELEASE)))
+    shutil.rmtree(out / "recordings")
+    for _ in range(2):
+        download_corpus("fsdd", out, linked=place.parent, root=tmp_path / "copy")
+        assert place.is_symlink()
+        assert (place / "5_cy_0.wav").read_bytes() == before["5_cy_0.wav"]
+    assert tree(tmp_path / "copy") == before
+
+
+def test_folders_that_come_one_by_one_are_all_recorded(tmp_path, tar, offer):
+    def archive(subset):
+        return tar({f"LibriSpeech/{subset}/1/2/1-2.trans.txt": b"1-2-0000 A\n"})
+
+    for subset in ("dev-clean", "test-clean"):
+        assets = offer(**{f"{subset}__tar__gz": archive(subset)})
+        download_corpus("librispeech", tmp_path, folders=[subset], assets=assets)
+    recorded = json.loads((tmp_path / RECORD).read_text())["folders"]
+    assert list(recorded) == ["dev-clean", "test-clean"]

@@ -54,7 +54,8 @@ def test_a_copy_goes_through_the_rules(tmp_path, speak):
     wanted = [f"results/manifests/{name}/train.parquet" for name in ("asr", "ks")]
     done = snakemake(run, "-n", *wanted, **set_up)
     plan = done.stdout + done.stderr
-    assert "download-corpus --kind speech_commands --out" in plan
-    assert "prepare-corpus resources/corpora/ks --settings" in plan
+    for folder in ("speech_commands_v0.01", "speech_commands_test_set_v0.01"):
+        assert f"download-corpus --kind speech_commands --folders {folder} --out" in plan
+    assert "prepare-corpus resources/corpora/ks/root --settings" in plan
     assert '"kind":"speech_commands","n_silence":5000' in plan
     assert "librispeech" not in plan

@@ -11,7 +11,7 @@ from speechprompt.downloads.assets import ASSETS, Asset
 from speechprompt.downloads.download import fetch, recorded_sum
 from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import write_json
+from speechprompt.storage.files import atomic_folder, write_json
 
 __all__ = ["RECORD", "download_corpus"]
 
@@ -24,6 +24,7 @@ def download_corpus(
     *,
     folders: Sequence[str] | None = None,
     root: str | Path | None = None,
+    linked: str | Path | None = None,
     assets: Mapping[str, Asset] = ASSETS,
 ) -> Path:
     """Put the folders of a published corpus side by side, under their published names.
@@ -37,6 +38,9 @@ def download_corpus(
         out_dir: Folder for the corpus's folders and for ``corpus.json``.
         folders: The folders to collect; None collects all.
         root: An existing copy. Links to it are made, and nothing is downloaded.
+        linked: A second folder that gets the folders, as hard links of all their files. A rule
+            declares these: Snakemake deletes what is declared before a job, and nothing has to be
+            downloaded again.
         assets: The archives by name.
 
     Returns:
@@ -52,20 +56,28 @@ def download_corpus(
         raise ConfigError(f"kind: expected one of {', '.join(SOURCES)}, found {kind!r}")
     sources = [item for item in SOURCES[kind] if folders is None or item.folder in folders]
     out_dir.mkdir(parents=True, exist_ok=True)
-    origins = {}
     for source in sources:
+        folder = out_dir / source.folder
         if root is None:
-            asset = assets[source.asset]
-            _download(source, asset, out_dir)
-            sha256 = recorded_sum(out_dir / asset.name)
-            origin = {"url": asset.url, "sha256": sha256, "licence": asset.licence}
+            _download(source, assets[source.asset], out_dir)
         else:
-            found = _find_in_copy(source, Path(root), single=len(sources) == 1)
-            _link(out_dir / source.folder, found)
-            origin = {"link": str(found)}
-        origins[source.folder] = origin
+            _link(folder, _find_in_copy(source, Path(root), single=len(SOURCES[kind]) == 1))
+        if linked is not None:
+            _repeat(folder, Path(linked) / source.folder)
+    # All folders that are there by now, because another process may have added one.
+    there = [source for source in SOURCES[kind] if (out_dir / source.folder).is_dir()]
+    origins = {source.folder: _origin(source, out_dir, assets) for source in there}
     write_json(out_dir / RECORD, {"kind": kind, "folders": origins})
     return out_dir
+
+
+def _origin(source: Source, out_dir: Path, assets: Mapping[str, Asset]) -> dict[str, str | None]:
+    """Where a folder is from."""
+    folder, asset = out_dir / source.folder, assets[source.asset]
+    if folder.is_symlink():
+        return {"link": str(folder.resolve())}
+    sha256 = recorded_sum(out_dir / asset.name)
+    return {"url": asset.url, "sha256": sha256, "licence": asset.licence}
 
 
 def _download(source: Source, asset: Asset, out_dir: Path) -> None:
@@ -132,6 +144,27 @@ def _link(link: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target, target_is_directory=True)
     os.replace(temporary, link)
+
+
+def _repeat(folder: Path, place: Path) -> None:
+    """Let a folder appear in a second place; a link to the user's copy is a link there too."""
+    if place.is_symlink():
+        place.unlink()
+    if not folder.is_symlink():
+        with atomic_folder(place) as temporary:
+            shutil.copytree(folder, temporary, copy_function=_hard_link, dirs_exist_ok=True)
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _link(place, folder.resolve())
+
+
+def _hard_link(source: str, target: str) -> None:
+    """Link a file, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _listing(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """A folder of synthesised recordings and its table; an interrupted run can be resumed."""
 
+import os
 import shutil
 import signal
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ from speechprompt.corpora.synthetic.phones import Alignment
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path, read_json, write_json
+from speechprompt.storage.hashes import sha256_json
 
 __all__ = ["TABLE", "Utterance", "in_batches", "speak_utterances", "to_pcm"]
 
@@ -29,6 +31,7 @@ T = TypeVar("T")
 
 TABLE = "corpus.csv"
 PARAMETERS = "parameters.json"
+WORK = ".unfinished-"
 BATCH = 32
 # Starting a process takes about as long as making this many utterances.
 WORTH_A_PROCESS = 200
@@ -58,8 +61,8 @@ def speak_utterances(
 ) -> Path:
     """Write every utterance as 16 kHz 16-bit WAV, then the table ``corpus.csv``.
 
-    A folder that was made with the same parameters is kept or completed. One that was made with
-    others is made anew.
+    A folder that was made with the same parameters is kept. One that was made with others is made
+    anew. An interrupted run can be resumed: recordings are in a hidden folder until all are there.
 
     Args:
         out_dir: Folder of the corpus.
@@ -73,19 +76,23 @@ def speak_utterances(
     Raises:
         CorpusError: the folder holds files that were not made here.
     """
-    out_dir = Path(out_dir)
-    _claim_folder(out_dir, dict(parameters))
-    for unfinished in out_dir.rglob(".*.part"):
-        unfinished.unlink()
-    todo = [item for item in utterances if not (out_dir / item.recording.path).is_file()]
-    table = out_dir / TABLE
-    if not todo and table.is_file():
-        return table
-    written = in_batches(partial(_write_batch, out_dir), todo, processes)
+    out_dir, parameters = Path(out_dir), dict(parameters)
+    files = [item.recording.path for item in utterances]
+    if _is_finished(out_dir, files, parameters):
+        return out_dir / TABLE
+    work = _open_work(out_dir, parameters)
+    todo = [item for item in utterances if not (work / item.recording.path).is_file()]
+    written = in_batches(partial(_write_batch, work), todo, processes)
     for _ in progress(written, "synthesise speech", len(todo)):
         pass
-    _write_table(table, [item.recording for item in utterances])
-    return table
+    _write_table(work / TABLE, [item.recording for item in utterances])
+    for path in _made_in(out_dir):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in _made_in(work):
+        os.replace(path, out_dir / path.name)
+    write_json(out_dir / PARAMETERS, parameters)
+    work.rmdir()
+    return out_dir / TABLE
 
 
 def in_batches(
@@ -125,24 +132,41 @@ def _write_batch(out_dir: Path, batch: Sequence[Utterance]) -> list[Path]:
     return paths
 
 
-def _claim_folder(out_dir: Path, parameters: dict[str, Any]) -> None:
-    """Empty the folder unless its files were made with these parameters."""
-    record = out_dir / PARAMETERS
-    made = [path for name in (*SPLITS, TABLE) if (path := out_dir / name).exists()]
-    if record.exists():
-        try:
-            if read_json(record) == parameters:
-                return
-        except ArtefactError:
-            pass
-    elif made:
+def _is_finished(out_dir: Path, files: Sequence[str], parameters: dict[str, Any]) -> bool:
+    """Whether a folder has all recordings and the table, made with these parameters."""
+    try:
+        made_with = read_json(out_dir / PARAMETERS)
+    except ArtefactError:
+        return False
+    needed = (out_dir / name for name in (TABLE, *files))
+    return made_with == parameters and all(path.is_file() for path in needed)
+
+
+def _open_work(out_dir: Path, parameters: dict[str, Any]) -> Path:
+    """The folder in which recordings are collected until all are there.
+
+    It is named after the parameters, so that an interrupted run goes on in it, and one with others
+    does not. It is apart from what a rule declares, which Snakemake deletes before a job.
+    """
+    made = _made_in(out_dir)
+    if made and not (out_dir / PARAMETERS).exists():
         raise CorpusError(
             f"{out_dir}: expected an empty folder for synthesised speech, found {made[0].name}; "
             "move it away or choose another folder"
         )
-    for path in made:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_json(record, parameters)
+    work = out_dir / f"{WORK}{sha256_json(parameters)[:16]}"
+    for other in out_dir.glob(f"{WORK}*"):
+        if other != work:
+            shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    for unfinished in work.rglob(".*.part"):
+        unfinished.unlink()
+    return work
+
+
+def _made_in(folder: Path) -> list[Path]:
+    """What a corpus consists of, as far as it is there."""
+    return [path for name in (*SPLITS, TABLE) if (path := folder / name).exists()]
 
 
 def _write_wav(path: Path, waveform: np.ndarray) -> None:
