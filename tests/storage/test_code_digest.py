@@ -69,6 +69,6 @@ def test_every_data_file_belongs_to_a_module_and_is_installed():
     files = [path for path in module.PACKAGE.rglob("data/*") if path.is_file()]
     assert len(files) >= 5
     for path in files:
-        assert path.parents[1].joinpath(f"{path.stem}.py").is_file(), path
+        assert path.parents[1].joinpath(f"{path.name.partition('.')[0]}.py").is_file(), path
         package = ".".join(path.parents[1].relative_to(module.PACKAGE.parent).parts)
         assert f"data/*{path.suffix}" in declared["package-data"][package], path
