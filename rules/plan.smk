@@ -19,7 +19,11 @@ IS_MAIN, IS_CLUSTER = internals.is_main(workflow), internals.is_cluster(workflow
 
 try:
     CONFIG = load_config(
-        config, default=CHECKOUT / "config.yaml", complete=internals.is_complete(workflow)
+        config,
+        default=CHECKOUT / "config.yaml",
+        complete=internals.is_complete(workflow),
+        # A job has the inputs of its rule and no more; with storage, Snakemake looks for files.
+        are_files_here=IS_MAIN and not internals.has_storage(workflow),
     )
 except ConfigError as error:
     raise WorkflowError(str(error)) from None

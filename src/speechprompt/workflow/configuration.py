@@ -17,19 +17,23 @@ from speechprompt.models.shipped import SHIPPED
 __all__ = ["check_config", "check_files", "load_config"]
 
 
-def load_config(values: Mapping[str, Any], default: str | Path, complete: bool) -> Config:
+def load_config(
+    values: Mapping[str, Any], default: str | Path, *, complete: bool, are_files_here: bool = True
+) -> Config:
     """Check the set-up of a run.
 
     Args:
         values: what ``--configfile`` and ``--config`` gave.
         default: the configuration that ``values`` are laid over, unless they are complete.
         complete: ``values`` come from a ``--configfile``, a set-up of its own.
+        are_files_here: whether the files that the set-up names are looked for.
 
     Raises:
         ConfigError: a key is wrong, or as :func:`check_files`.
     """
     config = parse_config(values if complete else merge(read_config(default), values))
-    check_files(config)
+    if are_files_here:
+        check_files(config)
     return config
 
 
