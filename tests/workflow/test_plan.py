@@ -135,12 +135,15 @@ def test_of_the_working_directory_only_what_a_table_lists_is_needed(tmp_path, mo
     (tmp_path / "table.csv").write_text("\n".join(lines))
     table = str(tmp_path / "table.csv") if table == "absolute" else table
     corpora = {"mine": {"kind": "csv", "table": table}}
-    found = Plan(parse_config({"corpora": corpora})).corpora.recordings("mine", "train")
+    plan = Plan(parse_config({"corpora": corpora}))
+    found = plan.corpora.recordings("mine", "train")
     assert [os.path.relpath(path, tmp_path) for path in map(os.path.abspath, found)] == [
         "wavs",
         "3.wav",
     ]
     (tmp_path / "table.csv").write_text("path\n")
+    # A plan reads a table once, however many jobs ask.
+    assert plan.corpora.recordings("mine", "test") == found
     assert Plan(parse_config({"corpora": corpora})).corpora.recordings("mine", "train") == []
 
 

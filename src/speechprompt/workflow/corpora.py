@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import ItemsView
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -89,7 +90,7 @@ class Corpora:
         """What the manifests of some splits lead to: folders, or files in the working directory."""
         block = self.config.corpora[corpus]
         if isinstance(block, CsvCorpus):
-            return _beside_table(Path(block.table))
+            return self._beside_tables[corpus]
         if block.kind == "synthetic":
             return [f"resources/corpora/{corpus}/{split}" for split in splits]
         cut = [f"resources/corpora/{corpus}/root/silence"] if block.kind == CUTS_SILENCE else []
@@ -124,6 +125,12 @@ class Corpora:
         """The split that early stopping and every choice look at."""
         return self.config.corpora[corpus].dev_split
 
+    @cached_property
+    def _beside_tables(self) -> dict[str, list[str]]:
+        """Recordings of each corpus in a table, read once for the jobs of all its shards."""
+        tables = {name: b.table for name, b in self._blocks() if isinstance(b, CsvCorpus)}
+        return {name: _beside_table(Path(table)) for name, table in tables.items()}
+
     def _published(self, name: str) -> list[str]:
         return [f"resources/corpora/{name}/root/{folder}" for folder in self._folders(name)]
 
@@ -142,7 +149,7 @@ def _beside_table(table: Path) -> list[str]:
     folder = table.parent
     if not Path.cwd().is_relative_to(folder.resolve()):
         return [str(folder)]
-    # Loaded only here: it takes a second.
+    # Only where a table must be read, because it loads pyarrow.
     from speechprompt.corpora.table import read_recordings
 
     try:
