@@ -1,4 +1,4 @@
-"""Packing a batch: every distinct prefix of its sequences is computed once, padding is not.
+"""Packing a batch: every distinct prefix of its sequences is computed once, and padding never.
 
 The model is causal, so utterances that begin alike share their first hidden states: the packed
 rows are the nodes of the batch's prefix tree. Matrix products, norms and residuals run over these

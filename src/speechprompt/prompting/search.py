@@ -1,8 +1,7 @@
 """Searches for the answers of one task: greedy, free and beam search, for a whole batch at once.
 
-All hypotheses of a batch are rows of tensors, and finished ones are masked. What must be read back
-from the device, whether anything is left to search, is read every few steps only; then the rows
-that are finished leave the batch.
+All hypotheses of a batch are rows of tensors, and finished ones are masked. Every few steps the
+search asks the device which rows are not finished, and goes on with these only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a pre-training reads: train splits of one codebook, a share of their utterances held out."""
+"""What a pre-training reads: train splits in units of one codebook, less a held-out share."""
 
 from __future__ import annotations
 

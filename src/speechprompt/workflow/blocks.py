@@ -1,4 +1,4 @@
-"""Blocks of the configuration by name, of the class that a rule is for."""
+"""Look-ups in the configuration: a block by its name and class, the encoder of a codebook."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _check_tables(config: Config) -> None:
         corpus = config.corpora[task.corpus]
         if not isinstance(corpus, CsvCorpus):
             continue
-        # Only where a table must be read: it loads pyarrow, which takes a second.
+        # Only where a table must be read, because it loads pyarrow.
         from speechprompt.corpora.table import read_label_columns
 
         try:

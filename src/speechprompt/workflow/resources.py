@@ -1,4 +1,4 @@
-"""Resources in the plan: what this machine offers jobs, what each asks for, and how it is told."""
+"""Resources in the plan: what this machine offers, and what the jobs of each rule ask for."""
 
 from __future__ import annotations
 
