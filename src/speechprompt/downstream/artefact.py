@@ -1,7 +1,5 @@
 """Files of downstream models: exactly the trained tensors, and the encoder that they belong to."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Decoding: answers of a trained downstream model to recordings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """SUPERB's heads: mean pooling for classification, BLSTM and CTC for generation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple

@@ -8,8 +8,6 @@ not in the papers are those of SUPERB's toolkit s3prl: ``speech_commands``, ``fl
 ``asr`` and ``ctc/snips`` under ``s3prl/downstream``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 

@@ -1,7 +1,5 @@
 """Recordings with their references, and the frames that an encoder makes of them on the fly."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

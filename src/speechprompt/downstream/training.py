@@ -1,11 +1,9 @@
 """Training of a downstream model (FT-DM): the encoder is frozen and run again in every epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -66,7 +64,7 @@ class DownstreamData:
         task_type: str,
         columns: list[str],
         balance: bool = False,
-    ) -> DownstreamData:
+    ) -> Self:
         """Read the splits behind two manifests.
 
         Args:

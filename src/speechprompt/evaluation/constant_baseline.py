@@ -1,7 +1,5 @@
 """The constant baseline of generated answers: the single answer that is best whatever is said."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Scores of a trained downstream model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Character error rate by length of the reference, as in section 4.3 of the paper."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

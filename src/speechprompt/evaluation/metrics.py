@@ -4,8 +4,6 @@ Every metric is a ratio of two sums over utterances. Predictions files keep both
 utterance, so that a metric can be computed, compared and resampled from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ It sees the units that the unit LM sees, and their order within three units only
 not better than this baseline, the language model has added nothing.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -16,8 +16,6 @@ fewer distinct utterances and therefore a larger bias. The intervals are the spr
 around the measured value, without that shift.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Scores over several predictions files, such as those of speakers that are left out in turn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Predictions files: a row for every utterance of the scored splits, with what metrics sum."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Scores of a trained prompt or a fine-tuned LM."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,9 @@
 """What all scorings share: reading the scored splits, writing predictions and metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -58,7 +56,7 @@ class BaselineData:
         scored: Sequence[str | Path],
         task_type: str,
         columns: list[str],
-    ) -> BaselineData:
+    ) -> Self:
         """Read the splits behind index.json files.
 
         Args:

@@ -1,7 +1,5 @@
 """Scores: metrics beside their baselines, from the predictions of one or several seeds."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """Results of a method over its seeds, and the files of a finished task's folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A task's answer to a recording: as an object, as JSON and as a row of a table."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

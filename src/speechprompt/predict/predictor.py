@@ -6,12 +6,11 @@ for the same number of threads and the same batches; other utterances in a batch
 last bits.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import soundfile
@@ -113,7 +112,7 @@ class Predictor:
     @classmethod
     def load(
         cls, *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
-    ) -> Predictor:
+    ) -> Self:
         """Load tasks. An encoder, codebook or unit LM that they share is loaded once.
 
         Args:

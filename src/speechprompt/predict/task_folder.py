@@ -5,8 +5,6 @@ are relative to the task's folder, so that the run may be copied or moved. A fil
 keeps the path that the configuration gives it.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

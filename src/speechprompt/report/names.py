@@ -1,7 +1,5 @@
 """Names of methods, baselines and metrics in tables, in pictures and on the overview page."""
 
-from __future__ import annotations
-
 __all__ = ["BASELINES", "METHODS", "METRICS", "QUALITIES"]
 
 METHODS = {

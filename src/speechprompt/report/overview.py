@@ -3,8 +3,6 @@
 Its template and the captions of its pictures are data files. The template says what is on the page.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from itertools import groupby

@@ -1,11 +1,9 @@
 """Pictures of learning curves, predictions and units, in one style."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import matplotlib
 import numpy as np
@@ -270,7 +268,7 @@ class _Usage(NamedTuple):
     unit: str
 
     @classmethod
-    def of(cls, statistics: pa.Table) -> _Usage:
+    def of(cls, statistics: pa.Table) -> Self:
         known = statistics["frames"].null_count == 0
         weight = statistics["frames" if known else "count"].to_numpy().astype(float)
         rate = metadata_of(statistics.schema).get("frame_rate")

@@ -1,7 +1,5 @@
 """The table that compares the quality of codebooks."""
 
-from __future__ import annotations
-
 from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path

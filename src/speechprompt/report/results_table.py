@@ -1,7 +1,5 @@
 """The table of results of all tasks and methods."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

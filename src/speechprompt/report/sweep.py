@@ -1,7 +1,5 @@
 """Results of a sweep: one table of all scores, and pictures of the effect of each setting."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

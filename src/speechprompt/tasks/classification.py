@@ -1,10 +1,8 @@
 """Labels of a classification: one or several columns, whose values are the labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -30,7 +28,7 @@ class Classification:
     values: tuple[tuple[str, ...], ...]
 
     @classmethod
-    def from_train(cls, table: pa.Table, columns: Sequence[str], origin: str) -> Classification:
+    def from_train(cls, table: pa.Table, columns: Sequence[str], origin: str) -> Self:
         """Collect the values of each column in order of first appearance in train.
 
         Raises:
@@ -106,7 +104,7 @@ class Classification:
         return {"type": self.type, "columns": self.columns, "values": self.values}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Classification:
+    def from_state(cls, state: dict[str, Any]) -> Self:
         """The labels that :meth:`state` describes."""
         return cls(tuple(state["columns"]), tuple(map(tuple, state["values"])))
 

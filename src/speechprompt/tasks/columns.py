@@ -1,7 +1,5 @@
 """Label columns of a units file or manifest."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from speechprompt.errors import CorpusError

@@ -1,7 +1,5 @@
 """Examples: the utterances of a split as training and evaluation see them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A type is a class with ``columns``, ``names``, ``allowed``, ``references``, ``en
 ``state`` and ``from_state``, named in one line of ``TYPES``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

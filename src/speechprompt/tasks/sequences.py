@@ -7,12 +7,10 @@ closing. In writing, an answer is readable text:
     PLAY [artist:MADONNA] ON [service:SPOTIFY]
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -42,7 +40,7 @@ class Transcription:
     allowed: ClassVar[None] = None
 
     @classmethod
-    def from_train(cls, table: pa.Table, columns: Sequence[str], origin: str) -> Transcription:
+    def from_train(cls, table: pa.Table, columns: Sequence[str], origin: str) -> Self:
         """Collect the symbols of train.
 
         Raises:
@@ -84,7 +82,7 @@ class Transcription:
         return {"type": self.type, "columns": self.columns, "symbols": self.symbols}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Transcription:
+    def from_state(cls, state: dict[str, Any]) -> Self:
         """The labels that :meth:`state` describes."""
         return cls(tuple(state["columns"]), tuple(state["symbols"]))
 

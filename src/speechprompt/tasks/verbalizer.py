@@ -7,8 +7,6 @@ of all units to the scores of the labels. ``aligned`` writes a label as a unit t
 the label is said, which is easy for a unit LM that has learnt to repeat what it heard.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
