@@ -7,9 +7,8 @@ import pytest
 
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.error_by_length import error_by_length
-from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
-from speechprompt.evaluation.scores import write_metrics
+from speechprompt.evaluation.scores import pool_predictions, pooled_gain, write_metrics
 from speechprompt.evaluation.summaries import finish_task, summarise_seeds
 from speechprompt.report.results_table import write_table
 

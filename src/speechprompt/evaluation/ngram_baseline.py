@@ -110,7 +110,11 @@ def fit_classifier(
         ArtefactError: the regression did not converge.
     """
     vectorizer = CountVectorizer(
-        analyzer=_ngrams, dtype=np.float64, min_df=2 if len(train[0]) > 1000 else 1
+        preprocessor=lambda units: " ".join(map(str, units)),
+        token_pattern=r"\d+",
+        ngram_range=(1, 3),
+        dtype=np.float64,
+        min_df=2 if len(train[0]) > 1000 else 1,
     )
     counts, dev_counts = vectorizer.fit_transform(train[0]), vectorizer.transform(dev[0])
     train_answers, dev_answers = np.asarray(train[1]), np.asarray(dev[1])
@@ -119,8 +123,7 @@ def fit_classifier(
     with threadpool_limits(1):
         model = None
         for binary, strength in progress(grid, "n-gram baseline: features and C", unit="fit"):
-            features = _features(counts, binary)
-            model = _fit(features, train_answers, strength, balance, model)
+            model = _fit(_features(counts, binary), train_answers, strength, balance, model)
             guesses = model.predict(_features(dev_counts, binary))
             accuracies.append(float((guesses == dev_answers).mean()))
         chosen = _choose(grid, accuracies, len(dev_answers))
@@ -153,19 +156,8 @@ def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_d
     return min(good, key=lambda i: (grid[i][1], not grid[i][0]))
 
 
-def _ngrams(units: Units) -> list[str]:
-    words = [str(unit) for unit in units]
-    return [
-        " ".join(words[start : start + n]) for n in (1, 2, 3) for start in range(len(words) - n + 1)
-    ]
-
-
 def _features(counts: sparse.csr_matrix, binary: bool) -> sparse.csr_matrix:
-    if not binary:
-        return counts
-    result = counts.copy()
-    result.data = np.ones_like(result.data)
-    return result
+    return counts.sign() if binary else counts
 
 
 def _fit(

@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speechprompt.errors import ArtefactError
-from speechprompt.evaluation.metrics import MAIN_METRIC, Metric, count_errors, metrics_of
+from speechprompt.evaluation.metrics import count_errors
 from speechprompt.storage.parquet import read_parquet, write_parquet
 
 __all__ = [
     "about_predictions",
     "check_same_utterances",
     "counts",
-    "main_metric",
     "mark_repeats",
     "read_predictions",
     "split_rows",
@@ -96,11 +95,6 @@ def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
 def about_predictions(table: pa.Table) -> dict[str, Any]:
     """Task type, label columns and method of a predictions file."""
     return json.loads((table.schema.metadata or {})[b"speechprompt"])
-
-
-def main_metric(table: pa.Table) -> Metric:
-    """The main metric of a predictions file's type of task."""
-    return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
 
 
 def counts(

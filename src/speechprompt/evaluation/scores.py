@@ -1,4 +1,8 @@
-"""Scores: metrics beside their baselines, from the predictions of one or several seeds."""
+"""Scores: metrics beside their baselines, from the predictions of one or several seeds.
+
+Scores over several predictions files, such as those of speakers that are left out in turn, are here
+too.
+"""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import (
     MAIN_METRIC,
+    Metric,
     Score,
     count_errors,
     in_percent,
@@ -23,13 +29,14 @@ from speechprompt.evaluation.predictions import (
     about_predictions,
     check_same_utterances,
     counts,
+    read_predictions,
     split_rows,
 )
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_json
 from speechprompt.storage.parquet import read_parquet
 
-__all__ = ["Metrics", "describe", "write_metrics"]
+__all__ = ["Metrics", "describe", "pool_predictions", "pooled_gain", "write_metrics"]
 
 Scores = dict[str, dict[str, Score]]  # split -> metric -> score
 
@@ -126,6 +133,39 @@ def write_metrics(
     return metrics
 
 
+def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:
+    """Compute the main metric over several predictions files together.
+
+    Args:
+        paths: predictions files with disjoint utterances.
+        split: split to score; by default the last one of each file.
+
+    Raises:
+        ArtefactError: an utterance is in two files, or a file has no such split.
+    """
+    pooled = _pooled(paths, split)
+    return score(_main_metric(pooled), counts([pooled]))
+
+
+def pooled_gain(
+    paths: Sequence[str | Path], others: Sequence[str | Path], split: str | None = None
+) -> Score:
+    """Compute how much better the main metric is than in other predictions files.
+
+    Args:
+        paths: predictions files with disjoint utterances.
+        others: predictions files of the same utterances.
+        split: split to compare; by default the last one of each file.
+
+    Raises:
+        ArtefactError: an utterance is in two files, a file has no such split, or the utterances
+            are not the same.
+    """
+    ours, theirs = _pooled(paths, split), _pooled(others, split)
+    check_same_utterances(ours, theirs)
+    return score_gain(_main_metric(ours), counts([ours]), counts([theirs]))
+
+
 def describe(metrics: Metrics) -> str:
     """Describe the main metric in one line, with its interval and the baselines."""
     split, scores = list(metrics.splits.items())[-1]
@@ -183,6 +223,25 @@ def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
     for name, values in counted.items():
         kept = kept.append_column(name, pa.array(values))
     return kept
+
+
+def _pooled(paths: Sequence[str | Path], split: str | None) -> pa.Table:
+    """The rows of all files, sorted by ``utt_id``."""
+    tables = []
+    seen: set[str] = set()
+    for path in paths:
+        table = read_predictions(path, split)
+        utterances = set(table["utt_id"].to_pylist())
+        if seen & utterances:
+            raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")
+        seen |= utterances
+        tables.append(table)
+    return pa.concat_tables(tables).sort_by("utt_id")
+
+
+def _main_metric(table: pa.Table) -> Metric:
+    """The main metric of a predictions file's type of task."""
+    return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
 
 
 def _versions() -> dict[str, str]:

@@ -13,17 +13,16 @@ from speechprompt.report.pictures import BLUE, ORANGE, draw_line, house_figure
 from speechprompt.storage.files import read_json
 from speechprompt.storage.parquet import write_parquet
 
-__all__ = [
-    "SETTINGS",
-    "gather_sweep",
-    "plot_by_choice",
-    "plot_by_parameters",
-    "plot_by_utterances",
-    "sweep_table",
-]
+__all__ = ["SETTINGS", "gather_sweep"]
 
 SETTINGS = ("method", "lm", "verbalizer", "length", "utterances")
 STYLES = {"prompt": (BLUE, "o"), "finetune": (ORANGE, "s")}
+SCORE = ["value", "low", "high"]
+# Settings whose effect is drawn as lines: the picture, and the column of its x axis.
+LINES = {
+    "length": ("by_parameters.png", "trainable_parameters", "trained parameters"),
+    "utterances": ("by_utterances.png", "utterances", "training utterances"),
+}
 
 
 def gather_sweep(
@@ -38,19 +37,20 @@ def gather_sweep(
         out: Parquet table to write; pictures go beside it.
         title: title of the pictures.
     """
-    table = sweep_table(metrics, points)
+    table = _gather(metrics, points)
     write_parquet(out, table)
-    for draw in (plot_by_parameters, plot_by_utterances, plot_by_choice):
-        picture = f"{draw.__name__.removeprefix('plot_')}.png"
-        draw(table, Path(out).with_name(picture), title)
+    rows = table.to_pandas()
+    rows = rows[rows["main"]]
+    rows = rows.assign(**100 * rows[SCORE])
+    label = f"{METRICS[rows['metric'].iloc[0]]} (%)"
+    for name, (picture, by, xlabel) in LINES.items():
+        axes = {"xlabel": xlabel, "ylabel": label, "xscale": "log"}
+        _plot_lines(_varied(rows, name, "method"), by, Path(out).with_name(picture), title, axes)
+    _plot_choices(rows, label, Path(out).with_name("by_choice.png"), title)
 
 
-def sweep_table(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
+def _gather(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Gather the scores of a sweep's trainings.
-
-    Args:
-        metrics: metrics.json of every training.
-        points: settings of each training, see :func:`gather_sweep`.
 
     Returns:
         One row per training, split and metric: ``task``, the settings, the number of training
@@ -83,63 +83,41 @@ def sweep_table(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any
     return pa.Table.from_pylist(rows)
 
 
-def plot_by_parameters(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the main metric against the number of trained parameters, for prompts and FT-LM."""
-    rows = _varied(table, "length", "method")
-    _plot_lines(rows, "trainable_parameters", "trained parameters", _label(table), out, title)
-
-
-def plot_by_utterances(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the main metric against the number of training utterances, for prompts and FT-LM."""
-    rows = _varied(table, "utterances", "method")
-    _plot_lines(rows, "utterances", "training utterances", _label(table), out, title)
-
-
-def plot_by_choice(table: pa.Table, out: str | Path, title: str) -> None:
-    """Draw the main metric by verbalizer and by unit LM."""
-    groups = [_means(_varied(table, name), name) for name in ("verbalizer", "lm")]
-    heights = [0.5 * len(group) + 0.8 for group in groups]
-    ratios = {"height_ratios": heights}
-    with house_figure(out, title, sum(heights) + 0.6, nrows=2, gridspec_kw=ratios) as (_, panels):
-        for axes, group, label in zip(panels, groups, ("verbalizer", "unit LM"), strict=True):
-            places = range(len(group))
-            bounds = [group["value"] - group["low"], group["high"] - group["value"]]
-            style: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 4, "markersize": 7}
-            axes.errorbar(group["value"], places, xerr=bounds, **style)
-            axes.set_yticks(places, group.index)
-            axes.set(ylim=(len(group) - 0.5, -0.5), xlabel=_label(table), ylabel=label)
-
-
-def _varied(table: pa.Table, *names: str) -> pd.DataFrame:
-    """Main results in percent of the trainings that differ from the task in these settings only."""
-    rows = table.to_pandas()
-    rows = rows[rows["main"]]
-    for name in SETTINGS:
-        if name not in names:
-            rows = rows[rows[f"own_{name}"]]
-    percent = {column: 100 * rows[column] for column in ("value", "low", "high")}
-    return rows.assign(**percent)
+def _varied(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """The rows of trainings that differ from the task in these settings only."""
+    own = [f"own_{name}" for name in SETTINGS if name not in names]
+    return rows[rows[own].all(axis=1)]
 
 
 def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """Means over the seeds, of the values and of the bounds of their intervals."""
-    return rows.groupby(by, sort=False)[["value", "low", "high"]].mean()
+    return rows.groupby(by, sort=False)[SCORE].mean()
 
 
 def _plot_lines(
-    rows: pd.DataFrame, by: str, xlabel: str, ylabel: str, out: str | Path, title: str
+    rows: pd.DataFrame, by: str, out: Path, title: str, settings: dict[str, str]
 ) -> None:
-    """Draw a line per method against a column on a logarithmic axis."""
+    """Draw the main metric against a number, a line per method on a logarithmic axis."""
     with house_figure(out, title, 4.2) as (_, (axes,)):
         for method, group in rows.groupby("method", sort=False):
             means = _means(group, by).sort_index()
             colour, marker = STYLES[method]
             style = {"color": colour, "marker": marker, "label": METHODS[method]}
             draw_line(axes, means.index, means["value"], means["low"], means["high"], **style)
-        axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+        axes.set(**settings)
         axes.legend(frameon=False)
 
 
-def _label(table: pa.Table) -> str:
-    name = table.filter(table["main"])["metric"][0].as_py()
-    return f"{METRICS[name]} (%)"
+def _plot_choices(rows: pd.DataFrame, label: str, out: Path, title: str) -> None:
+    """Draw the main metric by verbalizer and by unit LM."""
+    groups = [_means(_varied(rows, name), name) for name in ("verbalizer", "lm")]
+    heights = [0.5 * len(group) + 0.8 for group in groups]
+    ratios = {"height_ratios": heights}
+    with house_figure(out, title, sum(heights) + 0.6, nrows=2, gridspec_kw=ratios) as (_, panels):
+        for axes, group, choice in zip(panels, groups, ("verbalizer", "unit LM"), strict=True):
+            places = range(len(group))
+            bounds = [group["value"] - group["low"], group["high"] - group["value"]]
+            style: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 4, "markersize": 7}
+            axes.errorbar(group["value"], places, xerr=bounds, **style)
+            axes.set_yticks(places, group.index)
+            axes.set(ylim=(len(group) - 0.5, -0.5), xlabel=label, ylabel=choice)
