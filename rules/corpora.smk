@@ -4,14 +4,8 @@ rule synthesise_corpus:
         train=directory("resources/corpora/{corpus}/train"),
         valid=directory("resources/corpora/{corpus}/valid"),
         test=directory("resources/corpora/{corpus}/test"),
-    log:
-        "logs/synthesise_corpus/{corpus}.log",
-    benchmark:
-        "benchmarks/synthesise_corpus/{corpus}.tsv"
     wildcard_constraints:
         corpus=PLAN.corpora.of_kind("synthetic"),
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(1000 + 500 * THREADS),
@@ -20,7 +14,6 @@ rule synthesise_corpus:
     params:
         settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
-        code=code_of("synthesise-corpus"),
     shell:
         "speechprompt --log {log} synthesise-corpus --settings {params.settings:q} --seed {params.seed}"
         " --out $(dirname {output.table})"
@@ -29,23 +22,15 @@ rule synthesise_corpus:
 rule download_corpus:
     output:
         folder=directory("resources/corpora/{corpus}/root/{folder}"),
-    log:
-        "logs/download_corpus/{corpus}-{folder}.log",
-    benchmark:
-        "benchmarks/download_corpus/{corpus}-{folder}.tsv"
     wildcard_constraints:
         folder=PLAN.corpora.folders(),
     retries: 2
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(1000),
         runtime=minutes(1440),
         disk_mb=PLAN.resources.download_disk,
     params:
         source=PLAN.corpora.source,
-        code=code_of("download-corpus"),
     shell:
         "speechprompt --log {log} download-corpus {params.source}"
         " --out resources/corpora/{wildcards.corpus} --linked $(dirname {output.folder})"
@@ -60,14 +45,8 @@ rule prepare_corpus:
         valid="results/manifests/{corpus}/valid.parquet",
         test="results/manifests/{corpus}/test.parquet",
         rejects="results/manifests/{corpus}/rejects.parquet",
-    log:
-        "logs/prepare_corpus/{corpus}.log",
-    benchmark:
-        "benchmarks/prepare_corpus/{corpus}.tsv"
     wildcard_constraints:
         corpus=PLAN.corpora.prepared(),
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(2000, 20),
@@ -77,7 +56,6 @@ rule prepare_corpus:
         settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
-        code=code_of("prepare-corpus"),
     shell:
         "speechprompt --log {log} prepare-corpus {params.root} --settings {params.settings:q}"
         " --seed {params.seed} --max-rejected {params.max_rejected} --out $(dirname {output.train})"

@@ -6,12 +6,6 @@ rule train_downstream:
     output:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
         curve="results/{task}/downstream/seed-{seed}/curve.parquet",
-    log:
-        "logs/train_downstream/{task}-{seed}.log",
-    benchmark:
-        "benchmarks/train_downstream/{task}-{seed}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(3000, 4, network=True),
@@ -24,7 +18,6 @@ rule train_downstream:
         labels=PLAN.tasks.labels,
         balance=PLAN.tasks.balance,
         settings=PLAN.tasks.downstream_settings,
-        code=code_of("train-downstream"),
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
         " --encoder {params.encoder:q} {params.weights} --name {wildcards.task}"
@@ -42,12 +35,6 @@ rule score_downstream:
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",
         metrics="results/{task}/downstream/seed-{seed}/metrics.json",
-    log:
-        "logs/score_downstream/{task}-{seed}.log",
-    benchmark:
-        "benchmarks/score_downstream/{task}-{seed}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(2500, 4, network=True),
@@ -56,7 +43,6 @@ rule score_downstream:
     params:
         encoder=PLAN.tasks.encoder,
         weights=weights_option,
-        code=code_of("score-downstream"),
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
         " --encoder {params.encoder:q} {params.weights} --name {wildcards.task}"

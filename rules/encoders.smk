@@ -5,14 +5,8 @@ rule pretrain_encoder:
     output:
         weights="results/encoders/{encoder}/model.safetensors",
         curve="results/encoders/{encoder}/curve.parquet",
-    log:
-        "logs/pretrain_encoder/{encoder}.log",
-    benchmark:
-        "benchmarks/pretrain_encoder/{encoder}.tsv"
     wildcard_constraints:
         encoder=PLAN.models.trained_encoders(),
-    conda:
-        "../envs/speechprompt.yaml"
     threads: PLAN.resources.lm_threads
     resources:
         mem_mb=memory(8000, network=True),
@@ -22,7 +16,6 @@ rule pretrain_encoder:
         settings=PLAN.models.pretraining_settings,
         start=PLAN.models.start_option,
         seed=CONFIG.seed,
-        code=code_of("pretrain-encoder"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
         " speechprompt --log {log} pretrain-encoder {input.units} --heard {input.heard}"

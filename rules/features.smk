@@ -5,12 +5,6 @@ rule extract_features:
         weights=PLAN.models.encoder_weights,
     output:
         features=f"{FEATURES}/{PART}" if CONFIG.keep_features else temp(f"{FEATURES}/{PART}"),
-    log:
-        "logs/extract_features/{encoder}-{corpus}-{split}-{part}-of-{parts}.log",
-    benchmark:
-        "benchmarks/extract_features/{encoder}-{corpus}-{split}-{part}-of-{parts}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=PLAN.resources.encoding_memory,
@@ -20,7 +14,6 @@ rule extract_features:
     params:
         encoder=PLAN.models.encoder_settings,
         weights=weights_option,
-        code=code_of("extract-features"),
     shell:
         "speechprompt --log {log} extract-features --manifest {input.manifest}"
         " --encoder {params.encoder:q} {params.weights} --shard {wildcards.part} --n-shards {wildcards.parts}"
@@ -32,20 +25,12 @@ rule sample_frames:
         features=PLAN.units.sampled_features,
     output:
         sample="results/features/{encoder}/sample.parquet",
-    log:
-        "logs/sample_frames/{encoder}.log",
-    benchmark:
-        "benchmarks/sample_frames/{encoder}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(1000, 0.2),
         runtime=minutes(60),
     params:
         n_frames=PLAN.units.sample_size,
         seed=CONFIG.seed,
-        code=code_of("sample-frames"),
     shell:
         "speechprompt --log {log} sample-frames {input.features} --frames {params.n_frames}"
         " --seed {params.seed} --out {output.sample}"

@@ -4,14 +4,8 @@ rule pretrain_unit_lm:
     output:
         lm=UNIT_LM,
         curve="results/lm/{lm}/curve.parquet",
-    log:
-        "logs/pretrain_unit_lm/{lm}.log",
-    benchmark:
-        "benchmarks/pretrain_unit_lm/{lm}.tsv"
     wildcard_constraints:
         lm=PLAN.models.of_kind("lm", "pretrained"),
-    conda:
-        "../envs/speechprompt.yaml"
     threads: PLAN.resources.lm_threads
     resources:
         mem_mb=PLAN.resources.lm_memory,
@@ -20,7 +14,6 @@ rule pretrain_unit_lm:
     params:
         settings=PLAN.models.lm_settings,
         seed=CONFIG.seed,
-        code=code_of("pretrain-unit-lm"),
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
         " speechprompt --log {log} pretrain-unit-lm {input.units} --settings {params.settings:q}"

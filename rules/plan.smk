@@ -31,7 +31,7 @@ except ConfigError as error:
 PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
 
 # Short names for what nearly every rule has.
-memory, minutes, code_of = PLAN.resources.memory, PLAN.resources.minutes, PLAN.code_of
+memory, minutes = PLAN.resources.memory, PLAN.resources.minutes
 THREADS, GPU = PLAN.resources.threads, PLAN.resources.gpu
 
 

@@ -7,12 +7,6 @@ rule train_swept:
     output:
         prompt=f"results/sweep/{POINT}/seed-{{seed}}/prompt.safetensors",
         curve=f"results/sweep/{POINT}/seed-{{seed}}/curve.parquet",
-    log:
-        f"logs/train_swept/{POINT}/seed-{{seed}}.log",
-    benchmark:
-        f"benchmarks/train_swept/{POINT}/seed-{{seed}}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=PLAN.resources.training_memory,
@@ -21,7 +15,6 @@ rule train_swept:
     params:
         task=PLAN.sweep.task(),
         settings=PLAN.sweep.settings,
-        code=code_of("train-prompt"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
         " --name {params.task} --settings {params.settings:q} --seed {wildcards.seed}"
@@ -36,12 +29,6 @@ rule score_swept:
     output:
         predictions=f"results/sweep/{POINT}/seed-{{seed}}/predictions.parquet",
         metrics=f"results/sweep/{POINT}/seed-{{seed}}/metrics.json",
-    log:
-        f"logs/score_swept/{POINT}/seed-{{seed}}.log",
-    benchmark:
-        f"benchmarks/score_swept/{POINT}/seed-{{seed}}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(2000, 4, network=True),
@@ -50,7 +37,6 @@ rule score_swept:
     params:
         task=PLAN.sweep.task(),
         settings=PLAN.sweep.decoding,
-        code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
         " --name {params.task} --settings {params.settings:q}"
@@ -70,20 +56,12 @@ rule gather_sweep:
             )
             for picture in PLAN.sweep.pictures()
         ],
-    log:
-        "logs/gather_sweep.log",
-    benchmark:
-        "benchmarks/gather_sweep.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
         points=PLAN.sweep.points(),
         title=PLAN.sweep.task(),
-        code=code_of("gather-sweep"),
     shell:
         "speechprompt --log {log} gather-sweep {input.metrics} --points {params.points:q}"
         " --title '{params.title}, sweep' --out {output.table}"

@@ -4,14 +4,8 @@ rule train_prompt:
     output:
         prompt=f"{SEED}/prompt.safetensors",
         curve=f"{SEED}/curve.parquet",
-    log:
-        "logs/train_prompt/{task}-{method}-{seed}.log",
-    benchmark:
-        "benchmarks/train_prompt/{task}-{method}-{seed}.tsv"
     wildcard_constraints:
         method="prompt|finetune",
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=PLAN.resources.training_memory,
@@ -19,7 +13,6 @@ rule train_prompt:
         gpu=GPU,
     params:
         settings=PLAN.tasks.settings,
-        code=code_of("train-prompt"),
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
         " --name {wildcards.task} --settings {params.settings:q} --seed {wildcards.seed}"
@@ -32,15 +25,8 @@ rule fit_ngram_baseline:
     output:
         predictions="results/{task}/baseline/predictions.parquet",
         metrics="results/{task}/baseline/metrics.json",
-    log:
-        "logs/fit_ngram_baseline/{task}.log",
-    benchmark:
-        "benchmarks/fit_ngram_baseline/{task}.tsv"
     wildcard_constraints:
         task=PLAN.tasks.of_type("classification"),
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(2000),
         runtime=minutes(120),
@@ -48,7 +34,6 @@ rule fit_ngram_baseline:
         type=PLAN.tasks.type,
         labels=PLAN.tasks.labels,
         balance=PLAN.tasks.balance,
-        code=code_of("fit-ngram-baseline"),
     shell:
         "speechprompt --log {log} fit-ngram-baseline --train {input.train} --dev {input.dev} --scored {input.scored}"
         " --name {wildcards.task} --type {params.type} --labels {params.labels:q} --balance {params.balance}"
@@ -61,22 +46,14 @@ rule choose_constant_baseline:
     output:
         predictions="results/{task}/baseline/predictions.parquet",
         metrics="results/{task}/baseline/metrics.json",
-    log:
-        "logs/choose_constant_baseline/{task}.log",
-    benchmark:
-        "benchmarks/choose_constant_baseline/{task}.tsv"
     wildcard_constraints:
         task=PLAN.tasks.of_type("transcription", "slot_filling"),
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
         type=PLAN.tasks.type,
         labels=PLAN.tasks.labels,
-        code=code_of("choose-constant-baseline"),
     shell:
         "speechprompt --log {log} choose-constant-baseline --train {input.train} --dev {input.dev}"
         " --scored {input.scored} --name {wildcards.task} --type {params.type} --labels {params.labels:q}"
@@ -92,14 +69,8 @@ rule score_prompt:
     output:
         predictions=f"{SEED}/predictions.parquet",
         metrics=f"{SEED}/metrics.json",
-    log:
-        "logs/score_prompt/{task}-{method}-{seed}.log",
-    benchmark:
-        "benchmarks/score_prompt/{task}-{method}-{seed}.tsv"
     wildcard_constraints:
         method="prompt|finetune",
-    conda:
-        "../envs/speechprompt.yaml"
     threads: THREADS
     resources:
         mem_mb=memory(2000, 4, network=True),
@@ -107,7 +78,6 @@ rule score_prompt:
         gpu=GPU,
     params:
         settings=PLAN.tasks.decoding,
-        code=code_of("score-prompt"),
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
         " --name {wildcards.task} --baseline {input.baseline} --settings {params.settings:q}"

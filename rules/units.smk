@@ -5,21 +5,13 @@ rule quantize_units:
         codebook=CODEBOOK,
     output:
         units=f"{UNITS}/{PART}",
-    log:
-        "logs/quantize_units/{codebook}-{corpus}-{split}-{part}-of-{parts}.log",
-    benchmark:
-        "benchmarks/quantize_units/{codebook}-{corpus}-{split}-{part}-of-{parts}.tsv"
     wildcard_constraints:
         corpus=PLAN.corpora.with_audio(),
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(1000, 0.1),
         runtime=minutes(60),
     params:
         deduplicate=PLAN.units.deduplicate,
-        code=code_of("quantize-units"),
     shell:
         "speechprompt --log {log} quantize-units --features {input.features} --manifest {input.manifest}"
         " --codebook {input.codebook} --deduplicate {params.deduplicate}"
@@ -31,22 +23,14 @@ rule prepare_units:
         unpack(PLAN.corpora.unit_texts),
     output:
         units=f"{UNITS}/part-00000-of-00001.parquet",
-    log:
-        "logs/prepare_units/{codebook}-{corpus}-{split}.log",
-    benchmark:
-        "benchmarks/prepare_units/{codebook}-{corpus}-{split}.tsv"
     wildcard_constraints:
         corpus=PLAN.corpora.of_kind("units"),
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(1500, 40),
         runtime=minutes(60),
     params:
         settings=PLAN.corpora.settings,
         lines=PLAN.corpora.unit_options,
-        code=code_of("prepare-units"),
     shell:
         "speechprompt --log {log} prepare-units --settings {params.settings:q} --split {wildcards.split}"
         " {params.lines} --dictionary {input.dictionary:q} --out {output.units}"
@@ -58,19 +42,11 @@ rule gather_units:
         manifest=PLAN.units.manifest,
     output:
         index=f"{UNITS}/index.json",
-    log:
-        "logs/gather_units/{codebook}-{corpus}-{split}.log",
-    benchmark:
-        "benchmarks/gather_units/{codebook}-{corpus}-{split}.tsv"
-    conda:
-        "../envs/speechprompt.yaml"
-    threads: 1
     resources:
         mem_mb=memory(600, 3),
         runtime=minutes(30),
     params:
         manifest=PLAN.units.manifest_option,
-        code=code_of("gather-units"),
     shell:
         "speechprompt --log {log} gather-units {input.parts} --corpus {wildcards.corpus}"
         " --split {wildcards.split} {params.manifest} --out {output.index}"

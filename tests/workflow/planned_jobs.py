@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
+from snakemake.io import strip_wildcard_constraints
 from snakemake.settings.types import (
     ConfigSettings,
     DAGSettings,
@@ -46,7 +47,15 @@ def main(folder, configfile, *targets):
             for job in dag.jobs
         ]
         about = {
-            rule.name: {"shell": rule.shellcmd, "params": [*rule.params.keys()]} for rule in rules
+            rule.name: {
+                "shell": rule.shellcmd,
+                "params": [*rule.params.keys()],
+                "resources": sorted(rule.resources),
+                "environment": rule.conda_env,
+                "log": [strip_wildcard_constraints(log) for log in rule.log],
+                "benchmark": rule.benchmark and strip_wildcard_constraints(rule.benchmark),
+            }
+            for rule in rules
         }
     json.dump({"rules": about, "jobs": jobs, "modules": sorted(sys.modules)}, sys.stdout)
 

@@ -42,10 +42,10 @@ def test_the_package_declares_every_library_that_it_imports(repository):
     assert needed <= {pin.split("==")[0] for pin in pinned}
 
 
-def test_every_rule_names_that_environment(repository):
-    for path in (repository / "rules").glob("*.smk"):
-        for environment in re.findall(r'conda:\n\s+"(.*)"', path.read_text()):
-            assert environment == "../envs/speechprompt.yaml", path
+def test_every_rule_has_that_environment(planned_jobs):
+    environments = {name: rule["environment"] for name, rule in planned_jobs["rules"].items()}
+    assert environments.pop("all") is None
+    assert set(environments.values()) == {"../envs/speechprompt.yaml"}
 
 
 @pytest.mark.slow

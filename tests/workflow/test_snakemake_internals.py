@@ -40,20 +40,31 @@ onstart:
 rule last:
     input:
         "first.txt",
+        "some-1.txt",
     output:
         "last.txt",
     resources:
         mem_mb=memory,
         gpu=1,
     shell:
-        "echo {resources.mem_mb} > {output}"
+        "true {log} last; echo {resources.mem_mb} > {output}"
 
 
 rule first:
     output:
         "first.txt",
     shell:
-        "printf '%120s' > {output}"
+        "true {log} first; printf '%120s' > {output}"
+
+
+rule named:
+    output:
+        "{name,[a-z]{4}}-{number}.txt",
+    shell:
+        "echo {log} name {params.code} > {output}"
+
+
+internals.complete_rules(workflow, "environment.yaml", "code of {}".format)
 """
 
 
@@ -62,6 +73,7 @@ def told(tmp_path):
     """Run the Snakefile; what it says, by name."""
     (tmp_path / "Snakefile").write_text(f"import sys\n{SNAKEFILE}")
     (tmp_path / "own.yaml").write_text("{}")
+    (tmp_path / "environment.yaml").write_text("dependencies: []")
 
     def run(*arguments):
         done = subprocess.run(
@@ -87,7 +99,10 @@ def test_every_function_works_in_a_run(told, tmp_path):
     assert found["offered"] == "[300, 2]"
     assert found["wanting"] == "{'last'}"
     assert (found["limited"], found["limited then"]) == ("True", "False")
-    assert (tmp_path / "last.txt").read_text() == "120\n"
+    assert (tmp_path / "last.txt").read_text() == "160\n"
+    assert (tmp_path / "some-1.txt").read_text() == "logs/named/some-1.log name code of name\n"
+    assert (tmp_path / "benchmarks/named/some-1.tsv").is_file()
+    assert (tmp_path / "benchmarks/last.tsv").is_file()
 
 
 def test_what_the_user_says_is_kept(told):

@@ -6,13 +6,15 @@ a test uses each function in a real run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
 from speechprompt.errors import ConfigError
 
 __all__ = [
+    "complete_rules",
     "has_storage",
     "is_cluster",
     "is_complete",
@@ -73,6 +75,36 @@ def lift_limit_on_starts(workflow: Any) -> None:
     if limiter is not None:
         limit = (_get(limiter, "max_jobs"), _get(limiter, "timespan"))
         scheduler.job_rate_limiter = None if limit == JOB_STARTS else limiter
+
+
+def complete_rules(
+    workflow: Any, environment: str, code_of: Callable[[str], Callable[..., str]]
+) -> None:
+    """Give every rule what all rules have, so that none can lack it.
+
+    These are its environment, the log ``logs/{rule}/{wildcards}.log``, the benchmark
+    ``benchmarks/{rule}/{wildcards}.tsv``, and the parameter ``code``. The wildcards are in the
+    order in which the first output has them, with ``-`` between them.
+
+    Args:
+        workflow: Snakemake's workflow, whose rules are all defined.
+        environment: file of the conda environment, relative to the rules.
+        code_of: makes the parameter ``code`` from a rule's verb, the first word after its log. A
+            rule that has the parameter keeps it.
+    """
+    for rule in _get(workflow, "rules"):
+        if _get(rule, "norun"):
+            continue
+        # An output also has the constraints of its wildcards: {part,\d{5}}.
+        wildcards = dict.fromkeys(re.findall(r"\{([A-Za-z_]\w*)", str(_get(rule, "output")[0])))
+        place = f"{_get(rule, 'name')}/{'-'.join(f'{{{name}}}' for name in wildcards)}".rstrip("/")
+        rule.log_modifier = rule.benchmark_modifier = _get(rule, "output_modifier")
+        _get(rule, "set_log")(f"logs/{place}.log")
+        rule.benchmark = f"benchmarks/{place}.tsv"
+        rule.conda_env = environment
+        if "code" not in _get(rule, "params").keys():
+            verb = _get(rule, "shellcmd").partition("{log} ")[2].split()[0]
+            _get(rule, "set_params")(code=code_of(verb))
 
 
 def sizes_of(input: Any) -> Iterator[tuple[str, int]]:
