@@ -3,8 +3,6 @@
 ``verbs`` lists all verbs. The next room is ``workflow``, whose rules call them.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

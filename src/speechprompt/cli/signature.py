@@ -4,8 +4,6 @@ The source is parsed and not imported. A stage takes seconds to import, because 
 help text must not take as long.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

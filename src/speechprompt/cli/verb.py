@@ -1,7 +1,5 @@
 """A verb of the command line: the function that it runs, and its options."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """All verbs, in the order data flows: the function that each runs, and its arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A set-up is checked as a whole before any job starts: unknown keys, wrong types 
 that cannot work raise :class:`~speechprompt.errors.ConfigError` with the key's path.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

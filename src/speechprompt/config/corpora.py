@@ -1,7 +1,5 @@
 """Corpora: one block per kind; a kind is added here and to ``AnyCorpus``."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

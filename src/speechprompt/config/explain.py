@@ -1,7 +1,5 @@
 """Pydantic's errors in the configuration's own words: the key's path and what is accepted."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

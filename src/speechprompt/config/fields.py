@@ -1,7 +1,5 @@
 """What all blocks of the configuration share: strictness, and the types of values."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field

@@ -1,7 +1,5 @@
 """Encoders, codebooks and unit LMs."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

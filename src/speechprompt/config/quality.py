@@ -1,7 +1,5 @@
 """How good the units are: what is measured, on which synthetic speech."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

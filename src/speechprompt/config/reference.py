@@ -1,7 +1,5 @@
 """The configuration's JSON schema and reference page, generated from the model that checks it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

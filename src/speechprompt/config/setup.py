@@ -1,7 +1,5 @@
 """The set-up as a whole: its blocks, and checks that they fit together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 

@@ -1,7 +1,5 @@
 """Sweeps: one task trained again and again with single settings changed."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any, Literal, NamedTuple
 

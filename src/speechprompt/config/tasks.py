@@ -1,7 +1,5 @@
 """Tasks: what to predict, the prompt, its training, and decoding."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -226,7 +224,7 @@ class Task(Block):
         """All methods to train, the task's own first."""
         return list(dict.fromkeys([self.method, *self.compare]))
 
-    def trained_by(self, method: str) -> Task:
+    def trained_by(self, method: str) -> Self:
         """The task with one method, whose settings are in ``training``."""
         settings = self.finetuning if method == "finetune" else self.training
         return self.model_copy(update={"method": method, "training": settings})

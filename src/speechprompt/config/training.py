@@ -5,8 +5,6 @@ FT-DM in :mod:`.tasks`, encoders and unit LMs in :mod:`.models`. The types carry
 so that a block with another default states only the default.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """A block of settings as one value: JSON on its way to a job, YAML or JSON from a person."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection
 from pathlib import Path

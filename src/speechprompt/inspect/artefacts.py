@@ -4,8 +4,6 @@ Only what is shown is read: the footer and the first rows of a Parquet file, the
 safetensors file. The hash takes one pass over the bytes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

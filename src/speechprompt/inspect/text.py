@@ -1,7 +1,5 @@
 """Descriptions of artefacts as text for a terminal, in which long values are cut."""
 
-from __future__ import annotations
-
 import json
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """Look-ups in the configuration: a block by its name and class, the encoder of a codebook."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """The configuration of a run: read, checked, and its files looked for, before any job starts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

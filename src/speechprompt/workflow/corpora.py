@@ -1,7 +1,5 @@
 """Corpora in the plan: where recordings come from, and what their manifests are made of."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import ItemsView

@@ -1,7 +1,5 @@
 """The digest of the code behind each rule, from the verb that the rule runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Where files are: patterns as the rules have them, and what a wildcard may match."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The plan of a run: all that the rules compute, from the checked configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property

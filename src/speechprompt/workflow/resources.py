@@ -1,13 +1,11 @@
 """Resources in the plan: what this machine offers, and what the jobs of each rule ask for."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import PublishedCorpus, SyntheticCorpus
@@ -44,7 +42,7 @@ class Machine:
     gpu_slots: tuple[str, ...] = ()
 
     @classmethod
-    def find(cls, config: Config, *, is_main: bool, is_cluster: bool) -> Machine:
+    def find(cls, config: Config, *, is_main: bool, is_cluster: bool) -> Self:
         """Look at this machine's hardware, unless other machines run the jobs.
 
         Args:

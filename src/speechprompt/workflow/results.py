@@ -1,7 +1,5 @@
 """Results in the plan: where they are, what is shown of them, and the default targets."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -4,8 +4,6 @@ Snakemake may rename any of this in its next version. A missing name is an error
 a test uses each function in a real run.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -102,7 +100,7 @@ def complete_rules(
         _get(rule, "set_log")(f"logs/{place}.log")
         rule.benchmark = f"benchmarks/{place}.tsv"
         rule.conda_env = environment
-        if "code" not in _get(rule, "params").keys():
+        if not hasattr(_get(rule, "params"), "code"):
             verb = _get(rule, "shellcmd").partition("{log} ")[2].split()[0]
             _get(rule, "set_params")(code=code_of(verb))
 

@@ -1,7 +1,5 @@
 """A sweep in the plan: one task trained again and again with single settings changed."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Tasks in the plan: what trainings, scores and baselines read, and their settings."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Features, codebooks and units in the plan: the parts of splits, and what each is made of."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import dataclass
 from typing import Any

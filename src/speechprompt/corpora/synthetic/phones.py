@@ -1,7 +1,5 @@
 """The phones of synthetic speech in time, from the events that eSpeak NG reports."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,12 +29,12 @@ class Alignment:
     starts: tuple[float, ...]
     end: float
 
-    def stretch(self, factor: float) -> Alignment:
+    def stretch(self, factor: float) -> "Alignment":
         """The same phones, each ``factor`` times as long."""
         starts = tuple(start * factor for start in self.starts)
         return Alignment(self.phones, starts, self.end * factor)
 
-    def place(self, offset: float, end: float) -> Alignment:
+    def place(self, offset: float, end: float) -> "Alignment":
         """The same phones within a recording, with silence around them.
 
         Args:
