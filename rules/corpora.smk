@@ -46,7 +46,7 @@ rule prepare_corpus:
         test="results/manifests/{corpus}/test.parquet",
         rejects="results/manifests/{corpus}/rejects.parquet",
     wildcard_constraints:
-        corpus=PLAN.corpora.prepared(),
+        corpus=PLAN.corpora.not_of_kind("units", "speech_commands"),
     threads: THREADS
     resources:
         mem_mb=memory(2000, 20),

@@ -12,15 +12,14 @@ rule train_downstream:
         runtime=minutes(1440),
         gpu=GPU,
     params:
-        encoder=PLAN.tasks.encoder,
-        weights=weights_option,
+        encoder=PLAN.tasks.encoder_options,
         type=PLAN.tasks.type,
         labels=PLAN.tasks.labels,
         balance=PLAN.tasks.balance,
         settings=PLAN.tasks.downstream_settings,
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
-        " --encoder {params.encoder:q} {params.weights} --name {wildcards.task}"
+        " {params.encoder} --name {wildcards.task}"
         " --type {params.type} --labels {params.labels:q} --balance {params.balance}"
         " --settings {params.settings:q} --seed {wildcards.seed} --out {output.model} --curve {output.curve}"
 
@@ -41,9 +40,8 @@ rule score_downstream:
         runtime=minutes(240),
         gpu=GPU,
     params:
-        encoder=PLAN.tasks.encoder,
-        weights=weights_option,
+        encoder=PLAN.tasks.encoder_options,
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
-        " --encoder {params.encoder:q} {params.weights} --name {wildcards.task}"
+        " {params.encoder} --name {wildcards.task}"
         " --baseline {input.baseline} --predictions {output.predictions} --metrics {output.metrics}"

@@ -12,11 +12,10 @@ rule extract_features:
         disk_mb=PLAN.resources.encoding_disk,
         gpu=PLAN.resources.encoding_gpu,
     params:
-        encoder=PLAN.models.encoder_settings,
-        weights=weights_option,
+        encoder=PLAN.models.encoder_options,
     shell:
         "speechprompt --log {log} extract-features --manifest {input.manifest}"
-        " --encoder {params.encoder:q} {params.weights} --shard {wildcards.part} --n-shards {wildcards.parts}"
+        " {params.encoder} --shard {wildcards.part} --n-shards {wildcards.parts}"
         " --out {output.features}"
 
 

@@ -16,7 +16,7 @@ rule download_model:
 
 rule import_encoder:
     input:
-        checkpoint=PLAN.models.checkpoint("encoders"),
+        checkpoint=PLAN.models.checkpoint,
     output:
         weights="resources/models/{encoder}/model.safetensors",
     wildcard_constraints:
@@ -26,7 +26,7 @@ rule import_encoder:
         runtime=minutes(60),
     params:
         verb=PLAN.models.import_verb,
-        options=PLAN.models.import_options("encoders"),
+        options=PLAN.models.import_options,
         code=PLAN.code_of_import,
     shell:
         "speechprompt --log {log} {params.verb} {input.checkpoint:q} {params.options}"
@@ -35,7 +35,7 @@ rule import_encoder:
 
 rule import_codebook:
     input:
-        kmeans=PLAN.models.checkpoint("codebooks"),
+        kmeans=PLAN.models.checkpoint,
         weights=PLAN.models.encoder_weights,
     output:
         codebook=CODEBOOK,
@@ -45,17 +45,16 @@ rule import_codebook:
         mem_mb=memory(1500, 5),
         runtime=minutes(30),
     params:
-        encoder=PLAN.models.encoder_settings,
-        weights=weights_option,
-        options=PLAN.models.import_options("codebooks"),
+        encoder=PLAN.models.encoder_options,
+        options=PLAN.models.import_options,
     shell:
-        "speechprompt --log {log} import-codebook {input.kmeans:q} --encoder {params.encoder:q} {params.weights}"
+        "speechprompt --log {log} import-codebook {input.kmeans:q} {params.encoder}"
         " {params.options} --out {output.codebook}"
 
 
 rule import_unit_lm:
     input:
-        checkpoint=PLAN.models.checkpoint("lm"),
+        checkpoint=PLAN.models.checkpoint,
         codebook=PLAN.models.lm_codebook,
     output:
         lm=UNIT_LM,
@@ -65,7 +64,7 @@ rule import_unit_lm:
         mem_mb=memory(1500, 5),
         runtime=minutes(60),
     params:
-        options=PLAN.models.import_options("lm"),
+        options=PLAN.models.import_options,
     shell:
         "speechprompt --log {log} import-unit-lm {input.checkpoint:q} --codebook {input.codebook:q}"
         " {params.options} --out {output.lm}"
@@ -87,7 +86,7 @@ rule copy_shipped:
 
 rule take_codebook:
     input:
-        given=PLAN.models.given("codebooks"),
+        given=PLAN.models.given,
         weights=PLAN.models.encoder_weights,
     output:
         codebook=CODEBOOK,
@@ -97,16 +96,15 @@ rule take_codebook:
         mem_mb=memory(1500, 3),
         runtime=minutes(10),
     params:
-        encoder=PLAN.models.encoder_settings,
-        weights=weights_option,
+        encoder=PLAN.models.encoder_options,
     shell:
-        "speechprompt --log {log} take-codebook {input.given:q} --encoder {params.encoder:q} {params.weights}"
+        "speechprompt --log {log} take-codebook {input.given:q} {params.encoder}"
         " --out {output.codebook}"
 
 
 rule take_unit_lm:
     input:
-        given=PLAN.models.given("lm"),
+        given=PLAN.models.given,
         codebook=PLAN.models.lm_codebook,
     output:
         lm=UNIT_LM,

@@ -8,7 +8,6 @@ from speechprompt.errors import ConfigError
 from speechprompt.runtime.gpus import memory_mb
 from speechprompt.workflow import snakemake_internals as internals
 from speechprompt.workflow.configuration import load_config
-from speechprompt.workflow.models import weights_option
 from speechprompt.workflow.paths import CODEBOOK, FEATURES, MANIFEST, PART, SEED, UNITS, UNIT_LM
 from speechprompt.workflow.plan import Plan
 from speechprompt.workflow.resources import Machine

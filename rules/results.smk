@@ -117,11 +117,10 @@ rule describe_model:
         runtime=minutes(30),
     params:
         hearing=PLAN.tasks.hearing,
-        files=PLAN.tasks.hearing_files,
         settings=PLAN.tasks.decoding,
     shell:
         "speechprompt --log {log} describe-model {input.prompt} --name {wildcards.task} --unit-lm {input.lm}"
-        " {params.hearing} {params.files} --settings {params.settings:q} --out {output.model}"
+        " {params.hearing} --settings {params.settings:q} --out {output.model}"
 
 
 rule finish_task:

@@ -6,7 +6,7 @@ rule quantize_units:
     output:
         units=f"{UNITS}/{PART}",
     wildcard_constraints:
-        corpus=PLAN.corpora.with_audio(),
+        corpus=PLAN.corpora.not_of_kind("units"),
     resources:
         mem_mb=memory(1000, 0.1),
         runtime=minutes(60),

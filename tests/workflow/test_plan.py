@@ -14,8 +14,7 @@ from speechprompt.config import parse_config, read_config
 from speechprompt.errors import ConfigError
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import encoder_behind
-from speechprompt.workflow.models import weights_option
-from speechprompt.workflow.paths import one_of, part_files
+from speechprompt.workflow.paths import one_of, options, part_files
 from speechprompt.workflow.plan import Plan
 from speechprompt.workflow.resources import Machine, Resources, needed_mb
 
@@ -66,8 +65,10 @@ def test_parts_are_numbered_from_0():
 
 def test_corpora_by_kind(plan):
     assert plan.corpora.of_kind("synthetic") == "keywords|requests|sentences"
-    assert matches(plan.corpora.with_audio(), "mine", "ready") == ["mine"]
-    assert matches(plan.corpora.prepared(), "mine", "ready", "commands") == ["mine"]
+    assert matches(plan.corpora.not_of_kind("units"), "mine", "ready") == ["mine"]
+    assert matches(
+        plan.corpora.not_of_kind("units", "speech_commands"), "mine", "ready", "commands"
+    ) == ["mine"]
 
 
 def test_each_folder_of_a_published_corpus_is_downloaded_by_itself(plan):
@@ -204,11 +205,20 @@ def test_another_layer_has_the_weights_of_its_encoder():
     assert taught["heard"] == ["results/manifests/english/train.parquet"]
 
 
-def test_weights_are_an_option_where_there_are_any():
-    assert weights_option(of(), Files(weights=[])) == ""
-    assert weights_option(of(), Files(weights="my models/a.safetensors")) == (
-        "--encoder-weights 'my models/a.safetensors'"
-    )
+def test_options_without_a_value_are_left_out():
+    assert options(root=None, weights=[], trust=False) == ""
+    assert options(trust=True, folders="a b") == "--trust --folders 'a b'"
+
+
+def test_weights_are_an_option_where_there_are_any(plan):
+    assert "weights" not in plan.models.encoder_options(of(encoder="mfcc"), Files(weights=[]))
+    weights = Files(weights="my models/a.safetensors")
+    for found in (
+        plan.models.encoder_options(of(encoder="nano"), weights),
+        plan.tasks.encoder_options(of(task="ks"), weights),
+    ):
+        assert found.startswith("--encoder '{")
+        assert found.endswith(" --encoder-weights 'my models/a.safetensors'")
 
 
 def test_models_by_where_they_come_from(plan):
@@ -216,13 +226,10 @@ def test_models_by_where_they_come_from(plan):
     assert plan.models.of_kind("lm", "given") == "nano"
     assert plan.models.imported_encoders() == "base"
     assert matches(plan.models.shipped(), *SHIPPED) == list(SHIPPED)
-    checkpoint = plan.models.checkpoint("encoders")(of(encoder="base"))
+    checkpoint = plan.models.checkpoint(of(encoder="base"))
     assert checkpoint == "resources/models/published/hubert_base_ls960.pt"
     assert plan.models.import_verb(of(encoder="base")) == "import-hubert"
-    assert (
-        plan.models.given("lm")(of(lm="nano"))
-        == "resources/models/shipped/unit-lm-nano.safetensors"
-    )
+    assert plan.models.given(of(lm="nano")) == "resources/models/shipped/unit-lm-nano.safetensors"
 
 
 def test_a_training_reads_indexes_and_all_their_parts(plan):
@@ -246,9 +253,11 @@ def test_what_answers_new_audio(plan):
     files = plan.tasks.answering_files(of(task="ks"))
     assert set(files) == {"prompt", "lm", "codebook", "weights"}
     assert files["prompt"] == "results/ks/prompt/seed-1/prompt.safetensors"
-    assert "--deduplicate true" in plan.tasks.hearing(of(task="ks"))
+    heard = plan.tasks.hearing(of(task="ks"), Files(codebook="a b", weights=[]))
+    assert heard.startswith("--encoder '{")
+    assert heard.endswith("--codebook 'a b' --deduplicate true")
     assert set(plan.tasks.answering_files(of(task="ready"))) == {"prompt", "lm"}
-    assert plan.tasks.hearing(of(task="ready")) == ""
+    assert plan.tasks.hearing(of(task="ready"), Files()) == ""
 
 
 def test_a_finished_task_has_the_files_of_its_type_and_method(plan):

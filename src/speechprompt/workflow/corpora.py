@@ -15,7 +15,7 @@ from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.workflow.blocks import block_of
-from speechprompt.workflow.paths import MANIFEST, Wildcards, one_of
+from speechprompt.workflow.paths import MANIFEST, Wildcards, one_of, options
 
 __all__ = ["Corpora"]
 
@@ -33,13 +33,8 @@ class Corpora:
         """Constraint: the corpora of some kinds."""
         return one_of(name for name, block in self._blocks() if block.kind in kinds)
 
-    def with_audio(self) -> str:
-        """Constraint: the corpora that hold recordings, not units."""
-        return one_of(name for name, block in self._blocks() if block.kind != "units")
-
-    def prepared(self) -> str:
-        """Constraint: those whose recordings are all there before they are prepared."""
-        kinds = ("units", CUTS_SILENCE)
+    def not_of_kind(self, *kinds: str) -> str:
+        """Constraint: the corpora of all other kinds."""
         return one_of(name for name, block in self._blocks() if block.kind not in kinds)
 
     def settings(self, wildcards: Wildcards) -> str:
@@ -58,9 +53,8 @@ class Corpora:
     def source(self, wildcards: Wildcards) -> str:
         """Options that say what is downloaded, or where a copy is."""
         corpus = block_of(self.config.corpora, wildcards.corpus, PublishedCorpus)
-        words = ["--kind", self.config.corpora[wildcards.corpus].kind]
-        words += ["--root", corpus.root] if corpus.root else []
-        return shlex.join([*words, "--folders", wildcards.folder])
+        kind = self.config.corpora[wildcards.corpus].kind
+        return options(kind=kind, root=corpus.root, folders=wildcards.folder)
 
     def listing(self, wildcards: Wildcards) -> list[str]:
         """The file that lists a corpus's recordings, or the folders that are searched for them."""
@@ -108,20 +102,12 @@ class Corpora:
 
     def unit_options(self, wildcards: Wildcards, input: Any) -> str:
         """The files of lines as options."""
-        splits = [name for name in self.unit_texts(wildcards) if name != "dictionary"]
-        return " ".join(f"--{split} {shlex.quote(str(input[split]))}" for split in splits)
+        texts = self.unit_texts(wildcards)
+        return options(**{split: input[split] for split in texts if split != "dictionary"})
 
     def manifest(self, corpus: str, split: str) -> str:
         """The manifest of a split."""
         return MANIFEST.format(corpus=corpus, split=split)
-
-    def scored_splits(self, corpus: str) -> list[str]:
-        """Splits that are scored once at the end, the main one last."""
-        return self.config.corpora[corpus].scored_splits
-
-    def dev_split(self, corpus: str) -> str:
-        """The split that early stopping and every choice look at."""
-        return self.config.corpora[corpus].dev_split
 
     @cached_property
     def _beside_tables(self) -> dict[str, list[str]]:

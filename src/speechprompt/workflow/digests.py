@@ -12,21 +12,7 @@ from speechprompt.storage.code_digest import digest
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.paths import Wildcards
 
-__all__ = ["Digests", "digest_of_verb"]
-
-
-def digest_of_verb(verb: str, *registered: str) -> str:
-    """Hash the functions that a verb calls and all code that they reach.
-
-    Args:
-        verb: as on the command line, such as ``fit-codebook``.
-        registered: modules that the stage chooses by name when it runs.
-
-    Raises:
-        KeyError: there is no such verb.
-        ModuleNotFoundError: there is no such module.
-    """
-    return digest(*VERBS[verb].functions, *registered)
+__all__ = ["Digests"]
 
 
 @dataclass(frozen=True)
@@ -40,36 +26,37 @@ class Digests:
     config: Config
 
     def of(self, verb: str) -> Callable[[Wildcards], str]:
-        """The function that gives a rule's digest, for its parameter ``code``."""
+        """The function that gives a rule's digest, for its parameter ``code``.
+
+        It hashes the functions that a verb calls and all code that they reach.
+
+        Args:
+            verb: as on the command line, such as ``fit-codebook``.
+
+        Raises:
+            KeyError: there is no such verb.
+        """
 
         def code(wildcards: Wildcards) -> str:
-            return digest_of_verb(verb, *self.registered(verb, wildcards))
+            return digest(*VERBS[verb].functions, *self.registered(verb, wildcards))
 
         return code
 
     def registered(self, verb: str, wildcards: Wildcards) -> tuple[str, ...]:
         """Modules that a verb's stage chooses by name, for one job."""
-        choose = {
-            "synthesise-corpus": self._spoken,
-            "align-phones": self._spoken,
-            "prepare-corpus": self._listed,
-            "extract-features": lambda w: self._encoding(w.encoder),
-            "import-codebook": lambda w: self._encoding(encoder_behind(self.config, w.codebook)),
-            "take-codebook": lambda w: self._encoding(encoder_behind(self.config, w.codebook)),
-            "train-downstream": self._heard,
-            "score-downstream": self._heard,
-        }
-        return (choose[verb](wildcards),) if verb in choose else ()
-
-    def _spoken(self, wildcards: Wildcards) -> str:
-        return task_module(block_of(self.config.corpora, wildcards.corpus, SyntheticCorpus).task)
-
-    def _listed(self, wildcards: Wildcards) -> str:
-        return listing_module(self.config.corpora[wildcards.corpus].kind)
-
-    def _encoding(self, encoder: str) -> str:
-        return encoder_module(self.config.encoders[encoder].kind)
-
-    def _heard(self, wildcards: Wildcards) -> str:
-        lm = self.config.lm[self.config.tasks[wildcards.task].lm]
-        return self._encoding(encoder_behind(self.config, lm.codebook))
+        match verb:
+            case "synthesise-corpus" | "align-phones":
+                corpus = block_of(self.config.corpora, wildcards.corpus, SyntheticCorpus)
+                return (task_module(corpus.task),)
+            case "prepare-corpus":
+                return (listing_module(self.config.corpora[wildcards.corpus].kind),)
+            case "extract-features":
+                encoder = wildcards.encoder
+            case "import-codebook" | "take-codebook":
+                encoder = encoder_behind(self.config, wildcards.codebook)
+            case "train-downstream" | "score-downstream":
+                lm = self.config.lm[self.config.tasks[wildcards.task].lm]
+                encoder = encoder_behind(self.config, lm.codebook)
+            case _:
+                return ()
+        return (encoder_module(self.config.encoders[encoder].kind),)

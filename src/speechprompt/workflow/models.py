@@ -1,8 +1,6 @@
 """Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
 
 import json
-import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,21 +16,16 @@ from speechprompt.downloads.assets import ASSETS
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.corpora import Corpora
-from speechprompt.workflow.paths import UNIT_LM, Wildcards, one_of
+from speechprompt.workflow.paths import UNIT_LM, Wildcards, one_of, options
 from speechprompt.workflow.units import Units
 
-__all__ = ["Models", "weights_option"]
+__all__ = ["Models"]
 
 # Settings of an encoder that its own class does not take.
 NOT_OF_THE_ENCODER = {
     *("sample_corpora", "sample_frames", "pretraining", "weights_of"),
     *Imported.model_fields,
 }
-
-
-def weights_option(wildcards: Wildcards, input: Any) -> str:
-    """The weights of an encoder as an option; nothing for an encoder without any."""
-    return shlex.join(["--encoder-weights", str(input.weights)]) if input.weights else ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +61,10 @@ class Models:
             return wildcards.encoder
         return encoder_behind(self.config, wildcards.codebook)
 
-    def encoder_settings(self, wildcards: Wildcards) -> str:
-        """Settings of :meth:`encoder_of`."""
-        return self.encoder(self.encoder_of(wildcards))
+    def encoder_options(self, wildcards: Wildcards, input: Any) -> str:
+        """Settings and weights of :meth:`encoder_of`; no weights for an encoder without any."""
+        settings = self.encoder(self.encoder_of(wildcards))
+        return options(encoder=settings, encoder_weights=input.weights)
 
     def encoder_weights(self, wildcards: Wildcards) -> list[str]:
         """Weights of :meth:`encoder_of`."""
@@ -105,7 +99,7 @@ class Models:
 
     def start_option(self, wildcards: Wildcards, input: Any) -> str:
         """The encoder that a pre-training goes on from, as an option."""
-        return shlex.join(["--start-from", str(input.start)]) if input.start else ""
+        return options(start_from=input.start)
 
     def _pretraining(self, wildcards: Wildcards) -> HubertPretraining:
         pretraining = block_of(self.config.encoders, wildcards.encoder, HubertEncoder).pretraining
@@ -138,37 +132,21 @@ class Models:
 
     # Models that are there already
 
-    def given(self, section: str) -> Callable[[Wildcards], str]:
-        """Input function of a rule that takes a model of a section as it is."""
+    def given(self, wildcards: Wildcards) -> str:
+        """A model that is taken as it is."""
+        return _given(self._block(wildcards).weights)
 
-        def weights(wildcards: Wildcards) -> str:
-            return _given(self._block(section, wildcards).weights)
+    def checkpoint(self, wildcards: Wildcards) -> str:
+        """What is imported: a published file after its download, or the user's own."""
+        block = self._block(wildcards)
+        folder = "resources/models/published/" if block.published else ""
+        return f"{folder}{block.checkpoint}"
 
-        return weights
-
-    def checkpoint(self, section: str) -> Callable[[Wildcards], str]:
-        """Input function of an import: a published file after its download, or the user's own."""
-
-        def checkpoint(wildcards: Wildcards) -> str:
-            block = self._block(section, wildcards)
-            return (
-                f"resources/models/published/{block.checkpoint}"
-                if block.published
-                else block.checkpoint
-            )
-
-        return checkpoint
-
-    def import_options(self, section: str) -> Callable[[Wildcards], str]:
+    def import_options(self, wildcards: Wildcards) -> str:
         """Published files must have their published sum; the user's own may be trusted."""
-
-        def options(wildcards: Wildcards) -> str:
-            block = self._block(section, wildcards)
-            asset = ASSETS.get(block.checkpoint)
-            words = ["--sha256", asset.sha256] if asset and asset.sha256 else []
-            return shlex.join(words + (["--trust"] if block.trust else []))
-
-        return options
+        block = self._block(wildcards)
+        asset = ASSETS.get(block.checkpoint)
+        return options(sha256=asset and asset.sha256, trust=block.trust)
 
     def import_verb(self, wildcards: Wildcards) -> str:
         """The verb that imports a kind of encoder."""
@@ -177,7 +155,7 @@ class Models:
     def copy_of(self, wildcards: Wildcards) -> str:
         """The option that names the user's copy of a published file, where there is one."""
         roots = {b.root for b in self._imported() if b.checkpoint == wildcards.asset and b.root}
-        return shlex.join(["--root", min(roots)]) if roots else ""
+        return options(root=min(roots, default=None))
 
     def sums(self) -> str:
         """SHA-256 of the models that ship, as JSON."""
@@ -205,9 +183,12 @@ class Models:
         blocks = getattr(self.config, section).items()
         return one_of(name for name, block in blocks if block.kind == kind)
 
-    def _block(self, section: str, wildcards: Wildcards) -> Any:
-        name = {"encoders": "encoder", "codebooks": "codebook", "lm": "lm"}[section]
-        return getattr(self.config, section)[getattr(wildcards, name)]
+    def _block(self, wildcards: Wildcards) -> Any:
+        """The block of the encoder, codebook or unit LM that the wildcards name."""
+        config = self.config
+        sections = {"encoder": config.encoders, "codebook": config.codebooks, "lm": config.lm}
+        (name,) = (name for name in sections if hasattr(wildcards, name))
+        return sections[name][getattr(wildcards, name)]
 
     def _imported(self) -> list[Imported]:
         sections = (self.config.encoders, self.config.codebooks, self.config.lm)

@@ -1,5 +1,6 @@
 """Where files are: patterns as the rules have them, and what a wildcard may match."""
 
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ __all__ = [
     "UNIT_LM",
     "Wildcards",
     "one_of",
+    "options",
     "part_files",
 ]
 
@@ -36,3 +38,12 @@ def one_of(names: Iterable[str]) -> str:
 def part_files(folder: str, count: int) -> list[str]:
     """The parts of a split, in order."""
     return [f"{folder}/part-{part:05d}-of-{count:05d}.parquet" for part in range(count)]
+
+
+def options(**values: Any) -> str:
+    """Options of a verb, quoted for the shell; those without a value are left out."""
+    words: list[str] = []
+    for name, value in values.items():
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)] if value else []
+    return shlex.join(words)

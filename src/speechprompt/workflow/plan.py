@@ -1,8 +1,5 @@
 """The plan of a run: all that the rules compute, from the checked configuration."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import get_args
 
 from speechprompt.config import Config
@@ -20,7 +17,6 @@ from speechprompt.workflow.units import Units
 __all__ = ["Plan"]
 
 
-@dataclass(frozen=True)
 class Plan:
     """What the rules ask for, by the part of the workflow.
 
@@ -28,50 +24,27 @@ class Plan:
 
     Attributes:
         config: the set-up.
-        machine: what jobs compute on.
+        machine: what jobs compute on; by default the processor.
+        corpora: recordings and manifests.
+        units: features, codebooks and units.
+        models: encoders, codebooks and unit LMs.
+        tasks: trainings, scores and baselines.
+        sweep: trainings of a sweep.
+        results: tables, pictures and targets.
+        resources: memory, time, GPUs and disk.
+        code_of: the digest of the code behind a rule, from its verb.
     """
 
-    config: Config
-    machine: Machine = field(default=Machine("cpu"))
-
-    @cached_property
-    def corpora(self) -> Corpora:
-        """Recordings and manifests."""
-        return Corpora(self.config)
-
-    @cached_property
-    def units(self) -> Units:
-        """Features, codebooks and units."""
-        return Units(self.config, self.corpora)
-
-    @cached_property
-    def models(self) -> Models:
-        """Encoders, codebooks and unit LMs."""
-        return Models(self.config, self.corpora, self.units)
-
-    @cached_property
-    def tasks(self) -> Tasks:
-        """Trainings, scores and baselines."""
-        return Tasks(self.config, self.models)
-
-    @cached_property
-    def sweep(self) -> Sweep:
-        """Trainings of a sweep."""
-        return Sweep(self.config, self.models)
-
-    @cached_property
-    def results(self) -> Results:
-        """Tables, pictures and targets."""
-        return Results(self.config, self.models, self.sweep)
-
-    @cached_property
-    def resources(self) -> Resources:
-        """Memory, time, GPUs and disk."""
-        return Resources(self.config, self.machine)
-
-    def code_of(self, verb: str) -> Callable[[Wildcards], str]:
-        """The digest of the code behind a rule, from its verb."""
-        return Digests(self.config).of(verb)
+    def __init__(self, config: Config, machine: Machine | None = None) -> None:
+        self.config, self.machine = config, machine or Machine("cpu")
+        self.corpora = Corpora(config)
+        self.units = Units(config, self.corpora)
+        self.models = Models(config, self.corpora, self.units)
+        self.tasks = Tasks(config, self.models)
+        self.sweep = Sweep(config, self.models)
+        self.results = Results(config, self.models, self.sweep)
+        self.resources = Resources(config, self.machine)
+        self.code_of = Digests(config).of
 
     def code_of_import(self, wildcards: Wildcards) -> str:
         """The digest of the code that imports an encoder of some kind."""

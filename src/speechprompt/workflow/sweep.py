@@ -1,16 +1,11 @@
 """A sweep in the plan: one task trained again and again with single settings changed."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
-from speechprompt.config import Config
 from speechprompt.config.sweep import SweepPoint
 from speechprompt.config.tasks import Task
-from speechprompt.config.values import block_to_json
-from speechprompt.workflow.models import Models
 from speechprompt.workflow.paths import Wildcards
-from speechprompt.workflow.tasks import scored_files, training_files, training_settings
+from speechprompt.workflow.tasks import Trainings
 
 __all__ = ["POINT", "Sweep"]
 
@@ -19,28 +14,8 @@ POINT = "/".join(f"{name}~{{{name}}}" for name in SweepPoint._fields)
 PICTURES = ("by_parameters", "by_utterances", "by_choice")
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(Trainings):
     """What the rules of a sweep ask for; without one, no training is planned."""
-
-    config: Config
-    models: Models
-
-    def training_files(self, wildcards: Wildcards) -> dict[str, Any]:
-        """What a training reads."""
-        return training_files(self.models, self._task(wildcards))
-
-    def scored_files(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The splits that are scored."""
-        return scored_files(self.models, self._task(wildcards))
-
-    def settings(self, wildcards: Wildcards) -> str:
-        """The task with the settings of a training."""
-        return training_settings(self._task(wildcards), wildcards.method)
-
-    def decoding(self, wildcards: Wildcards) -> str:
-        """How the answers of a training are found."""
-        return block_to_json(self._task(wildcards).decoding)
 
     def task(self) -> str:
         """Name of the task whose settings are varied."""

@@ -1,30 +1,67 @@
 """Tasks in the plan: what trainings, scores and baselines read, and their settings."""
 
 import json
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from speechprompt.config import Config
+from speechprompt.config.corpora import Corpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.tasks import Task
 from speechprompt.config.values import block_to_json
 from speechprompt.workflow.blocks import encoder_behind
-from speechprompt.workflow.models import Models, weights_option
-from speechprompt.workflow.paths import SEED, Wildcards, one_of
+from speechprompt.workflow.models import Models
+from speechprompt.workflow.paths import SEED, Wildcards, one_of, options
 
-__all__ = ["Tasks", "training_files", "training_settings"]
+__all__ = ["Tasks", "Trainings"]
 
 # Fields of a task that its training does not depend on.
 NOT_TRAINED = {"compare", "reported", "finetuning", "downstream", "decoding"}
 
 
 @dataclass(frozen=True)
-class Tasks:
-    """What the rules of tasks ask for."""
+class Trainings:
+    """What the rules ask for that train by a unit LM: those of tasks, and those of a sweep."""
 
     config: Config
     models: Models
+
+    def training_files(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What a training reads."""
+        task = self._task(wildcards)
+        dev = self.config.corpora[task.corpus].dev_split
+        indexes, parts = self._splits(task, ["train", dev])
+        lm = self.models.lm(task.lm)
+        return {"train": indexes[0], "dev": indexes[1], "parts": parts, "lm": lm}
+
+    def scored_files(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The units of the splits that are scored."""
+        task = self._task(wildcards)
+        indexes, parts = self._splits(task, self.config.corpora[task.corpus].scored_splits)
+        return {"scored": indexes, "parts": parts}
+
+    def settings(self, wildcards: Wildcards) -> str:
+        """The block that a training by a method depends on."""
+        task = self._task(wildcards).trained_by(wildcards.method)
+        return block_to_json(task, NOT_TRAINED)
+
+    def decoding(self, wildcards: Wildcards) -> str:
+        """How the answers of a training are found."""
+        return block_to_json(self._task(wildcards).decoding)
+
+    def _task(self, wildcards: Wildcards) -> Task:
+        return self.config.tasks[wildcards.task]
+
+    def _splits(self, task: Task, splits: list[str]) -> tuple[list[str], list[str]]:
+        """Indexes of some splits, and all their parts."""
+        names = [(self.config.lm[task.lm].codebook, task.corpus, split) for split in splits]
+        indexes = [self.models.units.index(*name) for name in names]
+        parts = [part for name in names for part in self.models.units.parts(*name)]
+        return indexes, list(dict.fromkeys(parts))
+
+
+class Tasks(Trainings):
+    """What the rules of tasks ask for."""
 
     def of_type(self, *types: str) -> str:
         """Constraint: the tasks of some types."""
@@ -32,36 +69,16 @@ class Tasks:
 
     # Prompts and fine-tuning
 
-    def training_files(self, wildcards: Wildcards) -> dict[str, Any]:
-        """What a task's training reads."""
-        return training_files(self.models, self._task(wildcards))
-
-    def scored_files(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The splits that are scored."""
-        return scored_files(self.models, self._task(wildcards))
-
     def lm(self, wildcards: Wildcards) -> str:
         """A task's unit LM."""
         return self.models.lm(self._task(wildcards).lm)
-
-    def settings(self, wildcards: Wildcards) -> str:
-        """A task as one method trains it."""
-        return training_settings(self._task(wildcards), wildcards.method)
-
-    def decoding(self, wildcards: Wildcards) -> str:
-        """How a task's answers are found."""
-        return block_to_json(self._task(wildcards).decoding)
 
     def baseline_files(self, wildcards: Wildcards) -> dict[str, Any]:
         """What a task's baseline reads."""
         read, scored = self.training_files(wildcards), self.scored_files(wildcards)
         parts = list(dict.fromkeys(read["parts"] + scored["parts"]))
-        return {
-            "train": read["train"],
-            "dev": read["dev"],
-            "scored": scored["scored"],
-            "parts": parts,
-        }
+        splits = {"train": read["train"], "dev": read["dev"], "scored": scored["scored"]}
+        return {**splits, "parts": parts}
 
     def type(self, wildcards: Wildcards) -> str:
         """The form of a task's answers."""
@@ -77,9 +94,10 @@ class Tasks:
 
     # Downstream models
 
-    def encoder(self, wildcards: Wildcards) -> str:
-        """Settings of the encoder behind a task's unit LM: its downstream model has the same."""
-        return self.models.encoder(self._encoder(wildcards))
+    def encoder_options(self, wildcards: Wildcards, input: Any) -> str:
+        """The encoder behind a task's unit LM: its downstream model has the same."""
+        settings = self.models.encoder(self._encoder(wildcards))
+        return options(encoder=settings, encoder_weights=input.weights)
 
     def encoder_weights(self, wildcards: Wildcards) -> list[str]:
         """Weights of that encoder."""
@@ -87,24 +105,25 @@ class Tasks:
 
     def downstream_files(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """Manifests that a downstream model is trained by."""
-        corpora, corpus = self.models.corpora, self._task(wildcards).corpus
-        splits = {"train": "train", "dev": corpora.dev_split(corpus)}
-        return {name: [corpora.manifest(corpus, split)] for name, split in splits.items()}
+        corpus, block = self._corpus(wildcards)
+        splits = {"train": "train", "dev": block.dev_split}
+        manifest = self.models.corpora.manifest
+        return {name: [manifest(corpus, split)] for name, split in splits.items()}
 
     def downstream_scored(self, wildcards: Wildcards) -> list[str]:
         """Manifests of the splits that are scored."""
-        corpora, corpus = self.models.corpora, self._task(wildcards).corpus
-        return [corpora.manifest(corpus, split) for split in corpora.scored_splits(corpus)]
+        corpus, block = self._corpus(wildcards)
+        return [self.models.corpora.manifest(corpus, split) for split in block.scored_splits]
 
     def trained_recordings(self, wildcards: Wildcards) -> list[str]:
         """The audio that a downstream model is trained on."""
-        corpora, corpus = self.models.corpora, self._task(wildcards).corpus
-        return corpora.recordings(corpus, "train", corpora.dev_split(corpus))
+        corpus, block = self._corpus(wildcards)
+        return self.models.corpora.recordings(corpus, "train", block.dev_split)
 
     def scored_recordings(self, wildcards: Wildcards) -> list[str]:
         """The audio that it is scored on."""
-        corpora, corpus = self.models.corpora, self._task(wildcards).corpus
-        return corpora.recordings(corpus, *corpora.scored_splits(corpus))
+        corpus, block = self._corpus(wildcards)
+        return self.models.corpora.recordings(corpus, *block.scored_splits)
 
     def downstream_settings(self, wildcards: Wildcards) -> str:
         """Settings of a task's downstream model."""
@@ -123,52 +142,21 @@ class Tasks:
         source = self.models.units.source(codebook)
         return {**files, "codebook": source, "weights": self.encoder_weights(wildcards)}
 
-    def hearing(self, wildcards: Wildcards) -> str:
+    def hearing(self, wildcards: Wildcards, input: Any) -> str:
         """How a task's units come from audio, as options; nothing for units that were there."""
         book = self.config.codebooks[self._codebook(wildcards)]
         if isinstance(book, ExternalCodebook):
             return ""
-        words = ["--encoder", self.models.encoder(book.encoder)]
-        return shlex.join([*words, "--deduplicate", json.dumps(book.deduplicate)])
+        quantizer = options(codebook=input.codebook, deduplicate=json.dumps(book.deduplicate))
+        return f"{self.encoder_options(wildcards, input)} {quantizer}"
 
-    def hearing_files(self, wildcards: Wildcards, input: Any) -> str:
-        """The files that this takes, as options."""
-        if isinstance(self.config.codebooks[self._codebook(wildcards)], ExternalCodebook):
-            return ""
-        codebook = shlex.join(["--codebook", str(input.codebook)])
-        return f"{codebook} {weights_option(wildcards, input)}"
-
-    def _task(self, wildcards: Wildcards) -> Task:
-        return self.config.tasks[wildcards.task]
+    def _corpus(self, wildcards: Wildcards) -> tuple[str, Corpus]:
+        """Name and block of a task's corpus."""
+        name = self._task(wildcards).corpus
+        return name, self.config.corpora[name]
 
     def _codebook(self, wildcards: Wildcards) -> str:
         return self.config.lm[self._task(wildcards).lm].codebook
 
     def _encoder(self, wildcards: Wildcards) -> str:
         return encoder_behind(self.config, self._codebook(wildcards))
-
-
-def training_files(models: Models, task: Task) -> dict[str, Any]:
-    """What the training of a task by its unit LM reads."""
-    dev = models.corpora.dev_split(task.corpus)
-    indexes, parts = _splits(models, task, ["train", dev])
-    return {"train": indexes[0], "dev": indexes[1], "parts": parts, "lm": models.lm(task.lm)}
-
-
-def scored_files(models: Models, task: Task) -> dict[str, list[str]]:
-    """The units that a task is scored on."""
-    indexes, parts = _splits(models, task, models.corpora.scored_splits(task.corpus))
-    return {"scored": indexes, "parts": parts}
-
-
-def training_settings(task: Task, method: str) -> str:
-    """The block that a training by a method depends on."""
-    return block_to_json(task.trained_by(method), NOT_TRAINED)
-
-
-def _splits(models: Models, task: Task, splits: list[str]) -> tuple[list[str], list[str]]:
-    """Indexes of some splits, and all their parts."""
-    codebook = models.config.lm[task.lm].codebook
-    indexes = [models.units.index(codebook, task.corpus, split) for split in splits]
-    parts = [p for split in splits for p in models.units.parts(codebook, task.corpus, split)]
-    return indexes, list(dict.fromkeys(parts))

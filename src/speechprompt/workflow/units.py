@@ -1,6 +1,5 @@
 """Features, codebooks and units in the plan: the parts of splits, and what each is made of."""
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from speechprompt.workflow.paths import (
     UNITS,
     Wildcards,
     one_of,
+    options,
     part_files,
 )
 
@@ -89,7 +89,7 @@ class Units:
 
     def manifest_option(self, wildcards: Wildcards, input: Any) -> str:
         """The manifest as an option."""
-        return shlex.join(["--manifest", str(input.manifest)]) if input.manifest else ""
+        return options(manifest=input.manifest)
 
     def source(self, codebook: str) -> str:
         """What a codebook is hashed from."""
