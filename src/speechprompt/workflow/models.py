@@ -185,10 +185,9 @@ class Models:
 
     def _block(self, wildcards: Wildcards) -> Any:
         """The block of the encoder, codebook or unit LM that the wildcards name."""
-        config = self.config
-        sections = {"encoder": config.encoders, "codebook": config.codebooks, "lm": config.lm}
+        sections = {"encoder": "encoders", "codebook": "codebooks", "lm": "lm"}
         (name,) = (name for name in sections if hasattr(wildcards, name))
-        return sections[name][getattr(wildcards, name)]
+        return getattr(self.config, sections[name])[getattr(wildcards, name)]
 
     def _imported(self) -> list[Imported]:
         sections = (self.config.encoders, self.config.codebooks, self.config.lm)
