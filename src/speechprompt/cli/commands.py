@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechprompt.cli.verb import ExitStatus
 from speechprompt.errors import ConfigError
 from speechprompt.runtime.progress import progress, show
 
@@ -26,7 +27,7 @@ def predict(
     as_json: bool = False,
     as_table: bool = False,
     device: str = "auto",
-) -> int:
+) -> ExitStatus:
     """Answer recordings with finished tasks.
 
     Args:
@@ -67,20 +68,19 @@ def _tasks_first(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]
     return paths[:n_tasks], paths[n_tasks:]
 
 
-def _print(blocks: Iterable[list[Answer]], as_json: bool) -> int:
+def _print(blocks: Iterable[list[Answer]], as_json: bool) -> ExitStatus:
     """Print answers as they are found; return the exit status."""
     from speechprompt.predict.answer import AnswerTable
 
-    status, table = 0, AnswerTable()
+    failed, table = False, AnswerTable()
     for answers in blocks:
-        if any(answer.error is not None for answer in answers):
-            status = 1
+        failed |= any(answer.error is not None for answer in answers)
         if as_json:
             lines = (json.dumps(answer.to_dict(), ensure_ascii=False) for answer in answers)
             show("\n".join(lines))
         else:
             show(table.block(answers))
-    return status
+    return ExitStatus(failed)
 
 
 def inspect(

@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
@@ -13,25 +13,16 @@ from typing import Any
 from speechprompt.cli.signature import REQUIRED, Parameter, read_parameters
 from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
-__all__ = ["Verb", "boolean", "find", "take_device"]
+__all__ = ["ExitStatus", "Verb", "boolean", "find", "take_device"]
 
+NUMBER, PATH = {"type": int, "metavar": "N"}, {"type": Path, "metavar": "PATH"}
 # Options that are the same for all verbs.
 SHARED: dict[str, dict[str, Any]] = {
-    "--seed": {
-        "type": int,
-        "metavar": "N",
-        "default": 1,
-        "help": "seed of all that is drawn (default: 1)",
-    },
-    "--encoder-weights": {
-        "type": Path,
-        "metavar": "PATH",
-        "default": None,
-        "help": "weights of the encoder, unless its settings have them",
-    },
-    "--compute-threads": {
-        "type": int,
-        "metavar": "N",
+    "--seed": NUMBER | {"default": 1, "help": "seed of all that is drawn (default: 1)"},
+    "--encoder-weights": PATH
+    | {"default": None, "help": "weights of the encoder, unless its settings have them"},
+    "--compute-threads": NUMBER
+    | {
         "default": "2",
         "help": "threads of numeric work (default: $SPEECHPROMPT_COMPUTE_THREADS, else 2)",
     },
@@ -48,6 +39,10 @@ BY_ENVIRONMENT = {
 }
 
 
+class ExitStatus(int):
+    """The exit status, as the result of a verb's function; without it the status is 0."""
+
+
 class Verb:
     """A verb of the command line.
 
@@ -59,28 +54,17 @@ class Verb:
             order. ``name`` is positional, ``--name`` is an option and ``[--name]`` is a flag.
             ``--name=parameter`` gives the parameter another name. ``--settings`` is the parameter
             whose type is a type of the configuration.
+            ``parameter=module:name`` is no argument: another function makes the parameter. It is
+            called with the values of the options, and with parameters that were made before.
         summary: one line of help.
-        made: functions that make further arguments of the verb's function, by parameter. They are
-            called with the values of the options, and with arguments that were made before.
-        accelerated: whether an accelerator is of use, or a function that decides by the values of
-            the options. If it is not, the device is the processor.
-        returns_status: whether the function returns the exit status.
     """
 
-    def __init__(
-        self,
-        usage: str,
-        summary: str,
-        *,
-        made: Mapping[str, str] | None = None,
-        accelerated: bool | Callable[[Mapping[str, Any]], bool] = False,
-        returns_status: bool = False,
-    ) -> None:
-        self.function, *self.arguments = usage.split()
+    def __init__(self, usage: str, summary: str) -> None:
+        self.function, *words = usage.split()
         self.name = self.function.partition(":")[2].replace("_", "-")
+        self.arguments = [word for word in words if ":" not in word]
+        self.made = dict(word.split("=") for word in words if ":" in word)
         self.summary = summary
-        self.made = made or {}
-        self.accelerated, self.returns_status = accelerated, returns_status
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -107,10 +91,8 @@ class Verb:
                 about = {**about, "default": given}
             if not option.startswith("-"):
                 parser.add_argument(name, **{**about, "metavar": option.upper()})
-            elif about.get("default") is argparse.SUPPRESS or option in SHARED:
-                parser.add_argument(option, dest=name, **about)
             else:
-                parser.add_argument(option, dest=name, required=True, **about)
+                parser.add_argument(option, dest=name, required="default" not in about, **about)
 
     def run(self, parsed: argparse.Namespace) -> int:
         """Call the function with the values of the options; return the exit status.
@@ -126,16 +108,17 @@ class Verb:
                 from speechprompt.config.values import block_from_value
 
                 values[name] = block_from_value(values[name], find(parameter.settings))
-        if self.accelerated:
+        if "--device" in self.arguments:
             from speechprompt.runtime.device import set_compute_threads
 
             set_compute_threads(values["threads"])
-            useful = self.accelerated is True or self.accelerated(values)
+            # An encoder that is no neural network is not worth an accelerator.
+            useful = "encoder" not in self.made or "weights" in values["encoder"]
             values["device"] = take_device(values["device"]) if useful else "cpu"
         for name, function in self.made.items():
             values[name] = _call(function, values)
         result = _call(self.function, values)
-        return result if self.returns_status else 0
+        return result if isinstance(result, ExitStatus) else 0
 
 
 def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:
@@ -195,11 +178,10 @@ def boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-PATH = {"type": Path, "metavar": "PATH"}
 # Argparse's settings by the type of a parameter; values of other types are JSON.
 TYPES: dict[str, dict[str, Any]] = {
     "str": {},
-    "int": {"type": int, "metavar": "N"},
+    "int": NUMBER,
     "float": {"type": float, "metavar": "NUMBER"},
     "bool": {"type": boolean, "metavar": "true|false"},
     "Sequence[str]": {"nargs": "+", "metavar": "NAME"},

@@ -1,262 +1,135 @@
 """All verbs, in the order data flows: the function that each runs, and its arguments."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from speechprompt.cli.verb import Verb
 
 __all__ = ["VERBS"]
 
 ENCODER = "--encoder --encoder-weights"
-COMPUTE = "--compute-threads=threads --device"
-TRAINING = f"--settings --out=model --curve --seed {COMPUTE}"
-TRAINING_MADE = {
-    "files": "training.job:TrainingFiles.resumable",
-    "computation": "training.job:Computation",
-}
-BASELINE = "--train --dev --scored --name=task --type=task_type --labels=columns"
-SCORE_FILES = "--predictions --metrics"
-SCORE_MADE = {"files": "evaluation.scored_splits:ScoreFiles"}
-BASELINE_MADE = {"data": "evaluation.scored_splits:BaselineData.read", **SCORE_MADE}
-FEATURES_MADE = {
-    "encoder": "encoders:open_encoder",
-    "features": "units.feature_files:FeatureMetadata.of",
-}
-
-
-def has_network(values: Mapping[str, Any]) -> bool:
-    """Whether an encoder is a neural network; the others are not worth an accelerator."""
-    return "weights" in values["encoder"]
-
-
-_VERBS = (
-    Verb(
-        "workflow.configuration:check_config file",
-        "Check a configuration and print it with every default filled in.",
-    ),
-    Verb(
-        "config.reference:write_reference --page --schema",
-        "Write the configuration's reference page and JSON schema.",
-    ),
-    Verb(
-        "corpora.published.collect:download_corpus --kind --folders --root --out=out_dir --linked",
-        "Download, check and unpack a published corpus, or link to a copy of it.",
-    ),
-    Verb(
-        "corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes "
-        "--out=out_dir",
-        "Speak a synthetic corpus with eSpeak NG.",
-    ),
-    Verb(
-        "corpora.prepare:prepare_corpus root --settings --max-rejected --seed "
-        "--compute-threads=threads --out=out_dir",
-        "Check the recordings of a corpus and write its manifests.",
-    ),
-    Verb(
-        "corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --seed "
-        "--compute-threads=threads --out=out_dir",
-        "Check own recordings that a table lists, and write their manifests.",
-    ),
-    Verb(
-        "corpora.validate:validate_corpus manifests=manifest_dir",
-        "Check manifests against their recordings: schema, ids, splits, files.",
-    ),
-    Verb(
-        "corpora.synthetic.alignments:align_phones manifest=manifest_path --settings --seed "
-        "--compute-threads=processes --out",
-        "Write where the phones of a synthetic corpus are, as eSpeak NG itself says.",
-    ),
-    Verb(
-        f"units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard "
-        f"--n-shards {COMPUTE} --out",
-        "Encode one shard of a manifest.",
-        made={"encoder": "encoders:open_encoder"},
-        accelerated=has_network,
-    ),
-    Verb(
-        "units.extraction:sample_frames features=feature_parts --frames=n_frames --seed --out",
-        "Draw frames, evenly over all, for fitting codebooks.",
-    ),
-    Verb(
-        "units.codebook:fit_codebook --sample=sample_path --n-units --seed --out",
-        "Fit a k-means codebook.",
-    ),
-    Verb(
-        "units.quantization:quantize_units --features=features_part --manifest=manifest_path "
-        "--codebook=codebook_path --deduplicate=dedup --out",
-        "Assign every frame to its nearest centroid and collapse repeats.",
-    ),
-    Verb(
-        "units.text_corpus:prepare_units --settings --train --valid --test --split "
-        "--dictionary --out",
-        "Turn lines of ready units and labels into a units file.",
-    ),
-    Verb(
-        "units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --out",
-        "Check the parts of a split and list them in its index.",
-    ),
-    Verb(
-        "cli.commands:compare_units ours reference --shown",
-        "Compare units with others of the same recordings: agreement, error rate, differences.",
-    ),
-    Verb(
-        "evaluation.phone_quality:measure_units index=index_path --alignments=alignments_path "
-        "--encoder --out",
-        "Measure phone purity, cluster purity and PNMI of a codebook's units.",
-    ),
-    Verb(
-        "downloads.download:download_model model --root --out",
-        "Download and check a published model file, or link to a copy of it.",
-    ),
-    Verb(
-        "models.importing.hubert:import_hubert checkpoint --sha256 [--trust] --out",
-        "Import a published HuBERT.",
-    ),
-    Verb(
-        "models.importing.cpc:import_cpc checkpoint --sha256 [--trust] --out",
-        "Import a published CPC encoder.",
-    ),
-    Verb(
-        f"models.importing.codebook:import_codebook kmeans {ENCODER} --sha256 [--trust] --out",
-        "Import a published k-means codebook.",
-        made=FEATURES_MADE,
-    ),
-    Verb(
-        "models.importing.unit_lm:import_unit_lm source --dictionary --codebook --sha256 "
-        "[--trust] --out",
-        "Import a unit LM that fairseq trained.",
-        made={
-            "n_units": "models.importing.unit_lm:count_units",
-            "codebook_sha256": "models.importing.unit_lm:hash_codebook",
-        },
-    ),
-    Verb(
-        "models.shipped:copy_shipped model --out",
-        "Verify a model that comes with the package, and copy it.",
-    ),
-    Verb(
-        f"units.codebook:take_codebook codebook {ENCODER} --out",
-        "Check that a codebook belongs to an encoder, and copy it.",
-        made=FEATURES_MADE,
-    ),
-    Verb(
-        "lm.artefact:take_unit_lm unit_lm --codebook --out",
-        "Check that a unit LM reads the units of a codebook, and copy it.",
-    ),
-    Verb(
-        f"pretraining.hubert:pretrain_encoder units --heard --start-from=start {TRAINING}",
-        "Pre-train a HuBERT on unlabelled audio.",
-        made={"targets": "pretraining.hubert:pair_targets", **TRAINING_MADE},
-        accelerated=True,
-    ),
-    Verb(
-        f"lm.pretraining:pretrain_unit_lm units=index_paths {TRAINING}",
-        "Pre-train a unit LM on the units of train splits.",
-        made=TRAINING_MADE,
-        accelerated=True,
-    ),
-    Verb(
-        f"prompting.training:train_prompt --name --train --dev=valid --unit-lm {TRAINING}",
-        "Train a task's prompt on a frozen unit LM.",
-        made={"data": "prompting.training:TaskData.read", **TRAINING_MADE},
-        accelerated=True,
-    ),
-    Verb(
-        "downstream.training:train_downstream --name --train --dev=valid --type=task_type "
-        f"--labels=columns --balance {ENCODER} {TRAINING}",
-        "Train a downstream model on a learned sum of a frozen encoder's layers.",
-        made={"data": "downstream.training:DownstreamData.read", **TRAINING_MADE},
-        accelerated=True,
-    ),
-    Verb(
-        f"evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance {SCORE_FILES}",
-        "Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.",
-        made=BASELINE_MADE,
-    ),
-    Verb(
-        f"evaluation.constant_baseline:choose_constant_baseline {BASELINE} {SCORE_FILES}",
-        "Score the constant baseline of a generation: the best single answer, which needs no "
-        "audio.",
-        made=BASELINE_MADE,
-    ),
-    Verb(
-        "evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored "
-        f"--baseline --settings {COMPUTE} {SCORE_FILES}",
-        "Answer the scored splits with a trained prompt, and score the answers.",
-        made=SCORE_MADE,
-        accelerated=True,
-    ),
-    Verb(
-        f"evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored "
-        f"--baseline {COMPUTE} {SCORE_FILES}",
-        "Answer the scored splits with a downstream model, and score the answers.",
-        made=SCORE_MADE,
-        accelerated=True,
-    ),
-    Verb(
-        "evaluation.summaries:summarise_seeds seeds=folders --baseline --out",
-        "Score a method over its seeds.",
-    ),
-    Verb(
-        "evaluation.summaries:finish_task source --out",
-        "Write one file of a finished task: a copy of a result, or the one-line score.",
-    ),
-    Verb(
-        "cli.commands:pool_scores predictions --against",
-        "Print the main metric over several predictions files together, such as speakers left out.",
-    ),
-    Verb(
-        "report.results_table:write_table metrics --reported --out",
-        "Write the table of results, as Markdown and as Parquet.",
-    ),
-    Verb(
-        "report.quality_table:compare_quality measured --out --picture",
-        "Compare the quality of codebooks, in a table and a picture.",
-    ),
-    Verb(
-        "report.pictures:plot_curve curve --title --out",
-        "Draw the learning curve of a training.",
-    ),
-    Verb(
-        "report.pictures:plot_confusion predictions --title --out",
-        "Draw the confusion matrix of a classification.",
-    ),
-    Verb(
-        "report.pictures:plot_error_by_length predictions --title --out",
-        "Draw the character error rate against the length of the reference, by method.",
-    ),
-    Verb(
-        "report.pictures:plot_unit_statistics index --title --out",
-        "Count how often units occur and how long they last, and draw it.",
-    ),
-    Verb(
-        "report.pictures:plot_codebook codebook --statistics --title --out",
-        "Draw a map of a codebook's centroids.",
-    ),
-    Verb(
-        "report.sweep:gather_sweep metrics --points --title --out",
-        "Gather a sweep's scores into one table and draw them.",
-    ),
-    Verb(
-        "report.overview:write_overview results --setup --out",
-        "Write the overview: one page of all results, pictures, configuration and versions.",
-    ),
-    Verb(
-        f"predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} "
-        "--deduplicate --settings --out",
-        "Write model.json, which names the files that a task needs to answer new audio.",
-    ),
-    Verb(
-        "cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] "
-        f"{COMPUTE}",
-        "Answer recordings with finished tasks; the exit status is 1 if one cannot be used.",
-        accelerated=True,
-        returns_status=True,
-    ),
-    Verb(
-        "cli.commands:inspect path --rows --utterance --picture --root --predictions "
-        "[--json=as_json]",
-        "Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.",
-    ),
+FEATURES = (
+    f"{ENCODER} encoder=encoders:open_encoder features=units.feature_files:FeatureMetadata.of"
 )
+COMPUTE = "--compute-threads=threads --device"
+TRAINING = (
+    f"--settings --out=model --curve --seed {COMPUTE} "
+    "files=training.job:TrainingFiles.resumable computation=training.job:Computation"
+)
+SCORES = "--predictions --metrics files=evaluation.scored_splits:ScoreFiles"
+BASELINE = (
+    "--train --dev --scored --name=task --type=task_type --labels=columns "
+    f"data=evaluation.scored_splits:BaselineData.read {SCORES}"
+)
+# A line with the usage of a verb, as Verb describes it, and a line with its summary. A line that
+# ends with a backslash goes on in the next one.
+_TABLE = f"""\
+workflow.configuration:check_config file
+    Check a configuration and print it with every default filled in.
+config.reference:write_reference --page --schema
+    Write the configuration's reference page and JSON schema.
+corpora.published.collect:download_corpus --kind --folders --root --out=out_dir --linked
+    Download, check and unpack a published corpus, or link to a copy of it.
+corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
+    Speak a synthetic corpus with eSpeak NG.
+corpora.prepare:prepare_corpus root --settings --max-rejected --seed --compute-threads=threads \
+    --out=out_dir
+    Check the recordings of a corpus and write its manifests.
+corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --seed \
+    --compute-threads=threads --out=out_dir
+    Check own recordings that a table lists, and write their manifests.
+corpora.validate:validate_corpus manifests=manifest_dir
+    Check manifests against their recordings: schema, ids, splits, files.
+corpora.synthetic.alignments:align_phones manifest=manifest_path --settings --seed \
+    --compute-threads=processes --out
+    Write where the phones of a synthetic corpus are, as eSpeak NG itself says.
+units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard --n-shards {COMPUTE} \
+    --out encoder=encoders:open_encoder
+    Encode one shard of a manifest.
+units.extraction:sample_frames features=feature_parts --frames=n_frames --seed --out
+    Draw frames, evenly over all, for fitting codebooks.
+units.codebook:fit_codebook --sample=sample_path --n-units --seed --out
+    Fit a k-means codebook.
+units.quantization:quantize_units --features=features_part --manifest=manifest_path \
+    --codebook=codebook_path --deduplicate=dedup --out
+    Assign every frame to its nearest centroid and collapse repeats.
+units.text_corpus:prepare_units --settings --train --valid --test --split --dictionary --out
+    Turn lines of ready units and labels into a units file.
+units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --out
+    Check the parts of a split and list them in its index.
+cli.commands:compare_units ours reference --shown
+    Compare units with others of the same recordings: agreement, error rate, differences.
+evaluation.phone_quality:measure_units index=index_path --alignments=alignments_path --encoder \
+    --out
+    Measure phone purity, cluster purity and PNMI of a codebook's units.
+downloads.download:download_model model --root --out
+    Download and check a published model file, or link to a copy of it.
+models.importing.hubert:import_hubert checkpoint --sha256 [--trust] --out
+    Import a published HuBERT.
+models.importing.cpc:import_cpc checkpoint --sha256 [--trust] --out
+    Import a published CPC encoder.
+models.importing.codebook:import_codebook kmeans {FEATURES} --sha256 [--trust] --out
+    Import a published k-means codebook.
+models.importing.unit_lm:import_unit_lm source --dictionary --codebook --sha256 [--trust] --out \
+    n_units=models.importing.unit_lm:count_units \
+    codebook_sha256=models.importing.unit_lm:hash_codebook
+    Import a unit LM that fairseq trained.
+models.shipped:copy_shipped model --out
+    Verify a model that comes with the package, and copy it.
+units.codebook:take_codebook codebook {FEATURES} --out
+    Check that a codebook belongs to an encoder, and copy it.
+lm.artefact:take_unit_lm unit_lm --codebook --out
+    Check that a unit LM reads the units of a codebook, and copy it.
+pretraining.hubert:pretrain_encoder units --heard --start-from=start \
+    targets=pretraining.hubert:pair_targets {TRAINING}
+    Pre-train a HuBERT on unlabelled audio.
+lm.pretraining:pretrain_unit_lm units=index_paths {TRAINING}
+    Pre-train a unit LM on the units of train splits.
+prompting.training:train_prompt --name --train --dev=valid --unit-lm \
+    data=prompting.training:TaskData.read {TRAINING}
+    Train a task's prompt on a frozen unit LM.
+downstream.training:train_downstream --name --train --dev=valid --type=task_type --labels=columns \
+    --balance {ENCODER} data=downstream.training:DownstreamData.read {TRAINING}
+    Train a downstream model on a learned sum of a frozen encoder's layers.
+evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance
+    Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.
+evaluation.constant_baseline:choose_constant_baseline {BASELINE}
+    Score the constant baseline of a generation: the best single answer, which needs no audio.
+evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --baseline --settings \
+    {COMPUTE} {SCORES}
+    Answer the scored splits with a trained prompt, and score the answers.
+evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored --baseline \
+    {COMPUTE} {SCORES}
+    Answer the scored splits with a downstream model, and score the answers.
+evaluation.summaries:summarise_seeds seeds=folders --baseline --out
+    Score a method over its seeds.
+evaluation.summaries:finish_task source --out
+    Write one file of a finished task: a copy of a result, or the one-line score.
+cli.commands:pool_scores predictions --against
+    Print the main metric over several predictions files together, such as speakers left out.
+report.results_table:write_table metrics --reported --out
+    Write the table of results, as Markdown and as Parquet.
+report.quality_table:compare_quality measured --out --picture
+    Compare the quality of codebooks, in a table and a picture.
+report.pictures:plot_curve curve --title --out
+    Draw the learning curve of a training.
+report.pictures:plot_confusion predictions --title --out
+    Draw the confusion matrix of a classification.
+report.pictures:plot_error_by_length predictions --title --out
+    Draw the character error rate against the length of the reference, by method.
+report.pictures:plot_unit_statistics index --title --out
+    Count how often units occur and how long they last, and draw it.
+report.pictures:plot_codebook codebook --statistics --title --out
+    Draw a map of a codebook's centroids.
+report.sweep:gather_sweep metrics --points --title --out
+    Gather a sweep's scores into one table and draw them.
+report.overview:write_overview results --setup --out
+    Write the overview: one page of all results, pictures, configuration and versions.
+predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} --deduplicate \
+    --settings --out
+    Write model.json, which names the files that a task needs to answer new audio.
+cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] {COMPUTE}
+    Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
+cli.commands:inspect path --rows --utterance --picture --root --predictions [--json=as_json]
+    Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.
+"""
+_LINES = iter(_TABLE.splitlines())
+_VERBS = [Verb(usage, summary.strip()) for usage, summary in zip(_LINES, _LINES, strict=True)]
 VERBS = {verb.name: verb for verb in _VERBS}
