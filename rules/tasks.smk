@@ -12,10 +12,11 @@ rule train_prompt:
         runtime=minutes(1440),
         gpu=GPU,
     params:
+        task="{task}",
         settings=PLAN.tasks.settings,
     shell:
         "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
-        " --name {wildcards.task} --settings {params.settings:q} --seed {wildcards.seed}"
+        " --name {params.task} --settings {params.settings:q} --seed {wildcards.seed}"
         " --out {output.prompt} --curve {output.curve}"
 
 
@@ -77,8 +78,10 @@ rule score_prompt:
         runtime=minutes(240),
         gpu=GPU,
     params:
+        task="{task}",
+        baseline=PLAN.tasks.baseline_option,
         settings=PLAN.tasks.decoding,
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {wildcards.task} --baseline {input.baseline} --settings {params.settings:q}"
+        " --name {params.task} {params.baseline} --settings {params.settings:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"

@@ -1,6 +1,6 @@
 """Corpora: one block per kind; a kind is added here and to ``AnyCorpus``."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,9 @@ LibriSpeechSubset = Literal[
 class Corpus(Block):
     """What all corpora share: the splits that training, selection and scoring use."""
 
+    # Labels of the kind in this order, and the speaker; None where a block has columns of its own.
+    columns_of_kind: ClassVar[list[str] | None] = None
+
     @property
     def dev_split(self) -> str:
         """The split that early stopping and every choice look at."""
@@ -47,7 +50,7 @@ class Corpus(Block):
     @property
     def label_columns(self) -> list[str] | None:
         """The columns that a task can predict; None where only the corpus itself tells."""
-        return None
+        return self.columns_of_kind
 
     @property
     def splits(self) -> list[str]:
@@ -127,11 +130,7 @@ class FsddCorpus(PublishedCorpus):
         None, description="speaker left out for test; null takes the official split"
     )
     valid_fraction: Share = Field(0.1, description="share of train taken as valid")
-
-    @property
-    def label_columns(self) -> list[str]:
-        """The digit and who says it."""
-        return ["digit", "speaker"]
+    columns_of_kind: ClassVar = ["digit", "speaker"]
 
 
 class SpeechCommandsCorpus(PublishedCorpus):
@@ -142,28 +141,21 @@ class SpeechCommandsCorpus(PublishedCorpus):
         5000,
         description="seeded crops of the noises: some 80 % go to train, 10 % to valid",
     )
-
-    @property
-    def label_columns(self) -> list[str]:
-        """The class and who says it."""
-        return ["label", "speaker"]
+    columns_of_kind: ClassVar = ["label", "speaker"]
 
 
 class FluentSpeechCommandsCorpus(PublishedCorpus):
     """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
 
     kind: Literal["fluent_speech_commands"] = "fluent_speech_commands"
-
-    @property
-    def label_columns(self) -> list[str]:
-        """The parts of the intent, what is said, and by whom."""
-        return ["action", "object", "location", "text", "speaker"]
+    columns_of_kind: ClassVar = ["action", "object", "location", "text", "speaker"]
 
 
 class LibriSpeechCorpus(PublishedCorpus):
     """LibriSpeech: read English, label column `text`."""
 
     kind: Literal["librispeech"] = "librispeech"
+    columns_of_kind: ClassVar = ["text", "speaker"]
     train: list[LibriSpeechSubset] = Field(
         ["train-clean-100"], min_length=1, description="subsets of train"
     )
@@ -179,11 +171,6 @@ class LibriSpeechCorpus(PublishedCorpus):
         """The subsets of all splits."""
         return [*self.train, *self.valid, *self.test]
 
-    @property
-    def label_columns(self) -> list[str]:
-        """What is read, and by whom."""
-        return ["text", "speaker"]
-
     @model_validator(mode="after")
     def _check_disjoint(self) -> Self:
         if repeated := [name for name in self.folders if self.folders.count(name) > 1]:
@@ -195,11 +182,7 @@ class AudioSnipsCorpus(PublishedCorpus):
     """Audio SNIPS in SUPERB's form: label columns `text`, `tags` (one per word) and `intent`."""
 
     kind: Literal["audio_snips"] = "audio_snips"
-
-    @property
-    def label_columns(self) -> list[str]:
-        """The request, its slots and intent, and who says it."""
-        return ["text", "tags", "intent", "speaker"]
+    columns_of_kind: ClassVar = ["text", "tags", "intent", "speaker"]
 
 
 class UnitsCorpus(Corpus):

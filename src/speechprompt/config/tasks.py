@@ -31,11 +31,9 @@ __all__ = [
     "FinetuningSettings",
     "Initialisation",
     "Method",
-    "PromptMode",
     "PromptSettings",
     "SweptMethod",
     "Task",
-    "TaskType",
     "TrainingSettings",
     "VerbalizerKind",
 ]

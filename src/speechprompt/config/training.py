@@ -19,12 +19,10 @@ __all__ = [
     "LoopSettings",
     "MaxEpochs",
     "MicroTokens",
-    "Patience",
     "PretrainingSettings",
     "RateSchedule",
     "Schedule",
     "Warmup",
-    "WeightDecay",
 ]
 
 Schedule = Literal["constant", "inverse_sqrt", "cosine"]

@@ -31,7 +31,7 @@ from pathlib import Path
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.package_data import data_files
 
-__all__ = ["digest", "imports_of", "reached_by"]
+__all__ = ["digest", "reached_by"]
 
 PACKAGE = Path(__file__).parents[1]
 SETTINGS_ROOM = "config"
@@ -77,16 +77,6 @@ def reached_by(*names: str) -> set[str]:
             pending += [(module.name, name) for name in piece.names if module.has(name)]
         pending += module.targets_of(symbol[1])
     return reached
-
-
-def imports_of(module: str) -> tuple[str, ...]:
-    """Names of the package's modules that a module imports, at its top or inside functions."""
-    found: set[str] = set()
-    for imported, name in _imports(_tree(module)):
-        found.add(imported)
-        if name and _find(f"{imported}.{name}"):
-            found.add(f"{imported}.{name}")
-    return tuple(sorted(found - {""}))
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,10 @@ class Tasks(Trainings):
         """Whether a task's classes are evened out."""
         return self._task(wildcards).balance
 
+    def baseline_option(self, wildcards: Wildcards, input: Any) -> str:
+        """What a task's scores are compared with, as an option."""
+        return options(baseline=input.baseline)
+
     # Downstream models
 
     def encoder_options(self, wildcards: Wildcards, input: Any) -> str:

@@ -26,22 +26,16 @@ def list_recordings(corpus: FluentSpeechCommandsCorpus, root: Path, seed: int) -
     The labels are ``action``, ``object``, ``location`` and ``text``. Rows keep the order of the
     tables, so that label values first appear in the published order.
     """
-    recordings = [
-        recording
-        for split in SPLITS
-        for recording in _read_recordings(root / FOLDER / "data" / f"{split}_data.csv", split)
-    ]
+    recordings = []
+    for split in SPLITS:
+        table = root / FOLDER / "data" / f"{split}_data.csv"
+        for line, row in read_table(table, COLUMNS)[1]:
+            row["transcription"] = spell(row["transcription"])
+            if empty := [name for name in COLUMNS if not row[name]]:
+                raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
+            labels = {name: row[name] for name in LABELS} | {"text": row["transcription"]}
+            path, speaker = f"{FOLDER}/{row['path']}", row["speakerId"]
+            recordings.append(Recording(path, split, labels, speaker))
     require_files(root, recordings)
     compare_counts(root / FOLDER, recordings, PUBLISHED)
     return Listing(recordings, [*LABELS, "text"])
-
-
-def _read_recordings(table: Path, split: str) -> list[Recording]:
-    recordings = []
-    for line, row in read_table(table, COLUMNS)[1]:
-        row["transcription"] = spell(row["transcription"])
-        if empty := [name for name in COLUMNS if not row[name]]:
-            raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
-        labels = {name: row[name] for name in LABELS} | {"text": row["transcription"]}
-        recordings.append(Recording(f"{FOLDER}/{row['path']}", split, labels, row["speakerId"]))
-    return recordings

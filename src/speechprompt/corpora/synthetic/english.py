@@ -5,11 +5,10 @@ from more than a thousand words. Some are said twice, so that a unit LM learns t
 before. A text may occur several times, also in different splits; a voice is in one split only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from speechprompt.corpora.manifest import SPLITS
 from speechprompt.corpora.synthetic.grammar import Grammar
 from speechprompt.corpora.synthetic.speech import plan_sentences
 from speechprompt.corpora.synthetic.synthesis import Utterance
@@ -30,13 +29,10 @@ def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
         sizes: Split -> number of utterances.
     """
     grammar = Grammar.of(__file__)
-    rows: dict[str, list[dict[str, str]]] = {}
-    for number, split in enumerate(SPLITS):
-        generator = np.random.default_rng((seed, STREAM, number))
-        rows[split] = [{"text": _draw_text(generator, grammar)} for _ in range(sizes[split])]
-    return list(plan_sentences(seed, STREAM, rows))
 
+    def draw(split: str, size: int, generator: np.random.Generator) -> Iterator[dict[str, str]]:
+        for _ in range(size):
+            text = grammar.draw(generator)
+            yield {"text": f"{text} {text}" if generator.random() < SAID_TWICE else text}
 
-def _draw_text(generator: np.random.Generator, grammar: Grammar) -> str:
-    text = grammar.draw(generator)
-    return f"{text} {text}" if generator.random() < SAID_TWICE else text
+    return plan_sentences(seed, STREAM, sizes, draw)

@@ -5,7 +5,7 @@ There are six actions, fourteen objects and four locations in 31 valid triples
 some that train does not have.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,13 +96,13 @@ def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
     """
     commands = read_commands()
     intents = commands.intents
-    rows: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
-    for number, split in enumerate(SPLITS):
+
+    def draw(split: str, size: int, _: np.random.Generator) -> Iterator[dict[str, str]]:
         choices = [commands.wordings(*intent, split) for intent in intents]
-        for index in range(sizes[split]):
-            generator = np.random.default_rng((seed, STREAM, number, index, 2))
+        for index in range(size):
+            generator = np.random.default_rng((seed, STREAM, SPLITS.index(split), index, 2))
             action, object_, location = intents[index % len(intents)]
             text = choose(generator, choices[index % len(intents)])
-            labels = {"action": action, "object": object_, "location": location, "text": text}
-            rows[split].append(labels)
-    return list(plan_sentences(seed, STREAM, rows))
+            yield {"action": action, "object": object_, "location": location, "text": text}
+
+    return plan_sentences(seed, STREAM, sizes, draw)

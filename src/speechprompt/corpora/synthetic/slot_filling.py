@@ -3,7 +3,7 @@
 No sentence is in two splits, and some slot values of valid and test do not occur in train.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -63,17 +63,16 @@ def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
         sizes: Split -> number of utterances.
     """
     intents = list(requests().patterns)
-    rows: dict[str, list[dict[str, str]]] = {}
-    for number, split in enumerate(SPLITS):
-        generator = np.random.default_rng((seed, STREAM, number))
+
+    def draw(split: str, size: int, generator: np.random.Generator) -> Iterator[dict[str, str]]:
         seen: set[str] = set()
-        rows[split] = []
-        for index in range(sizes[split]):
+        for index in range(size):
             intent = intents[index % len(intents)]
             request = _draw_request(generator, intent, seed, split, seen)
             seen.add(request["text"])
-            rows[split].append(request)
-    return list(plan_sentences(seed, STREAM, rows))
+            yield request
+
+    return plan_sentences(seed, STREAM, sizes, draw)
 
 
 def _draw_request(

@@ -1,6 +1,6 @@
 """Shared by all synthetic tasks: a voice says a text, in noise, at some level."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -27,6 +27,8 @@ TILT_DB = (-2.5, 2.5)
 # The delivery of a plain sentence, apart from its rate, which is that of the other sentence.
 PLAIN = Delivery(rate=175, pitch=50, pitch_range=40)
 PLAIN_SNR_DB, PLAIN_LEVEL_DB = 40.0, -26.0
+# A split, its size and a generator -> the labels of its sentences.
+Draw = Callable[[str, int, np.random.Generator], Iterable[Mapping[str, str]]]
 # Silence before and after a sentence, in samples.
 MARGIN = (SAMPLE_RATE // 10, 3 * SAMPLE_RATE // 10)
 # The length of a sentence is a multiple of this, because Fourier transforms of others are slow.
@@ -72,20 +74,20 @@ class Sentence(Utterance):
         return recorded, phones.place(before / SAMPLE_RATE, n_samples / SAMPLE_RATE)
 
 
-def plan_sentences(
-    seed: int, stream: int, labels: Mapping[str, Sequence[Mapping[str, str]]]
-) -> list[Sentence]:
-    """Give every sentence a voice.
+def plan_sentences(seed: int, stream: int, sizes: Mapping[str, int], draw: Draw) -> list[Utterance]:
+    """Draw the sentences of every split, and give each a voice.
 
     Args:
         seed: Seed of the corpus.
         stream: Number of the task, which makes its draws differ from other tasks'.
-        labels: Split -> the labels of its sentences, of which ``text`` is spoken.
+        sizes: Split -> number of sentences.
+        draw: Draws the labels of a split's sentences, of which ``text`` is spoken.
     """
     voices = assign_voices(seed)
-    plan = []
+    plan: list[Utterance] = []
     for number, split in enumerate(SPLITS):
-        for index, row in enumerate(labels[split]):
+        drawn = draw(split, sizes[split], np.random.default_rng((seed, stream, number)))
+        for index, row in enumerate(drawn):
             generator = np.random.default_rng((seed, stream, number, index, 0))
             voice = voices[split][generator.integers(len(voices[split]))]
             path = f"{split}/{voice.name}-{index:05d}.wav"

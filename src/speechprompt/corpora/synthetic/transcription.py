@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from speechprompt.corpora.manifest import SPLITS
 from speechprompt.corpora.synthetic.grammar import Grammar, split_of
 from speechprompt.corpora.synthetic.speech import plan_sentences
 from speechprompt.corpora.synthetic.synthesis import Utterance
@@ -27,13 +26,13 @@ def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
         sizes: Split -> number of utterances.
     """
     grammar = Grammar.of(__file__)
-    rows = {}
-    for number, split in enumerate(SPLITS):
-        generator = np.random.default_rng((seed, STREAM, number))
+
+    def draw(split: str, size: int, generator: np.random.Generator) -> list[dict[str, str]]:
         texts: dict[str, None] = {}
-        while len(texts) < sizes[split]:
+        while len(texts) < size:
             text = grammar.draw(generator)
             if split_of(seed, text) == split:
                 texts[text] = None
-        rows[split] = [{"text": text} for text in texts]
-    return list(plan_sentences(seed, STREAM, rows))
+        return [{"text": text} for text in texts]
+
+    return plan_sentences(seed, STREAM, sizes, draw)
