@@ -6,8 +6,7 @@ rule fit_codebook:
     wildcard_constraints:
         codebook=PLAN.models.of_kind("codebooks", "kmeans"),
     resources:
-        mem_mb=memory(2000, 10),
-        runtime=minutes(240),
+        **needs(2000, 10, minutes=240),
     params:
         n_units=PLAN.units.size,
         seed=CONFIG.seed,

@@ -8,8 +8,7 @@ rule synthesise_corpus:
         corpus=PLAN.corpora.of_kind("synthetic"),
     threads: THREADS
     resources:
-        mem_mb=memory(1000 + 500 * THREADS),
-        runtime=minutes(120),
+        **needs(1000 + 500 * THREADS, minutes=120),
         disk_mb=PLAN.resources.synthesis_disk,
     params:
         settings=PLAN.corpora.settings,
@@ -26,8 +25,7 @@ rule download_corpus:
         folder=PLAN.corpora.folders(),
     retries: 2
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(1440),
+        **needs(1000, minutes=1440),
         disk_mb=PLAN.resources.download_disk,
     params:
         source=PLAN.corpora.source,
@@ -49,8 +47,7 @@ rule prepare_corpus:
         corpus=PLAN.corpora.not_of_kind("units", "speech_commands"),
     threads: THREADS
     resources:
-        mem_mb=memory(2000, 20),
-        runtime=minutes(240),
+        **needs(2000, 20, minutes=240),
     params:
         root=PLAN.corpora.root,
         settings=PLAN.corpora.settings,

@@ -8,19 +8,15 @@ rule train_downstream:
         curve="results/{task}/downstream/seed-{seed}/curve.parquet",
     threads: THREADS
     resources:
-        mem_mb=memory(3000, 4, network=True),
-        runtime=minutes(1440),
-        gpu=GPU,
+        **needs(3000, 4, minutes=1440, network=True),
     params:
         encoder=PLAN.tasks.encoder_options,
-        type=PLAN.tasks.type,
-        labels=PLAN.tasks.labels,
+        answers=PLAN.tasks.answers,
         balance=PLAN.tasks.balance,
         settings=PLAN.tasks.downstream_settings,
     shell:
         "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
-        " {params.encoder} --name {wildcards.task}"
-        " --type {params.type} --labels {params.labels:q} --balance {params.balance}"
+        " {params.encoder} --name {wildcards.task} {params.answers} --balance {params.balance}"
         " --settings {params.settings:q} --seed {wildcards.seed} --out {output.model} --curve {output.curve}"
 
 
@@ -36,9 +32,7 @@ rule score_downstream:
         metrics="results/{task}/downstream/seed-{seed}/metrics.json",
     threads: THREADS
     resources:
-        mem_mb=memory(2500, 4, network=True),
-        runtime=minutes(240),
-        gpu=GPU,
+        **needs(2500, 4, minutes=240, network=True),
     params:
         encoder=PLAN.tasks.encoder_options,
     shell:

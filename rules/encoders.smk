@@ -9,9 +9,7 @@ rule pretrain_encoder:
         encoder=PLAN.models.trained_encoders(),
     threads: PLAN.resources.lm_threads
     resources:
-        mem_mb=memory(8000, network=True),
-        runtime=minutes(2880),
-        gpu=GPU,
+        **needs(8000, minutes=2880, network=True),
     params:
         settings=PLAN.models.pretraining_settings,
         start=PLAN.models.start_option,

@@ -7,8 +7,7 @@ rule extract_features:
         features=f"{FEATURES}/{PART}" if CONFIG.keep_features else temp(f"{FEATURES}/{PART}"),
     threads: THREADS
     resources:
-        mem_mb=PLAN.resources.encoding_memory,
-        runtime=minutes(240),
+        **needs(PLAN.resources.encoding_memory, minutes=240),
         disk_mb=PLAN.resources.encoding_disk,
         gpu=PLAN.resources.encoding_gpu,
     params:
@@ -25,8 +24,7 @@ rule sample_frames:
     output:
         sample="results/features/{encoder}/sample.parquet",
     resources:
-        mem_mb=memory(1000, 0.2),
-        runtime=minutes(60),
+        **needs(1000, 0.2, minutes=60),
     params:
         n_frames=PLAN.units.sample_size,
         seed=CONFIG.seed,

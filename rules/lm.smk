@@ -8,9 +8,7 @@ rule pretrain_unit_lm:
         lm=PLAN.models.of_kind("lm", "pretrained"),
     threads: PLAN.resources.lm_threads
     resources:
-        mem_mb=PLAN.resources.lm_memory,
-        runtime=minutes(1440),
-        gpu=GPU,
+        **needs(PLAN.resources.lm_memory, minutes=1440, network=True),
     params:
         settings=PLAN.models.lm_settings,
         seed=CONFIG.seed,

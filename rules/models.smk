@@ -5,8 +5,7 @@ rule download_model:
         asset=PLAN.models.published(),
     retries: 2
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(720),
+        **needs(1000, minutes=720),
         disk_mb=4000,
     params:
         root=PLAN.models.copy_of,
@@ -22,8 +21,7 @@ rule import_encoder:
     wildcard_constraints:
         encoder=PLAN.models.imported_encoders(),
     resources:
-        mem_mb=memory(1500, 5),
-        runtime=minutes(60),
+        **needs(1500, 5, minutes=60),
     params:
         verb=PLAN.models.import_verb,
         options=PLAN.models.import_options,
@@ -42,8 +40,7 @@ rule import_codebook:
     wildcard_constraints:
         codebook=PLAN.models.of_kind("codebooks", "imported"),
     resources:
-        mem_mb=memory(1500, 5),
-        runtime=minutes(30),
+        **needs(1500, 5, minutes=30),
     params:
         encoder=PLAN.models.encoder_options,
         options=PLAN.models.import_options,
@@ -61,8 +58,7 @@ rule import_unit_lm:
     wildcard_constraints:
         lm=PLAN.models.of_kind("lm", "imported"),
     resources:
-        mem_mb=memory(1500, 5),
-        runtime=minutes(60),
+        **needs(1500, 5, minutes=60),
     params:
         options=PLAN.models.import_options,
     shell:
@@ -76,8 +72,7 @@ rule copy_shipped:
     wildcard_constraints:
         model=PLAN.models.shipped(),
     resources:
-        mem_mb=memory(500),
-        runtime=minutes(10),
+        **needs(500, minutes=10),
     params:
         sums=PLAN.models.sums(),
     shell:
@@ -93,8 +88,7 @@ rule take_codebook:
     wildcard_constraints:
         codebook=PLAN.models.of_kind("codebooks", "given"),
     resources:
-        mem_mb=memory(1500, 3),
-        runtime=minutes(10),
+        **needs(1500, 3, minutes=10),
     params:
         encoder=PLAN.models.encoder_options,
     shell:
@@ -111,8 +105,7 @@ rule take_unit_lm:
     wildcard_constraints:
         lm=PLAN.models.of_kind("lm", "given"),
     resources:
-        mem_mb=memory(1500, 3),
-        runtime=minutes(10),
+        **needs(1500, 3, minutes=10),
     shell:
         "speechprompt --log {log} take-unit-lm {input.given:q} --codebook {input.codebook:q}"
         " --out {output.lm}"

@@ -29,9 +29,9 @@ except ConfigError as error:
 
 PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
 
-# Short names for what nearly every rule has.
-memory, minutes = PLAN.resources.memory, PLAN.resources.minutes
-THREADS, GPU = PLAN.resources.threads, PLAN.resources.gpu
+# Short names for what nearly every rule has. needs(1500, 5, minutes=60) is an hour, 1500 MB, and 5 MB more for
+# every MB that a job reads.
+needs, THREADS = PLAN.resources.needs, CONFIG.compute_threads
 
 
 wildcard_constraints:

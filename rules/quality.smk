@@ -8,8 +8,7 @@ rule align_phones:
         corpus=PLAN.corpora.of_kind("synthetic"),
     threads: THREADS
     resources:
-        mem_mb=memory(1000 + 500 * THREADS),
-        runtime=minutes(120),
+        **needs(1000 + 500 * THREADS, minutes=120),
     params:
         settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
@@ -26,8 +25,7 @@ rule measure_units:
     wildcard_constraints:
         codebook=PLAN.units.measured(),
     resources:
-        mem_mb=memory(1500, 10),
-        runtime=minutes(60),
+        **needs(1500, 10, minutes=60),
     params:
         encoder=PLAN.models.encoder_of,
     shell:
@@ -51,8 +49,7 @@ rule compare_quality:
             category="units",
         ),
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(30),
+        **needs(1000, minutes=30),
     shell:
         "speechprompt --log {log} compare-quality {input.measured} --out {output.markdown}"
         " --picture {output.picture}"

@@ -9,8 +9,7 @@ rule plot_curve:
             labels={"method": "{method}", "seed": "{seed}", "picture": "learning curve"},
         ),
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(30),
+        **needs(1000, minutes=30),
     params:
         title="{task}, {method}, seed {seed}",
     shell:
@@ -63,8 +62,7 @@ rule plot_confusion:
     wildcard_constraints:
         task=PLAN.tasks.of_type("classification"),
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(30),
+        **needs(1000, minutes=30),
     shell:
         "speechprompt --log {log} plot-confusion {input.predictions} --out {output.matrix}"
         " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
@@ -84,8 +82,7 @@ rule plot_error_by_length:
     wildcard_constraints:
         task=PLAN.tasks.of_type("transcription", "slot_filling"),
     resources:
-        mem_mb=memory(1000, 20),
-        runtime=minutes(30),
+        **needs(1000, 20, minutes=30),
     shell:
         "speechprompt --log {log} plot-error-by-length {input.predictions} --out {output.picture}"
         " --title {wildcards.task}"
@@ -99,8 +96,7 @@ rule summarise_seeds:
     output:
         metrics="results/{task}/{method}/metrics.json",
     resources:
-        mem_mb=memory(1500, 20),
-        runtime=minutes(30),
+        **needs(1500, 20, minutes=30),
     params:
         folders=PLAN.results.seed_folders,
     shell:
@@ -113,8 +109,7 @@ rule describe_model:
     output:
         model="results/{task}/model.json",
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(30),
+        **needs(1000, minutes=30),
     params:
         hearing=PLAN.tasks.hearing,
         settings=PLAN.tasks.decoding,
@@ -131,8 +126,7 @@ rule finish_task:
     wildcard_constraints:
         file=PLAN.results.finished_files(),
     resources:
-        mem_mb=memory(600, 3),
-        runtime=minutes(30),
+        **needs(600, 3, minutes=30),
     shell:
         "speechprompt --log {log} finish-task {input.source} --out {output.file}"
 
@@ -148,8 +142,7 @@ rule write_table:
         ),
         parquet="results/table.parquet",
     resources:
-        mem_mb=memory(1000, 20),
-        runtime=minutes(30),
+        **needs(1000, 20, minutes=30),
     params:
         reported=PLAN.results.reported(),
     shell:
@@ -170,8 +163,7 @@ rule plot_unit_statistics:
         ),
         table="results/units/{codebook}/{corpus}/statistics.parquet",
     resources:
-        mem_mb=memory(2000),
-        runtime=minutes(30),
+        **needs(2000, minutes=30),
     params:
         title="{codebook}, {corpus}, train",
     shell:
@@ -193,8 +185,7 @@ rule plot_codebook:
     wildcard_constraints:
         codebook=PLAN.results.mapped(),
     resources:
-        mem_mb=memory(2000),
-        runtime=minutes(30),
+        **needs(2000, minutes=30),
     params:
         title="codebook {codebook}",
     shell:
@@ -214,8 +205,7 @@ rule write_overview:
             category="results",
         ),
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(30),
+        **needs(1000, minutes=30),
     params:
         folder=PLAN.results.folder,
         setup=PLAN.results.setup(),

@@ -16,7 +16,6 @@ use rule score_prompt as score_swept with:
     input:
         unpack(PLAN.sweep.scored_files),
         prompt=f"results/sweep/{POINT}/seed-{{seed}}/prompt.safetensors",
-        lm=UNIT_LM,
     output:
         predictions=f"results/sweep/{POINT}/seed-{{seed}}/predictions.parquet",
         metrics=f"results/sweep/{POINT}/seed-{{seed}}/metrics.json",
@@ -40,8 +39,7 @@ rule gather_sweep:
             for picture in PLAN.sweep.pictures()
         ],
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(30),
+        **needs(1000, minutes=30),
     params:
         points=PLAN.sweep.points(),
         title=PLAN.sweep.task(),

@@ -8,9 +8,7 @@ rule train_prompt:
         method="prompt|finetune",
     threads: THREADS
     resources:
-        mem_mb=PLAN.resources.training_memory,
-        runtime=minutes(1440),
-        gpu=GPU,
+        **needs(PLAN.resources.training_memory, minutes=1440, network=True),
     params:
         task="{task}",
         settings=PLAN.tasks.settings,
@@ -29,15 +27,13 @@ rule fit_ngram_baseline:
     wildcard_constraints:
         task=PLAN.tasks.of_type("classification"),
     resources:
-        mem_mb=memory(2000),
-        runtime=minutes(120),
+        **needs(2000, minutes=120),
     params:
-        type=PLAN.tasks.type,
-        labels=PLAN.tasks.labels,
+        answers=PLAN.tasks.answers,
         balance=PLAN.tasks.balance,
     shell:
         "speechprompt --log {log} fit-ngram-baseline --train {input.train} --dev {input.dev} --scored {input.scored}"
-        " --name {wildcards.task} --type {params.type} --labels {params.labels:q} --balance {params.balance}"
+        " --name {wildcards.task} {params.answers} --balance {params.balance}"
         " --predictions {output.predictions} --metrics {output.metrics}"
 
 
@@ -50,14 +46,12 @@ rule choose_constant_baseline:
     wildcard_constraints:
         task=PLAN.tasks.of_type("transcription", "slot_filling"),
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **needs(1000, minutes=60),
     params:
-        type=PLAN.tasks.type,
-        labels=PLAN.tasks.labels,
+        answers=PLAN.tasks.answers,
     shell:
         "speechprompt --log {log} choose-constant-baseline --train {input.train} --dev {input.dev}"
-        " --scored {input.scored} --name {wildcards.task} --type {params.type} --labels {params.labels:q}"
+        " --scored {input.scored} --name {wildcards.task} {params.answers}"
         " --predictions {output.predictions} --metrics {output.metrics}"
 
 
@@ -65,7 +59,6 @@ rule score_prompt:
     input:
         unpack(PLAN.tasks.scored_files),
         prompt=f"{SEED}/prompt.safetensors",
-        lm=PLAN.tasks.lm,
         baseline="results/{task}/baseline/predictions.parquet",
     output:
         predictions=f"{SEED}/predictions.parquet",
@@ -74,9 +67,7 @@ rule score_prompt:
         method="prompt|finetune",
     threads: THREADS
     resources:
-        mem_mb=memory(2000, 4, network=True),
-        runtime=minutes(240),
-        gpu=GPU,
+        **needs(2000, 4, minutes=240, network=True),
     params:
         task="{task}",
         baseline=PLAN.tasks.baseline_option,

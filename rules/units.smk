@@ -8,8 +8,7 @@ rule quantize_units:
     wildcard_constraints:
         corpus=PLAN.corpora.not_of_kind("units"),
     resources:
-        mem_mb=memory(1000, 0.1),
-        runtime=minutes(60),
+        **needs(1000, 0.1, minutes=60),
     params:
         deduplicate=PLAN.units.deduplicate,
     shell:
@@ -26,8 +25,7 @@ rule prepare_units:
     wildcard_constraints:
         corpus=PLAN.corpora.of_kind("units"),
     resources:
-        mem_mb=memory(1500, 40),
-        runtime=minutes(60),
+        **needs(1500, 40, minutes=60),
     params:
         settings=PLAN.corpora.settings,
         lines=PLAN.corpora.unit_options,
@@ -43,8 +41,7 @@ rule gather_units:
     output:
         index=f"{UNITS}/index.json",
     resources:
-        mem_mb=memory(600, 3),
-        runtime=minutes(30),
+        **needs(600, 3, minutes=30),
     params:
         manifest=PLAN.units.manifest_option,
     shell:

@@ -3,7 +3,3 @@
 Paths, folders and lists of paths come in, waveforms go out. ``acoustics`` adds noise to waveforms.
 The next room is ``downloads``, which fetches recordings and models.
 """
-
-from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio
-
-__all__ = ["SAMPLE_RATE", "AudioError", "read_audio"]

@@ -1,7 +1,5 @@
 """Audio files in any format, rate and channel count, as 16 kHz mono float32."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
@@ -101,7 +99,7 @@ def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.nda
 
 
 @lru_cache(maxsize=8)
-def _resampler(source_rate: int, target_rate: int) -> Resample:
+def _resampler(source_rate: int, target_rate: int) -> "Resample":
     """The transform; torchaudio's function would compute its filter at every call."""
     from torchaudio.transforms import Resample
 

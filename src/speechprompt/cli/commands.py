@@ -1,7 +1,5 @@
 """The functions of verbs that print."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -68,7 +66,7 @@ def _tasks_first(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]
     return paths[:n_tasks], paths[n_tasks:]
 
 
-def _print(blocks: Iterable[list[Answer]], as_json: bool) -> ExitStatus:
+def _print(blocks: Iterable[list["Answer"]], as_json: bool) -> ExitStatus:
     """Print answers as they are found; return the exit status."""
     from speechprompt.predict.answer import AnswerTable
 
@@ -144,7 +142,7 @@ def pool_scores(predictions: Sequence[Path], against: Sequence[Path] | None = No
     from speechprompt.evaluation.metrics import in_percent
     from speechprompt.evaluation.scores import pool_predictions, pooled_gain
 
-    def told(score: Score) -> str:
+    def told(score: "Score") -> str:
         return f"{in_percent(score.value, score.interval, ' %')} of {score.n}"
 
     print(told(pool_predictions(predictions)))

@@ -9,18 +9,11 @@ from pydantic.fields import FieldInfo
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
-from speechprompt.config.fields import members
+from speechprompt.config.fields import Block, members
 from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm, HubertPretraining
 from speechprompt.config.quality import QualitySettings
 from speechprompt.config.sweep import SweepSettings, SweepSpace
-from speechprompt.config.tasks import (
-    DecodingSettings,
-    DownstreamSettings,
-    FinetuningSettings,
-    PromptSettings,
-    Task,
-    TrainingSettings,
-)
+from speechprompt.config.tasks import Task
 from speechprompt.storage.files import write_text
 
 __all__ = ["render_page", "render_schema", "write_reference"]
@@ -33,6 +26,8 @@ ones as `--config 'tasks={ks: {prompt: {length: 10}}}'`. An unknown key, a wrong
 impossible combination stops the run before any job starts.
 """
 
+# Keys of a JSON schema that limit a number, and their signs.
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Top level", Config),
     *(
@@ -47,11 +42,11 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
     ),
     ("`encoders.<name>.pretraining`", HubertPretraining),
     ("`tasks.<name>`", Task),
-    ("`tasks.<name>.prompt`", PromptSettings),
-    ("`tasks.<name>.training`", TrainingSettings),
-    ("`tasks.<name>.finetuning`", FinetuningSettings),
-    ("`tasks.<name>.downstream`", DownstreamSettings),
-    ("`tasks.<name>.decoding`", DecodingSettings),
+    *(
+        (f"`tasks.<name>.{key}`", type(field.default))
+        for key, field in Task.model_fields.items()
+        if isinstance(field.default, Block)
+    ),
     ("`quality`", QualitySettings),
     ("`sweep`", SweepSettings),
     ("`sweep.spaces`, each", SweepSpace),
@@ -112,16 +107,7 @@ def _accepts(schema: dict[str, Any], root: dict[str, Any]) -> str:
         return f"list of {_accepts(schema['items'], root)}"
     if kind == "object":
         return "blocks by name"
-    bounds = [
-        f"{sign} {schema[key]}"
-        for key, sign in (
-            ("minimum", "≥"),
-            ("exclusiveMinimum", ">"),
-            ("maximum", "≤"),
-            ("exclusiveMaximum", "<"),
-        )
-        if key in schema
-    ]
+    bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
     return " ".join([kind, *bounds])
 
 

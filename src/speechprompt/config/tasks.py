@@ -5,15 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.fields import (
-    Block,
-    Count,
-    Name,
-    NotNegative,
-    Positive,
-    Precision,
-    Share,
-)
+from speechprompt.config.fields import Block, Count, Name, NotNegative, Positive, Share
 from speechprompt.config.training import (
     BatchSize,
     Betas,
@@ -24,6 +16,7 @@ from speechprompt.config.training import (
     RateSchedule,
     Warmup,
 )
+from speechprompt.runtime.precision import Precision
 
 __all__ = [
     "DecodingSettings",

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from speechprompt.config.fields import Block, Count, NotNegative, Positive, Precision, Share
+from speechprompt.config.fields import Block, Count, NotNegative, Positive, Share
+from speechprompt.runtime.precision import Precision
 
 __all__ = [
     "BatchSize",

@@ -1,7 +1,5 @@
 """One utterance of the unit shards: found without reading the others, and drawn."""
 
-from __future__ import annotations
-
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +187,7 @@ def _title(utterance: Utterance, answered: dict[str, Any] | None) -> str:
     return "\n".join(line for lines in wrapped for line in lines)
 
 
-def _draw_audio(wave: Axes, spectrogram: Axes, samples: np.ndarray) -> None:
+def _draw_audio(wave: "Axes", spectrogram: "Axes", samples: np.ndarray) -> None:
     from scipy import signal
 
     wave.plot(np.arange(len(samples)) / SAMPLE_RATE, samples, color="black", linewidth=0.5)
@@ -215,7 +213,7 @@ def _draw_audio(wave: Axes, spectrogram: Axes, samples: np.ndarray) -> None:
     spectrogram.set(ylabel="frequency (kHz)", ylim=(0, SAMPLE_RATE / 2000))
 
 
-def _draw_units(axes: Axes, utterance: Utterance) -> None:
+def _draw_units(axes: "Axes", utterance: Utterance) -> None:
     """Draw a bar for each unit, as long as it lasts and at the height of its number."""
     from speechprompt.report.pictures import BLUE, WIDTH
 

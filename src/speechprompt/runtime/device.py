@@ -1,7 +1,5 @@
 """Device and number of threads of a job, which its settings decide."""
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING
 
@@ -53,7 +51,7 @@ def make_deterministic(name: str) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch declares no type for it
 
 
-def to_device(tensor: Tensor, where: str | device) -> Tensor:
+def to_device(tensor: "Tensor", where: "str | device") -> "Tensor":
     """Move a tensor; pinned memory lets the host go on while a GPU copies."""
     if str(where).startswith("cuda") and tensor.device.type == "cpu":
         return tensor.pin_memory().to(where, non_blocking=True)

@@ -1,7 +1,5 @@
 """The number type that a job computes in."""
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -15,7 +13,7 @@ __all__ = ["Precision", "resolve_precision"]
 Precision = Literal["fp32", "bf16", "auto"]
 
 
-def resolve_precision(precision: Precision, device: str = "cpu") -> torch.dtype:
+def resolve_precision(precision: Precision, device: str = "cpu") -> "torch.dtype":
     """The type of a name; ``auto`` is bf16 on a device that multiplies in it, else fp32.
 
     Raises:

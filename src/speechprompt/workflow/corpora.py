@@ -2,14 +2,13 @@
 
 import re
 import shlex
-from collections.abc import ItemsView
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from speechprompt.config import Config
-from speechprompt.config.corpora import AnyCorpus, CsvCorpus, PublishedCorpus, UnitsCorpus
+from speechprompt.config.corpora import CsvCorpus, PublishedCorpus, UnitsCorpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
@@ -31,11 +30,12 @@ class Corpora:
 
     def of_kind(self, *kinds: str) -> str:
         """Constraint: the corpora of some kinds."""
-        return one_of(name for name, block in self._blocks() if block.kind in kinds)
+        return one_of(name for name, block in self.config.corpora.items() if block.kind in kinds)
 
     def not_of_kind(self, *kinds: str) -> str:
         """Constraint: the corpora of all other kinds."""
-        return one_of(name for name, block in self._blocks() if block.kind not in kinds)
+        blocks = self.config.corpora.items()
+        return one_of(name for name, block in blocks if block.kind not in kinds)
 
     def settings(self, wildcards: Wildcards) -> str:
         """A corpus's block; where a published one is copied from does not matter to its rows."""
@@ -45,7 +45,7 @@ class Corpora:
         """Constraint: the folders of published corpora, after the corpus that has them."""
         return one_of(
             f"(?<=/{name}/root/){re.escape(folder)}"
-            for name, corpus in self._blocks()
+            for name, corpus in self.config.corpora.items()
             if isinstance(corpus, PublishedCorpus)
             for folder in self._folders(name)
         )
@@ -112,7 +112,8 @@ class Corpora:
     @cached_property
     def _beside_tables(self) -> dict[str, list[str]]:
         """Recordings of each corpus in a table, read once for the jobs of all its shards."""
-        tables = {name: b.table for name, b in self._blocks() if isinstance(b, CsvCorpus)}
+        blocks = self.config.corpora.items()
+        tables = {name: block.table for name, block in blocks if isinstance(block, CsvCorpus)}
         return {name: _beside_table(Path(table)) for name, table in tables.items()}
 
     def _published(self, name: str) -> list[str]:
@@ -123,9 +124,6 @@ class Corpora:
         corpus = block_of(self.config.corpora, name, PublishedCorpus)
         all_folders = [source.folder for source in SOURCES[self.config.corpora[name].kind]]
         return corpus.folders or all_folders
-
-    def _blocks(self) -> ItemsView[str, AnyCorpus]:
-        return self.config.corpora.items()
 
 
 def _beside_table(table: Path) -> list[str]:

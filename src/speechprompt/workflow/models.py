@@ -16,7 +16,7 @@ from speechprompt.downloads.assets import ASSETS
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.corpora import Corpora
-from speechprompt.workflow.paths import UNIT_LM, Wildcards, one_of, options
+from speechprompt.workflow.paths import Wildcards, one_of, options
 from speechprompt.workflow.units import Units
 
 __all__ = ["Models"]
@@ -107,10 +107,6 @@ class Models:
         return pretraining
 
     # Unit LMs
-
-    def lm(self, name: str) -> str:
-        """The file of a unit LM."""
-        return UNIT_LM.format(lm=name)
 
     def lm_files(self, wildcards: Wildcards) -> dict[str, Any]:
         """What a unit LM's pre-training reads."""

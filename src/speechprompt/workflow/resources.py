@@ -69,14 +69,9 @@ class Resources:
     machine: Machine
 
     @property
-    def threads(self) -> int:
-        """Threads of a job that computes."""
-        return self.config.compute_threads
-
-    @property
     def lm_threads(self) -> int:
         """Threads of a job that pre-trains."""
-        return self.config.lm_threads or self.threads
+        return self.config.lm_threads or self.config.compute_threads
 
     @property
     def gpu(self) -> int | None:
@@ -100,7 +95,7 @@ class Resources:
             checkout: where envs/speechprompt.post-deploy.sh finds the package.
         """
         variables = {
-            "SPEECHPROMPT_COMPUTE_THREADS": self.threads,
+            "SPEECHPROMPT_COMPUTE_THREADS": self.config.compute_threads,
             "SPEECHPROMPT_LM_THREADS": self.lm_threads,
             "SPEECHPROMPT_DEVICE": self.machine.device,
             SLOTS: ",".join(self.machine.gpu_slots),
@@ -110,6 +105,26 @@ class Resources:
         # Last on the path: where no environment is activated, the command line of the package is
         # found beside Snakemake.
         return f'export {words} PATH="$PATH:{Path(sys.executable).parent}"; '
+
+    def needs(
+        self,
+        memory: int | Resource,
+        per_mb: float = 0,
+        *,
+        minutes: int,
+        network: bool = False,
+    ) -> dict[str, Any]:
+        """Memory and time of a rule, and a GPU if it computes with a network.
+
+        Args:
+            memory: as ``base`` of :meth:`memory`, or the memory of one job as a function.
+            per_mb: as for :meth:`memory`.
+            minutes: as for :meth:`minutes`.
+            network: whether it computes with a network, on a GPU where there is one.
+        """
+        mem_mb = memory if callable(memory) else self.memory(memory, per_mb, network=network)
+        gpu = {"gpu": self.gpu} if network else {}
+        return {"mem_mb": mem_mb, "runtime": self.minutes(minutes), **gpu}
 
     def memory(self, base: int, per_mb: float = 0, *, network: bool = False) -> Resource:
         """``mem_mb`` of a rule, twice that in the second attempt, and so on.

@@ -11,7 +11,7 @@ from speechprompt.config.tasks import Task
 from speechprompt.config.values import block_to_json
 from speechprompt.workflow.blocks import encoder_behind
 from speechprompt.workflow.models import Models
-from speechprompt.workflow.paths import SEED, Wildcards, one_of, options
+from speechprompt.workflow.paths import SEED, UNIT_LM, Wildcards, one_of, options
 
 __all__ = ["Tasks", "Trainings"]
 
@@ -31,14 +31,14 @@ class Trainings:
         task = self._task(wildcards)
         dev = self.config.corpora[task.corpus].dev_split
         indexes, parts = self._splits(task, ["train", dev])
-        lm = self.models.lm(task.lm)
+        lm = UNIT_LM.format(lm=task.lm)
         return {"train": indexes[0], "dev": indexes[1], "parts": parts, "lm": lm}
 
-    def scored_files(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The units of the splits that are scored."""
+    def scored_files(self, wildcards: Wildcards) -> dict[str, Any]:
+        """The unit LM, and the units of the splits that are scored."""
         task = self._task(wildcards)
         indexes, parts = self._splits(task, self.config.corpora[task.corpus].scored_splits)
-        return {"scored": indexes, "parts": parts}
+        return {"scored": indexes, "parts": parts, "lm": UNIT_LM.format(lm=task.lm)}
 
     def settings(self, wildcards: Wildcards) -> str:
         """The block that a training by a method depends on."""
@@ -69,10 +69,6 @@ class Tasks(Trainings):
 
     # Prompts and fine-tuning
 
-    def lm(self, wildcards: Wildcards) -> str:
-        """A task's unit LM."""
-        return self.models.lm(self._task(wildcards).lm)
-
     def baseline_files(self, wildcards: Wildcards) -> dict[str, Any]:
         """What a task's baseline reads."""
         read, scored = self.training_files(wildcards), self.scored_files(wildcards)
@@ -80,13 +76,10 @@ class Tasks(Trainings):
         splits = {"train": read["train"], "dev": read["dev"], "scored": scored["scored"]}
         return {**splits, "parts": parts}
 
-    def type(self, wildcards: Wildcards) -> str:
-        """The form of a task's answers."""
-        return self._task(wildcards).type
-
-    def labels(self, wildcards: Wildcards) -> str:
-        """A task's label columns, as JSON."""
-        return json.dumps(self._task(wildcards).labels)
+    def answers(self, wildcards: Wildcards) -> str:
+        """The form of a task's answers and its label columns, as options."""
+        task = self._task(wildcards)
+        return options(type=task.type, labels=json.dumps(task.labels))
 
     def balance(self, wildcards: Wildcards) -> bool:
         """Whether a task's classes are evened out."""
@@ -140,7 +133,7 @@ class Tasks(Trainings):
         task, codebook = self._task(wildcards), self._codebook(wildcards)
         seed = self.config.seeds[0]
         folder = SEED.format(task=wildcards.task, method=task.method, seed=seed)
-        files = {"prompt": f"{folder}/prompt.safetensors", "lm": self.lm(wildcards)}
+        files = {"prompt": f"{folder}/prompt.safetensors", "lm": UNIT_LM.format(lm=task.lm)}
         if isinstance(self.config.codebooks[codebook], ExternalCodebook):
             return files
         source = self.models.units.source(codebook)
