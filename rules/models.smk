@@ -73,8 +73,6 @@ rule copy_shipped:
         model=PLAN.models.shipped(),
     resources:
         **needs(500, minutes=10),
-    params:
-        sums=PLAN.models.sums(),
     shell:
         "speechprompt --log {log} copy-shipped {wildcards.model} --out {output.model}"
 

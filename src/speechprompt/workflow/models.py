@@ -1,6 +1,5 @@
 """Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,10 +151,6 @@ class Models:
         """The option that names the user's copy of a published file, where there is one."""
         roots = {b.root for b in self._imported() if b.checkpoint == wildcards.asset and b.root}
         return options(root=min(roots, default=None))
-
-    def sums(self) -> str:
-        """SHA-256 of the models that ship, as JSON."""
-        return json.dumps(SHIPPED)
 
     def shipped(self) -> str:
         """Constraint: the models that ship with the package."""
