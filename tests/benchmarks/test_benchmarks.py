@@ -9,12 +9,12 @@ import pytest
 import soundfile
 import torch
 
+from fairseq_readers import fairseq_installed
 from random_models import random_lm
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import CorpusError
 from speechprompt.lm import Dictionary, LMConfig
 from speechprompt.lm.artefact import LoadedLM
-from speechprompt.models.importing.fairseq_library import fairseq_installed
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel

@@ -11,10 +11,14 @@ from interruption import killed_in_the_middle
 from speechprompt.config.models import HubertPretraining
 from speechprompt.config.tasks import DownstreamSettings
 from speechprompt.downstream import recordings as module
-from speechprompt.downstream.artefact import load_downstream
 from speechprompt.downstream.decoding import decode
-from speechprompt.downstream.recordings import load_source, read_labelled_recordings
-from speechprompt.downstream.training import DownstreamData, length_batches, train_downstream
+from speechprompt.downstream.model import load_downstream
+from speechprompt.downstream.recordings import (
+    DownstreamData,
+    FrameSource,
+    read_labelled_recordings,
+)
+from speechprompt.downstream.training import length_batches, train_downstream
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, CorpusError
@@ -103,7 +107,7 @@ def run(corpus, folder, encoder=MFCC, name="model", seed=1, **options):
 
 
 def score(corpus, path, encoder=MFCC, batch_size=32):
-    source = load_source(encoder, "cpu")
+    source = FrameSource(encoder, "cpu")
     model, metadata = load_downstream(path, source.encoder)
     labels = restore_labels(metadata["answers"])
     test = read_labelled_recordings(corpus / "test.parquet", labels, encode=False)

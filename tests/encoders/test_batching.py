@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from speechprompt.encoders.base import Encoder
-from speechprompt.encoders.batching import batch_by_length, encode_in_batches
+from speechprompt.encoders.base import Encoder, batch_by_length, encode_in_batches
 
 
 class LengthEncoder(Encoder):

@@ -8,7 +8,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torchaudio.models import wav2vec2_model
 
 from speechprompt.encoders import linear, load_encoder
-from speechprompt.encoders.batching import encode_in_batches
+from speechprompt.encoders.base import encode_in_batches
 from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.storage.hashes import sha256_file

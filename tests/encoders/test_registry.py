@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speechprompt.config.models import AnyEncoder
-from speechprompt.encoders import Encoder, encoder_kinds, load_encoder
+from speechprompt.encoders import ENCODERS, Encoder, load_encoder
 from speechprompt.errors import ConfigError
 
 
@@ -39,13 +39,13 @@ def test_only_the_chosen_module_is_imported():
 
 
 def test_every_kind_is_its_modules_name():
-    for kind in encoder_kinds():
+    for kind in ENCODERS:
         __import__(f"speechprompt.encoders.{kind}")
 
 
 def test_every_kind_can_be_configured():
     blocks = get_args(get_args(AnyEncoder)[0])
-    assert sorted(block.model_fields["kind"].default for block in blocks) == sorted(encoder_kinds())
+    assert sorted(block.model_fields["kind"].default for block in blocks) == sorted(ENCODERS)
 
 
 def test_every_encoder_has_its_frames_for_a_weighted_sum():

@@ -8,8 +8,13 @@ import pytest
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.predictions import write_predictions
-from speechprompt.evaluation.scores import pool_predictions, pooled_gain, write_metrics
-from speechprompt.evaluation.summaries import finish_task, summarise_seeds
+from speechprompt.evaluation.scores import (
+    finish_task,
+    pool_predictions,
+    pooled_gain,
+    summarise_seeds,
+    write_metrics,
+)
 from speechprompt.report.results_table import write_table
 
 

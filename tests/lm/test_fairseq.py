@@ -5,13 +5,13 @@ from argparse import Namespace
 import pytest
 import torch
 
+from fairseq_readers import fairseq_installed, import_fairseq
 from random_models import random_lm
 from speechprompt.errors import ArtefactError
 from speechprompt.lm import LMConfig, UnitLM
 from speechprompt.lm.batching import pack
 from speechprompt.lm.fairseq import config_from_weights, load_weights, to_fairseq, weights
 from speechprompt.lm.model import Cache
-from speechprompt.models.importing.fairseq_library import fairseq_installed, import_fairseq
 
 
 @pytest.fixture(scope="module")

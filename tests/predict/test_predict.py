@@ -23,6 +23,7 @@ from speechprompt.predict import predictor
 from speechprompt.predict.answer import Answer, AnswerTable
 from speechprompt.predict.task_folder import describe_model
 from speechprompt.storage.files import read_json
+from speechprompt.units import extraction
 
 
 def folders(run, *tasks):
@@ -96,7 +97,8 @@ def test_a_hundred_files_of_all_kinds_are_encoded_once_each(run, tmp_path, monke
         return encode(self, waveforms)
 
     monkeypatch.setattr(MfccEncoder, "encode", counted)
-    monkeypatch.setattr(predictor, "WINDOW_SECONDS", 5.0)
+    for module in (predictor, extraction):
+        monkeypatch.setattr(module, "WINDOW_SECONDS", 5.0)
     assert main(["predict", *map(str, folders(run)), *map(str, files)]) == 0
     assert len(encoded) == 100
     found = lines(capsys)
@@ -208,7 +210,8 @@ def test_audio_on_standard_input_is_explained(tmp_path):
 
 def test_memory_holds_a_window_whatever_comes(run, monkeypatch):
     files = record(run / "audio", 8)
-    monkeypatch.setattr(predictor, "WINDOW_SECONDS", 1.0)
+    for module in (predictor, extraction):
+        monkeypatch.setattr(module, "WINDOW_SECONDS", 1.0)
     read = []
 
     def endless():

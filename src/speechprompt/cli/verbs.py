@@ -86,7 +86,7 @@ prompting.training:train_prompt --name --train --dev=valid --unit-lm \
     data=prompting.training:TaskData.read {TRAINING}
     Train a task's prompt on a frozen unit LM.
 downstream.training:train_downstream --name --train --dev=valid --type=task_type --labels=columns \
-    --balance {ENCODER} data=downstream.training:DownstreamData.read {TRAINING}
+    --balance {ENCODER} data=downstream.recordings:DownstreamData.read {TRAINING}
     Train a downstream model on a learned sum of a frozen encoder's layers.
 evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance
     Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.
@@ -98,9 +98,9 @@ evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --ba
 evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored --baseline \
     {COMPUTE} {SCORES}
     Answer the scored splits with a downstream model, and score the answers.
-evaluation.summaries:summarise_seeds seeds=folders --baseline --out
+evaluation.scores:summarise_seeds seeds=folders --baseline --out
     Score a method over its seeds.
-evaluation.summaries:finish_task source --out
+evaluation.scores:finish_task source --out
     Write one file of a finished task: a copy of a result, or the one-line score.
 cli.commands:pool_scores predictions --against
     Print the main metric over several predictions files together, such as speakers left out.

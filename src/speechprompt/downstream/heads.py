@@ -7,8 +7,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 __all__ = ["Head", "HeadLoss", "PooledHead", "RecurrentHead", "needed_frames"]
+
+
+# Label indices of each answer, and its log-probability.
+Answers = tuple[list[list[int]], list[float]]
 
 
 class HeadLoss(NamedTuple):
@@ -60,9 +65,7 @@ class PooledHead(nn.Module):
         short = torch.zeros(len(lengths), dtype=torch.bool)
         return HeadLoss(total, target.numel(), correct, short)
 
-    def answers(
-        self, scores: Tensor, lengths: Sequence[int]
-    ) -> tuple[list[list[int]], list[float]]:
+    def answers(self, scores: Tensor, lengths: Sequence[int]) -> Answers:
         """The best label of every column, and the log-probability of them all."""
         best = self._best(scores)
         return best.tolist(), scores.gather(1, best).sum(1, dtype=torch.float64).tolist()
@@ -121,7 +124,7 @@ class RecurrentHead(nn.Module):
         )
         # On the processor: on a GPU its gradient is not the same in every run.
         each = F.ctc_loss(
-            nn.utils.rnn.pad_sequence(list(scores.cpu().split(list(lengths)))),  # (T, B, C)
+            pad_sequence(list(scores.cpu().split(list(lengths)))),  # (T, B, C)
             torch.tensor([label for row in labels for label in row], dtype=torch.long),
             torch.tensor(list(lengths)),
             torch.tensor([len(row) for row in labels]),
@@ -134,9 +137,7 @@ class RecurrentHead(nn.Module):
         correct = torch.tensor([a == list(row) for a, row in zip(answers, labels, strict=True)])
         return HeadLoss(each[~short].sum(), n_labels, correct, short)
 
-    def answers(
-        self, scores: Tensor, lengths: Sequence[int]
-    ) -> tuple[list[list[int]], list[float]]:
+    def answers(self, scores: Tensor, lengths: Sequence[int]) -> Answers:
         """Labels of the best path, without repeats and blanks, and the path's log-probability."""
         best, path = (part.cpu() for part in scores.max(1))
         answers = []
@@ -156,16 +157,9 @@ def needed_frames(labels: Sequence[int]) -> int:
 
 def _orders(lengths: Sequence[int]) -> list[Tensor]:
     """Row numbers of two padded batches (T, B): utterances in order, and turned round; N pads."""
-    n_rows, longest = sum(lengths), max(lengths)
-    onward = torch.full((longest, len(lengths)), n_rows)
-    backward = onward.clone()
-    start = 0
-    for column, length in enumerate(lengths):
-        rows = torch.arange(start, start + length)
-        onward[:length, column] = rows
-        backward[:length, column] = rows.flip(0)
-        start += length
-    return [onward, backward]
+    rows = list(torch.arange(sum(lengths)).split(list(lengths)))
+    turned = [row.flip(0) for row in rows]
+    return [pad_sequence(each, padding_value=sum(lengths)) for each in (rows, turned)]
 
 
 def _run(lstm: nn.Module, rows: Tensor, order: Tensor, n_utterances: int) -> Tensor:

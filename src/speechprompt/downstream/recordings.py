@@ -4,28 +4,22 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from speechprompt.corpora.manifest import read_root
-from speechprompt.encoders import Encoder, load_encoder
-from speechprompt.encoders.batching import encode_in_batches
+from speechprompt.encoders import load_encoder
+from speechprompt.encoders.base import encode_in_batches
 from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import read_parquet
 from speechprompt.tasks.labels import Labels, define_labels, encode_references
 from speechprompt.units.extraction import read_waveform
 
-__all__ = [
-    "FrameSource",
-    "Frames",
-    "Recordings",
-    "load_source",
-    "read_labelled_recordings",
-    "read_task_labels",
-]
+__all__ = ["DownstreamData", "FrameSource", "Frames", "Recordings", "read_labelled_recordings"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +59,6 @@ class Frames:
     digests: list[bytes]
 
 
-def read_task_labels(manifest: str | Path, task_type: str, columns: Sequence[str]) -> Labels:
-    """The labels that the manifest of a train split defines.
-
-    Raises:
-        ArtefactError: the manifest cannot be read.
-        ConfigError: no such task type.
-        CorpusError: a label column is missing or cannot be used.
-    """
-    return define_labels(_read_manifest(manifest), task_type, columns, manifest)
-
-
 def read_labelled_recordings(
     manifest: str | Path, labels: Labels, *, encode: bool = True
 ) -> Recordings:
@@ -111,12 +94,13 @@ class FrameSource:
     """Reads audio and runs the frozen encoder on it; frames are not stored.
 
     Args:
-        encoder: the encoder, loaded with every layer.
-        device: torch device of the frames.
+        encoder: settings of the encoder, see :func:`~speechprompt.encoders.load_encoder`. All its
+            layers are loaded.
+        device: torch device of the encoder and the frames.
     """
 
-    def __init__(self, encoder: Encoder, *, device: str = "cpu"):
-        self.encoder = encoder
+    def __init__(self, encoder: Mapping[str, Any], device: str) -> None:
+        self.encoder = load_encoder(**encoder, device=device, every_layer=True)
         self.device = torch.device(device)
 
     @torch.no_grad()
@@ -140,9 +124,52 @@ class FrameSource:
         )
 
 
-def load_source(encoder: Mapping[str, Any], device: str) -> FrameSource:
-    """Load an encoder with every layer, ready to be run on recordings."""
-    return FrameSource(load_encoder(**encoder, device=device, every_layer=True), device=device)
+@dataclass(frozen=True)
+class DownstreamData:
+    """Labelled recordings that a downstream model is trained with.
+
+    Attributes:
+        labels: what can be answered.
+        train: recordings to learn from.
+        valid: recordings that decide when to stop and which parameters to keep.
+        manifests: hashes of the manifests of both.
+        balance: draw utterances with replacement so that every answer is equally likely, as SUPERB
+            does for keywords.
+    """
+
+    labels: Labels
+    train: Recordings
+    valid: Recordings
+    manifests: tuple[str, str]
+    balance: bool = False
+
+    @classmethod
+    def read(
+        cls,
+        train: str | Path,
+        valid: str | Path,
+        task_type: str,
+        columns: list[str],
+        balance: bool = False,
+    ) -> Self:
+        """Read the splits behind two manifests.
+
+        Args:
+            train: manifest of the train split.
+            valid: manifest of the split that decides when to stop.
+            task_type: form of the answer: classification, transcription or slot_filling.
+            columns: label columns.
+            balance: draw the answers equally often.
+
+        Raises:
+            ArtefactError: a manifest is missing or damaged.
+            ConfigError: no such task type.
+            CorpusError: a label column is missing, or has a label that train never had.
+        """
+        labels = define_labels(_read_manifest(train), task_type, columns, train)
+        learnt, held_out = (read_labelled_recordings(path, labels) for path in (train, valid))
+        hashes = (sha256_file(train), sha256_file(valid))
+        return cls(labels, learnt, held_out, hashes, balance)
 
 
 def _read_manifest(path: str | Path) -> pa.Table:

@@ -1,88 +1,29 @@
 """Training of a downstream model (FT-DM): the encoder is frozen and run again in every epoch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechprompt.config.tasks import DownstreamSettings
-from speechprompt.downstream.artefact import save_downstream
 from speechprompt.downstream.heads import needed_frames
-from speechprompt.downstream.model import DownstreamModel, ModelShape
-from speechprompt.downstream.recordings import (
-    FrameSource,
-    Recordings,
-    load_source,
-    read_labelled_recordings,
-    read_task_labels,
-)
+from speechprompt.downstream.model import DownstreamModel, ModelShape, save_downstream
+from speechprompt.downstream.recordings import DownstreamData, FrameSource, Recordings
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log
-from speechprompt.storage.hashes import sha256_file
-from speechprompt.tasks.labels import Labels
 from speechprompt.training.job import Computation, TrainingFiles, fingerprint
 from speechprompt.training.loop import Sums, fit
 from speechprompt.training.result import TrainingResult
 from speechprompt.training.sampling import draw_rows
 
-__all__ = ["DownstreamData", "length_batches", "train_downstream"]
+__all__ = ["length_batches", "train_downstream"]
 
 # SUPERB's widths of the head, by whether the answer is generated.
 HIDDEN = {False: 256, True: 1024}
 # Batches drawn at a time, within which utterances are sorted by length.
 POOL_BATCHES = 20
-
-
-@dataclass(frozen=True)
-class DownstreamData:
-    """Labelled recordings that a downstream model is trained with.
-
-    Attributes:
-        labels: what can be answered.
-        train: recordings to learn from.
-        valid: recordings that decide when to stop and which parameters to keep.
-        manifests: hashes of the manifests of both.
-        balance: draw utterances with replacement so that every answer is equally likely, as SUPERB
-            does for keywords.
-    """
-
-    labels: Labels
-    train: Recordings
-    valid: Recordings
-    manifests: tuple[str, str]
-    balance: bool = False
-
-    @classmethod
-    def read(
-        cls,
-        train: str | Path,
-        valid: str | Path,
-        task_type: str,
-        columns: list[str],
-        balance: bool = False,
-    ) -> Self:
-        """Read the splits behind two manifests.
-
-        Args:
-            train: manifest of the train split.
-            valid: manifest of the split that decides when to stop.
-            task_type: form of the answer: classification, transcription or slot_filling.
-            columns: label columns.
-            balance: draw the answers equally often.
-
-        Raises:
-            ArtefactError: a manifest is missing or damaged.
-            ConfigError: no such task type.
-            CorpusError: a label column is missing, or has a label that train never had.
-        """
-        labels = read_task_labels(train, task_type, columns)
-        learnt, held_out = (read_labelled_recordings(path, labels) for path in (train, valid))
-        hashes = (sha256_file(train), sha256_file(valid))
-        return cls(labels, learnt, held_out, hashes, balance)
 
 
 def train_downstream(
@@ -118,34 +59,20 @@ def train_downstream(
             answer.
     """
     device, _ = computation.start()
-    source = load_source(encoder, device)
-    trained = _DownstreamTraining(settings, data, source, seed, device)
-    result = fit(
-        trained,
-        settings,
-        files,
-        seed=seed,
-        fingerprint=fingerprint(
-            settings,
-            computation,
-            {
-                "seed": seed,
-                "encoder": source.encoder.sha256,
-                "labels": data.labels.state(),
-                "manifests": data.manifests,
-                "balance": data.balance,
-            },
-        ),
-    )
-    metadata = {
-        "task": name,
-        "answers": data.labels.state(),
+    source = FrameSource(encoder, device)
+    trained = _DownstreamTraining(settings, data, source, seed)
+    answers = data.labels.state()
+    facts = {
         "seed": seed,
-        "training": result.summary(),
+        "encoder": source.encoder.sha256,
+        "labels": answers,
+        "manifests": data.manifests,
+        "balance": data.balance,
     }
-    files.finish(
-        result, lambda path: save_downstream(path, trained.model, source.encoder, metadata)
-    )
+    own = fingerprint(settings, computation, facts)
+    result = fit(trained, settings, files, seed=seed, fingerprint=own)
+    about = {"task": name, "answers": answers, "seed": seed, "training": result.summary()}
+    files.finish(result, lambda path: save_downstream(path, trained.model, source.encoder, about))
     return result
 
 
@@ -153,12 +80,7 @@ class _DownstreamTraining:
     """The model with its recordings, as the loop trains it."""
 
     def __init__(
-        self,
-        settings: DownstreamSettings,
-        data: DownstreamData,
-        source: FrameSource,
-        seed: int,
-        device: str,
+        self, settings: DownstreamSettings, data: DownstreamData, source: FrameSource, seed: int
     ) -> None:
         self.settings, self.data, self.source, self.seed = settings, data, source, seed
         self.generated = data.labels.allowed is None
@@ -176,7 +98,7 @@ class _DownstreamTraining:
             dropout=settings.dropout,
             normalize=settings.normalize,
         )
-        self.model = DownstreamModel(shape).to(device)
+        self.model = DownstreamModel(shape).to(source.device)
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:

@@ -11,25 +11,15 @@ from typing import Any
 from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ConfigError
 
-__all__ = ["Encoder", "encoder_kinds", "encoder_module", "load_encoder", "open_encoder"]
+__all__ = ["ENCODERS", "Encoder", "load_encoder", "open_encoder"]
 
 # The kind of an encoder, which is also the name of its module, and its class.
-_ENCODERS = {
+ENCODERS = {
     "cpc": "CpcEncoder",
     "hubert": "HubertEncoder",
     "logmel": "LogMelEncoder",
     "mfcc": "MfccEncoder",
 }
-
-
-def encoder_kinds() -> tuple[str, ...]:
-    """The kinds that :func:`load_encoder` accepts."""
-    return tuple(_ENCODERS)
-
-
-def encoder_module(kind: str) -> str:
-    """Name, below the package, of the module of a kind of encoder."""
-    return f"encoders.{kind}"
 
 
 def load_encoder(
@@ -43,7 +33,7 @@ def load_encoder(
     """Build an encoder; only its own module is imported.
 
     Args:
-        kind: One of :func:`encoder_kinds`.
+        kind: A key of :data:`ENCODERS`.
         device: Torch device.
         every_layer: Load all layers, for :meth:`Encoder.encode_states`, whatever ``layer`` says.
         batch_seconds: Audio in a batch, padding included; None is the encoder's own choice. On a
@@ -55,9 +45,9 @@ def load_encoder(
         ConfigError: the kind is unknown, or a setting is unknown or missing.
         ArtefactError: the encoder's weights are missing, damaged or incomplete.
     """
-    if kind not in _ENCODERS:
-        raise ConfigError(f"encoder kind: expected one of {', '.join(_ENCODERS)}, found {kind!r}")
-    build = getattr(import_module(f"speechprompt.{encoder_module(kind)}"), _ENCODERS[kind])
+    if kind not in ENCODERS:
+        raise ConfigError(f"encoder kind: expected one of {', '.join(ENCODERS)}, found {kind!r}")
+    build = getattr(import_module(f"speechprompt.encoders.{kind}"), ENCODERS[kind])
     if every_layer:
         settings = {**settings, **build.every_layer}
     try:

@@ -86,11 +86,8 @@ def _build_lstm(config: Mapping[str, int]) -> nn.LSTM:
         return nn.LSTM(*(config[key] for key in CONFIG_KEYS), batch_first=True)
 
 
-def _describe(config: Mapping[str, Any]) -> str:
-    return f"a CPC of {config['nLevelsGRU']} LSTM layers of {config['hiddenGar']} numbers"
-
-
-CPC = Architecture("cpc", frozenset(CONFIG_KEYS), "nLevelsGRU", _shapes, _describe)
+DESCRIPTION = "a CPC of {nLevelsGRU} LSTM layers of {hiddenGar} numbers"
+CPC = Architecture("cpc", frozenset(CONFIG_KEYS), "nLevelsGRU", _shapes, DESCRIPTION)
 
 
 class CpcEncoder(Encoder):
@@ -132,10 +129,11 @@ class CpcEncoder(Encoder):
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """See :meth:`Encoder.encode`; the whole batch is encoded chunk by chunk."""
         order = sorted(range(len(waveforms)), key=lambda index: -len(waveforms[index]))
-        rows = [_fill_up(waveforms[index]) for index in order]
+        missing = [max(0, MIN_SAMPLES - len(waveforms[index])) for index in order]
+        rows = [functional.pad(waveforms[i], (0, n)) for i, n in zip(order, missing, strict=True)]
         frames: list[list[Tensor]] = [[] for _ in rows]
         state = None  # of the LSTM over the whole waveforms
-        with full_precision(self.device):
+        with full_precision():
             for first in range(0, _n_frames(rows[0]) if rows else 0, CHUNK_FRAMES):
                 # The longest come first, so that those that go on, and fill this chunk, lead.
                 rows = [row for row in rows if _n_frames(row) > first]
@@ -258,10 +256,6 @@ class _Convolution:
         x = x.permute(0, 2, 3, 1)
         x = functional.layer_norm(x, x.shape[-1:], self.scale, self.offset, self.epsilon)
         return x.relu_().permute(0, 3, 1, 2)
-
-
-def _fill_up(waveform: Tensor) -> Tensor:
-    return functional.pad(waveform, (0, max(0, MIN_SAMPLES - len(waveform))))
 
 
 def _n_frames(waveform: Tensor) -> int:

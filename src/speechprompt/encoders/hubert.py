@@ -71,7 +71,10 @@ class HubertEncoder(Encoder):
             )
         self.precision = precision
         self.device = torch.device(device)
-        model, config = _load_hubert(weights, layer)
+        tensors, config = HUBERT.read(weights, layer)
+        model = _build(weights, config).eval().requires_grad_(False)
+        model.load_state_dict(tensors, assign=True)
+        remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
         self.layer = layer = len(model.encoder.transformer.layers)
         self.n_states = 1 + layer
         self.model = HubertLayers(model.to(self.device), _DTYPES[precision])
@@ -89,14 +92,14 @@ class HubertEncoder(Encoder):
         """See :meth:`Encoder.encode`; the utterances are concatenated, without padding."""
         if not waveforms:
             return []
-        with full_precision(self.device):
+        with full_precision():
             frames = self.model([self._prepare(waveform) for waveform in waveforms])
         return [frame.cpu().clone() for frame in frames]
 
     @torch.inference_mode()
     def encode_states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """See :meth:`Encoder.encode_states`: the input of the first layer, and all outputs."""
-        with full_precision(self.device):
+        with full_precision():
             return self.model.states([self._prepare(waveform) for waveform in waveforms])
 
     def _prepare(self, waveform: Tensor) -> Tensor:
@@ -110,22 +113,10 @@ def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
     return shapes_of(_build(path, config).state_dict())
 
 
-def _describe(config: Mapping[str, Any]) -> str:
-    return (
-        f"a HuBERT of {config['encoder_num_layers']} layers of {config['encoder_embed_dim']} "
-        f"dimensions ({config['extractor_mode']})"
-    )
-
-
-HUBERT = Architecture("hubert", CONFIG_KEYS, "encoder_num_layers", _shapes, _describe)
-
-
-def _load_hubert(path: str | Path, layer: int | None) -> tuple[Wav2Vec2Model, dict[str, Any]]:
-    tensors, config = HUBERT.read(path, layer)
-    model = _build(path, config)
-    model.load_state_dict(tensors, assign=True)
-    remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
-    return model.eval().requires_grad_(False), config
+DESCRIPTION = (
+    "a HuBERT of {encoder_num_layers} layers of {encoder_embed_dim} dimensions ({extractor_mode})"
+)
+HUBERT = Architecture("hubert", CONFIG_KEYS, "encoder_num_layers", _shapes, DESCRIPTION)
 
 
 def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:

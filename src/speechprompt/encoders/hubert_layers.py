@@ -10,6 +10,7 @@ Blocks have few different sizes, because oneDNN compiles a kernel for each size,
 millisecond and up to a megabyte.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
@@ -58,9 +59,8 @@ class HubertLayers:
     def __call__(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Encode waveforms of at least a window: float32 ``[n_frames, D]`` of the last layer."""
         lengths, states = self._run(waveforms)
-        for x in states:  # noqa: B007
-            pass
-        return x.split(lengths)
+        (last,) = deque(states, maxlen=1)
+        return last.split(lengths)
 
     def states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Encode into ``[S, n_frames, D]``: the input of the first layer, and all outputs."""

@@ -50,9 +50,6 @@ class LogMelEncoder(FilterbankEncoder):
     def encode_one(self, waveform: Tensor) -> Tensor:
         """See :meth:`FilterbankEncoder.encode_one`."""
         n_frames = 1 + (len(waveform) - WINDOW) // SHIFT
-        blocks = []
-        for first in range(0, n_frames, BLOCK_FRAMES):
-            last = min(first + BLOCK_FRAMES, n_frames) - 1
-            block = waveform[first * SHIFT : last * SHIFT + WINDOW]
-            blocks.append(kaldi.fbank(block[None], **SETTINGS))
-        return torch.cat(blocks)
+        starts = range(0, n_frames * SHIFT, BLOCK_FRAMES * SHIFT)
+        blocks = [waveform[start:][: (BLOCK_FRAMES - 1) * SHIFT + WINDOW] for start in starts]
+        return torch.cat([kaldi.fbank(block[None], **SETTINGS) for block in blocks])

@@ -1,13 +1,13 @@
 """Weights of encoders: safetensors files with a configuration, and the check that both agree."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.storage.tensors import (
@@ -21,6 +21,11 @@ from speechprompt.storage.tensors import (
 
 __all__ = ["Architecture", "full_precision"]
 
+# A context in which cuDNN computes without TF32, whose rounding would change units.
+full_precision = partial(
+    cudnn.flags, enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -31,14 +36,14 @@ class Architecture:
         keys: Keys of the configuration.
         layers: Key of the number of layers in the configuration.
         shapes: Returns the shape of every weight for a configuration; the file is for messages.
-        describe: Describes the model of a configuration, for messages.
+        description: Describes a model by its configuration, for messages.
     """
 
     kind: str
     keys: frozenset[str]
     layers: str
     shapes: Callable[[str | Path, Mapping[str, Any]], Shapes]
-    describe: Callable[[Mapping[str, Any]], str]
+    description: str
 
     def check(self, origin: str | Path, config: Mapping[str, Any], found: Shapes) -> None:
         """Check that weights have the names and shapes of a configuration.
@@ -53,7 +58,7 @@ class Architecture:
                 f"{origin}: {self.kind} configuration lacks {lacking} and has unknown {unknown}"
             )
         expected = self.shapes(origin, config)
-        check_shapes(origin, self.describe(config), expected=expected, found=found)
+        check_shapes(origin, self.description.format(**config), expected=expected, found=found)
 
     def write(
         self,
@@ -109,15 +114,3 @@ class Architecture:
         config[self.layers] = layer
         tensors, _ = read_tensors(path, names=self.shapes(path, config))
         return {name: tensor.float() for name, tensor in tensors.items()}, config
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Make cuDNN compute without TF32, whose rounding would change units."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        yield

@@ -8,12 +8,7 @@ from rapidfuzz.process import cdist
 
 from speechprompt.errors import ConfigError
 from speechprompt.evaluation.metrics import slot_type_f1
-from speechprompt.evaluation.scored_splits import (
-    BaselineData,
-    ScoreFiles,
-    prediction_rows,
-    write_scores,
-)
+from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.tasks.sequences import parse_slots
 
@@ -35,12 +30,8 @@ def choose_constant_baseline(task: str, data: BaselineData, files: ScoreFiles) -
         ConfigError: the task type has no constant baseline.
     """
     answer = choose_answer(data.labels.type, data.train.references, data.dev.references)
-    splits = {
-        split: prediction_rows(rows, rows.units, [answer] * len(rows), [0.0] * len(rows))
-        for split, rows in data.scored.items()
-    }
-    described = {"method": "constant"}
-    return write_scores(files, splits, data.labels, task, described, {"answer": answer})
+    answers = {s: ([answer] * len(rows), [0.0] * len(rows)) for s, rows in data.scored.items()}
+    return data.write_scores(files, task, "constant", answers, {"answer": answer})
 
 
 def choose_answer(task_type: str, train: Sequence[str], dev: Sequence[str], seed: int = 0) -> str:

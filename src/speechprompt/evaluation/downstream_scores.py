@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechprompt.downstream.artefact import load_downstream
 from speechprompt.downstream.decoding import decode
-from speechprompt.downstream.recordings import load_source, read_labelled_recordings
+from speechprompt.downstream.model import load_downstream
+from speechprompt.downstream.recordings import FrameSource, read_labelled_recordings
 from speechprompt.evaluation.scored_splits import ScoreFiles, prediction_rows, write_scores
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.storage.hashes import sha256_file
@@ -38,7 +38,7 @@ def score_downstream(
         ArtefactError: the model was trained on another encoder, or a file is damaged.
         CorpusError: a recording cannot be read, or a label column is missing.
     """
-    source = load_source(encoder, device)
+    source = FrameSource(encoder, device)
     loaded, described = load_downstream(model, source.encoder, device)
     labels = restore_labels(described["answers"])
     splits = {}

@@ -165,10 +165,7 @@ def score(metric: Metric, columns: Mapping[str, np.ndarray], seed: int = 0) -> S
 
 
 def score_gain(
-    metric: Metric,
-    columns: Mapping[str, np.ndarray],
-    baseline: Mapping[str, np.ndarray],
-    seed: int = 0,
+    metric: Metric, columns: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]
 ) -> Score:
     """Compute how much better a result is than a baseline, with a paired bootstrap interval.
 
@@ -176,7 +173,6 @@ def score_gain(
         metric: the metric to compare.
         columns: columns of the result, see :func:`score`.
         baseline: columns of the baseline, of the same utterances in the same order.
-        seed: seed of the resampling.
 
     Returns:
         The gain; above 0 the result is better, whichever way the metric points.
@@ -184,7 +180,7 @@ def score_gain(
     sign = 1 if metric.higher_is_better else -1
     ours, theirs = _sums(metric, columns), _sums(metric, baseline)
     value = metric.value(*(x.sum() for x in ours)) - metric.value(*(x.sum() for x in theirs))
-    draws = _resampled(metric, *ours, seed) - _resampled(metric, *theirs, seed)
+    draws = _resampled(metric, *ours) - _resampled(metric, *theirs)
     return score_draws(sign * value, sign * draws, ours[0].size)
 
 
@@ -207,7 +203,7 @@ def _sums(metric: Metric, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray
     return counted, np.atleast_2d(columns[metric.total]).astype(float).mean(axis=0)
 
 
-def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int) -> np.ndarray:
+def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int = 0) -> np.ndarray:
     """The metric of every resample; the same seed and size give the same resamples."""
     draws = resample(counted.size, seed)
     sums = np.array([(counted[rows].sum(), total[rows].sum()) for rows in draws])

@@ -6,7 +6,6 @@ not better than this baseline, the language model has added nothing.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -17,39 +16,15 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from speechprompt.errors import ArtefactError
-from speechprompt.evaluation.scored_splits import (
-    BaselineData,
-    ScoreFiles,
-    prediction_rows,
-    write_scores,
-)
+from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.runtime.progress import progress
 
-__all__ = ["FittedBaseline", "fit_classifier", "fit_ngram_baseline"]
+__all__ = ["fit_classifier", "fit_ngram_baseline"]
 
 GRID_C = (0.1, 0.3, 1.0, 3.0)
 MAX_ITERATIONS = 3000
 Units = Sequence[int] | np.ndarray
-
-
-@dataclass(frozen=True)
-class FittedBaseline:
-    """The classifier that was chosen on dev, and its answers.
-
-    Attributes:
-        setting: kind of ``features``, ``binary`` or ``count``, and the strength ``C``.
-        dev_accuracy: its accuracy on dev.
-        n_features: number of different n-grams.
-        answers: answers to each split, ``[n]`` texts as in train.
-        scores: log-probabilities of the answers to each split, ``[n]``.
-    """
-
-    setting: dict[str, object]
-    dev_accuracy: float
-    n_features: int
-    answers: dict[str, np.ndarray]
-    scores: dict[str, np.ndarray]
 
 
 def fit_ngram_baseline(
@@ -66,26 +41,13 @@ def fit_ngram_baseline(
     Raises:
         ArtefactError: the regression did not converge.
     """
-    fitted = fit_classifier(
+    details, answers = fit_classifier(
         (data.train.units, data.train.references),
         (data.dev.units, data.dev.references),
         {split: examples.units for split, examples in data.scored.items()},
         balance=balance,
     )
-    splits = {
-        split: prediction_rows(
-            rows, rows.units, fitted.answers[split].tolist(), fitted.scores[split]
-        )
-        for split, rows in data.scored.items()
-    }
-    details = {
-        "model": "logistic regression on unit 1-3-grams",
-        **fitted.setting,
-        "n_features": fitted.n_features,
-        "dev_accuracy": fitted.dev_accuracy,
-    }
-    described = {"method": "ngram_logistic_regression"}
-    return write_scores(files, splits, data.labels, task, described, details)
+    return data.write_scores(files, task, "ngram_logistic_regression", answers, details)
 
 
 def fit_classifier(
@@ -93,7 +55,7 @@ def fit_classifier(
     dev: tuple[Sequence[Units], Sequence[str]],
     scored: Mapping[str, Sequence[Units]],
     balance: bool = False,
-) -> FittedBaseline:
+) -> tuple[dict[str, object], dict[str, tuple[list[str], np.ndarray]]]:
     """Fit a classifier of whole answers on 1-grams to 3-grams of units.
 
     Binary or count features, and C from a fixed grid, are chosen on dev. The chosen setting is
@@ -105,6 +67,11 @@ def fit_classifier(
         dev: units and answers of the utterances by which the setting is chosen.
         scored: units of each split to answer.
         balance: weight the classes equally.
+
+    Returns:
+        Its ``model``, the kind of ``features``, ``binary`` or ``count``, the strength ``C``, the
+        number ``n_features`` of different n-grams, and its ``dev_accuracy``; and for each split the
+        answers ``[n]``, texts as in train, with their log-probabilities ``[n]``.
 
     Raises:
         ArtefactError: the regression did not converge.
@@ -135,13 +102,15 @@ def fit_classifier(
             split: final.predict_log_proba(_features(vectorizer.transform(units), binary))
             for split, units in scored.items()
         }
-    return FittedBaseline(
-        setting={"features": "binary" if binary else "count", "C": strength},
-        dev_accuracy=accuracies[chosen],
-        n_features=counts.shape[1],
-        answers={s: final.classes_[table.argmax(axis=1)] for s, table in tables.items()},
-        scores={split: table.max(axis=1) for split, table in tables.items()},
-    )
+    details: dict[str, object] = {
+        "model": "logistic regression on unit 1-3-grams",
+        "features": "binary" if binary else "count",
+        "C": strength,
+        "n_features": counts.shape[1],
+        "dev_accuracy": accuracies[chosen],
+    }
+    best = {split: final.classes_[table.argmax(axis=1)].tolist() for split, table in tables.items()}
+    return details, {split: (best[split], table.max(axis=1)) for split, table in tables.items()}
 
 
 def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_dev: int) -> int:
@@ -157,7 +126,9 @@ def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_d
 
 
 def _features(counts: sparse.csr_matrix, binary: bool) -> sparse.csr_matrix:
-    return counts.sign() if binary else counts
+    # Not `sign`, which sorts the indices of its input, so that sums are rounded differently.
+    data = np.ones_like(counts.data) if binary else counts.data
+    return sparse.csr_matrix((data, counts.indices, counts.indptr), counts.shape)
 
 
 def _fit(

@@ -141,7 +141,12 @@ def measure_units(
     about = metadata_of(units.schema)
     if "frame_rate" not in about or units["durations"].null_count:
         raise ArtefactError(f"{index_path}: expected units of audio, found units without frames")
-    alignments = _read_alignments(alignments_path, units["utt_id"], index_path)
+    alignments = read_parquet(alignments_path).to_pylist()
+    if [row["utt_id"] for row in alignments] != units["utt_id"].to_pylist():
+        raise ArtefactError(
+            f"{alignments_path}: expected the utterances of {index_path} in its order, found "
+            "others; align the split again"
+        )
     index = read_json(index_path)
     names, counts = _count(
         units, alignments, json.loads(about["frame_rate"]), about["encoder"], index["n_units"]
@@ -151,12 +156,9 @@ def measure_units(
     if not total[speech].any():
         raise ArtefactError(f"{alignments_path}: expected speech, found silence alone")
     quality = UnitQuality(
-        codebook=index["codebook"],
+        **{name: index[name] for name in ("codebook", "n_units", "corpus", "split")},
         encoder=encoder or about["encoder"],
         layer=json.loads(about.get("layer", "null")),
-        n_units=index["n_units"],
-        corpus=index["corpus"],
-        split=index["split"],
         n_utterances=units.num_rows,
         n_phones=int(speech.sum()),
         n_frames={"all": int(total.sum()), "speech": int(total[speech].sum())},
@@ -178,19 +180,6 @@ def _entropy(shares: np.ndarray) -> float:
     """The entropy in nats."""
     positive = shares[shares > 0]
     return float(-(positive * np.log(positive)).sum())
-
-
-def _read_alignments(
-    path: str | Path, utt_ids: pa.ChunkedArray, index_path: str | Path
-) -> list[dict]:
-    """Phones, starts and end of each utterance."""
-    rows = read_parquet(path).to_pylist()
-    if [row["utt_id"] for row in rows] != utt_ids.to_pylist():
-        raise ArtefactError(
-            f"{path}: expected the utterances of {index_path} in its order, found others; align "
-            "the split again"
-        )
-    return rows
 
 
 def _count(

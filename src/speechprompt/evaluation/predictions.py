@@ -17,27 +17,10 @@ __all__ = [
     "about_predictions",
     "check_same_utterances",
     "counts",
-    "mark_repeats",
     "read_predictions",
     "split_rows",
     "write_predictions",
 ]
-
-
-def mark_repeats(units: Sequence[np.ndarray], references: Sequence[str]) -> list[bool]:
-    """Mark utterances that repeat an earlier one: the same units with the same reference.
-
-    Args:
-        units: units, or whatever identifies the input of each utterance.
-        references: right answers as text.
-    """
-    seen: set[tuple[bytes, str]] = set()
-    repeats = []
-    for row, reference in zip(units, references, strict=True):
-        key = (np.asarray(row, dtype=np.int64).tobytes(), reference)
-        repeats.append(key in seen)
-        seen.add(key)
-    return repeats
 
 
 def write_predictions(

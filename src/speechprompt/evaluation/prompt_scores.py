@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.evaluation.scored_splits import (
@@ -13,13 +12,12 @@ from speechprompt.evaluation.scored_splits import (
 )
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.prompting.decoding import predict
-from speechprompt.prompting.task_model import TaskModel, load_task_model
+from speechprompt.prompting.task_model import load_task_model
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.storage.files import read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
-from speechprompt.tasks.examples import Examples
-from speechprompt.tasks.labels import Labels, restore_labels
+from speechprompt.tasks.labels import restore_labels
 
 __all__ = ["score_prompt"]
 
@@ -58,24 +56,16 @@ def score_prompt(
     splits = {}
     for index in scored:
         split, examples = read_split(index, labels)
-        splits[split] = _answer(model, examples, labels, decoding)
+        found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
+        answers = [labels.decode(row) for row in found.labels]
+        splits[split] = prediction_rows(examples, examples.units, answers, found.scores)
+        # Free decoding of a classification may give no answer. It gives units, and the labels of a
+        # learnable verbalizer are none.
+        if labels.allowed is not None and model.verbalizer.kind != "learnable":
+            if not decoding.free:
+                found = predict(model, examples.units, DecodingSettings(free=True))
+            splits[split]["invalid"] = ~found.valid
     hashes = {name: described[f"{name}_sha256"] for name in ("lm", "codebook")}
     hashes["prompt"] = sha256_file(prompt)
     details = {"training": described["training"]}
     return write_scores(files, splits, labels, task, described, details, hashes)
-
-
-def _answer(
-    model: TaskModel, examples: Examples, labels: Labels, decoding: DecodingSettings
-) -> dict[str, Any]:
-    """Columns of one split; for a classification also which free decodings are no answer."""
-    found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
-    answers = [labels.decode(row) for row in found.labels]
-    rows = prediction_rows(examples, examples.units, answers, found.scores)
-    # Free decoding gives units, and the labels of a learnable verbalizer are none.
-    if labels.allowed is not None and model.verbalizer.kind != "learnable":
-        free = found
-        if not decoding.free:
-            free = predict(model, examples.units, DecodingSettings(free=True))
-        rows["invalid"] = ~free.valid
-    return rows

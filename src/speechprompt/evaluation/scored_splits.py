@@ -8,13 +8,16 @@ from typing import Any, Self
 import numpy as np
 
 from speechprompt.downstream.recordings import Recordings
-from speechprompt.evaluation.predictions import mark_repeats, write_predictions
+from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
 from speechprompt.storage.files import read_json
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.labels import Labels, read_examples, read_labels
 
 __all__ = ["BaselineData", "ScoreFiles", "prediction_rows", "read_split", "write_scores"]
+
+
+Answers = Mapping[str, tuple[Sequence[str], Sequence[float] | np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,24 @@ class BaselineData:
         learnt, looked_at = (read_examples(index, labels, encode=False) for index in (train, dev))
         return cls(labels, learnt, looked_at, dict(read_split(index, labels) for index in scored))
 
+    def write_scores(
+        self, files: ScoreFiles, task: str, method: str, answers: Answers, details: dict[str, Any]
+    ) -> Metrics:
+        """Write predictions and metrics of a baseline.
+
+        Args:
+            files: files to write.
+            task: name of the task.
+            method: name of the baseline.
+            answers: answers to each split as text, with their log-probabilities.
+            details: further facts about the baseline for metrics.json.
+        """
+        splits = {
+            split: prediction_rows(rows, rows.units, *answers[split])
+            for split, rows in self.scored.items()
+        }
+        return write_scores(files, splits, self.labels, task, {"method": method}, details)
+
 
 def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
     """Read the name and the utterances of a scored split.
@@ -93,18 +114,23 @@ def prediction_rows(
 ) -> dict[str, Any]:
     """Columns of one split for :func:`~speechprompt.evaluation.predictions.write_predictions`.
 
+    An utterance that repeats an earlier one, the same input with the same reference, is marked.
+
     Args:
         utterances: names and references of the utterances.
         inputs: input of each utterance, such as its units, by which repeats are found.
         hypotheses: answer to each utterance as text.
         scores: log-probability of each answer.
     """
+    contents = (np.asarray(given, dtype=np.int64).tobytes() for given in inputs)
+    keys = enumerate(zip(contents, utterances.references, strict=True))
+    first: dict[tuple[bytes, str], int] = {}  # the row where each occurs first
     return {
         "utt_id": utterances.utt_ids,
         "reference": utterances.references,
         "prediction": hypotheses,
         "score": scores,
-        "is_repeat": mark_repeats(inputs, utterances.references),
+        "is_repeat": [first.setdefault(key, row) < row for row, key in keys],
     }
 
 

@@ -1,14 +1,14 @@
 """Scores: metrics beside their baselines, from the predictions of one or several seeds.
 
-Scores over several predictions files, such as those of speakers that are left out in turn, are here
-too.
+Scores over several predictions files, such as those of speakers that are left out in turn, and the
+files of a finished task's folder are here too.
 """
 
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +33,22 @@ from speechprompt.evaluation.predictions import (
     split_rows,
 )
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import write_json
+from speechprompt.storage.files import copy_file, read_json, write_json, write_text
 from speechprompt.storage.parquet import read_parquet
 
-__all__ = ["Metrics", "describe", "pool_predictions", "pooled_gain", "write_metrics"]
+__all__ = [
+    "Metrics",
+    "describe",
+    "finish_task",
+    "pool_predictions",
+    "pooled_gain",
+    "summarise_seeds",
+    "write_metrics",
+]
 
 Scores = dict[str, dict[str, Score]]  # split -> metric -> score
+# The file that a training wrote, by its name in ``hashes``.
+TRAINED = {"prompt": "prompt.safetensors", "model": "model.safetensors"}
 
 
 class MainMetric(BaseModel):
@@ -73,6 +83,11 @@ class Metrics(BaseModel):
     details: dict[str, Any] = {}
     versions: dict[str, str] = {}
     hashes: dict[str, str] = {}
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a metrics.json."""
+        return cls.model_validate(read_json(path))
 
 
 def write_metrics(
@@ -133,35 +148,83 @@ def write_metrics(
     return metrics
 
 
-def pool_predictions(paths: Sequence[str | Path], split: str | None = None) -> Score:
-    """Compute the main metric over several predictions files together.
+def summarise_seeds(
+    folders: Sequence[str | Path], out: str | Path, baseline: str | Path | None = None
+) -> Metrics:
+    """Score a method over its seeds.
+
+    Args:
+        folders: folder of each seed, with predictions.parquet and metrics.json.
+        out: metrics.json to write.
+        baseline: predictions of the baseline on the same splits.
+    """
+    each = [Metrics.read(Path(folder, "metrics.json")) for folder in folders]
+    seeds = [seed for entry in each for seed in entry.seeds]
+    (own,) = TRAINED.keys() & each[0].hashes.keys()
+    shared = {key: value for key, value in each[0].hashes.items() if key != own}
+    trained = {f"{own}_seed_{s}": e.hashes[own] for s, e in zip(seeds, each, strict=True)}
+    return write_metrics(
+        out,
+        [Path(folder, "predictions.parquet") for folder in folders],
+        task=each[0].task,
+        method=each[0].method,
+        baselines=[] if baseline is None else [baseline],
+        trainable_parameters=each[0].trainable_parameters,
+        seeds=seeds,
+        per_seed={str(s): e.main.value for s, e in zip(seeds, each, strict=True)},
+        hashes=shared | trained,
+    )
+
+
+def finish_task(source: str | Path, out: str | Path) -> None:
+    """Write one file of a finished task's folder.
+
+    Args:
+        source: what the first seed trained or predicted, or metrics.json over the seeds.
+        out: a text file gets the main metric of metrics.json in percent, two decimals; another
+            file is a copy.
+
+    Raises:
+        ArtefactError: there is no such result.
+    """
+    source, out = Path(source), Path(out)
+    if not source.is_file():
+        raise ArtefactError(
+            f"{source}: no such file; a finished task has {' or '.join(TRAINED.values())}, "
+            "predictions.parquet and metrics.json"
+        )
+    if out.suffix != ".txt":
+        copy_file(source, out)
+        return
+    metrics = Metrics.read(source)
+    write_text(out, f"{100 * metrics.main.value:.2f}\n")
+    log(describe(metrics))
+
+
+def pool_predictions(paths: Sequence[str | Path]) -> Score:
+    """Compute the main metric on the last split of several predictions files together.
 
     Args:
         paths: predictions files with disjoint utterances.
-        split: split to score; by default the last one of each file.
 
     Raises:
-        ArtefactError: an utterance is in two files, or a file has no such split.
+        ArtefactError: an utterance is in two files.
     """
-    pooled = _pooled(paths, split)
+    pooled = _pooled(paths)
     return score(_main_metric(pooled), counts([pooled]))
 
 
-def pooled_gain(
-    paths: Sequence[str | Path], others: Sequence[str | Path], split: str | None = None
-) -> Score:
+def pooled_gain(paths: Sequence[str | Path], others: Sequence[str | Path]) -> Score:
     """Compute how much better the main metric is than in other predictions files.
 
     Args:
         paths: predictions files with disjoint utterances.
         others: predictions files of the same utterances.
-        split: split to compare; by default the last one of each file.
 
     Raises:
-        ArtefactError: an utterance is in two files, a file has no such split, or the utterances
-            are not the same.
+        ArtefactError: an utterance is in two files, or the utterances are not the same.
     """
-    ours, theirs = _pooled(paths, split), _pooled(others, split)
+    ours, theirs = _pooled(paths), _pooled(others)
     check_same_utterances(ours, theirs)
     return score_gain(_main_metric(ours), counts([ours]), counts([theirs]))
 
@@ -219,18 +282,16 @@ def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
         source[order] = np.roll(order, 1)  # one cycle, so that none keeps its own answer
     references, answers = table["reference"].to_pylist(), table["prediction"].take(source)
     counted = count_errors(about["type"], about["columns"], references, answers.to_pylist())
-    kept = table.select([name for name in table.column_names if name not in counted])
-    for name, values in counted.items():
-        kept = kept.append_column(name, pa.array(values))
-    return kept
+    columns = dict(zip(table.column_names, table.columns, strict=True)) | counted
+    return pa.table(columns, metadata=table.schema.metadata)
 
 
-def _pooled(paths: Sequence[str | Path], split: str | None) -> pa.Table:
-    """The rows of all files, sorted by ``utt_id``."""
+def _pooled(paths: Sequence[str | Path]) -> pa.Table:
+    """The rows of the last split of all files, sorted by ``utt_id``."""
     tables = []
     seen: set[str] = set()
     for path in paths:
-        table = read_predictions(path, split)
+        table = read_predictions(path)
         utterances = set(table["utt_id"].to_pylist())
         if seen & utterances:
             raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from speechprompt.prompting.decoding import Predictions
 from speechprompt.storage.tables import align_columns
 from speechprompt.tasks.classification import COLUMN_SEPARATOR
 from speechprompt.tasks.labels import Labels
@@ -49,37 +50,31 @@ class Answer:
 
 
 def write_answer(
-    file: str,
-    task: str,
-    labels: Labels,
-    indices: Sequence[int],
-    score: float,
-    label_scores: np.ndarray | None,
+    file: str, task: str, labels: Labels, predictions: Predictions, row: int
 ) -> Answer:
-    """Make the answer to one recording of :class:`~speechprompt.prompting.decoding.Predictions`.
+    """Make the answer to one recording.
 
     Args:
         file: the recording.
         task: name of the task.
         labels: labels of the task.
-        indices: label indices of the answer.
-        score: log-probability of the answer.
-        label_scores: log-probability of every label, where there is one label column.
+        predictions: answers to several recordings.
+        row: number of the recording among them.
     """
-    answer = labels.decode(indices)
+    answer, score = labels.decode(predictions.labels[row]), float(predictions.scores[row])
     values = None
     if labels.type == "classification" and answer:
         parts = [answer] if len(labels.columns) == 1 else answer.split(COLUMN_SEPARATOR)
         values = dict(zip(labels.columns, parts, strict=True))
     probabilities = None
-    if label_scores is not None:
-        shares = np.exp(label_scores).tolist()
+    if predictions.label_scores is not None:
+        shares = np.exp(predictions.label_scores[row]).tolist()
         probabilities = dict(zip(labels.names, shares, strict=True))
     return Answer(
         file=file,
         task=task,
         answer=answer,
-        score=float(score),
+        score=score,
         probability=math.exp(score),
         labels=values,
         slots=parse_slots(answer)[1] if labels.type == "slot_filling" else None,
@@ -103,10 +98,8 @@ class AnswerTable:
             # An error may be long, and there is no column to its right.
             cells = [row[column] for row in rows if column < 2 or row[3]]
             self.widths[column] = max([self.widths[column], *map(len, cells)])
-        return "\n".join(self._line(row) for row in rows)
-
-    def _line(self, row: Sequence[str]) -> str:
-        return align_columns([[*row[:3], row[3].rjust(len(TITLES[3]))]], self.widths)[0]
+        lines = [[*row[:3], row[3].rjust(len(TITLES[3]))] for row in rows]
+        return "\n".join(align_columns(lines, self.widths))
 
 
 def _row(answer: Answer) -> tuple[str, str, str, str]:

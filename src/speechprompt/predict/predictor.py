@@ -18,23 +18,23 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from speechprompt.audio.paths import recordings_at
-from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio
+from speechprompt.audio.reading import AudioError, read_audio
 from speechprompt.config.tasks import DecodingSettings
-from speechprompt.encoders import Encoder, load_encoder
-from speechprompt.encoders.batching import encode_in_batches
+from speechprompt.encoders import load_encoder
+from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.predict.answer import Answer, write_answer
-from speechprompt.predict.task_folder import TaskFolder, open_task
+from speechprompt.predict.task_folder import open_task
 from speechprompt.prompting.decoding import Question, answer_room, predict_together
 from speechprompt.prompting.task_model import TaskModel, attach_prompt
 from speechprompt.runtime.device import resolve_device
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.tasks.labels import Labels, restore_labels
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
-from speechprompt.units.extraction import WINDOW_SECONDS
+from speechprompt.units.extraction import WINDOW_SECONDS, in_windows
 from speechprompt.units.feature_files import FeatureMetadata
-from speechprompt.units.quantization import deduplicate
+from speechprompt.units.quantization import quantize
 
 __all__ = ["Predictor"]
 
@@ -63,9 +63,8 @@ class _Units:
             frames = frames.astype(np.float16)
         if not np.isfinite(frames).all():
             return SpeechPromptError("its frames are not finite in 16 bits")
-        units = self.codebook.assign(frames)
         try:
-            return deduplicate(units)[0] if self.deduplicate else units
+            return quantize(frames, self.codebook, self.deduplicate)[0]
         except SpeechPromptError as error:
             return error
 
@@ -133,17 +132,26 @@ class Predictor:
         names = [one.task for one in opened]
         predictor = cls()
         encoders: dict[str, Encoder] = {}
-        lms: dict[tuple[str, torch.dtype], LoadedLM] = {}
+        lms: dict[tuple[object, torch.dtype], LoadedLM] = {}
         for one in opened:
             settings = json.dumps(one.encoder, sort_keys=True)
             if settings not in encoders:
                 encoder = load_encoder(**one.encoder, device=device)
                 encoders[settings] = predictor.encoders.setdefault(encoder.sha256, encoder)
-            units = predictor._add_units(one, encoders[settings])
+            encoder, codebook = encoders[settings], load_codebook(one.codebook)
+            check_codebook(codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}")
+            units = predictor.units.setdefault(
+                (codebook.sha256, one.deduplicate), _Units(encoder, codebook, one.deduplicate)
+            )
             decoding = DecodingSettings(**one.decoding)
             dtype = resolve_precision(decoding.precision, device)
             name = one.task if names.count(one.task) == 1 else str(one.folder)
-            model = _load_model(one, units.codebook.sha256, lms, dtype, device)
+            # A prompt shares its unit LM. A fine-tuned LM overwrites it.
+            is_prompt = one.described.get("method") == "prompt"
+            key = (one.unit_lm_sha256 if is_prompt else one.folder, dtype)
+            if key not in lms:
+                lms[key] = load_lm(one.unit_lm, codebook.sha256, dtype, device)
+            model = attach_prompt(one.prompt, lms[key], one.unit_lm)
             labels = restore_labels(one.described["answers"])
             predictor.tasks.append(_Task(name, model, labels, decoding, units))
         return predictor
@@ -174,46 +182,37 @@ class Predictor:
             is_waiting: whether the next of ``files`` is not there yet. Then those that are there
                 are answered first.
         """
-        for names, recordings in _windows(files, is_waiting):
+        found = (
+            (str(file.path), file) if isinstance(file, AudioError) else (str(file), _read(file))
+            for file in files
+        )
+        for names, recordings in in_windows(found, lambda n: n == WINDOW_FILES or is_waiting()):
             yield self._answer(names, recordings)
-
-    def _add_units(self, one: TaskFolder, encoder: Encoder) -> _Units:
-        """How the task's units are made; tasks with the same codebook share it."""
-        codebook = load_codebook(one.codebook)
-        check_codebook(codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}")
-        key = (codebook.sha256, one.deduplicate)
-        return self.units.setdefault(key, _Units(encoder, codebook, one.deduplicate))
 
     def _answer(self, names: Sequence[str], recordings: Sequence[ArrayOrError]) -> list[Answer]:
         """Answer the recordings of a window by all tasks."""
         units = self._quantise(recordings)
-        usable: list[dict[int, np.ndarray]] = [{} for _ in self.tasks]  # by number of recording
         answers: dict[tuple[int, int], Answer] = {}
+        usable: list[list[int]] = []  # numbers of the recordings that each task answers
+        questions = []
         for number, task in enumerate(self.tasks):
+            rows: dict[int, np.ndarray] = {}
             for i, found in enumerate(units[task.units]):
                 try:
                     if isinstance(found, SpeechPromptError):
                         raise found
                     answer_room(task.model, found, task.decoding.max_length)
-                    usable[number][i] = found
+                    rows[i] = found
                 except SpeechPromptError as error:
                     reason = error.reason if isinstance(error, AudioError) else str(error)
                     answers[i, number] = Answer(names[i], task.name, error=reason)
-        questions = [
-            Question(task.model, list(rows.values()), task.decoding)
-            for task, rows in zip(self.tasks, usable, strict=True)
-        ]
+            usable.append(list(rows))
+            questions.append(Question(task.model, list(rows.values()), task.decoding))
         for number, predictions in enumerate(predict_together(questions)):
             task = self.tasks[number]
-            scores = predictions.label_scores
-            for k, i in enumerate(usable[number]):
+            for row, i in enumerate(usable[number]):
                 answers[i, number] = write_answer(
-                    names[i],
-                    task.name,
-                    task.labels,
-                    predictions.labels[k],
-                    predictions.scores[k],
-                    None if scores is None else scores[k],
+                    names[i], task.name, task.labels, predictions, row
                 )
         return [answers[key] for key in sorted(answers)]
 
@@ -233,43 +232,6 @@ class Predictor:
                 for i, frame in zip(samples, frames[units.encoder.sha256], strict=True):
                     found[units][i] = units.of(frame.numpy())
         return found
-
-
-def _load_model(
-    one: TaskFolder,
-    codebook_sha256: str,
-    lms: dict[tuple[str, torch.dtype], LoadedLM],
-    dtype: torch.dtype,
-    device: str,
-) -> TaskModel:
-    """Load a task's model. Prompts share a unit LM, and a fine-tuned LM is not shared."""
-    key = (one.unit_lm_sha256, dtype)
-    shared = one.described.get("method") == "prompt"
-    lm = lms.get(key) if shared else None
-    lm = lm or load_lm(one.unit_lm, codebook_sha256, dtype, device)
-    if shared:
-        lms[key] = lm
-    return attach_prompt(one.prompt, lm, one.unit_lm)
-
-
-def _windows(
-    files: Iterable[Path | AudioError], is_waiting: Callable[[], bool]
-) -> Iterator[tuple[list[str], list[ArrayOrError]]]:
-    """Read recordings until there are minutes of audio, or until the next one is not there yet."""
-    names: list[str] = []
-    recordings: list[ArrayOrError] = []
-    n_samples = 0
-    for file in files:
-        found = file if isinstance(file, AudioError) else _read(file)
-        names.append(str(file.path if isinstance(file, AudioError) else file))
-        recordings.append(found)
-        n_samples += len(found) if isinstance(found, np.ndarray) else 0
-        full = n_samples >= WINDOW_SECONDS * SAMPLE_RATE or len(names) == WINDOW_FILES
-        if full or is_waiting():
-            yield names, recordings
-            names, recordings, n_samples = [], [], 0
-    if names:
-        yield names, recordings
 
 
 def _read(file: Path) -> ArrayOrError:

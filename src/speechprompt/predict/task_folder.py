@@ -164,39 +164,32 @@ def _read_model(folder: Path) -> dict[str, Any]:
 
 
 def _find(folder: Path, reference: dict[str, str], what: str) -> Path:
-    path = folder / reference["path"]
-    if not path.is_file():
-        raise ArtefactError(
-            f"{path}: the {what} of {folder} is missing; copy it there, or the whole run"
-        )
-    _verify(path, reference, folder, what)
-    return path
+    missing = f"the {what} of {folder} is missing; copy it there, or the whole run"
+    return _verify(folder / reference["path"], reference, folder, what, missing)
 
 
 def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | None) -> Path:
     """The encoder's weights: as given, in their old place, or as the package ships them."""
-    if given is not None:
-        given = Path(given)
-        if not given.is_file():
-            raise ArtefactError(f"{given}: expected the encoder's weights, found no file")
-        _verify(given, reference, folder, "encoder")
-        return given
     path = folder / reference["path"]
-    shipped = [name for name, sha256 in SHIPPED.items() if sha256 == reference["sha256"]]
-    if not path.is_file() and shipped:
-        return shipped_model(shipped[0])
+    missing = (
+        f"the encoder's weights of {folder} are missing; copy them there, or say where they are "
+        "with --weights"
+    )
+    if given is not None:
+        path, missing = Path(given), "expected the encoder's weights, found no file"
+    elif not path.is_file() and reference["sha256"] in SHIPPED.values():
+        (name,) = (name for name, known in SHIPPED.items() if known == reference["sha256"])
+        return shipped_model(name)
+    return _verify(path, reference, folder, "encoder", missing)
+
+
+def _verify(path: Path, reference: dict[str, str], folder: Path, what: str, missing: str) -> Path:
+    """Check that a file is there, or say how it is missing, and that it has its old hash."""
     if not path.is_file():
-        raise ArtefactError(
-            f"{path}: the encoder's weights of {folder} are missing; copy them there, or say where "
-            "they are with --weights"
-        )
-    _verify(path, reference, folder, "encoder")
-    return path
-
-
-def _verify(path: Path, reference: dict[str, str], folder: Path, what: str) -> None:
+        raise ArtefactError(f"{path}: {missing}")
     if (found := sha256_file(path)) != reference["sha256"]:
         raise ArtefactError(
             f"{path}: the {what} of {folder / MODEL} has sha256 {reference['sha256']}, but this "
             f"file {found}; it was replaced since, restore it or train the prompt again"
         )
+    return path

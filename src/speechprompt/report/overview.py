@@ -4,7 +4,6 @@ Its template and the captions of its pictures are data files. The template says 
 """
 
 import base64
-from collections.abc import Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -16,7 +15,7 @@ import yaml
 from speechprompt.evaluation.metrics import in_percent
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.names import BASELINES, METHODS, METRICS
-from speechprompt.storage.files import read_json, write_text
+from speechprompt.storage.files import write_text
 from speechprompt.storage.package_data import data_file, data_files
 from speechprompt.storage.parquet import read_parquet
 
@@ -37,7 +36,10 @@ def write_overview(results: str | Path, setup: dict[str, Any], out: str | Path) 
     """
     results = Path(results)
     tasks = {
-        name: {method: _read_metrics(results, name, method) for method in _methods(task)}
+        name: {  # its own method first
+            method: Metrics.read(results / name / method / "metrics.json")
+            for method in dict.fromkeys([task["method"], *task["compare"]])
+        }
         for name, task in setup["tasks"].items()
     }
     versions: dict[str, str] = {}
@@ -70,12 +72,3 @@ def write_overview(results: str | Path, setup: dict[str, Any], out: str | Path) 
         versions=versions,
     )
     write_text(out, page)
-
-
-def _methods(task: Mapping[str, Any]) -> list[str]:
-    """All methods of a task, its own first."""
-    return list(dict.fromkeys([task["method"], *task["compare"]]))
-
-
-def _read_metrics(results: Path, task: str, method: str) -> Metrics:
-    return Metrics.model_validate(read_json(results / task / method / "metrics.json"))

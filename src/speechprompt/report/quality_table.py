@@ -11,7 +11,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
 from speechprompt.report.names import QUALITIES
 from speechprompt.report.pictures import draw_unit_quality
-from speechprompt.report.results_table import percent_cell
+from speechprompt.report.results_table import NUMBER, TEXT, WHOLE, percent_cell
 from speechprompt.storage.files import read_json, write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
@@ -31,7 +31,6 @@ COLUMNS = (
     *(QUALITIES[name] for name in METRICS),
     "gap closed",
 )
-TEXT, NUMBER, WHOLE = pa.string(), pa.float64(), pa.int64()
 SCHEMA = pa.schema(
     dict.fromkeys(("frames", "codebook", "encoder"), TEXT)
     | dict.fromkeys(("layer", "n_units"), WHOLE)
@@ -62,12 +61,7 @@ def compare_quality(measured: Sequence[str | Path], out: str | Path, picture: st
                 f"{measured[0]}, on {first.corpus}/{first.split}; measure both again"
             )
     rows = [_row(item, first, frames) for frames in first.frames for item in qualities]
-    header = HEADER.format(
-        corpus=first.corpus,
-        split=first.split,
-        n_utterances=first.n_utterances,
-        **first.n_frames,
-    )
+    header = HEADER.format(**dict(first), **first.n_frames)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_parquet(Path(out).with_suffix(".parquet"), table)
     write_text(out, f"{header}\n{markdown_table(COLUMNS, map(_cells, rows))}")

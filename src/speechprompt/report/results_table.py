@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from speechprompt.evaluation.metrics import in_percent
 from speechprompt.evaluation.scores import Metrics
-from speechprompt.storage.files import read_json, write_text
+from speechprompt.storage.files import write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
 
@@ -48,7 +48,7 @@ def write_table(
         out: Markdown table to write, in percent; a Parquet table with fractions goes beside it.
         reported: percentages that the paper reports, by task and method.
     """
-    results = [Metrics.model_validate(read_json(path)) for path in metrics]
+    results = [Metrics.read(path) for path in metrics]
     rows = [row for result in results for row in _rows(result, reported or {})]
     write_text(out, f"{HEADER}\n{markdown_table(COLUMNS, map(_cells, rows))}")
     write_parquet(Path(out).with_suffix(".parquet"), pa.Table.from_pylist(rows, schema=SCHEMA))

@@ -10,7 +10,6 @@ import pyarrow as pa
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.names import METHODS, METRICS
 from speechprompt.report.pictures import BLUE, ORANGE, draw_line, house_figure
-from speechprompt.storage.files import read_json
 from speechprompt.storage.parquet import write_parquet
 
 __all__ = ["SETTINGS", "gather_sweep"]
@@ -18,7 +17,7 @@ __all__ = ["SETTINGS", "gather_sweep"]
 SETTINGS = ("method", "lm", "verbalizer", "length", "utterances")
 STYLES = {"prompt": (BLUE, "o"), "finetune": (ORANGE, "s")}
 SCORE = ["value", "low", "high"]
-# Settings whose effect is drawn as lines: the picture, and the column of its x axis.
+# Settings whose effect is drawn as a line per method: the picture, and its x axis' column and name.
 LINES = {
     "length": ("by_parameters.png", "trainable_parameters", "trained parameters"),
     "utterances": ("by_utterances.png", "utterances", "training utterances"),
@@ -44,8 +43,14 @@ def gather_sweep(
     rows = rows.assign(**100 * rows[SCORE])
     label = f"{METRICS[rows['metric'].iloc[0]]} (%)"
     for name, (picture, by, xlabel) in LINES.items():
-        axes = {"xlabel": xlabel, "ylabel": label, "xscale": "log"}
-        _plot_lines(_varied(rows, name, "method"), by, Path(out).with_name(picture), title, axes)
+        with house_figure(Path(out).with_name(picture), title, 4.2) as (_, (axes,)):
+            for method, group in _varied(rows, name, "method").groupby("method", sort=False):
+                means = _means(group, by).sort_index()
+                colour, marker = STYLES[method]
+                style = {"color": colour, "marker": marker, "label": METHODS[method]}
+                draw_line(axes, means.index, *(means[name] for name in SCORE), **style)
+            axes.set(xlabel=xlabel, ylabel=label, xscale="log")
+            axes.legend(frameon=False)
     _plot_choices(rows, label, Path(out).with_name("by_choice.png"), title)
 
 
@@ -61,7 +66,7 @@ def _gather(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) 
     """
     rows = []
     for path, point in zip(metrics, points, strict=True):
-        found = Metrics.model_validate(read_json(path))
+        found = Metrics.read(path)
         own = {f"own_{name}": name in point["own"] for name in SETTINGS}
         for split, scores in found.splits.items():
             for name, score in scores.items():
@@ -92,20 +97,6 @@ def _varied(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
 def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """Means over the seeds, of the values and of the bounds of their intervals."""
     return rows.groupby(by, sort=False)[SCORE].mean()
-
-
-def _plot_lines(
-    rows: pd.DataFrame, by: str, out: Path, title: str, settings: dict[str, str]
-) -> None:
-    """Draw the main metric against a number, a line per method on a logarithmic axis."""
-    with house_figure(out, title, 4.2) as (_, (axes,)):
-        for method, group in rows.groupby("method", sort=False):
-            means = _means(group, by).sort_index()
-            colour, marker = STYLES[method]
-            style = {"color": colour, "marker": marker, "label": METHODS[method]}
-            draw_line(axes, means.index, means["value"], means["low"], means["high"], **style)
-        axes.set(**settings)
-        axes.legend(frameon=False)
 
 
 def _plot_choices(rows: pd.DataFrame, label: str, out: Path, title: str) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
 from speechprompt.errors import CorpusError
-from speechprompt.tasks.columns import read_column
+from speechprompt.units.unit_files import read_column
 
 __all__ = ["COLUMN_SEPARATOR", "Classification"]
 
@@ -60,11 +61,9 @@ class Classification:
     @property
     def allowed(self) -> list[list[int]]:
         """Label indices allowed at each position of the answer."""
-        result, start = [], 0
-        for values in self.values:
-            result.append(list(range(start, start + len(values))))
-            start += len(values)
-        return result
+        ends = accumulate(map(len, self.values))
+        pairs = zip(ends, self.values, strict=True)
+        return [list(range(end - len(values), end)) for end, values in pairs]
 
     def references(self, table: pa.Table, origin: str) -> list[str]:
         """The reference of every row, in writing.
@@ -102,11 +101,6 @@ class Classification:
     def state(self) -> dict[str, Any]:
         """What :func:`~speechprompt.tasks.labels.restore_labels` needs."""
         return {"type": self.type, "columns": self.columns, "values": self.values}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Self:
-        """The labels that :meth:`state` describes."""
-        return cls(tuple(state["columns"]), tuple(map(tuple, state["values"])))
 
     def _write(self, values: Sequence[str]) -> str:
         return COLUMN_SEPARATOR.join(values)

@@ -1,7 +1,7 @@
 """Task types: what an answer is, and how it becomes label indices.
 
 A type is a class with ``columns``, ``names``, ``allowed``, ``references``, ``encode``, ``decode``,
-``state`` and ``from_state``, named in one line of ``TYPES``.
+and ``state``, named in one line of ``TYPES``. ``state`` has the arguments of the class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,8 @@ def define_labels(
 
 def restore_labels(state: Mapping[str, Any]) -> Labels:
     """The labels that a prompt file describes."""
-    return TYPES[state["type"]].from_state(dict(state))
+    arguments = {name: _tuples(value) for name, value in state.items() if name != "type"}
+    return TYPES[state["type"]](**arguments)
 
 
 def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> Examples:
@@ -90,15 +91,18 @@ def encode_references(
     Raises:
         CorpusError: a reference has a symbol that train never had; ``origin`` names the file.
     """
-    pairs = zip(utt_ids, references, strict=True)
-    return [_encode(labels, *pair, str(origin)) for pair in pairs]
+    encoded = []
+    for utt_id, reference in zip(utt_ids, references, strict=True):
+        try:
+            encoded.append(labels.encode(reference))
+        except ValueError:
+            raise CorpusError(
+                f"{origin}: utterance {utt_id!r}: {reference!r} has a symbol that train never had; "
+                f"train has: {' '.join(labels.names)}; leave it out, or have it in train too"
+            ) from None
+    return encoded
 
 
-def _encode(labels: Labels, utt_id: str, reference: str, origin: str) -> list[int]:
-    try:
-        return labels.encode(reference)
-    except ValueError:
-        raise CorpusError(
-            f"{origin}: utterance {utt_id!r}: {reference!r} has a symbol that train never had; "
-            f"train has: {' '.join(labels.names)}; leave it out, or have it in train too"
-        ) from None
+def _tuples(value: Any) -> Any:
+    """Turn the lists of a JSON value into tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

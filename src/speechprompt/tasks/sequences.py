@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 from speechprompt.errors import CorpusError
-from speechprompt.tasks.columns import read_column
+from speechprompt.units.unit_files import read_column
 
 __all__ = ["UNKNOWN", "SlotFilling", "Transcription", "parse_slots"]
 
@@ -80,11 +80,6 @@ class Transcription:
     def state(self) -> dict[str, Any]:
         """What :func:`~speechprompt.tasks.labels.restore_labels` needs."""
         return {"type": self.type, "columns": self.columns, "symbols": self.symbols}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Self:
-        """The labels that :meth:`state` describes."""
-        return cls(tuple(state["columns"]), tuple(state["symbols"]))
 
 
 @dataclass(frozen=True)

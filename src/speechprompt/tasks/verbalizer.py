@@ -17,13 +17,7 @@ from torch import Tensor, nn
 from speechprompt.config.tasks import VerbalizerKind
 from speechprompt.errors import ConfigError
 
-__all__ = [
-    "Verbalizer",
-    "aligned_units",
-    "build_verbalizer",
-    "frequency_units",
-    "random_units",
-]
+__all__ = ["Verbalizer", "build_verbalizer"]
 
 
 class Verbalizer(nn.Module):
@@ -40,9 +34,8 @@ class Verbalizer(nn.Module):
         self.kind = kind
         self.units = [int(unit) for unit in units]
         if kind == "learnable":
-            start = torch.zeros(len(self.units), n_units)
-            start[torch.arange(len(self.units)), torch.tensor(self.units)] = 1.0
-            self.weight = nn.Parameter(start)
+            start = nn.functional.one_hot(torch.tensor(self.units), n_units)
+            self.weight = nn.Parameter(start.float())
 
     def label_scores(self, unit_scores: Tensor) -> Tensor:
         """Scores (N, n_labels) of the labels from the scores (N, K) of the units 0..K-1."""
@@ -73,9 +66,14 @@ def build_verbalizer(
     Raises:
         ConfigError: more labels than units, unless the kind is ``learnable``.
     """
-    if kind == "learnable" and n_labels > n_units:
-        start = [i % n_units for i in range(n_labels)]
-        return Verbalizer(kind, start, n_units)
+    if n_labels > n_units:
+        if kind == "learnable":
+            return Verbalizer(kind, [i % n_units for i in range(n_labels)], n_units)
+        raise ConfigError(
+            f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
+            f"{n_units}; use a larger codebook, fewer or merged labels, or, with one label column, "
+            "`verbalizer: learnable`"
+        )
     if kind == "random":
         return Verbalizer(kind, random_units(n_labels, n_units, seed), n_units)
     by_data = aligned_units if kind == "aligned" else frequency_units
@@ -89,11 +87,7 @@ def frequency_units(
 
     Of equally frequent ones the first to occur, utterance by utterance, comes first. Labels and
     units that never occur come last, in the order of their index.
-
-    Raises:
-        ConfigError: more labels than units.
     """
-    _check_room(n_labels, n_units)
     unit_ranks = _ranked((unit for row in units for unit in np.asarray(row).tolist()), n_units)
     label_ranks = _ranked((label for row in labels for label in row), n_labels)
     mapping = dict(zip(label_ranks, unit_ranks, strict=False))
@@ -101,12 +95,7 @@ def frequency_units(
 
 
 def random_units(n_labels: int, n_units: int, seed: int) -> list[int]:
-    """Distinct units for the labels, drawn with a seed.
-
-    Raises:
-        ConfigError: more labels than units.
-    """
-    _check_room(n_labels, n_units)
+    """Distinct units for the labels, drawn with a seed."""
     return np.random.default_rng(seed).permutation(n_units)[:n_labels].tolist()
 
 
@@ -117,14 +106,10 @@ def aligned_units(
 
     The j-th of m labels is taken to be said in the j-th of m equal parts of the utterance and one
     unit around it. Labels that never occur get the remaining units.
-
-    Raises:
-        ConfigError: more labels than units.
     """
     # The import takes half a second, and only this verbalizer needs it.
     from scipy.optimize import linear_sum_assignment
 
-    _check_room(n_labels, n_units)
     counts = np.full((n_labels, n_units), 0.1)
     for said, heard in zip(labels, units, strict=True):
         edges = np.linspace(0, len(heard), len(said) + 1)
@@ -140,12 +125,3 @@ def aligned_units(
 def _ranked(occurrences: Iterable[int], size: int) -> list[int]:
     found = [value for value, _ in Counter(occurrences).most_common()]
     return found + [value for value in range(size) if value not in set(found)]
-
-
-def _check_room(n_labels: int, n_units: int) -> None:
-    if n_labels > n_units:
-        raise ConfigError(
-            f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
-            f"{n_units}; use a larger codebook, fewer or merged labels, or, with one label column, "
-            "`verbalizer: learnable`"
-        )

@@ -113,8 +113,7 @@ def load_codebook(path: str | Path) -> Codebook:
     try:
         tensors, metadata = read_tensors(path, framework="numpy")
         centroids = tensors["centroids"].astype(np.float32)
-        stated = ("encoder", "encoder_sha256", "layer", "frame_rate")
-        values = {name: metadata[name] for name in stated}
+        values = {n: metadata[n] for n in ("encoder", "encoder_sha256", "layer", "frame_rate")}
         features = FeatureMetadata(**values, dimension=centroids.shape[1])
     except (KeyError, IndexError) as error:
         raise ArtefactError(f"{path}: expected a codebook, {error} is missing") from error

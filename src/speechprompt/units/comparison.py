@@ -79,19 +79,18 @@ def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Co
             f"{ours} and {reference}: no utterance in common; names are such as "
             f"{next(iter(left), None)!r} and {next(iter(right), None)!r}"
         )
-    n_equal = n_edits = n_units = 0
-    differences: list[Difference] = []
-    for name, other in matched:
-        found, expected = left[name], right[other]
-        edits = Levenshtein.distance(found, expected)
-        n_equal += edits == 0
-        n_edits += edits
-        n_units += len(expected)
-        if edits and len(differences) < shown:
-            differences.append(_difference(other, found, expected, edits))
-    hints = _hints([left[name] for name, _ in matched], [right[other] for _, other in matched])
+    pairs = [(other, left[name], right[other]) for name, other in matched]
+    edits = [Levenshtein.distance(found, expected) for _, found, expected in pairs]
+    differing = [(*pair, n) for pair, n in zip(pairs, edits, strict=True) if n]
     return Comparison(
-        len(left), len(right), len(matched), n_equal, n_edits, n_units, differences, hints
+        n_ours=len(left),
+        n_reference=len(right),
+        n_compared=len(matched),
+        n_equal=edits.count(0),
+        n_edits=sum(edits),
+        n_units=sum(len(expected) for _, _, expected in pairs),
+        differences=[_difference(*found) for found in differing[:shown]],
+        hints=_hints(pairs),
     )
 
 
@@ -166,11 +165,11 @@ def _difference(name: str, ours: list[int], reference: list[int], edits: int) ->
     return Difference(name, at, tuple(ours[window]), tuple(reference[window]), edits)
 
 
-def _hints(ours: Sequence[list[int]], reference: Sequence[list[int]]) -> list[str]:
-    repeated = [
-        any(a == b for units in side for a, b in pairwise(units)) for side in (ours, reference)
-    ]
-    if repeated[0] == repeated[1]:
+def _hints(pairs: Sequence[tuple[str, list[int], list[int]]]) -> list[str]:
+    ours, reference = (
+        any(a == b for pair in pairs for a, b in pairwise(pair[side])) for side in (1, 2)
+    )
+    if ours == reference:
         return []
-    side = "ours" if repeated[0] else "the reference"
+    side = "ours" if ours else "the reference"
     return [f"only {side} has repeated units: one of the two has been de-duplicated"]

@@ -1,18 +1,14 @@
 """Extraction of features, shard by shard, and a seeded sample of frames over all shards."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.manifest import read_root
-from speechprompt.encoders.base import Encoder
-from speechprompt.encoders.batching import encode_in_batches
+from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
@@ -28,10 +24,9 @@ from speechprompt.units.feature_files import (
     sample_table,
 )
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["extract_features", "in_windows", "read_waveform", "sample_frames", "shard_rows"]
 
-__all__ = ["extract_features", "read_waveform", "sample_frames", "shard_rows"]
+T = TypeVar("T")
 
 # Seconds of audio that are read ahead and sorted by length, which bounds the memory.
 WINDOW_SECONDS = 400.0
@@ -76,16 +71,22 @@ def extract_features(
         ArtefactError: the manifest cannot be read, or frames are not finite.
         CorpusError: the split is empty, or a file that the manifest lists cannot be read.
     """
+    import torch
+
     manifest = read_parquet(manifest_path, ["utt_id", "path"])
     if not len(manifest):
         raise CorpusError(f"{manifest_path}: expected utterances, found none")
     rows = shard_rows(len(manifest), shard, n_shards)
     manifest = manifest.slice(rows.start, len(rows))
+    root = read_root(manifest_path)
+    pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
+    listed = progress(pairs, "features", total=len(manifest))
+    recordings = ((utt_id, read_waveform(root / path)) for utt_id, path in listed)
     schema = features_schema(FeatureMetadata.of(encoder))
     with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
-        for utt_ids, waveforms in _read_windows(manifest, read_root(manifest_path)):
-            frames = [frame.numpy() for frame in encode_in_batches(encoder, waveforms)]
-            writer.write_table(features_table(utt_ids, frames, schema))
+        for utt_ids, waveforms in in_windows(recordings):
+            frames = encode_in_batches(encoder, list(map(torch.from_numpy, waveforms)))
+            writer.write_table(features_table(utt_ids, [f.numpy() for f in frames], schema))
     return len(manifest)
 
 
@@ -109,7 +110,15 @@ def sample_frames(
     Raises:
         ArtefactError: there are no parts or no frames, or the parts belong to different encoders.
     """
-    metadata = _common_metadata(feature_parts)
+    if not feature_parts:
+        raise ArtefactError("sample of frames: expected features files, found none")
+    metadata = read_feature_metadata(feature_parts[0])
+    for path in feature_parts[1:]:
+        if (found := read_feature_metadata(path)) != metadata:
+            raise ArtefactError(
+                f"{path}: expected features of the encoder of {feature_parts[0]} ({metadata}), "
+                f"found {found}"
+            )
     counts = [(path, _count_frames(path)) for path in feature_parts]
     total = sum(sum(groups) for _, groups in counts)
     if total == 0:
@@ -126,24 +135,27 @@ def sample_frames(
     return size
 
 
-def _read_windows(manifest: pa.Table, root: Path) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
-    """Yield the utterances and waveforms of one window after another."""
-    import torch
+def in_windows(
+    recordings: Iterable[tuple[str, T]], is_full: Callable[[int], bool] = lambda n: False
+) -> Iterator[tuple[list[str], list[T]]]:
+    """Gather named recordings in windows of a few minutes of audio.
 
-    utt_ids: list[str] = []
-    waveforms: list[torch.Tensor] = []
+    Args:
+        recordings: name and samples of each; without samples it has something else.
+        is_full: whether a window of so many recordings is full even if its audio is shorter.
+    """
+    names: list[str] = []
+    gathered: list[T] = []
     n_samples = 0
-    pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
-    for utt_id, path in progress(pairs, "features", total=len(manifest)):
-        waveform = read_waveform(root / path)
-        utt_ids.append(utt_id)
-        waveforms.append(torch.from_numpy(waveform))
-        n_samples += len(waveform)
-        if n_samples >= WINDOW_SECONDS * SAMPLE_RATE:
-            yield utt_ids, waveforms
-            utt_ids, waveforms, n_samples = [], [], 0
-    if utt_ids:
-        yield utt_ids, waveforms
+    for name, samples in recordings:
+        names.append(name)
+        gathered.append(samples)
+        n_samples += len(samples) if isinstance(samples, np.ndarray) else 0
+        if n_samples >= WINDOW_SECONDS * SAMPLE_RATE or is_full(len(names)):
+            yield names, gathered
+            names, gathered, n_samples = [], [], 0
+    if names:
+        yield names, gathered
 
 
 def read_waveform(path: Path) -> np.ndarray:
@@ -159,18 +171,6 @@ def read_waveform(path: Path) -> np.ndarray:
             f"{error}; it could be read when its manifest was made, restore the file or prepare "
             "the corpus again"
         ) from error
-
-
-def _common_metadata(parts: Sequence[str | Path]) -> FeatureMetadata:
-    if not parts:
-        raise ArtefactError("sample of frames: expected features files, found none")
-    first = read_feature_metadata(parts[0])
-    for path in parts[1:]:
-        if (found := read_feature_metadata(path)) != first:
-            raise ArtefactError(
-                f"{path}: expected features of the encoder of {parts[0]} ({first}), found {found}"
-            )
-    return first
 
 
 def _count_frames(path: str | Path) -> list[int]:

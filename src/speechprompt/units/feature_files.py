@@ -1,22 +1,18 @@
 """Parquet files of frames: the features of a shard, and a sample of frames."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.parquet import metadata_of, open_parquet, read_schema, schema_metadata
-
-if TYPE_CHECKING:
-    from speechprompt.encoders.base import Encoder
 
 __all__ = [
     "FeatureMetadata",
@@ -42,7 +38,7 @@ class FeatureMetadata:
     dimension: int
 
     @classmethod
-    def of(cls, encoder: Encoder) -> FeatureMetadata:
+    def of(cls, encoder: Encoder) -> Self:
         """The metadata of an encoder's output."""
         own = (encoder.kind, encoder.sha256, encoder.layer, encoder.frame_rate, encoder.dimension)
         return cls(*own)
@@ -104,13 +100,9 @@ def read_feature_metadata(path: str | Path) -> FeatureMetadata:
     """
     found = metadata_of(read_schema(path))
     try:
-        return FeatureMetadata(
-            encoder=found["encoder"],
-            encoder_sha256=found["encoder_sha256"],
-            layer=json.loads(found.get("layer", "null")),
-            frame_rate=json.loads(found["frame_rate"]),
-            dimension=json.loads(found["dimension"]),
-        )
+        own: dict[str, Any] = {name: found[name] for name in ("encoder", "encoder_sha256")}
+        own |= {name: json.loads(found[name]) for name in ("frame_rate", "dimension")}
+        return FeatureMetadata(**own, layer=json.loads(found.get("layer", "null")))
     except KeyError as error:
         raise ArtefactError(f"{path}: expected frames, but its metadata lack {error}") from error
 

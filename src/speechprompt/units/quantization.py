@@ -1,9 +1,7 @@
 """Quantisation of one shard of features: nearest centroids, without repeated units."""
 
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +11,12 @@ import pyarrow.parquet as pq
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import open_parquet, read_parquet
+from speechprompt.storage.parquet import read_parquet
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
 from speechprompt.units.feature_files import iter_features, read_feature_metadata
 from speechprompt.units.unit_files import UnitsMetadata, units_schema
 
-__all__ = ["deduplicate", "quantize_units"]
+__all__ = ["deduplicate", "quantize", "quantize_units"]
 
 # The columns of a manifest that are no labels.
 MANIFEST_COLUMNS = ("utt_id", "path", "n_samples", "sample_rate", "speaker")
@@ -93,44 +91,38 @@ def quantize_units(
         frame_rate=features.frame_rate,
     )
     schema = units_schema(labels, metadata)
-    with open_parquet(features_part) as file:
-        n_utterances = file.metadata.num_rows
-    utterances = progress(iter_features(features_part), "units", total=n_utterances)
-    row: int | None = None
+    utt_ids = read_parquet(features_part, ["utt_id"])["utt_id"]
+    start = pc.index(manifest["utt_id"], utt_ids[0]).as_py() if len(utt_ids) else 0
+    manifest = manifest.slice(max(start, 0), len(utt_ids))
+    if manifest["utt_id"] != utt_ids:
+        raise ArtefactError(
+            f"{features_part}: expected utterances of {manifest_path} in its order, found others "
+            f"({utt_ids[0].as_py()!r} …); extract the features again"
+        )
+    utterances = progress(iter_features(features_part), "units", total=len(utt_ids))
     # One thread is as fast for small products, and their rounding is the same on every machine.
     with (
         threadpool_limits(limits=1),
         atomic_path(out) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
-        while block := list(islice(utterances, ROWS)):
-            utt_ids = [utt_id for utt_id, _ in block]
-            if row is None:
-                row = pc.index(manifest["utt_id"], utt_ids[0]).as_py()
-            rows = manifest.slice(max(row, 0), len(block))
-            if rows["utt_id"].to_pylist() != utt_ids:
-                raise ArtefactError(
-                    f"{features_part}: expected utterances of {manifest_path} in its order, found "
-                    f"others ({utt_ids[0]!r} …); extract the features again"
-                )
-            columns = _quantize_block([frames for _, frames in block], codebook, dedup)
+        for first in range(0, len(utt_ids), ROWS):
+            rows = manifest.slice(first, ROWS)
+            block = [frames for _, frames in islice(utterances, ROWS)]
+            # One utterance at a time, so that rounding does not depend on its neighbours.
+            pairs = [quantize(frames, codebook, dedup) for frames in block]
+            columns = dict(zip(("units", "durations"), zip(*pairs, strict=True), strict=True))
             columns |= {name: rows[name] for name in ("utt_id", "path", "speaker", *labels)}
+            columns["n_frames"] = list(map(len, block))
             writer.write_table(pa.table(columns, schema))
-            row += len(block)
-    return n_utterances
+    return len(utt_ids)
 
 
-def _quantize_block(
-    frames: Sequence[np.ndarray], codebook: Codebook, dedup: bool
-) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {"units": [], "durations": [], "n_frames": []}
-    for utterance in frames:
-        # One utterance at a time, so that rounding does not depend on its neighbours.
-        units = codebook.assign(utterance)
-        durations = np.ones_like(units)
-        if dedup:
-            units, durations = deduplicate(units)
-        columns["units"].append(units)
-        columns["durations"].append(durations)
-        columns["n_frames"].append(len(utterance))
-    return columns
+def quantize(frames: np.ndarray, codebook: Codebook, dedup: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Units of one utterance's frames ``[n_frames, D]``, and their durations in frames.
+
+    Raises:
+        CorpusError: a run of one unit is too long.
+    """
+    units = codebook.assign(frames)
+    return deduplicate(units) if dedup else (units, np.ones_like(units))

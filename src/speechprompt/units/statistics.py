@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speechprompt.storage.files import read_json
-from speechprompt.storage.parquet import metadata_of, read_schema
+from speechprompt.storage.parquet import metadata_of
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["DURATION_BINS", "unit_statistics"]
@@ -33,7 +32,8 @@ def unit_statistics(index_path: str | Path) -> pa.Table:
         ArtefactError: the index or a part of it is missing.
     """
     table = read_units(index_path, ["units", "durations"])
-    n_units = read_json(index_path)["n_units"]
+    about = metadata_of(table.schema)
+    n_units = int(about["n_units"])
     units = _flat(table["units"])
     counts = np.bincount(units, minlength=n_units)
     nulls = pa.nulls(n_units)
@@ -53,16 +53,10 @@ def unit_statistics(index_path: str | Path) -> pa.Table:
             "mean_frames": pa.float64(),
             "durations": pa.list_(pa.int64()),
         },
-        metadata=_frame_rate(index_path),
+        metadata={name: about[name] for name in ("frame_rate",) if name in about},
     )
     return pa.table({"unit": np.arange(n_units), "count": counts, **covered}, schema)
 
 
 def _flat(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks]).astype(np.int64)
-
-
-def _frame_rate(index_path: str | Path) -> dict[str, str]:
-    first = Path(index_path).parent / read_json(index_path)["parts"][0]["name"]
-    metadata = metadata_of(read_schema(first))
-    return {name: value for name, value in metadata.items() if name == "frame_rate"}

@@ -22,6 +22,7 @@ from speechprompt.storage.parquet import (
 __all__ = [
     "UnitsMetadata",
     "gather_units",
+    "read_column",
     "read_units",
     "units_schema",
     "write_units",
@@ -127,7 +128,16 @@ def gather_units(
         found = read_parquet(part, ["utt_id"])["utt_id"].to_pylist()
         entries.append({"name": part.name, "sha256": sha256_file(part), "n_utterances": len(found)})
         utt_ids += found
-    _check_utterances(utt_ids, out, manifest_path)
+    counts = Counter(utt_ids)
+    if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:
+        raise ArtefactError(f"{out}: expected each utterance once, found {repeated[0]!r} twice")
+    if manifest_path is not None:
+        expected = read_parquet(manifest_path, ["utt_id"])["utt_id"].to_pylist()
+        if expected != utt_ids:
+            raise ArtefactError(
+                f"{out}: expected the {len(expected)} utterances of {manifest_path} in its order, "
+                f"found {len(utt_ids)} that differ; quantise all parts of the split again"
+            )
     metadata = metadata_of(schema)
     index = {
         "codebook": metadata["codebook"],
@@ -171,17 +181,13 @@ def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> 
     return pa.concat_tables(tables)
 
 
-def _check_utterances(
-    utt_ids: Sequence[str], out: str | Path, manifest_path: str | Path | None
-) -> None:
-    counts = Counter(utt_ids)
-    if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:
-        raise ArtefactError(f"{out}: expected each utterance once, found {repeated[0]!r} twice")
-    if manifest_path is None:
-        return
-    expected = read_parquet(manifest_path, ["utt_id"])["utt_id"].to_pylist()
-    if expected != list(utt_ids):
-        raise ArtefactError(
-            f"{out}: expected the {len(expected)} utterances of {manifest_path} in its order, "
-            f"found {len(utt_ids)} that differ; quantise all parts of the split again"
-        )
+def read_column(table: pa.Table, column: str, origin: str) -> list[str | None]:
+    """The values of a label column of a units file or manifest.
+
+    Raises:
+        CorpusError: there is no such column; ``origin`` names the file.
+    """
+    if column not in table.column_names:
+        known = ", ".join(table.column_names)
+        raise CorpusError(f"{origin}: no label column {column!r}; columns: {known}")
+    return table[column].to_pylist()

@@ -7,7 +7,6 @@ from speechprompt.cli.verbs import VERBS
 from speechprompt.config import Config
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.registry import listing_module, task_module
-from speechprompt.encoders import encoder_module
 from speechprompt.storage.code_digest import digest
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.paths import Wildcards
@@ -59,4 +58,4 @@ class Digests:
                 encoder = encoder_behind(self.config, lm.codebook)
             case _:
                 return ()
-        return (encoder_module(self.config.encoders[encoder].kind),)
+        return (f"encoders.{self.config.encoders[encoder].kind}",)

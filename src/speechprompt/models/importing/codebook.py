@@ -1,7 +1,6 @@
 """Import of GSLM's k-means models (``km.bin``), joblib pickles of scikit-learn, as codebooks."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,23 +36,11 @@ def import_codebook(
     """
     source = identify(kmeans, sha256)
     model = load_joblib(kmeans, trust=trust)
-    centroids = _centroids(model, kmeans)
-    if centroids.shape[1] != features.dimension:
-        raise ArtefactError(
-            f"{kmeans}: expected centroids of {features.dimension} dimensions, as encoder "
-            f"{features.encoder!r} has, found {centroids.shape[1]}"
-        )
-    write_codebook(out, centroids, features, {"source": source})
-    return load_codebook(out)
-
-
-def _centroids(model: Any, path: str | Path) -> np.ndarray:
-    """Check a k-means model and return its centroids, float ``[K, D]``."""
     kind = type(model).__name__
     found = getattr(model, "__dict__", {}).get("cluster_centers_")
     if kind not in ("KMeans", "MiniBatchKMeans") or not isinstance(found, np.ndarray):
         raise ArtefactError(
-            f"{path}: expected scikit-learn's KMeans or MiniBatchKMeans, fitted, found {kind}"
+            f"{kmeans}: expected scikit-learn's KMeans or MiniBatchKMeans, fitted, found {kind}"
         )
     if (
         found.ndim != 2
@@ -62,7 +49,13 @@ def _centroids(model: Any, path: str | Path) -> np.ndarray:
         or not np.isfinite(found).all()
     ):
         raise ArtefactError(
-            f"{path}: expected 2 to {MAX_UNITS} finite centroids, found {found.dtype} "
+            f"{kmeans}: expected 2 to {MAX_UNITS} finite centroids, found {found.dtype} "
             f"{list(found.shape)}"
         )
-    return np.array(found)
+    if found.shape[1] != features.dimension:
+        raise ArtefactError(
+            f"{kmeans}: expected centroids of {features.dimension} dimensions, as encoder "
+            f"{features.encoder!r} has, found {found.shape[1]}"
+        )
+    write_codebook(out, np.array(found), features, {"source": source})
+    return load_codebook(out)

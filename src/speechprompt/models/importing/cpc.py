@@ -84,21 +84,17 @@ def cpc_from_checkpoint(
         )
     if surplus := sorted(state.keys() - {"weights", "best", "config", *TRAINING_STATE}):
         raise ArtefactError(f"{origin}: expected weights and configuration, found also {surplus}")
-    config = _config(state["config"], origin)
+    stored = state["config"]
+    values = stored if isinstance(stored, Mapping) else getattr(stored, "__dict__", {})
+    for name, accepted in VARIANTS.items():
+        if name in values and values[name] not in accepted:
+            raise ArtefactError(
+                f"{origin}: configuration {name}: expected {accepted[-1]!r}, found {values[name]!r}"
+            )
+    config = {name: values[name] for name in CONFIG_KEYS if name in values}
     named = {name: value for name, value in state[key].items() if not name.startswith(HEADS)}
     if strange := sorted(name for name, value in named.items() if not isinstance(value, Tensor)):
         raise ArtefactError(f"{origin}: expected tensors under `{key}`, found others: {strange}")
     weights = {name: tensor.detach().float() for name, tensor in named.items()}
     CPC.check(origin, config, shapes_of(weights))
     return weights, config
-
-
-def _config(config: Any, origin: str) -> dict[str, int]:
-    """Check the architecture and return the settings that the encoder needs."""
-    values = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
-    for key, accepted in VARIANTS.items():
-        if key in values and values[key] not in accepted:
-            raise ArtefactError(
-                f"{origin}: configuration {key}: expected {accepted[-1]!r}, found {values[key]!r}"
-            )
-    return {key: values[key] for key in CONFIG_KEYS if key in values}

@@ -7,27 +7,9 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
-__all__ = ["fairseq_installed", "import_fairseq", "importable_fairseq"]
-
-
-def fairseq_installed() -> bool:
-    """Whether fairseq and the libraries that its checkpoints need are installed."""
-    return all(find_spec(name) is not None for name in ("fairseq", "omegaconf", "hydra"))
-
-
-def import_fairseq(name: str = "fairseq") -> ModuleType:
-    """Import fairseq or one of its modules by its full name.
-
-    Raises:
-        ImportError: fairseq, or a library that it needs, is not installed.
-    """
-    with importable_fairseq():
-        return import_module(name)
+__all__ = ["importable_fairseq"]
 
 
 @contextmanager

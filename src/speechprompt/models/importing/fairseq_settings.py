@@ -33,8 +33,7 @@ def fairseq_settings(state: Any, origin: str) -> dict[str, Any]:
             f"{origin}: expected a fairseq checkpoint, found {type(state).__name__}"
         )
     if state.get("args") is not None:
-        settings = plain(state["args"], origin)
-        return _expect_dict(settings, "args", origin)
+        return _expect_dict(plain(state["args"], origin), "args", origin)
     config = _expect_dict(plain(state.get("cfg"), origin), "cfg", origin)
     task, model = (_expect_dict(config.get(b), f"cfg.{b}", origin) for b in ("task", "model"))
     task.pop("_name", None)

@@ -39,6 +39,8 @@ NORMED = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
 }
+# Configuration, torchaudio's name for each name of a weight, and weights.
+Contents = tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]
 
 
 def import_hubert(
@@ -66,15 +68,14 @@ def import_hubert(
     config, names, tensors = read(state, origin)
     shapes = HUBERT.shapes(origin, config)
     expected = {theirs: shapes[ours] for theirs, ours in names.items()}
-    check_shapes(origin, HUBERT.describe(config), expected=expected, found=shapes_of(tensors))
+    model = HUBERT.description.format(**config)
+    check_shapes(origin, model, expected=expected, found=shapes_of(tensors))
     weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
     HUBERT.write(out, weights, config, {"source": source})
 
 
-def _read_fairseq(
-    state: Mapping[str, Any], origin: str
-) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
-    """Read a file of fairseq: configuration, torchaudio's name for each name, and weights."""
+def _read_fairseq(state: Mapping[str, Any], origin: str) -> Contents:
+    """Read a file of fairseq."""
     settings = fairseq_settings(state, origin)
     tensors = named_tensors(state["model"], origin)
     if any(name.startswith(FINE_TUNED) for name in tensors):
@@ -173,9 +174,7 @@ def _convolutions(text: str, origin: str) -> list[list[int]]:
     return layers
 
 
-def _read_torchaudio(
-    state: Any, origin: str
-) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
+def _read_torchaudio(state: Any, origin: str) -> Contents:
     """Read a file of ``torchaudio.pipelines``: its width tells which model it is."""
     from torchaudio import pipelines
 
@@ -184,8 +183,8 @@ def _read_torchaudio(
         for name, tensor in named_tensors(state, origin).items()
         if not HEADS.fullmatch(name)
     }
-    bundles = {name: getattr(pipelines, name) for name in BUNDLES}
-    widths = {bundle._params["encoder_embed_dim"]: bundle for bundle in bundles.values()}
+    bundles = (getattr(pipelines, name) for name in BUNDLES)
+    widths = {bundle._params["encoder_embed_dim"]: bundle for bundle in bundles}
     projection = tensors.get("encoder.feature_projection.projection.weight")
     bundle = widths.get(len(projection)) if projection is not None else None
     if bundle is None:

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from speechprompt.errors import ArtefactError, AssetError, some_of
-from speechprompt.models.importing.placeholders import ArrayWrapper, Dtype, RestrictedNames
+from speechprompt.models.importing.placeholders import ArrayWrapper, RestrictedNames
 from speechprompt.storage.hashes import sha256_file
 
 __all__ = ["identify", "load_checkpoint", "load_joblib", "named_tensors"]
@@ -36,7 +37,7 @@ ZIP_HEADER = struct.Struct("<26xHH")
 
 
 def identify(path: str | Path, sha256: str | None = None) -> dict[str, str]:
-    """Name and SHA-256 of a file, for metadata.
+    """Name and SHA-256 of a file, for metadata; an importer calls it before it parses the file.
 
     Args:
         path: The file.
@@ -72,12 +73,11 @@ def named_tensors(state: Any, origin: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool = False) -> Any:
+def load_checkpoint(path: str | Path, *, trust: bool = False) -> Any:
     """Read a file of ``torch.save``, in the zip format or in the format before torch 1.6.
 
     Args:
         path: The checkpoint.
-        sha256: The sum that the file must have. It is checked before the file is parsed.
         trust: Run all code that the file asks for; only for your own files.
 
     Returns:
@@ -86,11 +86,8 @@ def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool 
         is trusted.
 
     Raises:
-        AssetError: the file has another sum, is damaged, or names something that checkpoints do not
-            need.
+        AssetError: the file is damaged, or names something that checkpoints do not need.
     """
-    if sha256:
-        identify(path, sha256)
     with _errors_of(path, "a checkpoint of torch.save"):
         if trust:
             from speechprompt.models.importing.fairseq_library import importable_fairseq
@@ -103,12 +100,11 @@ def load_checkpoint(path: str | Path, *, sha256: str | None = None, trust: bool 
             return (_load_zip if is_zip else _load_legacy)(path, file)
 
 
-def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = False) -> Any:
+def load_joblib(path: str | Path, *, trust: bool = False) -> Any:
     """Read a file of ``joblib.dump`` (0.10 or newer), compressed or not.
 
     Args:
         path: The file.
-        sha256: The sum that the file must have. It is checked before the file is parsed.
         trust: Run all code that the file asks for; only for your own files.
 
     Returns:
@@ -116,11 +112,8 @@ def load_joblib(path: str | Path, *, sha256: str | None = None, trust: bool = Fa
         trusted.
 
     Raises:
-        AssetError: the file has another sum, is damaged, or names something that scikit-learn's
-            models do not need.
+        AssetError: the file is damaged, or names something that scikit-learn's models do not need.
     """
-    if sha256:
-        identify(path, sha256)
     with _errors_of(path, "a file of joblib.dump"):
         if trust:
             import joblib
@@ -186,12 +179,10 @@ def _load_zip(path: str | Path, file: io.BufferedReader) -> Any:
         raise AssetError(f"{path}: expected little-endian numbers; save it again on such a machine")
     # Pages of the file need no memory of their own, and changes of a tensor are not written back.
     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    storages: dict[str, Tensor] = {}
 
+    @cache  # a storage may have several tensors, and its record is checked once
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-        if key not in storages:
-            storages[key] = _map_record(pages, records[f"data/{key}"], dtype, count)
-        return storages[key]
+        return _map_record(pages, records[f"data/{key}"], dtype, count)
 
     with archive.open(records["data.pkl"]) as stream:
         return _TorchUnpickler(path, io.BytesIO(stream.read(MAX_UNPACKED)), storage).load()
@@ -254,28 +245,21 @@ class _JoblibUnpickler(RestrictedNames, pickle._Unpickler):
         """Set an object's state; an announcement of an array is replaced by the array."""
         super().load_build()  # type: ignore[misc]  # typeshed omits the methods of opcodes
         if isinstance(self.stack[-1], ArrayWrapper):
-            self.stack[-1] = self._read_array(**vars(self.stack[-1]))
+            self.stack[-1] = self._read_array(vars(self.stack[-1]))
 
     dispatch[pickle.BUILD[0]] = load_build
 
-    def _read_array(
-        self,
-        *,
-        shape: tuple[int, ...],
-        dtype: Dtype,
-        order: str,
-        numpy_array_alignment_bytes: int | None = None,
-        **rest: Any,
-    ) -> np.ndarray:
-        if numpy_array_alignment_bytes is not None:
+    def _read_array(self, about: Mapping[str, Any]) -> np.ndarray:
+        if about.get("numpy_array_alignment_bytes") is not None:
             (padding,) = self.file.read(1)
             self.file.read(padding)
-        plain = dtype.resolve()
-        size = math.prod(shape) * plain.itemsize
+        plain = about["dtype"].resolve()
+        size = math.prod(about["shape"]) * plain.itemsize
         data = self.file.read(size)
         if len(data) != size:
             raise EOFError(f"an array of {size} bytes ends after {len(data)}")
-        return np.frombuffer(data, plain).reshape(shape, order="F" if order == "F" else "C")
+        order: Any = "F" if about["order"] == "F" else "C"
+        return np.frombuffer(data, plain).reshape(about["shape"], order=order)
 
 
 def _decompress(data: bytes) -> bytes:

@@ -34,14 +34,9 @@ STORAGES = {
     "BoolStorage": torch.bool,
 }
 # Types that pickle itself needs. Calling them has no side effect.
-VALUES = {
+VALUES: dict[tuple[str, str], type] = {
+    **{("builtins", kind.__name__): kind for kind in (set, frozenset, list, dict, tuple, complex)},
     ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "list"): list,
-    ("builtins", "dict"): dict,
-    ("builtins", "tuple"): tuple,
-    ("builtins", "complex"): complex,
     ("torch", "Size"): tuple,
 }
 # Objects from here become placeholders: whole packages, whole modules, and single names.
@@ -86,9 +81,6 @@ class Placeholder:
         self.items = []
         return self
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        pass
-
     def __setstate__(self, state: Any) -> None:
         """Store the attributes, also those of ``__slots__``."""
         for part in state if isinstance(state, tuple) else (state,):
@@ -101,10 +93,6 @@ class Placeholder:
     def append(self, value: Any) -> None:
         """Store an element."""
         self.items.append(value)
-
-    def extend(self, values: Any) -> None:
-        """Store elements."""
-        self.items.extend(values)
 
     add = append
 
