@@ -9,7 +9,7 @@ from random_models import CODEBOOK, random_lm, random_units, write_lm
 from reference_prompt import literal_hidden
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm import Dictionary, LMConfig, load_lm
-from speechprompt.lm.batching import _prefix_tree, micro_batches, pack
+from speechprompt.lm.batching import micro_batches, pack
 from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import Cache, _attend_in_blocks
 from speechprompt.runtime.precision import resolve_precision
@@ -188,15 +188,24 @@ def test_prefixes_are_numbered_by_position_and_then_in_order():
     """The order of rows decides in which order numbers are added, and so the last bits."""
     sequences = [row + 4 for row in random_units(40, n_units=3, shortest=1, longest=6)]
     sequences += [np.concatenate(([-1, -2], row)) for row in sequences[:5]]
-    width = max(map(len, sequences))
-    valid = np.arange(width) < np.array([len(row) for row in sequences])[:, None]
-    slots = np.zeros(valid.shape, np.int64)
-    slots[valid] = np.concatenate(sequences)
     prefixes = {tuple(row[: t + 1].tolist()) for row in sequences for t in range(len(row))}
-    expected = {p: i for i, p in enumerate(sorted(prefixes, key=lambda p: (len(p), p)), start=1)}
-    node, n_nodes = _prefix_tree(slots, valid)
-    assert n_nodes == len(prefixes) + 1
-    assert not node[~valid].any()
-    for row, numbers in zip(sequences, node, strict=True):
+    expected = {p: i for i, p in enumerate(sorted(prefixes, key=lambda p: (len(p), p)))}
+    batch = pack(sequences, rows=True)
+    assert len(batch.tokens) == len(prefixes)
+    rows = batch.spread.index.view(len(sequences), -1)
+    for row, numbers in zip(sequences, rows.tolist(), strict=True):
         for t in range(len(row)):
             assert numbers[t] == expected[tuple(row[: t + 1].tolist())]
+
+
+def test_long_prefixes_are_shared_at_their_beginning():
+    """Tokens behind the first few are not compared, and every line has its own rows of them."""
+    long = np.arange(4, 24).repeat(10)
+    batch = pack([long, long, np.append(long[:30], 5)])
+    assert len(batch.tokens) < 2 * len(long)
+    rows = batch.spread.index.view(3, -1)
+    assert torch.equal(rows[0, :64], rows[1, :64])
+    assert torch.equal(rows[0, :30], rows[2, :30])
+    assert not set(rows[0, 64:].tolist()) & set(rows[1, 64:].tolist())
+    for row in rows[:2]:
+        assert batch.tokens[row].tolist() == long.tolist()

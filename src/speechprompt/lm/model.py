@@ -6,7 +6,7 @@ Weights correspond one-to-one to fairseq's. The query, key and value projections
 matrix here; :mod:`speechprompt.lm.fairseq` joins and splits them when a file is read or written.
 
 Prompts are plain tensors to this module: rows of an input prompt, inputs of the key and value
-projections per layer (:meth:`Layer.project_prompt`), and the separator's embedding (SpeechPrompt,
+projections per layer (:meth:`UnitLM.project_prompt`), and the separator's embedding (SpeechPrompt,
 arXiv 2203.16773, section 3). What is not needed is not computed: a prefix that utterances share is
 one row (:mod:`speechprompt.lm.batching`), deep prompts are never pushed through the layers, and the
 last layer and the output see wanted positions only. With frozen weights, only rows that depend on
@@ -16,7 +16,7 @@ the prompt get a gradient in the first layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
@@ -65,14 +65,16 @@ class PromptTensors:
         separator: (D,) embedding that stands for ``<s>``, before scaling; None keeps the LM's own.
             With several prompts it is (P, D), and each row of the batch has that of its owner.
         rows: (L, D) input prompt, or None.
-        keys, values: by layer (L, D), which stand in the place of the LayerNorm's output before the
-            frozen projections.
+        layers: the layers with deep rows.
+        keys, values: (layers, L, D) deep rows, which stand in the place of the LayerNorm's output
+            before the frozen projections; None without such layers.
     """
 
     separator: Tensor | None = None
     rows: Tensor | None = None
-    keys: Mapping[int, Tensor] = field(default_factory=dict)
-    values: Mapping[int, Tensor] = field(default_factory=dict)
+    layers: Sequence[int] = ()
+    keys: Tensor | None = None
+    values: Tensor | None = None
 
 
 @dataclass
@@ -84,43 +86,50 @@ class Cache:
 
     Attributes:
         room: number of free slots to keep for new tokens.
-        keys, values: per layer (B, H, S + room, D / H).
-        mask: per layer (B, 1, S + room), added to the scores: -inf where a slot is empty.
-        starts: per layer S, the first slot for new tokens.
+        layers: per layer keys and values (B, 2, H, S + room, D / H); S is the first slot for new
+            tokens, which the mask has the key of.
+        masks: by S (B, 1, 1, S + room), added to the scores: -inf where a slot is empty.
+        starts: per layer S.
         used: number of new tokens so far.
         positions: (B,) position of the next token.
     """
 
     room: int
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    mask: list[Tensor] = field(default_factory=list)
+    layers: list[Tensor] = field(default_factory=list)
+    masks: dict[int, Tensor] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
     used: int = 0
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
-    def add(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
-        """Append a layer's keys and values (B, H, S, D / H), of which (B,) slots are in use."""
-        self.keys.append(F.pad(keys, (0, 0, 0, self.room)))
-        self.values.append(F.pad(values, (0, 0, 0, self.room)))
-        slot = torch.arange(keys.shape[2] + self.room, device=keys.device)
-        mask = torch.zeros(len(keys), 1, len(slot), dtype=keys.dtype, device=keys.device)
-        self.mask.append(mask.masked_fill_(slot >= lengths[:, None, None], float("-inf")))
-        self.starts.append(keys.shape[2])
+    def add(self, kv: Tensor, lengths: Tensor) -> None:
+        """Append a layer's keys and values (B, 2, H, S, D / H), of which (B,) slots are in use."""
+        start = kv.shape[3]
+        self.layers.append(F.pad(kv, (0, 0, 0, self.room)))
+        self.starts.append(start)
+        if start not in self.masks:
+            slot = torch.arange(start + self.room, device=kv.device)
+            mask = torch.zeros(len(kv), 1, 1, len(slot), dtype=kv.dtype, device=kv.device)
+            empty = slot >= lengths[:, None, None, None]
+            self.masks[start] = mask.masked_fill_(empty, float("-inf"))
+
+    def open(self) -> dict[int, Tensor]:
+        """Use the next free slot: the masks of all slots that are in use then."""
+        self.used += 1
+        for start, mask in self.masks.items():
+            mask[..., start + self.used - 1] = 0
+        return {start: mask[..., : start + self.used] for start, mask in self.masks.items()}
 
     def select(self, index: Tensor) -> Cache:
         """The cache of some of the sequences, in the order of ``index``."""
-        keys, values, mask = (
-            [tensor.index_select(0, index) for tensor in tensors]
-            for tensors in (self.keys, self.values, self.mask)
-        )
+        layers = [kv.index_select(0, index) for kv in self.layers]
+        masks = {start: mask.index_select(0, index) for start, mask in self.masks.items()}
         positions = self.positions.index_select(0, index)
-        return Cache(self.room, keys, values, mask, self.starts, self.used, positions)
+        return Cache(self.room, layers, masks, self.starts, self.used, positions)
 
     def exchange(self, index: Tensor) -> Cache:
         """Select sequences as :meth:`select`, each from one that has the same source."""
-        for tensor, start in zip(self.keys + self.values, self.starts * 2, strict=True):
-            come = tensor[:, :, start : start + self.used]
+        for kv, start in zip(self.layers, self.starts, strict=True):
+            come = kv[:, :, :, start : start + self.used]
             come.copy_(come.index_select(0, index))
         return self
 
@@ -145,16 +154,6 @@ class Layer(nn.Module):
         for linear in (self.qkv, self.out, self.fc1, self.fc2):
             nn.init.zeros_(linear.bias)
 
-    def project_prompt(self, keys: Tensor, values: Tensor) -> Tensor:
-        """Project deep prompt rows, 2 x (L, D), to keys and values: (L, 2D)."""
-        d = keys.shape[-1]
-        weight, bias = _cast(self.qkv, keys.dtype)
-        projected = [
-            F.linear(rows, weight[i * d : (i + 1) * d], bias[i * d : (i + 1) * d])
-            for i, rows in ((1, keys), (2, values))
-        ]
-        return torch.cat(projected, dim=1)
-
     def project(self, x: Tensor, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Queries of the wanted rows (M, D), keys beside values (N, 2D) of residual rows (N, D)."""
         d = x.shape[1]
@@ -165,24 +164,27 @@ class Layer(nn.Module):
         queries = F.linear(h.index_select(0, wanted), weight[:d], bias[:d])
         return queries, F.linear(h, weight[d:], bias[d:])
 
-    def keys_and_values(self, kv: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        """Keys beside values (B*S, 2D) of ``n`` = B lines, by heads: twice (B, H, S, D / H)."""
+    def split_heads(self, kv: Tensor, n: int) -> Tensor:
+        """Keys beside values (B*S, 2D) of ``n`` = B lines, by heads: (B, 2, H, S, D / H)."""
         by_head = kv.view(n, -1, 2, self.heads, kv.shape[1] // (2 * self.heads))
-        keys, values = by_head.permute(2, 0, 3, 1, 4).unbind()
-        return keys, values
+        return by_head.permute(0, 2, 3, 1, 4)
 
-    def split(self, x: Tensor) -> Tensor:
-        """Split the heads: (B, T, D) to (B, H, T, D / H)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def attend(self, q: Tensor, kv: Tensor, mask: Tensor) -> Tensor:
+        """Attend with queries (B*T, D) to keys and values (B, 2, H, S, D / H): (B*T, D).
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Attend to keys and values (B, H, S, D / H) under a mask (B or 1, T, S): (B, T, D)."""
-        q, mask = self.split(q), mask[:, None]
+        The mask, (B or 1, 1, T, S), is added to the scores.
+        """
+        n, shape = len(kv), q.shape
+        k, v = kv.unbind(1)
+        if len(q) == n:  # one query a line needs no other order
+            q = q.view(n, self.heads, 1, -1)
+        else:
+            q = q.view(n, -1, self.heads, kv.shape[-1]).transpose(1, 2)
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             mixed = _attend_in_blocks(q, k, v, mask)
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return mixed.transpose(1, 2).flatten(2)
+        return mixed.transpose(1, 2).reshape(shape)
 
     def finish(self, x: Tensor, mixed: Tensor, dropout: float = 0.0) -> Tensor:
         """Output projection and feed-forward network on the residual stream: (N, D)."""
@@ -200,6 +202,7 @@ class UnitLM(nn.Module):
     """
 
     sinusoids: Tensor
+    projections: Tensor | None
 
     def __init__(self, config: LMConfig, dropout: float = 0.0) -> None:
         super().__init__()
@@ -213,6 +216,7 @@ class UnitLM(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         # They are computed, not learnt.
         self.register_buffer("sinusoids", _sinusoids(config), persistent=False)
+        self.register_buffer("projections", None, persistent=False)
 
     @property
     def decoder_layers(self) -> list[Layer]:
@@ -225,10 +229,17 @@ class UnitLM(nn.Module):
         return math.sqrt(self.config.dim)
 
     def freeze(self, dtype: torch.dtype = torch.float32) -> UnitLM:
-        """Freeze every weight and store it in ``dtype``; embeddings stay float32."""
+        """Freeze every weight and store it in ``dtype``; embeddings stay float32.
+
+        The projections of all layers become parts of one tensor, so that the prompts of all layers
+        are projected at once.
+        """
         self.requires_grad_(False).eval()
         for parameter in (*self.layers.parameters(), *self.norm.parameters()):
             parameter.data = parameter.data.to(dtype)
+        self.projections = torch.stack([layer.qkv.weight for layer in self.decoder_layers])
+        for layer, weight in zip(self.decoder_layers, self.projections, strict=True):
+            layer.qkv.weight.data = weight
         return self
 
     def forward(
@@ -245,6 +256,7 @@ class UnitLM(nn.Module):
         p = self.dropout if self.training else 0.0
         x, free = self._embed(pack, prompt)
         x = _drop(x, p)
+        deep = self.project_prompt(prompt, x.dtype)
         for i, layer in enumerate(self.decoder_layers):
             last = i == len(self.layers) - 1
             wanted = pack.wanted if last else None
@@ -252,24 +264,41 @@ class UnitLM(nn.Module):
                 q, kv = _project_for_free(free, layer, x, wanted)
             else:
                 q, kv = layer.project(x, wanted)
-            memory = pack.deep if i in prompt.keys else pack.plain
-            if i in prompt.keys:
-                rows = layer.project_prompt(
-                    prompt.keys[i].to(x.dtype), prompt.values[i].to(x.dtype)
-                )
-                kv = torch.cat((rows, kv))
-            k, v = layer.keys_and_values(memory.gather(kv), len(memory.lengths))
+            memory = pack.plain
+            if i in deep:
+                memory, kv = pack.deep, torch.cat((deep[i], kv))
+            kv = layer.split_heads(memory.gather(kv), len(memory.lengths))
             if cache is not None:
-                cache.add(k, v, memory.lengths)
-            spread, collect, mask = pack.spread, pack.collect, memory.mask
+                cache.add(kv, memory.lengths)
             if last:
-                spread, collect, mask = pack.wanted_spread, pack.wanted_collect, memory.wanted_mask
-                x = x.index_select(0, pack.wanted)
-            q = spread(q).unflatten(0, (len(k), -1))
-            x = layer.finish(x, collect(layer.attend(q, k, v, mask).flatten(0, 1)), p)
+                mixed = layer.attend(pack.wanted_spread(q), kv, memory.wanted_mask)
+                x, mixed = x.index_select(0, pack.wanted), pack.wanted_collect(mixed)
+            else:
+                mixed = pack.collect(layer.attend(pack.spread(q), kv, memory.mask))
+            x = layer.finish(x, mixed, p)
         if cache is not None:
             cache.positions = pack.next_position.clone()
         return _norm(self.norm, x).float()
+
+    def project_prompt(self, prompt: PromptTensors, dtype: torch.dtype) -> dict[int, Tensor]:
+        """Project deep prompt rows: by layer (L, 2D) keys beside values."""
+        if prompt.keys is None or prompt.values is None:
+            return {}
+        layers = [self.decoder_layers[i] for i in prompt.layers]
+        if self.projections is not None and len(layers) == len(self.layers):
+            weight = self.projections
+        else:
+            weight = torch.stack([layer.qkv.weight for layer in layers])
+        _, *weights = weight.to(dtype).mT.chunk(3, dim=2)  # of keys and of values: (layers, D, D)
+        bias = torch.stack([layer.qkv.bias for layer in layers]).to(dtype)
+        _, *biases = bias[:, None].chunk(3, dim=2)  # (layers, 1, D)
+        projected = [
+            torch.baddbmm(bias, rows.to(dtype), weight)
+            for rows, weight, bias in zip(
+                (prompt.keys, prompt.values), weights, biases, strict=True
+            )
+        ]
+        return dict(zip(prompt.layers, torch.cat(projected, dim=2).unbind(), strict=True))
 
     @torch.no_grad()
     def layer_inputs(self, pack: Pack) -> Tensor:
@@ -282,10 +311,9 @@ class UnitLM(nn.Module):
         for layer in self.decoder_layers:
             found.append(_norm(layer.attention_norm, x))
             q, kv = layer.project(x)
-            k, v = layer.keys_and_values(pack.plain.gather(kv), len(pack.plain.lengths))
-            q = pack.spread(q).unflatten(0, (len(k), -1))
-            mixed = layer.attend(q, k, v, pack.plain.mask)
-            x = layer.finish(x, pack.collect(mixed.flatten(0, 1)))
+            kv = layer.split_heads(pack.plain.gather(kv), len(pack.plain.lengths))
+            mixed = layer.attend(pack.spread(q), kv, pack.plain.mask)
+            x = layer.finish(x, pack.collect(mixed))
         return torch.stack(found).float()
 
     def step(self, tokens: Tensor, cache: Cache, prompt: PromptTensors | None = None) -> Tensor:
@@ -293,19 +321,13 @@ class UnitLM(nn.Module):
         x = self.embed[tokens].float()
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
-        x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.keys[0].dtype)
-        for i, layer in enumerate(self.decoder_layers):
-            q, kv = layer.project(x)
-            k, v = kv.unflatten(-1, (2, layer.heads, -1)).unbind(1)
-            slot = cache.starts[i] + cache.used
-            cache.keys[i][:, :, slot], cache.values[i][:, :, slot] = k, v
-            cache.mask[i][:, :, slot] = 0
-            k, v, mask = (
-                t[:, :, : slot + 1] for t in (cache.keys[i], cache.values[i], cache.mask[i])
-            )
-            mixed = layer.attend(q[:, None], k, v, mask)
-            x = layer.finish(x, mixed[:, 0])
-        cache.used += 1
+        x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.layers[0].dtype)
+        masks = cache.open()
+        for layer, kv, start in zip(self.decoder_layers, cache.layers, cache.starts, strict=True):
+            end = start + cache.used
+            q, own = layer.project(x)
+            kv[:, :, :, end - 1] = own.view(len(kv), 2, layer.heads, -1)
+            x = layer.finish(x, layer.attend(q, kv[:, :, :, :end], masks[start]))
         cache.positions = cache.positions + 1
         return _norm(self.norm, x).float()
 
@@ -320,7 +342,7 @@ class UnitLM(nn.Module):
         x = x.float() + self.sinusoids[pack.positions.clamp(min=0)]
         free = [tokens.new_empty(0)]
         if prompt.separator is not None:
-            index = (tokens == SEPARATOR).nonzero()[:, 0]
+            index = pack.separators
             separator = prompt.separator
             if pack.owner is not None:
                 separator = separator[pack.owner[index]]
@@ -328,7 +350,7 @@ class UnitLM(nn.Module):
             x = x.index_copy(0, index, own)
             free.append(index)
         if prompt.rows is not None:
-            index = (tokens < 0).nonzero()[:, 0]
+            index = pack.prompt_rows
             x = x.index_copy(0, index, F.embedding(-1 - tokens[index], prompt.rows))
             free.append(index)
         return x.to(pack.dtype), torch.cat(free)

@@ -4,7 +4,7 @@ Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix
 
 - ``deep``: rows in some or all layers, 2 x layers x L x d numbers. They stand in the place of the
   inputs of the layer's frozen key and value projections, which the unit LM applies to them
-  (``Layer.project_prompt`` of :mod:`speechprompt.lm.model`).
+  (``UnitLM.project_prompt`` of :mod:`speechprompt.lm.model`).
 - ``input``: L rows in front of the embedded sequence, L x d numbers.
 - ``both``: both of them. In a layer with deep rows these replace the input rows' keys and values,
   so that with deep rows in every layer the input rows have no effect.
@@ -117,9 +117,7 @@ class Prompt(nn.Module):
             kept = torch.rand(values.shape, generator=generator) >= self.dropout
             return values * kept.to(values) / (1 - self.dropout)
 
-        keys, values = {}, {}
-        if self.layers:
-            keys = dict(zip(self.layers, drop(self.keys).unbind(), strict=True))
-            values = dict(zip(self.layers, drop(self.values).unbind(), strict=True))
+        keys = drop(self.keys) if self.layers else None
+        values = drop(self.values) if self.layers else None
         rows = drop(self.rows) if self.has_live_rows else None
-        return PromptTensors(self.separator, rows, keys, values)
+        return PromptTensors(self.separator, rows, self.layers, keys, values)

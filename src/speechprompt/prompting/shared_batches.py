@@ -60,8 +60,9 @@ def read_sources(
     tensors = [prompt.tensors() for prompt in prompts]
     joined = PromptTensors(
         torch.stack([each.separator for each in prompts]),
-        keys={i: torch.cat([each.keys[i] for each in tensors]) for i in tensors[0].keys},
-        values={i: torch.cat([each.values[i] for each in tensors]) for i in tensors[0].values},
+        layers=tensors[0].layers,
+        keys=torch.cat([each.keys for each in tensors], dim=1),
+        values=torch.cat([each.values for each in tensors], dim=1),
     )
     starts = np.cumsum([0, *(each.length for each in prompts)])
     places = [present.index(owner) for owner in owners]

@@ -156,7 +156,7 @@ class TaskModel:
         """Cross-entropy of the answers to utterances under teacher forcing."""
         packed = self.pack(units, labels)
         scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
-        line, position = packed.wanted_slot.nonzero(as_tuple=True)
+        line, position = packed.lines, packed.places
         scores = scores.index_select(0, packed.wanted_query[line, position])
         padded = np.full((len(units), packed.wanted_slot.shape[1]), -1)
         for i, row in enumerate(labels):
