@@ -42,10 +42,7 @@ def decode(task, units, utt_ids=None, **settings):
 @torch.no_grad()
 def answer_log_probabilities(task, units, answer):
     """Log-probability of each symbol after an answer's beginning, by a full computation."""
-    source = task.dictionary.source(units)
-    slots = np.concatenate((source, task.label_ids[list(answer)]))
-    if task.prompt is not None:
-        slots = task.prompt.slots(source, task.label_ids[list(answer)])
+    (slots,), _, _ = task.slots([units], [answer])
     from speechprompt.lm.batching import pack
 
     rows = task.prompt is not None and task.prompt.has_live_rows
@@ -183,7 +180,7 @@ def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():
     found = decode(task, UNITS, free=True)
     units_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
     for i, units in enumerate(UNITS):
-        slots = task.prompt.slots(task.dictionary.source(units))
+        (slots,), _, _ = task.slots([units])
         expected = []
         for _ in range(3):
             from speechprompt.lm.batching import pack

@@ -49,20 +49,6 @@ class Gather:
     places: Tensor
     starts: Tensor
 
-    @classmethod
-    def of(cls, index: np.ndarray, places: np.ndarray, rows: np.ndarray, n_rows: int) -> Gather:
-        """Build a table.
-
-        Args:
-            index: the row of each place.
-            places: the places that count, sorted by row.
-            rows: the row of each of these.
-            n_rows: number of rows.
-        """
-        counts = np.bincount(rows, minlength=n_rows)
-        starts = np.cumsum(counts) - counts
-        return cls(*map(torch.from_numpy, (index.ravel(), places, starts)))
-
     def __call__(self, rows: Tensor) -> Tensor:
         """Copy rows (R, D) to places (K, D)."""
         return _GatherRows.apply(rows, self.index, self.places, self.starts)
@@ -126,10 +112,11 @@ class Pack:
     """A batch of B sequences as the N rows of its prefix tree, with the tables of its attention.
 
     Attributes:
-        tokens: (N,) dictionary id, or -1 - i for row i of an input prompt.
+        tokens: (N,) dictionary id; any id for a row of an input prompt.
         positions: (N,) index of the token in its sequence, not counting prompt rows.
         separators: the rows that are a separator.
         prompt_rows: the rows that are of an input prompt.
+        prompt_numbers: which of the prompt's rows each of these is.
         spread: copies rows to (B*T) query slots.
         collect: copies query slots back to rows.
         plain: memory of the layers without deep rows.
@@ -137,8 +124,9 @@ class Pack:
         wanted: (M,) the rows whose last hidden state is wanted.
         wanted_spread: copies wanted rows to (B*W) wanted slots.
         wanted_collect: copies wanted slots back to wanted rows.
-        wanted_slot: (B, W) false where a wanted slot is padding.
-        lines, places: (A,) line, and place among the line's wanted slots, of each that is not.
+        answers: (A,) index into the wanted rows of every wanted slot that is not padding, line by
+            line.
+        lines, places: (A,) its line, and its place among the line's wanted slots.
         next_position: (B,) position of a token that would follow.
         owner: (N,) number of the prompt that each row is read with; None where the batch has one
             prompt.
@@ -148,6 +136,7 @@ class Pack:
     positions: Tensor
     separators: Tensor
     prompt_rows: Tensor
+    prompt_numbers: Tensor
     spread: Gather
     collect: Gather
     plain: Memory
@@ -155,7 +144,7 @@ class Pack:
     wanted: Tensor
     wanted_spread: Gather
     wanted_collect: Gather
-    wanted_slot: Tensor
+    answers: Tensor
     lines: Tensor
     places: Tensor
     next_position: Tensor
@@ -169,42 +158,7 @@ class Pack:
     @property
     def wanted_query(self) -> Tensor:
         """(B, W) index into the wanted rows; padding has any index."""
-        return self.wanted_spread.index.view(self.wanted_slot.shape)
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Pack:
-        """Move the tables to a device, for activations of a number type.
-
-        They travel as one tensor, because every copy to a GPU has a cost of its own.
-        """
-        found: dict[int, Tensor] = {}
-        _walk(self, lambda tensor: found.setdefault(id(tensor), tensor))
-        if torch.device(device) != self.tokens.device:
-            whole = to_device(
-                torch.cat([tensor.flatten().long() for tensor in found.values()]), device
-            )
-            parts = whole.split([tensor.numel() for tensor in found.values()])
-            for (key, tensor), part in zip(found.items(), parts, strict=True):
-                found[key] = part.view(tensor.shape).to(tensor.dtype)
-        return _walk(self, lambda tensor: found[id(tensor)], dtype)
-
-
-def _walk(value: Any, change: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None) -> Any:
-    """A pack or a part of it with other tensors and number type; a part that stands twice is one."""
-    done: dict[int, Any] = {}
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return change(value)
-        if isinstance(value, torch.dtype):
-            return dtype or value
-        if not is_dataclass(value) or isinstance(value, type):
-            return value
-        if id(value) not in done:
-            parts = [walk(getattr(value, field.name)) for field in fields(value)]
-            done[id(value)] = type(value)(*parts)
-        return done[id(value)]
-
-    return walk(value)
+        return self.wanted_spread.index.view(len(self.next_position), -1)
 
 
 def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
@@ -251,12 +205,14 @@ def pack(
     wanted_from: Sequence[int] | None = None,
     rows: bool = False,
     owners: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Pack:
     """Pack sequences of slots; see :func:`pack_padded`."""
     lengths = np.array([len(sequence) for sequence in sequences])
     slots = np.zeros((len(lengths), lengths.max()), np.int64)
     slots[np.arange(slots.shape[1]) < lengths[:, None]] = np.concatenate(sequences)
-    return pack_padded(slots, lengths, wanted_from, rows, owners)
+    return pack_padded(slots, lengths, wanted_from, rows, owners, device, dtype)
 
 
 def pack_padded(
@@ -265,6 +221,8 @@ def pack_padded(
     wanted_from: Sequence[int] | np.ndarray | None = None,
     rows: bool = False,
     owners: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Pack:
     """Pack sequences of slots that are padded with zeros.
 
@@ -279,9 +237,8 @@ def pack_padded(
         owners: for each sequence the number of its prompt, where a batch has several prompts. All
             their rows are deep rows in every layer and are numbered one after the other, because a
             layer without deep rows could not skip prompts of different lengths.
-
-    Returns:
-        The pack, on the CPU, for float32 activations.
+        device: where the model is.
+        dtype: number type of its activations.
     """
     n, width = slots.shape
     valid = np.arange(width) < lengths[:, None]
@@ -298,24 +255,33 @@ def pack_padded(
     # By position, then by sorted line: (T, B).
     used = hidden[order].T
     own = used & ~shared
-    number = np.maximum(np.cumsum(own.ravel()).reshape(own.shape) - 1, 0)
-    n_rows = int(own.sum())
+    number = np.maximum(np.cumsum(own).reshape(own.shape) - 1, 0)
+    place = order * (width - start) + np.arange(width - start)[:, None]
+    own_places = place[own]
+    n_rows = len(own_places)
     row = np.empty(hidden.shape, np.int64)
     row[order] = number.T
-    own_places = _places(order, own, width - start)
 
-    deep = plain = Gather.of(row, _places(order, used, width - start), number[used], n_rows)
+    # Where the slots of a row begin, in this order, one of them owns it.
+    starts = np.flatnonzero(own[used])
+    deep = plain = Gather(row.ravel(), place[used], starts)
     n_prompt = max(0, -int(slots.min()))  # rows of all prompts together
+    inside = prompt[:, asked]
+    mixed = bool(inside.any())
     if n_prompt:
-        index = np.concatenate((np.zeros((n, start), np.int64), row + n_prompt), axis=1)
-        index[prompt] = -1 - slots[prompt]
-        first = np.flatnonzero(prompt)
-        first = first[
-            np.argsort(index.ravel()[first].astype(np.min_scalar_type(n_prompt)), kind="stable")
-        ]
-        used = used & ~prompt[order, asked].T
-        places = np.concatenate((first, _places(order, used, width, start)))
-        deep = Gather.of(index, places, index.ravel()[places], n_prompt + n_rows)
+        index = np.concatenate((-1 - slots[:, :start], row + n_prompt), axis=1)
+        if mixed:
+            index[:, asked][inside] = -1 - slots[:, asked][inside]
+        if rows:
+            used = used & ~inside[order].T
+            starts = _starts(np.bincount(number[used], minlength=n_rows))
+        place += order * start + start
+        places, prompt_starts = _places_by_row(index, prompt, n_prompt)
+        deep = Gather(
+            index.ravel(),
+            np.concatenate((places, place[used])),
+            np.concatenate((prompt_starts, starts + len(places))),
+        )
 
     first_wanted = np.full(n, start) if wanted_from is None else np.asarray(wanted_from)
     wanted_slot = first_wanted[:, None] + np.arange((lengths - first_wanted).max())
@@ -327,37 +293,69 @@ def pack_padded(
     )
 
     def memory(gather: Gather, skip: int) -> Memory:
-        return Memory(
-            gather,
-            lengths=torch.from_numpy(lengths - skip),
-            slots=torch.arange(skip, width),
-            queries=torch.arange(start, width),
-            wanted=torch.from_numpy(wanted_slot),
-        )
+        kept = np.arange(skip, width)
+        return Memory(gather, lengths - skip, kept, np.arange(start, width), wanted_slot, dtype)
 
     tokens = slots[:, asked].ravel()[own_places]
-    position = np.cumsum(~prompt[:, asked], axis=1) - 1
+    positions = np.repeat(np.arange(width - start), own.sum(axis=1))
+    if mixed:
+        positions -= np.cumsum(inside, axis=1).ravel()[own_places]
     plain_memory = memory(plain, start)
-    return Pack(
-        tokens=torch.from_numpy(tokens),
-        positions=torch.from_numpy(position.ravel()[own_places]),
-        separators=torch.from_numpy(np.flatnonzero(tokens == SEPARATOR)),
-        prompt_rows=torch.from_numpy(np.flatnonzero(tokens < 0)),
-        spread=Gather.of(row, own_places, np.arange(n_rows), n_rows),
+    arrays = Pack(
+        tokens=np.maximum(tokens, 0),
+        positions=np.maximum(positions, 0),
+        separators=np.flatnonzero(tokens == SEPARATOR),
+        prompt_rows=np.flatnonzero(tokens < 0),
+        prompt_numbers=-1 - tokens[tokens < 0],
+        spread=Gather(row.ravel(), own_places, np.arange(n_rows)),
         collect=_collect(own_places, row),
         plain=plain_memory,
         deep=memory(deep, 0) if n_prompt else plain_memory,
-        wanted=torch.from_numpy(wanted),
-        wanted_spread=Gather.of(wanted_index, wanted_places, np.arange(len(wanted)), len(wanted)),
+        wanted=wanted,
+        wanted_spread=Gather(wanted_index.ravel(), wanted_places, np.arange(len(wanted))),
         wanted_collect=_collect(wanted_places, wanted_index),
-        wanted_slot=torch.from_numpy(wanted_valid),
-        lines=torch.from_numpy(line),
-        places=torch.from_numpy(place),
-        next_position=torch.from_numpy(lengths - prompt_lengths),
-        owner=None
-        if owners is None
-        else torch.from_numpy(np.repeat(owners, width - start)[own_places]),
+        answers=wanted_index[wanted_valid],
+        lines=line,
+        places=place,
+        next_position=lengths - prompt_lengths,
+        owner=None if owners is None else np.repeat(owners, width - start)[own_places],
     )
+    return _to_tensors(arrays, device)
+
+
+def _to_tensors(pack: Pack, device: torch.device | str) -> Pack:
+    """The pack on a device, from one of arrays.
+
+    They are parts of one tensor, because every copy to a GPU has a cost of its own.
+    """
+    arrays: list[np.ndarray] = []
+    _walk(pack, arrays.append)
+    whole = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    parts = to_device(whole, device).split([array.size for array in arrays])
+    tensors = iter(zip(arrays, parts, strict=True))
+
+    def next_tensor(_: np.ndarray) -> Tensor:
+        array, part = next(tensors)
+        return part.view(array.shape) if array.ndim > 1 else part
+
+    return _walk(pack, next_tensor)
+
+
+def _walk(pack: Pack, change: Callable[[np.ndarray], Any]) -> Pack:
+    """A pack with something else for each array; a part that it has twice stays one."""
+    done: dict[int, Any] = {}
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return change(value)
+        if not is_dataclass(value) or isinstance(value, type):
+            return value
+        if id(value) not in done:
+            parts = [walk(getattr(value, field.name)) for field in fields(value)]
+            done[id(value)] = type(value)(*parts)
+        return done[id(value)]
+
+    return walk(pack)
 
 
 def _sort_lines(
@@ -382,17 +380,26 @@ def _sort_lines(
     return order, shared
 
 
-def _places(order: np.ndarray, chosen: np.ndarray, width: int, start: int = 0) -> np.ndarray:
-    """Where the chosen slots (T, B), by position and sorted line, stand in lines of a width."""
-    position, line = chosen.nonzero()
-    return order[line] * width + position + start
+def _places_by_row(
+    row: np.ndarray, chosen: np.ndarray, n_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen places of a table (B, T) by row, and where those of each row begin."""
+    places = np.flatnonzero(chosen)
+    # Small numbers are sorted by counting.
+    rows = row.ravel()[places].astype(np.min_scalar_type(n_rows))
+    places = places[np.argsort(rows, kind="stable")]
+    return places, _starts(np.bincount(rows, minlength=n_rows))
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    return np.cumsum(counts) - counts
 
 
 def _collect(places: np.ndarray, row: np.ndarray) -> Gather:
     """The table from slots to rows; each row takes the slot that owns it."""
     owns = np.zeros(row.size, bool)
     owns[places] = True
-    return Gather.of(places, row.ravel()[owns], np.flatnonzero(owns), row.size)
+    return Gather(places, row.ravel()[owns], _starts(owns))
 
 
 def _wanted_rows(

@@ -337,10 +337,9 @@ class UnitLM(nn.Module):
 
     def _embed(self, pack: Pack, prompt: PromptTensors) -> tuple[Tensor, Tensor]:
         """Input rows (N, D) and the indices of those that come from the prompt."""
-        tokens = pack.tokens
-        x = F.embedding(tokens.clamp(min=0), self.embed) * self.scale
-        x = x.float() + self.sinusoids[pack.positions.clamp(min=0)]
-        free = [tokens.new_empty(0)]
+        x = F.embedding(pack.tokens, self.embed) * self.scale
+        x = x.float() + self.sinusoids[pack.positions]
+        free = [pack.prompt_rows]
         if prompt.separator is not None:
             index = pack.separators
             separator = prompt.separator
@@ -351,8 +350,7 @@ class UnitLM(nn.Module):
             free.append(index)
         if prompt.rows is not None:
             index = pack.prompt_rows
-            x = x.index_copy(0, index, F.embedding(-1 - tokens[index], prompt.rows))
-            free.append(index)
+            x = x.index_copy(0, index, F.embedding(pack.prompt_numbers, prompt.rows))
         return x.to(pack.dtype), torch.cat(free)
 
 

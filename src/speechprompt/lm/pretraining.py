@@ -163,12 +163,12 @@ def read_sentences(
 
 def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> torch.Tensor:
     """Cross-entropy in nats, summed over all tokens, each predicted from those before it."""
-    packed = pack([sequence[:-1] for sequence in sequences]).to(model.embed.device, dtype)
+    device = model.embed.device
+    packed = pack([sequence[:-1] for sequence in sequences], device=device, dtype=dtype)
     scores = model.logits(model(packed))
-    rows = packed.wanted_query[packed.wanted_slot]
     target = torch.from_numpy(np.concatenate([sequence[1:] for sequence in sequences]))
-    # Not scores[rows]: with several threads the order in which its backward adds up changes.
-    chosen = scores.index_select(0, rows)
+    # Not scores[answers]: with several threads the order in which its backward adds up changes.
+    chosen = scores.index_select(0, packed.answers)
     return F.cross_entropy(chosen, to_device(target, scores.device), reduction="sum")
 
 

@@ -15,15 +15,13 @@ The separator's embedding, d numbers, is always trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ConfigError
 from speechprompt.lm.model import LMConfig, PromptTensors
+from speechprompt.runtime.device import to_device
 
 __all__ = ["Prompt"]
 
@@ -95,29 +93,22 @@ class Prompt(nn.Module):
         """Whether the input rows reach the output, for which some layer must see them."""
         return self.mode != "deep" and len(self.layers) < self.n_lm_layers
 
-    def slots(self, source: np.ndarray, answer: Sequence[int] | np.ndarray = ()) -> np.ndarray:
-        """Place the prompt in ``</s> u1 … un <s>`` and append an answer, all as dictionary ids."""
-        rows = -1 - np.arange(self.length)
-        before, after = (source[:-1], source[-1:]) if self.mode == "infix" else (source[:0], source)
-        return np.concatenate((before, rows, after, np.asarray(answer, np.int64)))
-
-    def separator_slot(self, source: np.ndarray) -> int:
-        """Index of the separator in :meth:`slots`."""
-        return self.length + len(source) - 1
+    @property
+    def stands_behind(self) -> bool:
+        """Whether the rows stand right before the separator instead of in front."""
+        return self.mode == "infix"
 
     def tensors(self, seed: int | None = None) -> PromptTensors:
         """The prompt as the LM takes it; a seed draws a dropout mask, None drops nothing."""
-        generator = None
+        tensors: dict[str, Tensor] = {}
+        if self.layers:
+            tensors |= {"keys": self.keys, "values": self.values}
+        if self.has_live_rows:
+            tensors["rows"] = self.rows
         if seed is not None and self.dropout:
-            generator = torch.Generator().manual_seed(seed)
-
-        def drop(values: Tensor) -> Tensor:
-            if generator is None:
-                return values
-            kept = torch.rand(values.shape, generator=generator) >= self.dropout
-            return values * kept.to(values) / (1 - self.dropout)
-
-        keys = drop(self.keys) if self.layers else None
-        values = drop(self.values) if self.layers else None
-        rows = drop(self.rows) if self.has_live_rows else None
-        return PromptTensors(self.separator, rows, self.layers, keys, values)
+            sizes = [values.numel() for values in tensors.values()]
+            drawn = torch.rand(sum(sizes), generator=torch.Generator().manual_seed(seed))
+            factors = to_device((drawn >= self.dropout) / (1 - self.dropout), self.separator.device)
+            for name, factor in zip(tensors, factors.split(sizes), strict=True):
+                tensors[name] = tensors[name] * factor.view_as(tensors[name])
+        return PromptTensors(self.separator, layers=self.layers, **tensors)

@@ -68,8 +68,8 @@ def read_sources(
     places = [present.index(owner) for owner in owners]
     sequences, wanted = [], []
     for owner, place, row in zip(owners, places, units, strict=True):
-        slots, start = tasks[owner].slots(row)
+        (slots,), _, (separator,) = tasks[owner].slots([row])
         sequences.append(np.where(slots < 0, slots - starts[place], slots))
-        wanted.append(start)
-    packed = pack(sequences, wanted, owners=places).to(first.device, first.dtype)
+        wanted.append(separator)
+    packed = pack(sequences, wanted, owners=places, device=first.device, dtype=first.dtype)
     return first.model(packed, joined, cache)[packed.wanted_query[:, 0]]

@@ -19,8 +19,8 @@ from torch import Tensor
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.lm.artefact import LoadedLM, load_lm
-from speechprompt.lm.batching import Pack, pack
-from speechprompt.lm.dictionary import END, Dictionary
+from speechprompt.lm.batching import Pack, pack_padded
+from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.prompting.prompt import Prompt
@@ -129,26 +129,41 @@ class TaskModel:
         return rows + len(units) + 2 + len(labels)
 
     def slots(
-        self, units: np.ndarray, answer: Sequence[int] | np.ndarray = ()
-    ) -> tuple[np.ndarray, int]:
-        """An utterance with its prompt and an answer's ids, and the slot of its separator."""
-        source = self.dictionary.source(units)
-        if self.prompt is None:
-            return np.concatenate((source, answer)).astype(np.int64), len(source) - 1
-        return self.prompt.slots(source, answer), self.prompt.separator_slot(source)
+        self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] = ()
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Utterances ``</s> u1 … un <s>`` with the prompt and, if given, their answers.
 
-    def pack(
-        self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] | None = None
-    ) -> Pack:
+        Returns:
+            Their slots (B, T), padded with zeros, the number of each one's slots (B,), and the slot
+            of its separator (B,).
+        """
+        length = 0 if self.prompt is None else self.prompt.length
+        behind = self.prompt is not None and self.prompt.stands_behind
+        counts = np.fromiter(map(len, units), np.int64, len(units))
+        answers = np.fromiter(map(len, labels or [()] * len(units)), np.int64, len(units))
+        separators = length + counts + 1
+        lengths = separators + 1 + answers
+        slots = np.zeros((len(units), lengths.max()), np.int64)
+        slot, line = np.arange(slots.shape[1]), np.arange(len(units))
+        first = np.full(len(units), 1 if behind else 1 + length)
+        slots[line, first - 1] = END
+        slots[_within(slot, first, first + counts)] = self.dictionary.ids(np.concatenate(units))
+        if length:
+            start = separators - length if behind else 0 * separators
+            slots[line[:, None], start[:, None] + np.arange(length)] = -1 - np.arange(length)
+        slots[line, separators] = SEPARATOR
+        if labels:
+            chosen = np.concatenate(labels).astype(np.int64)
+            slots[_within(slot, separators + 1, lengths)] = self.label_ids[chosen]
+        return slots, lengths, separators
+
+    def pack(self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] = ()) -> Pack:
         """Pack sources, with their answers for teacher forcing; separator and answer are wanted."""
-        sequences, wanted = [], []
-        for i, row in enumerate(units):
-            answer = self.label_ids[[] if labels is None else labels[i]]
-            slots, start = self.slots(row, answer if self.end_loss else answer[:-1])
-            sequences.append(slots)
-            wanted.append(start)
+        read = labels if self.end_loss else [row[:-1] for row in labels]
+        slots, lengths, separators = self.slots(units, read)
         rows = self.prompt is not None and self.prompt.has_live_rows
-        return pack(sequences, wanted, rows).to(self.device, self.dtype)
+        device, dtype = self.device, self.dtype
+        return pack_padded(slots, lengths, separators, rows, device=device, dtype=dtype)
 
     def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
@@ -156,25 +171,23 @@ class TaskModel:
         """Cross-entropy of the answers to utterances under teacher forcing."""
         packed = self.pack(units, labels)
         scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
-        line, position = packed.lines, packed.places
-        scores = scores.index_select(0, packed.wanted_query[line, position])
-        padded = np.full((len(units), packed.wanted_slot.shape[1]), -1)
-        for i, row in enumerate(labels):
-            padded[i, : len(row)] = row
+        scores = scores.index_select(0, packed.answers)
         # A label, or -1 for the end.
-        target = to_device(torch.from_numpy(padded), self.device)[line, position]
+        ends = np.cumsum([len(row) for row in labels]) if self.end_loss else ()
+        targets = np.insert(np.concatenate(labels).astype(np.int64), ends, -1)
+        target = to_device(torch.from_numpy(targets), self.device)
         label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
         if self.verbalizer.kind == "learnable":
             total = F.cross_entropy(label_scores, target, reduction="sum")
         else:
             ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
             total = F.cross_entropy(scores, ids, reduction="sum")
-        best = self._allowed_scores(label_scores, scores[:, END], position).argmax(1)
+        best = self._allowed_scores(label_scores, scores[:, END], packed.places).argmax(1)
         wrong = best.ne(target % (label_scores.shape[1] + 1))
         if self.allowed is not None:
             wrong &= target >= 0
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
-        n_wrong.index_add_(0, line, wrong.long())
+        n_wrong.index_add_(0, packed.lines, wrong.long())
         return TeacherForcingLoss(total, len(target), n_wrong == 0)
 
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
@@ -270,6 +283,11 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
         if module is not None:
             module.requires_grad_(False)
     return task
+
+
+def _within(slot: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """(B, T) which slots (T,) stand from ``start`` (B,) on and before ``end`` (B,)."""
+    return (slot >= start[:, None]) & (slot < end[:, None])
 
 
 def _allowed_masks(allowed: list[list[int]] | None, n_labels: int) -> Tensor:

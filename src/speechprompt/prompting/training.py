@@ -211,7 +211,7 @@ def _copy_hidden_rows(
     drawn = torch.randint(len(train), (64,), generator=generator).tolist()
     sentences = [lm.dictionary.sentence(train.units[i])[:-1] for i in drawn]
     weights = lm.model.norm.weight
-    packed = pack(sentences).to(weights.device, weights.dtype)
+    packed = pack(sentences, device=weights.device, dtype=weights.dtype)
     prompt.start_from(lm.model.layer_inputs(packed).cpu(), generator)
 
 
