@@ -19,6 +19,14 @@ _ATEN = torch.ops.aten
 # On a GPU, too, an index may be on the CPU.
 _INDEXING = {_ATEN.index.Tensor, _ATEN.index_put_.default, _ATEN.index_put.default}
 _INDEXING |= {_ATEN._index_put_impl_.default}
+# Operations whose result, or its shape, the host waits for.
+_WAITED_FOR = {
+    _ATEN._local_scalar_dense.default,
+    _ATEN.nonzero.default,
+    _ATEN.masked_select.default,
+}
+READS = []
+"""The operations so far by which the host read from the mock GPU."""
 
 
 class MockTensor(torch.Tensor):
@@ -85,6 +93,9 @@ def compute(function, arguments, settings):
     assert all(isinstance(t, MockTensor) or t.device.type != DEVICE for t in tensors), function
     here = [t for t in tensors if not isinstance(t, MockTensor) and t.dim()]
     asked = settings.get("device")
+    moved_here = asked is not None and torch.device(asked).type == "cpu"
+    if there and (function in _WAITED_FOR or moved_here or _has_mask(function, arguments)):
+        READS.append(str(function))
     moves = asked is not None or function in (_ATEN.copy_.default,)
     if there and here and not moves:
         indexed = function in _INDEXING and isinstance(arguments[0], MockTensor)
@@ -101,3 +112,10 @@ def compute(function, arguments, settings):
     if not on_device:
         return result
     return tree_map(lambda t: MockTensor(t) if isinstance(t, torch.Tensor) else t, result)
+
+
+def _has_mask(function, arguments):
+    """Whether an index is a mask, whose true values have to be counted."""
+    if function not in _INDEXING:
+        return False
+    return any(index is not None and index.dtype == torch.bool for index in arguments[1])

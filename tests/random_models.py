@@ -68,7 +68,7 @@ def learnable_examples(n, n_labels=3, n_units=20, seed=0):
 
 def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
     """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
-    model = random_lm(scale=1.5).freeze(dtype).to(device)
+    model = random_lm(scale=1.5).to(device).freeze(dtype)
     prompt = None
     if mode is not None:
         generator = torch.Generator().manual_seed(1)

@@ -9,9 +9,9 @@ from fairseq_readers import fairseq_installed, import_fairseq
 from random_models import random_lm
 from speechprompt.errors import ArtefactError
 from speechprompt.lm import LMConfig, UnitLM
-from speechprompt.lm.batching import pack
+from speechprompt.lm.cache import Cache
 from speechprompt.lm.fairseq import config_from_weights, load_weights, to_fairseq, weights
-from speechprompt.lm.model import Cache
+from speechprompt.lm.packing import pack
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ from random_models import CODEBOOK, random_lm, random_units, write_lm
 from reference_prompt import literal_hidden
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm import Dictionary, LMConfig, load_lm
-from speechprompt.lm.batching import micro_batches, pack
+from speechprompt.lm.batching import micro_batches
+from speechprompt.lm.cache import Cache
 from speechprompt.lm.fairseq import weights
-from speechprompt.lm.model import Cache, _attend_in_blocks
+from speechprompt.lm.model import _attend_in_blocks
+from speechprompt.lm.packing import pack
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.storage.tensors import read_tensors, write_tensors
 

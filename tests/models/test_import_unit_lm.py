@@ -23,7 +23,7 @@ from publishing import (
 
 from speechprompt.errors import ArtefactError, AssetError
 from speechprompt.lm import load_lm
-from speechprompt.lm.batching import pack
+from speechprompt.lm.packing import pack
 from speechprompt.models.importing.unit_lm import import_unit_lm
 from speechprompt.storage.hashes import sha256_file
 

@@ -43,7 +43,7 @@ def decode(task, units, utt_ids=None, **settings):
 def answer_log_probabilities(task, units, answer):
     """Log-probability of each symbol after an answer's beginning, by a full computation."""
     (slots,), _, _ = task.slots([units], [answer])
-    from speechprompt.lm.batching import pack
+    from speechprompt.lm.packing import pack
 
     rows = task.prompt is not None and task.prompt.has_live_rows
     batch = pack([slots], [len(slots) - 1], rows)
@@ -90,7 +90,7 @@ def test_a_batch_equals_its_utterances_one_by_one(allowed, beam):
 
 @pytest.mark.parametrize("allowed", [THREE, None])
 def test_beam_one_equals_greedy(allowed):
-    from speechprompt.lm.model import Cache
+    from speechprompt.lm.cache import Cache
     from speechprompt.prompting.search import search_beam, search_greedily
 
     task = task_model(allowed)
@@ -183,7 +183,7 @@ def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():
         (slots,), _, _ = task.slots([units])
         expected = []
         for _ in range(3):
-            from speechprompt.lm.batching import pack
+            from speechprompt.lm.packing import pack
 
             batch = pack([slots], [len(slots) - 1])
             with torch.no_grad():

@@ -10,8 +10,8 @@ from reference_prompt import literal_hidden
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ConfigError
 from speechprompt.lm import Dictionary, LMConfig, LoadedLM
-from speechprompt.lm.batching import pack
 from speechprompt.lm.fairseq import weights
+from speechprompt.lm.packing import pack
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.tasks.verbalizer import Verbalizer

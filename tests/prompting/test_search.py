@@ -6,7 +6,7 @@ import torch
 
 import reference_search
 from random_models import TWO, random_units, task_model
-from speechprompt.lm.model import Cache
+from speechprompt.lm.cache import Cache
 from speechprompt.prompting import search
 from speechprompt.prompting.shared_batches import read_sources
 

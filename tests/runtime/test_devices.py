@@ -4,13 +4,17 @@ import pytest
 import torch
 from torchaudio.models import wav2vec2_model
 
-from mock_gpu import mock_gpu
-from random_models import TWO, examples, random_lm, random_units, task_model
-from speechprompt.config.tasks import DecodingSettings
+from mock_gpu import DEVICE, READS, mock_gpu
+from random_models import CODEBOOK, TWO, examples, random_lm, random_units, task_model
+from speechprompt.config.tasks import DecodingSettings, Task
 from speechprompt.encoders.hubert_layers import HubertLayers
-from speechprompt.lm import Dictionary
+from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.lm.pretraining import _loss
+from speechprompt.prompting import training
 from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.training import TaskData
+from speechprompt.tasks.classification import Classification
+from speechprompt.training.job import Computation, TrainingFiles
 
 UNITS = random_units(9)
 
@@ -95,6 +99,34 @@ def test_answers(allowed, settings, dtype):
     assert [scores_there[i] for i in same] == pytest.approx(
         [scores[i] for i in same], abs=tolerance
     )
+
+
+@pytest.mark.parametrize("method", ["prompt", "finetune"])
+def test_a_training_reads_nothing_back_between_its_reports(tmp_path, monkeypatch, method):
+    """However many updates and micro-batches an epoch has, the host reads its sums once."""
+    monkeypatch.setattr(Computation, "start", lambda *_: (DEVICE, torch.float32))
+    adamw = torch.optim.AdamW  # of whose kinds the mock GPU has the plain one
+    plain = {"fused": False, "foreach": False}
+    monkeypatch.setattr(torch.optim, "AdamW", lambda p, **settings: adamw(p, **settings | plain))
+    labels = Classification(("label",), (("a", "b", "c"),))
+
+    def reads(n):
+        with mock_gpu():
+            lm = random_lm().to(DEVICE).freeze()
+            loaded = LoadedLM(lm, Dictionary(range(20)), "lm", CODEBOOK, {})
+            monkeypatch.setattr(training, "load_lm", lambda *_: loaded)
+            settings = {"batch_size": 8, "micro_tokens": 60, "max_epochs": 2}
+            before = len(READS)
+            training.train_prompt(
+                Task(corpus="c", lm="l", method=method, prompt={"length": 5}, training=settings),
+                TaskData(labels, examples(n), examples(6, seed=1), CODEBOOK),
+                tmp_path / "lm.safetensors",
+                TrainingFiles(tmp_path / f"{n}.safetensors"),
+                computation=Computation("cpu"),
+            )
+            return len(READS) - before
+
+    assert reads(64) == reads(16) > 0
 
 
 def test_pretraining_of_a_unit_lm():

@@ -263,7 +263,7 @@ class UnitLmSettings(PretrainingSettings):
     dropout: Share = Field(0.1, description="dropout while pre-training")
     lr: LearningRate = 2e-3
     batch_tokens: Count = Field(2048, description="units in one update")
-    micro_tokens: MicroTokens = 4096
+    micro_tokens: MicroTokens = "auto"
     max_epochs: MaxEpochs = 12
     repeat_share: Share = Field(
         0.0,

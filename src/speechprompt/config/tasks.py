@@ -67,7 +67,7 @@ class TrainingSettings(LoopSettings):
     lr: LearningRate = 0.02
     max_epochs: MaxEpochs = 20
     batch_size: BatchSize = 32
-    micro_tokens: MicroTokens = 2048
+    micro_tokens: MicroTokens = "auto"
     epoch_size: Count | None = Field(
         None, description="utterances drawn per epoch; null is as many as there are"
     )

@@ -44,10 +44,11 @@ Patience = Annotated[
 ]
 BatchSize = Annotated[Count, Field(description="utterances in one update")]
 MicroTokens = Annotated[
-    Count,
+    Count | Literal["auto"],
     Field(
         description="units computed at once, padding included: fewer take less memory and more "
-        "steps of gradient accumulation"
+        "steps of gradient accumulation; `auto` is 4096 on a processor, and what fits the memory "
+        "of a GPU"
     ),
 ]
 HeldOutShare = Annotated[

@@ -86,7 +86,7 @@ def load_lm(
     with without_initial_values():
         model = UnitLM(LMConfig(**metadata["architecture"]))
     load_weights(model, tensors, str(path))
-    model.freeze(dtype).to(device)
+    model.to(device).freeze(dtype)
     dictionary = Dictionary(metadata["dictionary"])
     return LoadedLM(model, dictionary, sha256_file(path), metadata["codebook_sha256"], metadata)
 

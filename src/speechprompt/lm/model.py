@@ -8,7 +8,7 @@ matrix here; :mod:`speechprompt.lm.fairseq` joins and splits them when a file is
 Prompts are plain tensors to this module: rows of an input prompt, inputs of the key and value
 projections per layer (:meth:`UnitLM.project_prompt`), and the separator's embedding (SpeechPrompt,
 arXiv 2203.16773, section 3). What is not needed is not computed: a prefix that utterances share is
-one row (:mod:`speechprompt.lm.batching`), deep prompts are never pushed through the layers, and the
+one row (:mod:`speechprompt.lm.packing`), deep prompts are never pushed through the layers, and the
 last layer and the output see wanted positions only. With frozen weights, only rows that depend on
 the prompt get a gradient in the first layer.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import cast
 
 import torch
@@ -25,10 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechprompt.errors import ConfigError
-from speechprompt.lm.batching import Pack
+from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import PAD, SEPARATOR
+from speechprompt.lm.pack import Pack
 
-__all__ = ["Cache", "LMConfig", "PromptTensors", "UnitLM"]
+__all__ = ["LMConfig", "PromptTensors", "UnitLM"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class LMConfig:
             raise ConfigError(
                 f"lm.dim: expected a multiple of 2 x heads = {2 * self.heads}, found {self.dim}"
             )
+
+    def activation_bytes(self, dtype: torch.dtype) -> int:
+        """Memory that training takes for one token: what is kept for the gradient."""
+        return self.layers * (14 * self.dim + self.ffn) * dtype.itemsize
 
     def to_dict(self) -> dict[str, int]:
         """The fields as metadata."""
@@ -75,63 +80,6 @@ class PromptTensors:
     layers: Sequence[int] = ()
     keys: Tensor | None = None
     values: Tensor | None = None
-
-
-@dataclass
-class Cache:
-    """Keys and values of the sequences so far.
-
-    New tokens stand at the same slot in all sequences, behind the longest of them, so that a step
-    reads and writes memory in order.
-
-    Attributes:
-        room: number of free slots to keep for new tokens.
-        layers: per layer keys and values (B, 2, H, S + room, D / H); S is the first slot for new
-            tokens, which the mask has the key of.
-        masks: by S (B, 1, 1, S + room), added to the scores: -inf where a slot is empty.
-        starts: per layer S.
-        used: number of new tokens so far.
-        positions: (B,) position of the next token.
-    """
-
-    room: int
-    layers: list[Tensor] = field(default_factory=list)
-    masks: dict[int, Tensor] = field(default_factory=dict)
-    starts: list[int] = field(default_factory=list)
-    used: int = 0
-    positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-
-    def add(self, kv: Tensor, lengths: Tensor) -> None:
-        """Append a layer's keys and values (B, 2, H, S, D / H), of which (B,) slots are in use."""
-        start = kv.shape[3]
-        self.layers.append(F.pad(kv, (0, 0, 0, self.room)))
-        self.starts.append(start)
-        if start not in self.masks:
-            slot = torch.arange(start + self.room, device=kv.device)
-            mask = torch.zeros(len(kv), 1, 1, len(slot), dtype=kv.dtype, device=kv.device)
-            empty = slot >= lengths[:, None, None, None]
-            self.masks[start] = mask.masked_fill_(empty, float("-inf"))
-
-    def open(self) -> dict[int, Tensor]:
-        """Use the next free slot: the masks of all slots that are in use then."""
-        self.used += 1
-        for start, mask in self.masks.items():
-            mask[..., start + self.used - 1] = 0
-        return {start: mask[..., : start + self.used] for start, mask in self.masks.items()}
-
-    def select(self, index: Tensor) -> Cache:
-        """The cache of some of the sequences, in the order of ``index``."""
-        layers = [kv.index_select(0, index) for kv in self.layers]
-        masks = {start: mask.index_select(0, index) for start, mask in self.masks.items()}
-        positions = self.positions.index_select(0, index)
-        return Cache(self.room, layers, masks, self.starts, self.used, positions)
-
-    def exchange(self, index: Tensor) -> Cache:
-        """Select sequences as :meth:`select`, each from one that has the same source."""
-        for kv, start in zip(self.layers, self.starts, strict=True):
-            come = kv[:, :, :, start : start + self.used]
-            come.copy_(come.index_select(0, index))
-        return self
 
 
 class Layer(nn.Module):
@@ -235,11 +183,12 @@ class UnitLM(nn.Module):
         are projected at once.
         """
         self.requires_grad_(False).eval()
-        for parameter in (*self.layers.parameters(), *self.norm.parameters()):
-            parameter.data = parameter.data.to(dtype)
+        for module in (*self.layers.modules(), self.norm):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, _frozen(weight.to(dtype)))
         self.projections = torch.stack([layer.qkv.weight for layer in self.decoder_layers])
         for layer, weight in zip(self.decoder_layers, self.projections, strict=True):
-            layer.qkv.weight.data = weight
+            layer.qkv.weight = _frozen(weight)
         return self
 
     def forward(
@@ -278,7 +227,7 @@ class UnitLM(nn.Module):
             x = layer.finish(x, mixed, p)
         if cache is not None:
             cache.positions = pack.next_position.clone()
-        return _norm(self.norm, x).float()
+        return _in(torch.float32, _norm(self.norm, x))
 
     def project_prompt(self, prompt: PromptTensors, dtype: torch.dtype) -> dict[int, Tensor]:
         """Project deep prompt rows: by layer (L, 2D) keys beside values."""
@@ -288,12 +237,13 @@ class UnitLM(nn.Module):
         if self.projections is not None and len(layers) == len(self.layers):
             weight = self.projections
         else:
-            weight = torch.stack([layer.qkv.weight for layer in layers])
-        _, *weights = weight.to(dtype).mT.chunk(3, dim=2)  # of keys and of values: (layers, D, D)
-        bias = torch.stack([layer.qkv.bias for layer in layers]).to(dtype)
-        _, *biases = bias[:, None].chunk(3, dim=2)  # (layers, 1, D)
+            weight = _in(dtype, torch.stack([layer.qkv.weight for layer in layers]))
+        bias = _in(dtype, torch.stack([layer.qkv.bias for layer in layers]))
+        # Those of keys and values: (layers, D, D) and (layers, 1, D).
+        _, *weights = weight.mT.chunk(3, dim=2)
+        _, *biases = bias[:, None].chunk(3, dim=2)
         projected = [
-            torch.baddbmm(bias, rows.to(dtype), weight)
+            torch.baddbmm(bias, _in(dtype, rows), weight)
             for rows, weight, bias in zip(
                 (prompt.keys, prompt.values), weights, biases, strict=True
             )
@@ -318,7 +268,7 @@ class UnitLM(nn.Module):
 
     def step(self, tokens: Tensor, cache: Cache, prompt: PromptTensors | None = None) -> Tensor:
         """Read one more token (B,) of every cached sequence: hidden states (B, D), float32."""
-        x = self.embed[tokens].float()
+        x = self.embed[tokens]
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
         x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.layers[0].dtype)
@@ -329,16 +279,16 @@ class UnitLM(nn.Module):
             kv[:, :, :, end - 1] = own.view(len(kv), 2, layer.heads, -1)
             x = layer.finish(x, layer.attend(q, kv[:, :, :, :end], masks[start]))
         cache.positions = cache.positions + 1
-        return _norm(self.norm, x).float()
+        return _in(torch.float32, _norm(self.norm, x))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every symbol, float32: (M, n_symbols)."""
-        return F.linear(hidden, self.embed.float())
+        return F.linear(hidden, self.embed)
 
     def _embed(self, pack: Pack, prompt: PromptTensors) -> tuple[Tensor, Tensor]:
         """Input rows (N, D) and the indices of those that come from the prompt."""
         x = F.embedding(pack.tokens, self.embed) * self.scale
-        x = x.float() + self.sinusoids[pack.positions]
+        x = x + self.sinusoids[pack.positions]
         free = [pack.prompt_rows]
         if prompt.separator is not None:
             index = pack.separators
@@ -351,7 +301,7 @@ class UnitLM(nn.Module):
         if prompt.rows is not None:
             index = pack.prompt_rows
             x = x.index_copy(0, index, F.embedding(pack.prompt_numbers, prompt.rows))
-        return x.to(pack.dtype), torch.cat(free)
+        return _in(pack.dtype, x), torch.cat(free)
 
 
 def _project_for_free(
@@ -394,10 +344,16 @@ def _norm(module: nn.LayerNorm, x: Tensor) -> Tensor:
 
 def _cast(module: nn.Linear | nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """A module's weight and bias in the activations' number type."""
-    if module.weight.dtype == dtype:
-        # Asking torch for what is there already costs a call each.
-        return module.weight, module.bias
-    return module.weight.to(dtype), module.bias.to(dtype)
+    return _in(dtype, module.weight), _in(dtype, module.bias)
+
+
+def _frozen(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach(), requires_grad=False)
+
+
+def _in(dtype: torch.dtype, tensor: Tensor) -> Tensor:
+    """A tensor in a number type; asking torch for what is there already would cost a call."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _drop(x: Tensor, share: float) -> Tensor:

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from speechprompt.config.models import UnitLmSettings
 from speechprompt.lm.artefact import save_lm
-from speechprompt.lm.batching import check_lengths, micro_batches, pack
+from speechprompt.lm.batching import check_lengths, micro_batches, micro_budget
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.model import LMConfig, UnitLM
+from speechprompt.lm.packing import pack
 from speechprompt.runtime.device import to_device
 from speechprompt.training.job import Computation, TrainingFiles, fingerprint
 from speechprompt.training.loop import Sums, fit
@@ -103,6 +104,9 @@ class _UnitLmTraining:
     ) -> None:
         self.model, self.settings, self.seed, self.dtype = model, settings, seed, dtype
         self.sentences = sentences
+        self.budget = micro_budget(
+            settings.micro_tokens, model.config.activation_bytes(dtype), model.embed.device
+        )
         self.train, valid = splits
         drawn = self._draw()
         self.valid = [drawn[i] for i in valid]
@@ -122,7 +126,7 @@ class _UnitLmTraining:
     def backward(self, batch: Sequence[int], seed: int) -> Sums:
         self.model.train()
         torch.manual_seed(seed)
-        pieces = micro_batches(self.lengths, batch, self.settings.micro_tokens)
+        pieces = micro_batches(self.lengths, batch, self.budget)
         return _sums(self.model, self.drawn, pieces, self.dtype)
 
     @torch.no_grad()
@@ -130,8 +134,7 @@ class _UnitLmTraining:
         self.model.eval()
         lengths = [len(sentence) - 1 for sentence in self.valid]
         # Twice the budget: without gradients a micro-batch needs less memory.
-        budget = 2 * self.settings.micro_tokens
-        pieces = micro_batches(lengths, range(len(self.valid)), budget)
+        pieces = micro_batches(lengths, range(len(self.valid)), 2 * self.budget)
         return _sums(self.model, self.valid, pieces, self.dtype)
 
     def _draw(self, *draw: int) -> list[np.ndarray]:
@@ -182,7 +185,7 @@ def _sums(
         if torch.is_grad_enabled():
             loss.backward()
         n_tokens = sum(len(sequences[i]) - 1 for i in piece)
-        parts.append(Sums(loss.item(), n_tokens, n_correct=0, n_answers=0))
+        parts.append(Sums(loss.detach().double(), n_tokens, n_correct=0, n_answers=0))
     return Sums.over(parts)
 
 

@@ -192,7 +192,8 @@ class _HubertTraining:
             found = masked_prediction(self.model, heard, wanted, unmasked_weight)
         if torch.is_grad_enabled():
             found.total.backward()
-        return Sums(found.total.item(), found.weight, found.n_correct, found.n_masked)
+        total = found.total.detach().double()
+        return Sums(total, found.weight, found.n_correct, found.n_masked)
 
 
 def _read_targets(

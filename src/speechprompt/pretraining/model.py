@@ -153,13 +153,13 @@ class MaskedPrediction(NamedTuple):
         total: () summed cross-entropy in nats, each frame by its weight, differentiable.
         weight: sum of the weights of the frames in it.
         n_masked: number of masked frames.
-        n_correct: number of masked frames whose unit is predicted.
+        n_correct: () number of masked frames whose unit is predicted.
     """
 
     total: Tensor
     weight: float
     n_masked: int
-    n_correct: int
+    n_correct: Tensor
 
 
 def masked_prediction(
@@ -184,13 +184,13 @@ def masked_prediction(
     mask, targets = mask.flatten(), targets.flatten()
     head = model.logit_generator
 
-    def predict(frames: Tensor) -> tuple[Tensor, int]:
+    def predict(frames: Tensor) -> tuple[Tensor, Tensor]:
         # Not x[mask]: with several threads the order in which its backward adds up changes.
         chosen = frames.nonzero()[:, 0]
         projected = F.normalize(head.final_proj(x.index_select(0, chosen)).float())
         scores = F.linear(projected, F.normalize(head.label_embeddings)).float() / TEMPERATURE
         wanted = targets.index_select(0, chosen)
-        n_correct = int((scores.argmax(1) == wanted).sum())
+        n_correct = (scores.argmax(1) == wanted).sum()
         return F.cross_entropy(scores, wanted, reduction="sum"), n_correct
 
     total, n_correct = predict(mask)

@@ -19,7 +19,7 @@ from torch import Tensor
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.batching import micro_batches
-from speechprompt.lm.model import Cache
+from speechprompt.lm.cache import Cache
 from speechprompt.prompting.search import Found, search_beam, search_free, search_greedily
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel

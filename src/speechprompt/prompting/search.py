@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END
-from speechprompt.lm.model import Cache
 from speechprompt.prompting.task_model import TaskModel
 
 __all__ = ["Found", "search_beam", "search_free", "search_greedily"]

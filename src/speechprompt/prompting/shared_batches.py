@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechprompt.lm.batching import pack
-from speechprompt.lm.model import Cache, PromptTensors
+from speechprompt.lm.cache import Cache
+from speechprompt.lm.model import PromptTensors
+from speechprompt.lm.packing import pack
 from speechprompt.prompting.task_model import TaskModel
 
 __all__ = ["group_tasks", "read_sources"]
@@ -57,12 +58,11 @@ def read_sources(
         packed = first.pack(units)
         return first.model(packed, first.prompt_tensors(), cache)[packed.wanted_query[:, 0]]
     prompts = [each for number in present if (each := tasks[number].prompt) is not None]
-    tensors = [prompt.tensors() for prompt in prompts]
     joined = PromptTensors(
         torch.stack([each.separator for each in prompts]),
-        layers=tensors[0].layers,
-        keys=torch.cat([each.keys for each in tensors], dim=1),
-        values=torch.cat([each.values for each in tensors], dim=1),
+        layers=prompts[0].layers,
+        keys=torch.cat([each.keys for each in prompts], dim=1),
+        values=torch.cat([each.values for each in prompts], dim=1),
     )
     starts = np.cumsum([0, *(each.length for each in prompts)])
     places = [present.index(owner) for owner in owners]

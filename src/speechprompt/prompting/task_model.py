@@ -19,10 +19,11 @@ from torch import Tensor
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.lm.artefact import LoadedLM, load_lm
-from speechprompt.lm.batching import Pack, pack_padded
 from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import PromptTensors, UnitLM
+from speechprompt.lm.pack import Pack
+from speechprompt.lm.packing import pack_padded
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of, write_tensors

@@ -17,7 +17,8 @@ from torch import Tensor
 from speechprompt.config.tasks import Task
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.artefact import LoadedLM, load_lm
-from speechprompt.lm.batching import check_lengths, micro_batches, pack
+from speechprompt.lm.batching import check_lengths, micro_batches, micro_budget
+from speechprompt.lm.packing import pack
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.storage.files import read_json
@@ -144,6 +145,11 @@ class _PromptTraining:
     def __init__(self, model: TaskModel, task: Task, data: TaskData, seed: int) -> None:
         self.model, self.task, self.data, self.seed = model, task, data, seed
         self.lengths = _lengths(model, data.train)
+        self.budget = micro_budget(
+            task.training.micro_tokens,
+            model.model.config.activation_bytes(model.dtype),
+            model.device,
+        )
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
@@ -162,12 +168,12 @@ class _PromptTraining:
         torch.manual_seed(seed)
         drawn = _leave_out_units(self.data.train, batch, settings.unit_dropout, seed)
         lengths = [self.lengths[i] for i in batch]
-        pieces = micro_batches(lengths, range(len(batch)), settings.micro_tokens)
+        pieces = micro_batches(lengths, range(len(batch)), self.budget)
         return _sums(self.model, drawn, pieces, seed)
 
     def evaluate(self) -> Sums:
         # Twice the budget: without gradients a micro-batch needs less memory.
-        return evaluate_loss(self.model, self.data.valid, 2 * self.task.training.micro_tokens)
+        return evaluate_loss(self.model, self.data.valid, 2 * self.budget)
 
 
 def _build_model(
@@ -237,8 +243,8 @@ def _sums(
         )
         if torch.is_grad_enabled():
             loss.total.backward()
-        n_correct = int(loss.correct.sum())
-        parts.append(Sums(loss.total.item(), loss.n_tokens, n_correct, len(piece)))
+        total = loss.total.detach().double()
+        parts.append(Sums(total, loss.n_tokens, loss.correct.sum(), len(piece)))
     return Sums.over(parts)
 
 

@@ -56,10 +56,13 @@ class Checkpoint:
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.best[name])
 
+    def is_due(self) -> bool:
+        """Whether there is a file to write, and it was not written a moment ago."""
+        return self.path is not None and time.monotonic() - self._written >= self.seconds
+
     def save(self, state: dict[str, Any]) -> None:
-        """Write the file, unless it was written a moment ago."""
-        if self.path is None or time.monotonic() - self._written < self.seconds:
-            return
+        """Write the file."""
+        assert self.path is not None
         tensors = {}
         for name, parameter in self.parameters.items():
             tensors[f"now/{name}"] = parameter

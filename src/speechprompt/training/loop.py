@@ -25,7 +25,7 @@ __all__ = ["Sums", "Trainable", "fit"]
 
 
 class Sums(NamedTuple):
-    """Sums over one batch.
+    """Sums over one batch, as numbers or as tensors that wait on the device until they are read.
 
     Attributes:
         loss: loss in nats.
@@ -34,15 +34,21 @@ class Sums(NamedTuple):
         n_answers: number of all answers.
     """
 
-    loss: float
+    loss: float | Tensor
     weight: float
-    n_correct: int
+    n_correct: int | Tensor
     n_answers: int
 
     @classmethod
     def over(cls, batches: Sequence[Sums]) -> Sums:
         """The sums over several batches."""
-        return cls(*(sum(values) for values in zip(*batches, strict=True)))
+        sums: list[Any] = [sum(values) for values in zip(*batches, strict=True)]
+        return cls(*sums)
+
+    def read(self) -> Sums:
+        """The sums as numbers, for which the host waits until the device has computed them."""
+        numbers: list[Any] = [v.item() if isinstance(v, Tensor) else v for v in self]
+        return Sums(*numbers)
 
 
 class Trainable(Protocol):
@@ -113,14 +119,17 @@ def fit(
             optimiser.zero_grad(set_to_none=True)
             sums = trained.backward(batch, _update_seed(seed, state["updates"]))
             _step(optimiser, parameters, rate, settings.clip, sums.weight)
-            state["sums"] = [a + b for a, b in zip(state["sums"], sums, strict=True)]
+            state["sums"] = Sums.over([Sums(*state["sums"]), sums])
             state["done"] += 1
             state["updates"] += 1
-            checkpoint.save(state)
-        _finish_epoch(state, Sums(*state["sums"]), trained.evaluate(), rate)
+            if checkpoint.is_due():
+                state["sums"] = state["sums"].read()
+                checkpoint.save(state)
+        _finish_epoch(state, Sums(*state["sums"]).read(), trained.evaluate().read(), rate)
         if state["best_epoch"] == state["epoch"]:
             checkpoint.keep_best()
-        checkpoint.save(state)
+        if checkpoint.is_due():
+            checkpoint.save(state)
     if not state["best_epoch"]:
         raise ConfigError(f"training: the valid loss was never finite; lower lr, now {settings.lr}")
     checkpoint.restore_best()
@@ -155,7 +164,9 @@ def _step(
 def _finish_epoch(state: dict[str, Any], train: Sums, valid: Sums, rate: float) -> None:
     epoch = state["epoch"] + 1
     points = [
-        CurvePoint(epoch, split, s.loss / s.weight, s.n_correct / max(1, s.n_answers), rate)
+        CurvePoint(
+            epoch, split, float(s.loss / s.weight), float(s.n_correct / max(1, s.n_answers)), rate
+        )
         for split, s in (("train", train), ("valid", valid))
     ]
     log(f"epoch {epoch}: " + "; ".join(_told(point, train.n_answers) for point in points))
