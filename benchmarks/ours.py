@@ -18,7 +18,7 @@ from benchmarks.operations import (
 )
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import load_lm
-from speechprompt.lm.batching import micro_batches
+from speechprompt.lm.batching import micro_batches, micro_budget
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
@@ -28,9 +28,6 @@ from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.verbalizer import Verbalizer
 
 __all__ = ["Ours"]
-
-_TRAINING_TOKENS = 2048
-_INFERENCE_TOKENS = 4096
 
 
 class Ours:
@@ -59,6 +56,13 @@ class Ours:
         self.task = TaskModel(lm, prompt, verbalizer, [range(workload.n_labels)], dtype=dtype)
         self.optimiser = Update(list(self.task.named_parameters().values()))
         self.updates = 0
+        self.training_tokens = micro_budget("auto", self.config.activation_bytes(dtype), device)
+        self.inference_tokens = micro_budget(
+            "auto",
+            self.config.cache_bytes(dtype),
+            device,
+            on_processor=4096 if workload.answer == 1 else 8192,
+        )
 
     def training_batches(self, workload: Workload, size: int) -> list[Examples]:
         return workload.batches(size)
@@ -69,7 +73,7 @@ class Ours:
     def update(self, batch: Examples) -> float:
         self.optimiser.start()
         total, n_tokens = 0.0, 0
-        for piece in self._pieces(batch, _TRAINING_TOKENS):
+        for piece in self._pieces(batch, self.training_tokens):
             loss = self.task.loss(
                 [batch.units[i] for i in piece],
                 [batch.labels[i] for i in piece],
@@ -83,14 +87,14 @@ class Ours:
         return total / n_tokens
 
     def infer(self, batch: Examples, answer: int) -> float:
-        predict(self._answering(answer), batch.units, micro_tokens=_INFERENCE_TOKENS)
+        predict(self._answering(answer), batch.units, micro_tokens=self.inference_tokens)
         return 1.0
 
     def update_operations(self, batch: Examples) -> int:
         """Operations that :meth:`update` needs."""
         length = self.prompt_length
         needed = 0
-        for piece in self._pieces(batch, _TRAINING_TOKENS):
+        for piece in self._pieces(batch, self.training_tokens):
             sources = [self.task.dictionary.source(batch.units[i]) for i in piece]
             answers = [self.task.label_ids[batch.labels[i]] for i in piece]
             sequences = [np.append(*pair) for pair in zip(sources, answers, strict=True)]
@@ -102,7 +106,7 @@ class Ours:
         """Operations that :meth:`infer` needs."""
         length = self.prompt_length
         needed = 0
-        for piece in self._pieces(batch, _INFERENCE_TOKENS, with_labels=False):
+        for piece in self._pieces(batch, self.inference_tokens, with_labels=False):
             sources = [self.task.dictionary.source(batch.units[i]) for i in piece]
             lengths = [len(source) for source in sources]
             tree = Tree.of(sequences=sources, wanted_from=[n - 1 for n in lengths])

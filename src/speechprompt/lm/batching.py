@@ -30,23 +30,29 @@ def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> 
     return pieces
 
 
-def micro_budget(asked: int | Literal["auto"], token_bytes: int, device: torch.device | str) -> int:
+def micro_budget(
+    asked: int | Literal["auto"],
+    token_bytes: int,
+    device: torch.device | str,
+    on_processor: int = 4096,
+) -> int:
     """The slots of a micro-batch.
 
     Args:
-        asked: their number, or ``auto``: 4096 on a processor, whose caches are small; on a GPU what
-            takes a third of its memory. That depends on the card alone and not on what else runs
-            there, so that a repeated training adds up in the same order.
+        asked: their number, or ``auto``: on a GPU what takes a third of its memory. That depends on
+            the card alone and not on what else runs there, so that a repeated training adds up in
+            the same order.
         token_bytes: memory that one slot takes.
         device: where they are computed.
+        on_processor: what ``auto`` is on a processor, whose caches are small.
     """
     device = torch.device(device)
     if asked != "auto":
         return asked
     if device.type != "cuda":
-        return 4096
+        return on_processor
     memory = torch.cuda.get_device_properties(device).total_memory
-    return max(4096, memory // 3 // token_bytes)
+    return max(on_processor, memory // 3 // token_bytes)
 
 
 def check_lengths(names: Iterable[str], needed: Iterable[int], max_positions: int) -> None:

@@ -57,6 +57,10 @@ class LMConfig:
         """Memory that training takes for one token: what is kept for the gradient."""
         return self.layers * (14 * self.dim + self.ffn) * dtype.itemsize
 
+    def cache_bytes(self, dtype: torch.dtype) -> int:
+        """Memory that one token takes while answers are decoded: its keys and values."""
+        return self.layers * 2 * self.dim * dtype.itemsize
+
     def to_dict(self) -> dict[str, int]:
         """The fields as metadata."""
         return asdict(self)

@@ -29,7 +29,7 @@ class Gather:
 
     @classmethod
     def of(cls, index: Any, places: Any, starts: Any) -> Gather:
-        """A table of arrays, which become tensors once all are there; ``index`` may have any shape."""
+        """A table of arrays, which become tensors later; ``index`` may have any shape."""
         return cls(index.ravel(), places, starts)
 
     def __call__(self, rows: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError, CorpusError
-from speechprompt.lm.batching import micro_batches
+from speechprompt.lm.batching import micro_batches, micro_budget
 from speechprompt.lm.cache import Cache
 from speechprompt.prompting.search import Found, search_beam, search_free, search_greedily
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
@@ -84,14 +85,16 @@ def predict(
     units: Sequence[np.ndarray],
     decoding: DecodingSettings = GREEDY,
     *,
-    micro_tokens: int = 4096,
+    micro_tokens: int | Literal["auto"] = "auto",
     utt_ids: Sequence[str] | None = None,
 ) -> Predictions:
     """Decode the utterances of one task; see :class:`Question` and :func:`predict_together`."""
     return predict_together([Question(task, units, decoding, utt_ids)], micro_tokens)[0]
 
 
-def predict_together(questions: Sequence[Question], micro_tokens: int = 4096) -> list[Predictions]:
+def predict_together(
+    questions: Sequence[Question], micro_tokens: int | Literal["auto"] = "auto"
+) -> list[Predictions]:
     """Decode the utterances of several tasks, those on one frozen LM in the same batches.
 
     The sources of a batch are read at once, each with its own prompt. Then each task finds its own
@@ -100,7 +103,7 @@ def predict_together(questions: Sequence[Question], micro_tokens: int = 4096) ->
 
     Args:
         questions: the tasks, each with its utterances.
-        micro_tokens: tokens computed at once, padding included.
+        micro_tokens: tokens computed at once, padding included; ``auto`` suits the device.
 
     Raises:
         ConfigError: ``free`` with a beam, or with a learnable verbalizer, whose labels are not
@@ -115,7 +118,9 @@ def predict_together(questions: Sequence[Question], micro_tokens: int = 4096) ->
 
 
 @torch.no_grad()
-def _predict_group(questions: Sequence[Question], micro_tokens: int) -> list[Predictions]:
+def _predict_group(
+    questions: Sequence[Question], micro_tokens: int | Literal["auto"]
+) -> list[Predictions]:
     """Decode questions whose tasks may share batches."""
     found = [_Answers(question) for question in questions]
     tasks = [question.task for question in questions]
@@ -123,7 +128,11 @@ def _predict_group(questions: Sequence[Question], micro_tokens: int) -> list[Pre
     units = [row for question in questions for row in question.units]
     limits = np.array([limit for question in questions for limit in question.limits()], int)
     lengths = [tasks[n].length(row) for (n, _), row in zip(rows, units, strict=True)]
-    budget = max(1, micro_tokens // max(question.decoding.beam for question in questions))
+    # A decoding step reads all weights: it takes nearly as long for few utterances as for many.
+    longer = 4096 if limits.max(initial=1) == 1 else 8192
+    token_bytes = tasks[0].model.config.cache_bytes(tasks[0].dtype)
+    budget = micro_budget(micro_tokens, token_bytes, tasks[0].device, on_processor=longer)
+    budget = max(1, budget // max(question.decoding.beam for question in questions))
     for piece in micro_batches(lengths, range(len(rows)), budget):
         owners = np.array([rows[k][0] for k in piece])
         longest = int(limits[piece].max())
