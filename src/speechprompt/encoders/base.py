@@ -23,6 +23,7 @@ class Encoder(ABC):
         sha256: Hash of all that decides the output: weights and settings.
         prefers_batches: Whether a batch is faster than its utterances one by one.
         batch_seconds: Audio in a batch, padding included, if it prefers batches.
+        readers: Threads that read audio ahead of it; on a CPU they would only compete with it.
         n_states: Number S of the representations of a frame in :meth:`encode_states`.
         every_layer: Settings that make :meth:`encode_states` give those of all layers.
     """
@@ -34,6 +35,7 @@ class Encoder(ABC):
     sha256: str
     prefers_batches: bool = False
     batch_seconds: float = 40.0
+    readers: int = 0
     n_states: int = 1
     every_layer: ClassVar[Mapping[str, Any]] = {}
 

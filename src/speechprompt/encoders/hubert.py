@@ -7,6 +7,7 @@ mean 0 and variance 1 (fairseq's ``task.normalize``: false for HuBERT base, true
 
 import inspect
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,6 @@ from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.encoders.weights import Architecture, full_precision
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
 from speechprompt.storage.tensors import Shapes, shapes_of
@@ -31,6 +31,9 @@ __all__ = ["HUBERT", "HubertEncoder", "window_and_shift"]
 CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
     "normalize_waveform"
 }
+
+# Seconds of audio in a batch on an accelerator, which the start of its operations would idle.
+ACCELERATED_SECONDS = 400.0
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -71,6 +74,8 @@ class HubertEncoder(Encoder):
             )
         self.precision = precision
         self.device = torch.device(device)
+        if self.device.type != "cpu":
+            self.batch_seconds, self.readers = ACCELERATED_SECONDS, os.cpu_count() or 1
         tensors, config = HUBERT.read(weights, layer)
         model = _build(weights, config).eval().requires_grad_(False)
         model.load_state_dict(tensors, assign=True)
@@ -94,7 +99,7 @@ class HubertEncoder(Encoder):
             return []
         with full_precision():
             frames = self.model([self._prepare(waveform) for waveform in waveforms])
-        return [frame.cpu().clone() for frame in frames]
+        return [frame.clone() for frame in frames]
 
     @torch.inference_mode()
     def encode_states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -106,7 +111,7 @@ class HubertEncoder(Encoder):
         if self.normalize_waveform:
             waveform = nn.functional.layer_norm(waveform, waveform.shape)
         missing = max(0, self.window - len(waveform))
-        return to_device(nn.functional.pad(waveform, (0, missing)), self.device)
+        return nn.functional.pad(waveform, (0, missing))
 
 
 def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:

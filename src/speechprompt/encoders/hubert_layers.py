@@ -12,15 +12,17 @@ millisecond and up to a megabyte.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from torchaudio.models import Wav2Vec2Model
 from torchaudio.models.wav2vec2 import components
 
+from speechprompt.encoders.groups import Group, group_utterances
 from speechprompt.encoders.linear import Product
+from speechprompt.runtime.device import to_device
 
 __all__ = ["HubertLayers"]
 
@@ -32,7 +34,8 @@ PIECE_STEP = 7
 # Rows that a product computes at a time. The rows of a batch are padded to a multiple of the step.
 BLOCK_ROWS = 512
 BLOCK_STEP = 32
-# On an accelerator the start of an operation takes long, so that pieces and blocks are large.
+# On an accelerator the start of an operation takes long, so that pieces and blocks are large, and
+# utterances whose frames fit one piece together are computed at once.
 ACCELERATED_FRAMES = 3136
 ACCELERATED_ROWS = 16_384
 # Stretches of 256 frames that the positional convolution transforms at a time.
@@ -49,6 +52,7 @@ class HubertLayers:
 
     def __init__(self, model: Wav2Vec2Model, dtype: torch.dtype) -> None:
         projection, transformer = model.encoder.feature_projection, model.encoder.transformer
+        self.device = projection.projection.weight.device
         self.front_end = ConvolutionalFrontEnd(model.feature_extractor, dtype)
         self.feature_norm = projection.layer_norm
         self.project = _product(projection.projection, dtype)
@@ -57,10 +61,14 @@ class HubertLayers:
         self.layers = [TransformerLayer(layer, dtype) for layer in transformer.layers]
 
     def __call__(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Encode waveforms of at least a window: float32 ``[n_frames, D]`` of the last layer."""
+        """Encode waveforms of at least a window, given and returned on the CPU.
+
+        Returns:
+            Float32 ``[n_frames, D]`` of the last layer for each.
+        """
         lengths, states = self._run(waveforms)
         (last,) = deque(states, maxlen=1)
-        return last.split(lengths)
+        return last.cpu().split(lengths)
 
     def states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Encode into ``[S, n_frames, D]``: the input of the first layer, and all outputs."""
@@ -70,18 +78,19 @@ class HubertLayers:
     def _run(self, waveforms: Sequence[Tensor]) -> tuple[list[int], Iterator[Tensor]]:
         """Numbers of frames, and the rows ``[all frames, D]`` before and after each layer."""
         lengths = [self.front_end.n_frames(len(waveform)) for waveform in waveforms]
-        pieces = [piece for waveform in waveforms for piece in self.front_end(waveform)]
+        groups = group_utterances(lengths, self.device)
+        pieces = list(self.front_end(waveforms, self.device))
         filling = pieces[0].new_zeros(-sum(lengths) % BLOCK_STEP, pieces[0].shape[1])
         blocks = torch.cat([*pieces, filling])
         blocks = blocks.split(_block_rows(blocks))
         x = torch.cat([self.project(self.feature_norm(block.float())) for block in blocks]).float()
-        return lengths, self._through_layers(self.norm(x + self.position(x, lengths)), lengths)
+        return lengths, self._through_layers(self.norm(x + self.position(x, groups)), groups)
 
-    def _through_layers(self, x: Tensor, lengths: Sequence[int]) -> Iterator[Tensor]:
-        n_rows = sum(lengths)
+    def _through_layers(self, x: Tensor, groups: Sequence[Group]) -> Iterator[Tensor]:
+        n_rows = groups[-1].rows.stop
         yield x[:n_rows]
         for layer in self.layers:
-            x = layer(x, lengths)
+            x = layer(x, groups)
             yield x[:n_rows]
 
 
@@ -107,8 +116,33 @@ class ConvolutionalFrontEnd:
         """Number of frames of an utterance."""
         return (n_samples - self.window) // self.shift + 1
 
-    def __call__(self, waveform: Tensor) -> Iterator[Tensor]:
-        """Features of a waveform ``[n_samples]``, in pieces ``[frames, C]``."""
+    def __call__(self, waveforms: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
+        """Features of waveforms ``[n_samples]`` on the CPU, in pieces ``[frames, C]``.
+
+        On an accelerator, short waveforms are padded and computed together.
+        """
+        most = 0 if device.type == "cpu" else ACCELERATED_FRAMES
+        lengths = [self.n_frames(len(waveform)) for waveform in waveforms]
+        remaining = iter(waveforms)
+        for group in group_utterances(lengths, device, most):
+            together = [next(remaining) for _ in range(group.size)]
+            if group.size * group.longest <= most:
+                yield self._together(together, group, device)
+            else:
+                for waveform in together:
+                    yield from self._piecewise(to_device(waveform, device))
+
+    def _together(self, waveforms: Sequence[Tensor], group: Group, device: torch.device) -> Tensor:
+        # Padding behind an utterance reaches no frame of it.
+        batch = to_device(pad_sequence(list(waveforms), batch_first=True), device)[:, :, None]
+        windows = [(len(w) - self.first.kernel) // self.first.stride + 1 for w in waveforms]
+        x = self.first.together(batch, to_device(torch.tensor(windows), device)).to(self.dtype)
+        for convolution in self.later:
+            x = convolution(x)
+        return group.unpad(x)
+
+    def _piecewise(self, waveform: Tensor) -> Iterator[Tensor]:
+        """Features of one waveform, so that memory does not grow with it."""
         n_frames = self.n_frames(len(waveform))
         first = self.first.over(waveform)
         on_cpu = waveform.device.type == "cpu"
@@ -149,29 +183,50 @@ class _Convolution:
         for part in self.windows(waveform[:, None]).split(2**16):
             rows = F.pad(part.double(), (1, 0), value=1.0)
             moments += rows.T @ rows
-        moments /= moments[0, 0].clone()
-        mean = moments[0, 1:]
-        covariance = moments[1:, 1:] - torch.outer(mean, mean)
-        variance = ((self.weight @ covariance) * self.weight).sum(dim=1).clamp(min=0)
-        scale = self.norm.weight / (variance + self.norm.eps).sqrt()
-        # A bias of the convolution itself is part of the mean, so that it cancels.
-        bias = self.norm.bias - scale * (self.weight @ mean)
-        product = Product((scale[:, None] * self.weight).float(), bias.float(), gelu=True)
+        product = Product(*self._fold(self.norm, moments), gelu=True)
         return lambda x: product(self.windows(x))
+
+    def together(self, x: Tensor, n_windows: Tensor) -> Tensor:
+        """The convolution of padded waveforms (n, T, 1), of which (n,) windows are no padding."""
+        if not isinstance(self.norm, nn.GroupNorm):
+            return self(x)
+        windows = self.windows(x)
+        rows = F.pad(windows.double(), (1, 0), value=1.0)
+        real = torch.arange(rows.shape[1], device=x.device) < n_windows[:, None]
+        moments = (rows * real[:, :, None]).mT @ rows
+        weight, bias = self._fold(self.norm, moments)
+        return F.gelu(torch.baddbmm(bias[:, None], windows, weight.mT))
+
+    def _fold(self, norm: nn.GroupNorm, moments: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (..., O, kernel) and bias (..., O) with the norm, for windows with these moments.
+
+        Args:
+            norm: the norm.
+            moments: (..., 1 + kernel, 1 + kernel) sums of the products of 1 and the samples.
+        """
+        moments = moments / moments[..., :1, :1]
+        mean = moments[..., :1, 1:]
+        covariance = moments[..., 1:, 1:] - mean.mT @ mean
+        variance = ((self.weight @ covariance) * self.weight).sum(dim=-1).clamp(min=0)
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        # A bias of the convolution itself is part of the mean, so that it cancels.
+        bias = norm.bias - scale * (mean @ self.weight.mT)[..., 0, :]
+        return (scale[..., None] * self.weight).float(), bias.float()
 
     def __call__(self, x: Tensor) -> Tensor:
         x = self.product(self.windows(x))
         if self.norm is None:
             return x
-        norm = self.norm  # torchaudio's layer expects (C, T)
+        norm = self.norm  # torchaudio's layer expects channels before time
         y = F.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         return F.gelu(y).to(x.dtype)
 
     def windows(self, x: Tensor) -> Tensor:
-        """(T, C) to (T', kernel * C), without a copy."""
-        n_windows, n_channels = (len(x) - self.kernel) // self.stride + 1, x.shape[1]
-        shape = (n_windows, self.kernel * n_channels)
-        return x.as_strided(shape, (self.stride * n_channels, 1))
+        """(..., T, C) to (..., T', kernel * C), without a copy."""
+        *batch, length, n_channels = x.shape
+        n_windows = (length - self.kernel) // self.stride + 1
+        shape = (*batch, n_windows, self.kernel * n_channels)
+        return x.as_strided(shape, (*x.stride()[:-2], self.stride * n_channels, 1))
 
 
 class PositionalConvolution:
@@ -193,27 +248,27 @@ class PositionalConvolution:
         spectrum = spectrum.unflatten(0, (self.groups, -1))  # (groups, out, in, F)
         self.spectrum = spectrum.permute(3, 0, 2, 1).contiguous()  # (F, groups, in, out)
 
-    def __call__(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Map the rows (N, D) of utterances with these lengths to rows of the same shape."""
-        n_rows = sum(lengths)
-        counts = [-(-length // self.hop) for length in lengths]
-        utterances = zip(x[:n_rows].split(lengths), counts, strict=True)
-        stretches = [self._stretches(rows, count) for rows, count in utterances]
+    def __call__(self, x: Tensor, groups: Sequence[Group]) -> Tensor:
+        """Map the rows (N, D) of a batch's utterances to rows of the same shape."""
+        stretches = [self._stretches(group.pad(x)) for group in groups]
+        counts = [len(part) for part in stretches]
         # An odd stretch would become a product with a vector, which rounds differently.
         stretches.append(x.new_zeros(sum(counts) % 2, x.shape[1], self.size))
         parts = torch.cat(stretches).split(STRETCHES)
         output = torch.cat([self._convolve(part) for part in parts])  # (S, hop, D)
         result = torch.zeros_like(x)
-        owned = output[: sum(counts)].split(counts)
-        for place, own in zip(result[:n_rows].split(lengths), owned, strict=True):
-            place.copy_(own.flatten(0, 1)[: len(place)])
+        for group, own in zip(groups, output[: sum(counts)].split(counts), strict=True):
+            utterances = own.reshape(group.size, -1, x.shape[1])[:, : group.longest]
+            result[group.rows] = group.unpad(utterances)
         return F.gelu(result.add_(self.bias))
 
-    def _stretches(self, rows: Tensor, count: int) -> Tensor:
-        """(T, D) to (count, D, size), with a hop between the starts of stretches."""
-        before = self.kernel // 2
-        after = count * self.hop + self.kernel - 1 - before - len(rows)
-        return F.pad(rows, (0, 0, before, after)).unfold(0, self.size, self.hop)
+    def _stretches(self, rows: Tensor) -> Tensor:
+        """(n, T, D) to (n * count, D, size), with a hop between the starts of stretches."""
+        before, length = self.kernel // 2, rows.shape[1]
+        count = -(-length // self.hop)
+        after = count * self.hop + self.kernel - 1 - before - length
+        padded = F.pad(rows, (0, 0, before, after))
+        return padded.unfold(1, self.size, self.hop).flatten(0, 1)
 
     def _convolve(self, stretches: Tensor) -> Tensor:
         """(S, D, size) to (S, hop, D)."""
@@ -244,12 +299,12 @@ class TransformerLayer:
         self.norm_first = layer.layer_norm_first
         self.norm, self.final_norm = layer.layer_norm, layer.final_layer_norm
 
-    def __call__(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Map the rows (N, D) of utterances with these lengths to rows of the same shape."""
+    def __call__(self, x: Tensor, groups: Sequence[Group]) -> Tensor:
+        """Map the rows (N, D) of a batch's utterances to rows of the same shape."""
         rows = _block_rows(x)
         blocks = x.split(rows)
         inputs = (self.norm(block) if self.norm_first else block for block in blocks)
-        mixed = self._attend(torch.cat([self.project(block) for block in inputs]), lengths)
+        mixed = self._attend(torch.cat([self.project(block) for block in inputs]), groups)
         pairs = zip(blocks, mixed.split(rows), strict=True)
         return torch.cat([self._finish(block, attended) for block, attended in pairs])
 
@@ -260,18 +315,15 @@ class TransformerLayer:
         x = self.norm(x)
         return self.final_norm(x + self.narrow(self.widen(x)))
 
-    def _attend(self, projected: Tensor, lengths: Sequence[int]) -> Tensor:
+    def _attend(self, projected: Tensor, groups: Sequence[Group]) -> Tensor:
         """Attend within each utterance: queries, keys and values (N, 3 * D) to (N, D)."""
         n_rows, width = projected.shape
         mixed = projected.new_zeros(n_rows, width // 3)
-        start = 0
-        for length, equal in groupby(lengths):
-            n = len(list(equal))
-            rows = slice(start, start + n * length)
-            start = rows.stop
-            parts = projected[rows].view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            attended = F.scaled_dot_product_attention(*parts)  # (n, heads, length, D / heads)
-            mixed[rows] = attended.transpose(1, 2).reshape(n * length, -1)
+        for group in groups:
+            padded = group.pad(projected).unflatten(2, (3, self.heads, -1))
+            q, k, v = padded.permute(2, 0, 3, 1, 4)  # (n, heads, longest, D / heads) each
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=group.mask)
+            mixed[group.rows] = group.unpad(attended.transpose(1, 2))
         return mixed
 
 

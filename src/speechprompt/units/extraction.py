@@ -1,6 +1,7 @@
 """Extraction of features, shard by shard, and a seeded sample of frames over all shards."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
+from speechprompt.runtime.reading_ahead import read_ahead
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import open_parquet, read_parquet
 from speechprompt.units.feature_files import (
@@ -80,14 +82,19 @@ def extract_features(
     manifest = manifest.slice(rows.start, len(rows))
     root = read_root(manifest_path)
     pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
-    listed = progress(pairs, "features", total=len(manifest))
-    recordings = ((utt_id, read_waveform(root / path)) for utt_id, path in listed)
+    read = partial(_read_recording, root)
+    listed = progress(read_ahead(read, pairs, encoder.readers), "features", total=len(manifest))
     schema = features_schema(FeatureMetadata.of(encoder))
     with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
-        for utt_ids, waveforms in in_windows(recordings):
+        for utt_ids, waveforms in in_windows(listed):
             frames = encode_in_batches(encoder, list(map(torch.from_numpy, waveforms)))
             writer.write_table(features_table(utt_ids, [f.numpy() for f in frames], schema))
     return len(manifest)
+
+
+def _read_recording(root: Path, listed: tuple[str, str]) -> tuple[str, np.ndarray]:
+    utt_id, path = listed
+    return utt_id, read_waveform(root / path)
 
 
 def sample_frames(
