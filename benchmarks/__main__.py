@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import HUBERT, MODELS, OURS, Case, Effort, list_cases
+from benchmarks.cases import HUBERT, MODELS, Case, Effort, list_cases, packages_missing
+from benchmarks.levels import compare
 from benchmarks.machine import describe_machine, has_bf16
-from benchmarks.table import compare, markdown
+from benchmarks.table import markdown
 from speechprompt.errors import ConfigError
 from speechprompt.runtime.precision import Precision
 from speechprompt.storage.files import write_json, write_text
@@ -35,16 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     precisions: list[Precision] = ["fp32", "bf16"] if has_bf16(machine) else ["fp32"]
     if len(precisions) == 1:
         _log("bf16 is left out: this processor has no bf16 instructions")
-    cases = [c for c in list_cases(options.quick, precisions) if options.only in c.name]
-    if options.device != "cpu":  # the others are measured on the CPU, as they are published
-        cases = [case for case in cases if case.contender == OURS]
-    if not cases:
+    listed = list(list_cases(options.quick, precisions, options.device))
+    chosen = [case for case in listed if options.only in case.name]
+    if not chosen:
         _log(f"--only {options.only}: no such measurement; names are such as")
-        _log("\n".join(case.name for case in list_cases(options.quick, precisions)))
+        _log("\n".join(case.name for case in listed))
         return 2
+    cases = _without_missing(chosen)
     effort = _QUICK if options.quick else _FULL
     begin = time.monotonic()
-    peaks = {name: _peak(name, options) for name in sorted({case.peak for case in cases})}
+    names = sorted({case.peak for case in cases if case.peak is not None})
+    peaks = {name: _peak(name, options) for name in names}
     rows = []
     with tempfile.TemporaryDirectory(prefix="speechprompt-bench-") as folder:
         paths = _write_models({case.model for case in cases}, Path(folder))
@@ -87,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--audio", metavar="FOLDER", help="real recordings to encode")
     parser.add_argument("--out", default="runs/bench", metavar="FOLDER", help="for the results")
     return parser
+
+
+def _without_missing(cases: list[Case]) -> list[Case]:
+    """The cases of implementations that are installed."""
+    missing = {case.contender: packages_missing(case.contender) for case in cases}
+    for contender, packages in missing.items():
+        if packages:
+            _log(f"{contender} is left out: {', '.join(packages)} is not installed")
+    return [case for case in cases if not missing[case.contender]]
 
 
 def _write_models(names: set[str], folder: Path) -> dict[str, str]:

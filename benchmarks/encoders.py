@@ -1,8 +1,9 @@
-"""HuBERT base with random weights: this package's encoder, and fairseq's feature reader."""
+"""HuBERT base with random weights: this package's encoder and those of fairseq and transformers."""
 
 from __future__ import annotations
 
 import logging
+import os
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torchaudio.models import wav2vec2_model
 
 from benchmarks.fairseq_library import import_fairseq
@@ -21,7 +23,14 @@ from speechprompt.encoders.hubert import HUBERT
 from speechprompt.models.importing.hubert import fairseq_names
 from speechprompt.storage.tensors import read_tensors
 
-__all__ = ["HUBERT_BASE", "LAYER", "OurEncoder", "PublishedReader", "write_hubert"]
+__all__ = [
+    "HUBERT_BASE",
+    "LAYER",
+    "OurEncoder",
+    "PublishedReader",
+    "TransformersEncoder",
+    "write_hubert",
+]
 
 LAYER = 6
 HUBERT_BASE = {
@@ -95,6 +104,43 @@ class PublishedReader:
             return [self.reader.get_feats(waveform) for waveform in waveforms]
 
 
+class TransformersEncoder:
+    """``HubertModel`` of transformers with the same weights, as its guide calls it.
+
+    A batch is padded and has an attention mask, and ``output_hidden_states`` gives the frames of
+    every layer. The model has no argument that stops it at a layer: it computes all of them.
+
+    Args:
+        path: file of the weights.
+        precision: fp32 or bf16.
+        device: cpu or cuda.
+        layer: layer whose frames are returned.
+    """
+
+    def __init__(
+        self, path: str | Path, precision: str, device: str = "cpu", layer: int = LAYER
+    ) -> None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        tensors, metadata = read_tensors(path)
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        self.model = _transformers_model(tensors, metadata["config"]).to(device, dtype)
+        self.layer, self.device, self.dtype = layer, device, dtype
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        padded = pad_sequence(list(waveforms), batch_first=True)
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        found = self.model(
+            padded.to(self.device).to(self.dtype),
+            attention_mask=mask.long().to(self.device),
+            output_hidden_states=True,
+        )
+        counts = self.model._get_feat_extract_output_lengths(lengths).tolist()
+        frames = found.hidden_states[self.layer].float().cpu()
+        return [own[:count] for own, count in zip(frames, counts, strict=True)]
+
+
 def _reader_module() -> SimpleNamespace:
     folder = Path(str(import_fairseq().__file__)).parent
     return SimpleNamespace(**runpy.run_path(str(folder / READER)))
@@ -125,4 +171,40 @@ def _fairseq_model(tensors: dict[str, Tensor], config: dict[str, Any]) -> nn.Mod
     model.load_state_dict(
         {name: tensors[names[name]] if name in names else heads[name] for name in heads}
     )
+    return model.eval()
+
+
+def _transformers_model(tensors: dict[str, Tensor], config: dict[str, Any]) -> Any:
+    """transformers' model with our weights."""
+    from transformers import HubertConfig, HubertModel
+
+    channels, kernels, strides = zip(*config["extractor_conv_layer_config"], strict=True)
+    model = HubertModel(
+        HubertConfig(
+            hidden_size=config["encoder_embed_dim"],
+            num_hidden_layers=config["encoder_num_layers"],
+            num_attention_heads=config["encoder_num_heads"],
+            intermediate_size=config["encoder_ff_interm_features"],
+            feat_extract_norm="group" if config["extractor_mode"] == "group_norm" else "layer",
+            conv_dim=channels,
+            conv_kernel=kernels,
+            conv_stride=strides,
+            conv_bias=config["extractor_conv_bias"],
+            num_conv_pos_embeddings=config["encoder_pos_conv_kernel"],
+            num_conv_pos_embedding_groups=config["encoder_pos_conv_groups"],
+            do_stable_layer_norm=config["encoder_layer_norm_first"],
+        )
+    )
+    prefixes = {
+        "encoder.feature_projection.": "feature_projection.",
+        "encoder.transformer.": "encoder.",
+    }
+    named = {}
+    for name, tensor in tensors.items():
+        for ours, theirs in prefixes.items():
+            name = name.replace(ours, theirs)
+        named[name] = tensor
+    # A vector that stands for frames that are masked in training is all that torchaudio's lacks.
+    named["masked_spec_embed"] = model.masked_spec_embed.detach()
+    model.load_state_dict(named)
     return model.eval()

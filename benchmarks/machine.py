@@ -14,7 +14,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_machine", "has_bf16", "has_bf16_matrix_units", "matrix_peak", "peak_memory"]
+__all__ = [
+    "describe_machine",
+    "has_bf16",
+    "has_bf16_matrix_units",
+    "matrix_peak",
+    "peak_memory",
+    "waiting_for",
+]
 
 _PACKAGES = ("torch", "fairseq", "transformers", "peft", "speechprompt")
 _MATRIX_UNITS = ("amx_bf16",)
@@ -69,7 +76,7 @@ def matrix_peak(
     from speechprompt.encoders.linear import Product
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    wait = torch.cuda.synchronize if device == "cuda" else None
+    wait = waiting_for(device)
     best: dict[str, Any] = {"gflops": 0.0, "shape": None}
     shapes = list(product((1024, 2048, 4096), ((1024, 4096), (4096, 1024))))
     if device != "cpu":
@@ -92,6 +99,15 @@ def matrix_peak(
     return best
 
 
+def waiting_for(device: str) -> Callable[[], None]:
+    """A function that waits until a GPU has computed all that it was given; a CPU already has."""
+    if device != "cuda":
+        return lambda: None
+    import torch
+
+    return torch.cuda.synchronize
+
+
 def peak_memory(device: str = "cpu") -> int:
     """The largest resident memory of this process so far, in bytes; for a GPU, its tensors'."""
     if device == "cuda":
@@ -108,19 +124,17 @@ def peak_memory(device: str = "cpu") -> int:
 
 
 def _seconds_per_call(
-    call: Callable[[], object], wait: Callable[[], object] | None, round_seconds: float = 0.1
+    call: Callable[[], object], wait: Callable[[], None], round_seconds: float = 0.1
 ) -> float:
     """The mean over a round, which is more stable than the time of a single call."""
     start, n = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < round_seconds:
+    while time.perf_counter() - start < round_seconds:
         call()
         n += 1
-        if wait is not None and n % 10 == 0:
+        if n % 10 == 0:
             wait()  # so that calls do not queue up
-    if wait is not None:
-        wait()
-        passed = time.perf_counter() - start
-    return passed / n
+    wait()
+    return (time.perf_counter() - start) / n
 
 
 def _gpu_name() -> str:

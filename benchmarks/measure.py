@@ -8,7 +8,18 @@ from dataclasses import asdict
 from itertools import cycle, islice
 from typing import Any
 
-from benchmarks.cases import ENCODE, MODELS, OURS, PUBLISHED, Case, Effort
+from benchmarks.cases import (
+    ENCODE,
+    EXTRACT,
+    MODELS,
+    OURS,
+    PACK,
+    PRETRAIN,
+    PUBLISHED,
+    TRAIN,
+    Case,
+    Effort,
+)
 from benchmarks.contender import Contender, CountsOperations
 from benchmarks.data import Workload, make_workload
 from benchmarks.machine import matrix_peak, peak_memory
@@ -18,8 +29,9 @@ from speechprompt.tasks.examples import Examples
 
 __all__ = ["measure"]
 
-# Number of utterances. Every repetition takes another batch of them.
+# Least number of utterances. Every repetition takes another batch of them.
 _UTTERANCES = {"ks": 512, "asr": 32}
+_BATCHES = 4
 
 
 def measure(
@@ -32,9 +44,10 @@ def measure(
         the repetitions), ``repetitions``, ``peak_bytes`` and, for this package, ``gflops`` needed
         per second.
     """
-    workload = make_workload(case.lengths, _UTTERANCES[case.lengths], units_file)
+    n = max(_UTTERANCES[case.lengths], _BATCHES * case.batch)
+    workload = make_workload(case.lengths, n, units_file)
     contender = _contender(case, effort, lm_path, workload, device)
-    training = case.phase == "train"
+    training = case.phase == TRAIN
     make = contender.training_batches if training else contender.inference_batches
     batches = make(workload, case.batch)
 
@@ -46,11 +59,14 @@ def measure(
 
     # Warm up: load the pages of the weights and build the kernels.
     some = _first(batches[0], -(-case.batch // 4))
-    if training:
+    if device == "cuda":  # a whole batch, for which its memory is reserved
+        run(batches[0])
+        run(batches[0])
+    elif training:
         contender.update(some)
     else:
         contender.infer(some, min(workload.answer, 2))
-    timing: Timing[Examples] = repeat(run, islice(cycle(batches), 1, None), effort)
+    timing: Timing[Examples] = repeat(run, islice(cycle(batches), 1, None), effort, device)
     result = {
         **asdict(case),
         "utterances_per_second": sum(map(len, timing.used)) / timing.total,
@@ -58,13 +74,13 @@ def measure(
         "peak_bytes": peak_memory(device),
     }
     if isinstance(contender, CountsOperations):
-        needed = [
-            contender.update_operations(batch)
+        needed = {
+            id(batch): contender.update_operations(batch)
             if training
             else contender.inference_operations(batch, workload.answer)
-            for batch in timing.used
-        ]
-        result["gflops"] = 1e-9 * sum(needed) / timing.total
+            for batch in batches
+        }
+        result["gflops"] = 1e-9 * sum(needed[id(batch)] for batch in timing.used) / timing.total
     return result
 
 
@@ -81,7 +97,7 @@ def _contender(
         return Published.load(lm_path, workload, effort.passes)
     from benchmarks.prefix_tuning import PrefixTuning
 
-    return PrefixTuning(MODELS[case.model], workload, case.precision)
+    return PrefixTuning(MODELS[case.model], workload, case.precision, device)
 
 
 def _first(batch: Examples, n: int) -> Examples:
@@ -90,19 +106,37 @@ def _first(batch: Examples, n: int) -> Examples:
 
 def main(job: dict[str, Any]) -> None:
     """Run a job: the ``peak`` of a precision, or a ``case``."""
+    import torch
+
     set_compute_threads(job["threads"])
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 for everyone
     device = job["device"]
     if "peak" in job:
         result = matrix_peak(job["peak"], job["seconds"], laid_out=job["laid_out"], device=device)
     else:
-        case, effort = Case(**job["case"]), Effort(**job["effort"])
-        if case.phase == ENCODE:
-            from benchmarks.encoding import measure_encoding
-
-            result = measure_encoding(case, effort, job["model_path"], job["audio_folder"], device)
-        else:
-            result = measure(case, effort, job["model_path"], job["units_file"], device)
+        result = _measure(Case(**job["case"]), Effort(**job["effort"]), job, device)
     print(json.dumps(result))
+
+
+def _measure(case: Case, effort: Effort, job: dict[str, Any], device: str) -> dict[str, Any]:
+    path, audio = job["model_path"], job["audio_folder"]
+    if case.phase == ENCODE:
+        from benchmarks.encoding import measure_encoding
+
+        return measure_encoding(case, effort, path, audio, device)
+    if case.phase == EXTRACT:
+        from benchmarks.extraction import measure_extraction
+
+        return measure_extraction(case, effort, path, audio, device)
+    if case.phase == PRETRAIN:
+        from benchmarks.pretraining import measure_pretraining
+
+        return measure_pretraining(case, effort, job["units_file"], device)
+    if case.phase == PACK:
+        from benchmarks.packing import measure_packing
+
+        return measure_packing(case, effort, path, job["units_file"], device)
+    return measure(case, effort, path, job["units_file"], device)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ forward network, attention scores and mixtures, logits). Counted are, for one pi
   for their gradients. In the first layer only prompt rows and separators can be trained: gradients
   stop at their keys, values and queries.
 
+Pre-training needs the gradients of all weights and activations: every product counts three times,
+once forward and twice backward.
+
 Norms, activations, softmax, dropout and the optimiser count nothing.
 
 Of an encoder count its convolutions, projections, attention and feed-forward networks up to the
@@ -37,6 +40,7 @@ __all__ = [
     "decoding_operations",
     "encoding_operations",
     "forward_operations",
+    "pretraining_operations",
     "training_operations",
 ]
 
@@ -117,6 +121,11 @@ def training_operations(config: LMConfig, prompt_length: int, tree: Tree) -> int
     logits = 2 * d * config.n_symbols * tree.wanted
     backward = first + (config.layers - 2) * full + last + prompt + logits
     return forward_operations(config, prompt_length, tree) + backward
+
+
+def pretraining_operations(config: LMConfig, tree: Tree) -> int:
+    """Operations of one forward and backward pass in which all weights are trained."""
+    return 3 * forward_operations(config, prompt_length=0, tree=tree)
 
 
 def decoding_operations(

@@ -72,7 +72,7 @@ class Ours:
 
     def update(self, batch: Examples) -> float:
         self.optimiser.start()
-        total, n_tokens = 0.0, 0
+        totals, n_tokens = [], 0
         for piece in self._pieces(batch, self.training_tokens):
             loss = self.task.loss(
                 [batch.units[i] for i in piece],
@@ -80,11 +80,11 @@ class Ours:
                 self.task.prompt_tensors(self.updates),
             )
             loss.total.backward()
-            total += loss.total.item()
+            totals.append(loss.total.detach())
             n_tokens += loss.n_tokens
         self.optimiser.finish(n_tokens)
         self.updates += 1
-        return total / n_tokens
+        return float(sum(totals)) / n_tokens  # the sum is read from the device once
 
     def infer(self, batch: Examples, answer: int) -> float:
         predict(self._answering(answer), batch.units, micro_tokens=self.inference_tokens)

@@ -32,9 +32,12 @@ class PrefixTuning:
         config: shape of the unit LM.
         workload: the utterances, which decide the prefix's length.
         precision: fp32 or bf16.
+        device: cpu or cuda.
     """
 
-    def __init__(self, config: LMConfig, workload: Workload, precision: str) -> None:
+    def __init__(
+        self, config: LMConfig, workload: Workload, precision: str, device: str = "cpu"
+    ) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         warnings.simplefilter("ignore", FutureWarning)
         from peft import PrefixTuningConfig, get_peft_model
@@ -60,7 +63,8 @@ class PrefixTuning:
         tuning = PrefixTuningConfig(
             task_type="CAUSAL_LM", num_virtual_tokens=workload.prompt_length
         )
-        self.model = get_peft_model(OPTForCausalLM(shape).to(dtype), tuning)
+        self.device = device
+        self.model = get_peft_model(OPTForCausalLM(shape).to(dtype), tuning).to(device)
         self.dictionary = Dictionary(range(config.n_symbols - 4))
         self.optimiser = Update(list(self.model.parameters()))
 
@@ -78,12 +82,12 @@ class PrefixTuning:
             target = np.append(self.dictionary.ids(answer), END)
             inputs.append(np.append(source, target))
             labels.append(np.append(np.full(len(source), _IGNORED), target))
-        tokens = _padded(inputs, PAD)
+        tokens = self._padded(inputs, PAD)
         self.optimiser.start()
         loss = self.model(
             input_ids=tokens,
             attention_mask=(tokens != PAD).long(),
-            labels=_padded(labels, _IGNORED),
+            labels=self._padded(labels, _IGNORED),
         ).loss
         loss.backward()
         self.optimiser.finish(1)  # the loss is a mean already
@@ -92,7 +96,8 @@ class PrefixTuning:
     @torch.no_grad()
     def infer(self, batch: Examples, answer: int) -> float:
         self.model.eval()
-        tokens = _padded([self.dictionary.source(units) for units in batch.units], PAD, left=True)
+        sources = [self.dictionary.source(units) for units in batch.units]
+        tokens = self._padded(sources, PAD, left=True)
         self.model.generate(
             input_ids=tokens,
             attention_mask=(tokens != PAD).long(),
@@ -102,10 +107,9 @@ class PrefixTuning:
         )
         return 1.0
 
-
-def _padded(rows: list[np.ndarray], filler: int, left: bool = False) -> Tensor:
-    padded = torch.full((len(rows), max(map(len, rows))), filler)
-    for target, row in zip(padded, rows, strict=True):
-        part = target[len(target) - len(row) :] if left else target[: len(row)]
-        part.copy_(torch.from_numpy(row))
-    return padded
+    def _padded(self, rows: list[np.ndarray], filler: int, left: bool = False) -> Tensor:
+        padded = torch.full((len(rows), max(map(len, rows))), filler)
+        for target, row in zip(padded, rows, strict=True):
+            part = target[len(target) - len(row) :] if left else target[: len(row)]
+            part.copy_(torch.from_numpy(row))
+        return padded.to(self.device)

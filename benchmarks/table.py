@@ -1,196 +1,68 @@
-"""The report: ratios between measurements of one run, and whether the required levels hold."""
+"""The report of a run as Markdown that is also readable as plain text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.cases import ENCODE, OURS, PEFT, PUBLISHED
-from benchmarks.machine import has_bf16_matrix_units
-
-__all__ = ["compare", "markdown"]
-
-Row = dict[str, Any]
-
-_NAMES = {OURS: "this package", PUBLISHED: "(a) published", PEFT: "(b) peft"}
-_LARGEST = 3e9
-_COLUMNS = (
-    "model",
-    "lengths",
-    "phase",
-    "precision",
-    "computed by",
-    "batch",
-    "utt/s",
-    "x (a)",
-    "x (b)",
-    "of matrix peak",
-    "peak MB",
-    "level",
+from benchmarks.cases import (
+    ENCODE,
+    EXTRACT,
+    INFER,
+    OURS,
+    PACK,
+    PEFT,
+    PRETRAIN,
+    PUBLISHED,
+    TRAIN,
+    TRANSFORMERS,
 )
-_ENCODING_COLUMNS = (
-    "model",
-    "lengths",
-    "precision",
-    "computed by",
-    "batch",
-    "x real time",
-    "x (a)",
-    "of matrix peak",
-    "peak MB",
-    "units as fp32",
-    "level",
-)
+from benchmarks.levels import Row
+
+__all__ = ["markdown"]
+
+_NAMES = {
+    OURS: "this package",
+    PUBLISHED: "(a) published",
+    PEFT: "(b) peft",
+    TRANSFORMERS: "(c) transformers",
+}
 
 
-def compare(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> list[Row]:
-    """Add the ratios to the others, the share of the peak and the levels to our rows."""
-    compared = []
-    for row in rows:
-        row = dict(row)
-        if row["contender"] == OURS and "error" not in row:
-            row["over_published"] = _ratio(row, rows, PUBLISHED, "fp32")
-            row["over_peft"] = _ratio(row, rows, PEFT, row["precision"])
-            peak = f"{row['precision']} laid out" if row["phase"] == ENCODE else row["precision"]
-            row["share_of_peak"] = row["gflops"] / peaks[peak]["gflops"]
-            row["levels"] = _levels(row, machine)
-        compared.append(row)
-    return compared
+def _number(key: str, form: str) -> Callable[[Row], str]:
+    """A cell with a number of the row, or an empty one if it has none."""
+
+    def cell(row: Row) -> str:
+        value = row.get(key)
+        return "" if value is None else form.format(value)
+
+    return cell
 
 
-def markdown(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> str:
-    """The report as Markdown that is also readable as plain text."""
-    flags = ", ".join(machine["bf16_flags"]) or "none"
-    gpu = f"{machine['gpu']}; " if machine.get("gpu") else ""
-    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
-    lines = [
-        f"{gpu}{machine['processor']}, {machine['cores']} cores ({machine['threads']} used), "
-        f"{machine['memory_gb']} GB, bf16 instructions: {flags}; Python {machine['python']}, "
-        f"{versions}.",
-        "",
-        "Matrix-product peak of this run: "
-        + "; ".join(
-            f"{precision} {peak['gflops']:,.0f} GFLOP/s at {' x '.join(map(str, peak['shape']))}"
-            for precision, peak in peaks.items()
-        )
-        + ".",
-        "",
-    ]
-    tuning = [_cells(row) for row in rows if row["phase"] != ENCODE]
-    encoding = [_encoding_cells(row) for row in rows if row["phase"] == ENCODE]
-    if tuning:
-        lines += [
-            *_laid_out(_COLUMNS, tuning),
-            "",
-            "x (a): over the published way of computing (fairseq layers, fp32, no cache); x (b): "
-            "over peft prefix tuning on an OPT of the same size and precision.",
-            "",
-        ]
-    if encoding:
-        lines += [
-            *_laid_out(_ENCODING_COLUMNS, encoding),
-            "",
-            "x (a): over GSLM's feature reader of fairseq, one utterance at a time, fp32. Units "
-            "are the nearest of 100 k-means centroids of the frames of fp32.",
-            "",
-        ]
-    lines.append(
-        "The share of the peak counts only operations that are needed (benchmarks/operations.py)."
-    )
-    return "\n".join(lines) + "\n"
+def _rate(key: str, form: str = "{:,.0f}") -> Callable[[Row], str]:
+    number = _number(key, form)
+    return lambda row: "failed" if "error" in row else number(row)
 
 
-def _laid_out(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
-    cells = [columns, *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    padded = ((c.ljust(width) for c, width in zip(row, widths, strict=True)) for row in cells)
-    lines = ["| " + " | ".join(row) + " |" for row in padded]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
-
-
-def _ratio(row: Row, rows: Sequence[Row], contender: str, precision: str) -> float | None:
-    same = {"contender": contender, "precision": precision}
-    same |= {key: row[key] for key in ("model", "lengths", "phase")}
-    for other in rows:
-        if "error" not in other and all(other[key] == value for key, value in same.items()):
-            return row["utterances_per_second"] / other["utterances_per_second"]
-    return None
-
-
-def _levels(row: Row, machine: Row) -> list[Row]:
-    """The levels that an encoder or the 151M model must reach, and whether it does."""
-    levels: list[Row] = []
-
-    def ask(text: str, value: float | None, least: float, asked: bool = True) -> None:
-        if value is not None:
-            levels.append({"level": text, "holds": value >= least, "asked": asked})
-
-    if machine.get("gpu"):
-        if row["precision"] == "bf16" and row["phase"] != "infer" and row["model"] != "nano":
-            ask(">= 40 % of peak", row["share_of_peak"], 0.4)
-        return levels
-    if row["phase"] == ENCODE:
-        if row["precision"] == "bf16":
-            ask(">= 3x (a)", row["over_published"], 3, has_bf16_matrix_units(machine))
-            ask(">= 99 % of units", row["unit_agreement"], 0.99)
-        else:
-            ask(">= 1.3x (a)", row["over_published"], 1.3)
-        return levels
-    if row["model"] != "151M":
-        return []
-    keywords, training, bf16 = (
-        row["lengths"] == "ks",
-        row["phase"] == "train",
-        row["precision"] == "bf16",
-    )
-    if training and keywords:
-        if bf16:
-            ask(">= 5x (a)", row["over_published"], 5, has_bf16_matrix_units(machine))
-        else:
-            ask(">= 80 % of peak", row["share_of_peak"], 0.8)
-        ask("<= 3 GB", -row["peak_bytes"], -_LARGEST)
-    if not training:
-        ask(">= 20x (a)", row["over_published"], 20)
-        if keywords and bf16:
-            ask(">= 70 % of peak", row["share_of_peak"], 0.7)
-    return levels
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    first: tuple[str, ...] = (row["model"], row["lengths"], row["phase"], row["precision"])
-    first += (_NAMES[row["contender"]], str(row["batch"]))
+def _few_digits(row: Row) -> str:
     if "error" in row:
-        return (*first, "failed", "", "", "", "", row["error"])
+        return "failed"
     rate = row["utterances_per_second"]
-    return (
-        *first,
-        f"{rate:,.3g}" if rate < 100 else f"{rate:,.0f}",
-        _number(row.get("over_published"), "{:.1f}"),
-        _number(row.get("over_peft"), "{:.1f}"),
-        _number(row.get("share_of_peak"), "{:.0%}"),
-        f"{row['peak_bytes'] / 1e6:,.0f}",
-        _told(row),
-    )
+    return f"{rate:,.3g}" if rate < 100 else f"{rate:,.0f}"
 
 
-def _encoding_cells(row: Row) -> tuple[str, ...]:
-    first: tuple[str, ...] = (row["model"], row["lengths"], row["precision"])
-    first = (*first, _NAMES[row["contender"]], str(row["batch"]))
+def _computed_by(row: Row) -> str:
+    whole = ", whole job" if row["phase"] == EXTRACT else ""
+    return _NAMES[row["contender"]] + whole
+
+
+def _megabytes(row: Row) -> str:
+    return "" if "error" in row else f"{row['peak_bytes'] / 1e6:,.0f}"
+
+
+def _level(row: Row) -> str:
     if "error" in row:
-        return (*first, "failed", "", "", "", "", row["error"])
-    return (
-        *first,
-        f"{row['real_time']:.1f}",
-        _number(row.get("over_published"), "{:.2f}"),
-        _number(row.get("share_of_peak"), "{:.0%}"),
-        f"{row['peak_bytes'] / 1e6:,.0f}",
-        _number(row.get("unit_agreement"), "{:.2%}"),
-        _told(row),
-    )
-
-
-def _told(row: Row) -> str:
+        return str(row["error"])
     return "; ".join(
         f"{level['level']} {'holds' if level['holds'] else 'missed'}"
         + ("" if level["asked"] else " (asked with bf16 matrix units only)")
@@ -198,5 +70,116 @@ def _told(row: Row) -> str:
     )
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _field(key: str) -> Callable[[Row], str]:
+    return lambda row: str(row[key])
+
+
+Columns = Mapping[str, Callable[[Row], str]]
+
+_BEGIN: Columns = {"model": _field("model"), "lengths": _field("lengths")}
+_PRECISION: Columns = {"precision": _field("precision")}
+_END: Columns = {
+    "of matrix peak": _number("share_of_peak", "{:.0%}"),
+    "peak MB": _megabytes,
+}
+_COMPARED: Columns = {"computed by": _computed_by, "batch": _field("batch")}
+_TUNING: Columns = {
+    **_BEGIN,
+    "phase": _field("phase"),
+    **_PRECISION,
+    **_COMPARED,
+    "utt/s": _few_digits,
+    "x (a)": _number("over_published", "{:.1f}"),
+    "x (b)": _number("over_peft", "{:.1f}"),
+    **_END,
+    "level": _level,
+}
+_PRETRAINING: Columns = {
+    **_BEGIN,
+    **_PRECISION,
+    "tokens per update": _field("batch"),
+    "tokens/s": _rate("tokens_per_second"),
+    **_END,
+    "level": _level,
+}
+_ENCODING: Columns = {
+    **_BEGIN,
+    **_PRECISION,
+    **_COMPARED,
+    "x real time": _rate("real_time", "{:,.1f}"),
+    "x (a)": _number("over_published", "{:.2f}"),
+    "x (c)": _number("over_transformers", "{:.2f}"),
+    "of encoder": _number("of_encoder", "{:.0%}"),
+    **_END,
+    "units as fp32": _number("unit_agreement", "{:.2%}"),
+    "level": _level,
+}
+_PACKING: Columns = {
+    "lengths": _field("lengths"),
+    "batch": _field("batch"),
+    "us per utterance": _rate("microseconds", "{:.1f}"),
+    "level": _level,
+}
+_TABLES: tuple[tuple[str, tuple[str, ...], Columns], ...] = (
+    ("Prompt training and inference:", (TRAIN, INFER), _TUNING),
+    ("Pre-training of a unit LM:", (PRETRAIN,), _PRETRAINING),
+    ("Encoding up to layer 6:", (ENCODE, EXTRACT), _ENCODING),
+    ("Host time to build a batch of prompt training:", (PACK,), _PACKING),
+)
+_NOTES = {
+    "x (a)": "x (a): over the published way of computing, with fairseq's layers in fp32: prompts "
+    "without a cache, encoding by GSLM's feature reader, one utterance at a time.",
+    "x (b)": "x (b): over peft's prefix tuning on an OPT of the same size and precision.",
+    "x (c)": "x (c): over transformers' HubertModel of the same precision, with padded batches; it "
+    "computes all 12 layers.",
+    "of encoder": "of encoder: the rate of the job extract_features, which reads files and writes "
+    "Parquet, over that of the encoder alone.",
+    "units as fp32": "Units are the nearest of 100 k-means centroids of the frames of fp32 on the "
+    "processor.",
+    "of matrix peak": "The share of the peak counts only operations that are needed "
+    "(benchmarks/operations.py).",
+}
+
+
+def markdown(rows: Sequence[Row], machine: Row, peaks: dict[str, Row]) -> str:
+    """The report; a table leaves out columns that are empty."""
+    lines = [_told(machine), ""]
+    if peaks:
+        told = (
+            f"{precision} {peak['gflops']:,.0f} GFLOP/s at {' x '.join(map(str, peak['shape']))}"
+            for precision, peak in peaks.items()
+        )
+        lines += ["Matrix-product peak of this run: " + "; ".join(told) + ".", ""]
+    used: set[str] = set()
+    for title, phases, columns in _TABLES:
+        own = [row for row in rows if row["phase"] in phases]
+        if own:
+            columns = _not_empty(own, columns)
+            used |= columns.keys()
+            lines += [title, "", *_laid_out(own, columns), ""]
+    lines += [f"- {note}" for column, note in _NOTES.items() if column in used]
+    return "\n".join(lines) + "\n"
+
+
+def _told(machine: dict[str, Any]) -> str:
+    flags = ", ".join(machine["bf16_flags"]) or "none"
+    gpu = f"{machine['gpu']}; " if machine.get("gpu") else ""
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
+    return (
+        f"{gpu}{machine['processor']}, {machine['cores']} cores ({machine['threads']} used), "
+        f"{machine['memory_gb']} GB, bf16 instructions: {flags}; Python {machine['python']}, "
+        f"{versions}."
+    )
+
+
+def _not_empty(rows: Sequence[Row], columns: Columns) -> Columns:
+    return {name: cell for name, cell in columns.items() if any(map(cell, rows))}
+
+
+def _laid_out(rows: Sequence[Row], columns: Columns) -> list[str]:
+    """The lines of a table."""
+    cells = [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    padded = ((c.ljust(width) for c, width in zip(row, widths, strict=True)) for row in cells)
+    lines = ["| " + " | ".join(row) + " |" for row in padded]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from benchmarks.cases import Effort
+from benchmarks.machine import waiting_for
 
 __all__ = ["Timing", "repeat"]
 
@@ -35,14 +36,26 @@ class Timing(Generic[Batch]):
 
 
 def repeat(
-    run: Callable[[Batch], float], batches: Iterable[Batch], effort: Effort
+    run: Callable[[Batch], float],
+    batches: Iterable[Batch],
+    effort: Effort,
+    device: str = "cpu",
 ) -> Timing[Batch]:
-    """Run batch after batch; ``run`` returns the share of its work that it did."""
+    """Run batch after batch; the time of each ends when the device has computed it.
+
+    Args:
+        run: returns the share of its work that it did.
+        batches: what it gets.
+        effort: for how long.
+        device: cpu or cuda.
+    """
+    wait = waiting_for(device)
     timing: Timing[Batch] = Timing()
     begin = time.perf_counter()
     for batch in batches:
         start = time.perf_counter()
         share = run(batch)
+        wait()
         timing.seconds.append((time.perf_counter() - start) / share)
         timing.used.append(batch)
         passed = time.perf_counter() - begin

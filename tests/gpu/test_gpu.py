@@ -198,6 +198,6 @@ def test_throughput(repository, tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "bench.json").read_text())["measurements"]
     assert {"151M", "hubert-base"} <= {row["model"] for row in rows}
-    assert all(0 < row["share_of_peak"] < 1 for row in rows)
+    assert all(0 < row["share_of_peak"] < 1 for row in rows if "gflops" in row)
     with capsys.disabled():
         print("\n" + (tmp_path / "bench.md").read_text())

@@ -32,7 +32,7 @@ from speechprompt.training.result import TrainingResult
 from speechprompt.training.splits import hold_out, read_train_indexes
 from speechprompt.units.unit_files import read_units
 
-__all__ = ["pretrain_unit_lm", "read_sentences"]
+__all__ = ["UnitLmTraining", "pretrain_unit_lm", "read_sentences"]
 
 
 def pretrain_unit_lm(
@@ -66,7 +66,7 @@ def pretrain_unit_lm(
     shape = (settings.layers, settings.heads, settings.dim, settings.ffn, settings.max_positions)
     model = UnitLM(LMConfig(dictionary.n_symbols, *shape), settings.dropout).to(device)
     result = fit(
-        _UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype),
+        UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype),
         settings,
         files,
         seed=seed,
@@ -90,8 +90,17 @@ def pretrain_unit_lm(
     return result
 
 
-class _UnitLmTraining:
-    """The unit LM with its sentences, as the loop trains it."""
+class UnitLmTraining:
+    """The unit LM with its sentences, as the loop trains it.
+
+    Args:
+        model: the unit LM.
+        settings: its training.
+        sentences: ids of all utterances.
+        splits: indices of the sentences to learn from, and of those that are held out.
+        seed: seed of order and repetitions.
+        dtype: number type of the activations.
+    """
 
     def __init__(
         self,
@@ -115,15 +124,18 @@ class _UnitLmTraining:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
+        """All weights by name."""
         return dict(self.model.named_parameters())
 
     def batches(self, epoch: int) -> list[list[int]]:
+        """Batches that reach the number of tokens of an update; only the last may have fewer."""
         self.drawn = self._draw(epoch, 1)
         self.lengths = [len(sentence) - 1 for sentence in self.drawn]
         order = np.random.default_rng([self.seed, epoch]).permutation(self.train)
         return _token_batches(self.lengths, order.tolist(), self.settings.batch_tokens)
 
     def backward(self, batch: Sequence[int], seed: int) -> Sums:
+        """Add up the gradients of a batch of the present epoch."""
         self.model.train()
         torch.manual_seed(seed)
         pieces = micro_batches(self.lengths, batch, self.budget)
@@ -131,6 +143,7 @@ class _UnitLmTraining:
 
     @torch.no_grad()
     def evaluate(self) -> Sums:
+        """Sums over the held-out sentences."""
         self.model.eval()
         lengths = [len(sentence) - 1 for sentence in self.valid]
         # Twice the budget: without gradients a micro-batch needs less memory.

@@ -1,0 +1,47 @@
+"""Time that the host takes to build a batch for training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import cycle
+from typing import Any
+
+from benchmarks.cases import Case, Effort
+from benchmarks.data import make_workload
+from benchmarks.machine import peak_memory
+from benchmarks.ours import Ours
+from benchmarks.timing import Timing, repeat
+from speechprompt.tasks.examples import Examples
+
+__all__ = ["measure_packing"]
+
+_BATCHES = 8
+
+
+def measure_packing(
+    case: Case, effort: Effort, lm_path: str, units_file: str | None, device: str = "cpu"
+) -> dict[str, Any]:
+    """Time :meth:`TaskModel.pack`, the copy to the device included.
+
+    Returns:
+        The values of :func:`benchmarks.measure.measure`, and ``microseconds`` per utterance.
+    """
+    workload = make_workload(case.lengths, _BATCHES * case.batch, units_file)
+    task = Ours(lm_path, workload, case.precision, device).task
+    batches = workload.batches(case.batch)
+
+    def run(batch: Examples) -> float:
+        task.pack(batch.units, batch.labels)
+        return 1.0
+
+    for batch in batches:
+        run(batch)
+    timing: Timing[Examples] = repeat(run, cycle(batches), effort, device)
+    n = sum(map(len, timing.used))
+    return {
+        **asdict(case),
+        "utterances_per_second": n / timing.total,
+        "microseconds": 1e6 * timing.total / n,
+        **timing.summary(),
+        "peak_bytes": peak_memory(device),
+    }
