@@ -26,7 +26,7 @@ rule score_downstream:
         weights=PLAN.tasks.encoder_weights,
         scored=PLAN.tasks.downstream_scored,
         recordings=ancient(PLAN.tasks.scored_recordings),
-        baseline="results/{task}/baseline/predictions.parquet",
+        baselines=PLAN.tasks.baselines,
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",
         metrics="results/{task}/downstream/seed-{seed}/metrics.json",
@@ -38,4 +38,4 @@ rule score_downstream:
     shell:
         "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
         " {params.encoder} --name {wildcards.task}"
-        " --baseline {input.baseline} --predictions {output.predictions} --metrics {output.metrics}"
+        " --baselines {input.baselines} --predictions {output.predictions} --metrics {output.metrics}"

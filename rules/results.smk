@@ -92,7 +92,7 @@ rule summarise_seeds:
     input:
         metrics=PLAN.results.metrics,
         predictions=PLAN.results.predictions,
-        baseline="results/{task}/baseline/predictions.parquet",
+        baselines=PLAN.tasks.baselines,
     output:
         metrics="results/{task}/{method}/metrics.json",
     resources:
@@ -100,7 +100,8 @@ rule summarise_seeds:
     params:
         folders=PLAN.results.seed_folders,
     shell:
-        "speechprompt --log {log} summarise-seeds {params.folders} --baseline {input.baseline} --out {output.metrics}"
+        "speechprompt --log {log} summarise-seeds {params.folders} --baselines {input.baselines}"
+        " --out {output.metrics}"
 
 
 rule describe_model:

@@ -21,7 +21,7 @@ use rule score_prompt as score_swept with:
         metrics=f"results/sweep/{POINT}/seed-{{seed}}/metrics.json",
     params:
         task=PLAN.sweep.task(),
-        baseline="",
+        baselines="",
         settings=PLAN.sweep.decoding,
 
 

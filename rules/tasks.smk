@@ -22,8 +22,8 @@ rule fit_ngram_baseline:
     input:
         unpack(PLAN.tasks.baseline_files),
     output:
-        predictions="results/{task}/baseline/predictions.parquet",
-        metrics="results/{task}/baseline/metrics.json",
+        predictions="results/{task}/baseline/ngram/predictions.parquet",
+        metrics="results/{task}/baseline/ngram/metrics.json",
     wildcard_constraints:
         task=PLAN.tasks.of_type("classification"),
     resources:
@@ -41,10 +41,8 @@ rule choose_constant_baseline:
     input:
         unpack(PLAN.tasks.baseline_files),
     output:
-        predictions="results/{task}/baseline/predictions.parquet",
-        metrics="results/{task}/baseline/metrics.json",
-    wildcard_constraints:
-        task=PLAN.tasks.of_type("transcription", "slot_filling"),
+        predictions="results/{task}/baseline/constant/predictions.parquet",
+        metrics="results/{task}/baseline/constant/metrics.json",
     resources:
         **needs(1000, minutes=60),
     params:
@@ -59,7 +57,7 @@ rule score_prompt:
     input:
         unpack(PLAN.tasks.scored_files),
         prompt=f"{SEED}/prompt.safetensors",
-        baseline="results/{task}/baseline/predictions.parquet",
+        baselines=PLAN.tasks.baselines,
     output:
         predictions=f"{SEED}/predictions.parquet",
         metrics=f"{SEED}/metrics.json",
@@ -70,9 +68,9 @@ rule score_prompt:
         **needs(2000, 4, minutes=240, network=True),
     params:
         task="{task}",
-        baseline=PLAN.tasks.baseline_option,
+        baselines=PLAN.tasks.baseline_option,
         settings=PLAN.tasks.decoding,
     shell:
         "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {params.task} {params.baseline} --settings {params.settings:q}"
+        " --name {params.task} {params.baselines} --settings {params.settings:q}"
         " --predictions {output.predictions} --metrics {output.metrics}"

@@ -3,9 +3,7 @@ import itertools
 import jiwer
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
-from speechprompt.errors import ConfigError
 from speechprompt.evaluation.constant_baseline import choose_answer, choose_constant_baseline
 from speechprompt.evaluation.metrics import slot_type_f1
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
@@ -30,9 +28,8 @@ def test_no_other_answer_of_train_has_a_higher_slot_f1():
     assert f1[chosen] == max(f1.values())
 
 
-def test_a_classification_has_another_floor():
-    with pytest.raises(ConfigError, match="classification"):
-        choose_answer("classification", ["a"], ["a"])
+def test_the_constant_answer_of_a_classification_is_the_most_frequent_of_train():
+    assert choose_answer("classification", ["a", "b", "c", "b"], ["a", "a"]) == "b"
 
 
 def test_the_baseline_of_a_task_is_scored(tmp_path):

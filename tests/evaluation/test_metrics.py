@@ -3,10 +3,13 @@
 import jiwer
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from speechprompt.evaluation.metrics import (
+    MacroF1,
     Metric,
     count_errors,
+    encode_classes,
     in_percent,
     metrics_of,
     score,
@@ -93,7 +96,39 @@ def test_an_intent_is_right_when_every_column_is():
         "errors_action": [0, 1, 1],
         "errors_object": [0, 0, 1],
     }
-    assert list(metrics_of(list(counts))) == ["acc", "acc_action", "acc_object"]
+    accuracies = ["acc", "acc_action", "acc_object"]
+    f1 = ["macro_f1", "macro_f1_action", "macro_f1_object"]
+    assert list(metrics_of(list(counts))) == accuracies + f1
+
+
+def test_macro_f1_is_scikit_learns_for_every_column_seed_and_sample():
+    rng = np.random.default_rng(0)
+    columns, n = ["action", "object"], 60
+    truth = [f"{'abc'[i]} | {'xyz'[j]}" for i, j in rng.integers(0, 3, (n, 2))]
+    # The second seed never answers some classes, and gives an answer that is none.
+    seeds = [[truth[i] if i % 3 else truth[i - 1] for i in range(n)], ["a | x"] * (n - 1) + [""]]
+    each = [encode_classes(columns, truth, answers) for answers in seeds]
+    found = {name: np.stack([seed[name] for seed in each]) for name in each[0]}
+    samples = [np.arange(n), *(rng.integers(0, n, n) for _ in range(20)), np.arange(3)]
+
+    def by_sklearn(column, answers, rows):
+        def value(answer):
+            return answer if column is None else [*answer.split(" | "), ""][column]
+
+        wanted, given = ([value(side[i]) for i in rows] for side in (truth, answers))
+        return f1_score(wanted, given, labels=np.unique(wanted), average="macro", zero_division=0)
+
+    for column, name in ((None, ""), (0, "action"), (1, "object")):
+        expected = [
+            np.mean([by_sklearn(column, answers, rows) for answers in seeds]) for rows in samples
+        ]
+        assert MacroF1(name).values(found, samples) == pytest.approx(expected)
+    result = score(MacroF1(), found)
+    assert result.interval[0] < result.value < result.interval[1]
+    assert result.n == n
+    same = encode_classes(columns, truth, truth)
+    assert score(MacroF1(), same).value == 1
+    assert score_gain(MacroF1(), same, found).value == pytest.approx(1 - result.value)
 
 
 def test_interval_of_a_share_matches_the_normal_approximation():

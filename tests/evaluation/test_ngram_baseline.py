@@ -1,8 +1,11 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from speechprompt.config.corpora import UnitsCorpus
+from speechprompt.evaluation import ngram_classifier
 from speechprompt.evaluation.ngram_baseline import fit_classifier, fit_ngram_baseline
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.storage.files import read_json
@@ -57,10 +60,104 @@ def test_class_weights_lift_the_rare_class():
     labels = ["rare" if 0 in u and rng.random() < 0.25 else "common" for u in units]
     data = (units, labels)
     plain, balanced = (
-        fit_classifier(data, data, {"test": units}, balance)[1]["test"][0]
+        fit_classifier(data, data, {"test": units}, balance=balance)[1]["test"][0]
         for balance in (False, True)
     )
     assert balanced.count("rare") > plain.count("rare")
+
+
+def commands(rng, n, n_objects=6):
+    """Two columns, each written in units of its own: few utterances for each pair of values."""
+    values = rng.integers(0, n_objects, (n, 2))
+    noise = rng.integers(40, 60, (n, 3))
+    units = [
+        [a, a + 10, *x.tolist(), b + 20, b + 30] for (a, b), x in zip(values, noise, strict=True)
+    ]
+    return units, [f"v{a} | v{b}" for a, b in values]
+
+
+def by_sklearn(data, classes, setting, rows):
+    """The answers of one classifier, written out."""
+    vectorizer = CountVectorizer(
+        token_pattern=r"\d+", ngram_range=(1, 3), binary=setting["features"] == "binary"
+    )
+    learnt = vectorizer.fit([" ".join(map(str, units)) for units in data[0][0]])
+    texts = [" ".join(map(str, units)) for units in [*data[0][0], *data[1][0]]]
+    model = LogisticRegression(C=setting["C"], max_iter=3000).fit(learnt.transform(texts), classes)
+    scored = learnt.transform([" ".join(map(str, units)) for units in rows])
+    return model.predict(scored), model.predict_log_proba(scored).max(axis=1)
+
+
+def test_columns_are_answered_one_by_one_where_joint_classes_are_rare():
+    rng = np.random.default_rng(0)
+    data, (units, truth) = [commands(rng, n) for n in (80, 60)], commands(rng, 90)
+    details, found = fit_classifier(*data, {"test": units}, columns=("action", "object"))
+    assert details["answers"] == "per column"
+    assert set(details["columns"]) == {"action", "object"}
+    assert details["dev_accuracy"] == details["tried"]["per column"] > 0.9
+    answers, scores = found["test"]
+    assert np.mean(np.array(answers) == np.array(truth)) > 0.9
+    columns = []
+    for i, setting in enumerate(details["columns"].values()):
+        classes = [answer.split(" | ")[i] for _, side in data for answer in side]
+        columns.append(by_sklearn(data, classes, setting, units))
+    (first, first_scores), (second, second_scores) = columns
+    assert answers == [f"{a} | {b}" for a, b in zip(first, second, strict=True)]
+    assert scores == pytest.approx(first_scores + second_scores, abs=1e-3)
+
+
+def test_answers_are_joint_where_columns_depend_on_each_other():
+    """Each column alone is a coin toss where its unit is missing; both together are not."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        pairs = rng.integers(0, 2, n)
+        units = [[int(pair) if rng.random() < 0.9 else 2, 5] for pair in pairs]
+        return units, ["on | lamp" if pair else "up | volume" for pair in pairs]
+
+    data, (units, _) = [draw(n) for n in (80, 60)], draw(50)
+    details, found = fit_classifier(*data, {"test": units}, columns=("action", "object"))
+    assert details["answers"] == "joint"
+    assert set(details["tried"]) == {"joint", "per column"}
+    classes = [answer for _, side in data for answer in side]
+    answers, scores = by_sklearn(data, classes, details, units)
+    assert found["test"][0] == answers.tolist()
+    assert found["test"][1] == pytest.approx(scores, abs=1e-3)
+
+
+@pytest.mark.parametrize("most_rotated", [2000, 0])
+def test_memory_is_bounded_for_many_classes(monkeypatch, most_rotated):
+    rng = np.random.default_rng(0)
+    data, (units, truth) = [commands(rng, n) for n in (80, 60)], commands(rng, 90)
+    _, whole = fit_classifier(*data, {"test": units}, columns=("action", "object"))
+    monkeypatch.setattr(ngram_classifier, "MAX_COEFFICIENTS", 300)
+    monkeypatch.setattr(ngram_classifier, "MAX_ROTATED", most_rotated)
+    seen = []
+
+    class Watched(LogisticRegression):
+        def fit(self, features, classes):
+            seen.append(features.shape)
+            return super().fit(features, classes)
+
+    monkeypatch.setattr(ngram_classifier, "LogisticRegression", Watched)
+    _, found = fit_classifier(*data, {"test": units}, columns=("action", "object"))
+    answers, scores = found["test"]
+    if most_rotated:  # the same model in other coordinates
+        assert all(columns <= rows for rows, columns in seen)
+        assert answers == whole["test"][0]
+        assert scores == pytest.approx(whole["test"][1], abs=1e-3)
+    else:  # the most frequent n-grams
+        assert all(columns <= 300 // 6 for _, columns in seen)
+        assert np.mean(np.array(answers) == np.array(truth)) > 0.8
+
+
+def test_a_column_may_have_one_value_only():
+    rng = np.random.default_rng(0)
+    train, dev, test = (sequences(rng, n) for n in (60, 40, 20))
+    read = [(units, [f"{a} | same" for a in answers]) for units, answers in (train, dev)]
+    details, found = fit_classifier(*read, {"test": test[0]}, columns=("order", "same"))
+    assert details["tried"].keys() == {"joint", "per column"}
+    assert {answer.split(" | ")[1] for answer in found["test"][0]} == {"same"}
 
 
 @pytest.mark.slow
@@ -79,7 +176,8 @@ def test_baseline_on_the_papers_units(shared_data, tmp_path, corpus, balance, le
         prepare_units(split, part, settings, dictionary=folder / "dict.hubert100.txt")
         table = pq.read_table(part)
         answers = zip(*(table[column].to_pylist() for column in columns), strict=True)
-        examples[split] = table["units"].to_pylist(), [" ".join(answer) for answer in answers]
+        examples[split] = table["units"].to_pylist(), [" | ".join(answer) for answer in answers]
     units, truth = examples["valid"]
-    _, found = fit_classifier(examples["train"], examples["dev"], {"valid": units}, balance)
+    read = (examples["train"], examples["dev"], {"valid": units})
+    _, found = fit_classifier(*read, columns=columns, balance=balance)
     assert np.mean(np.array(found["valid"][0]) == np.array(truth)) >= least

@@ -10,6 +10,7 @@ from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import (
     finish_task,
+    judge,
     pool_predictions,
     pooled_gain,
     summarise_seeds,
@@ -89,6 +90,38 @@ def test_a_result_stands_beside_its_floor_with_the_paired_gain(tmp_path):
         measure(tmp_path / "m.json", ours, baselines=[other])
 
 
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [
+        (30, "is worse than the n-gram baseline: 30.00 % and 50.00 %, gain -20.00 [-"),
+        (50, "does not differ from the n-gram baseline, as far as 100 utterances tell: 50.00 %"),
+        (80, None),
+    ],
+)
+def test_a_summary_says_in_words_where_a_baseline_is_not_beaten(tmp_path, capsys, right, words):
+    answers = ["a"] * right + ["b"] * (100 - right)
+    folders = seeds_of(tmp_path / "prompt", ["a"] * 100, [answers])
+    floor = rows(["a"] * 100, ["b"] * 10 + ["a"] * 40 + ["b"] * 40 + ["a"] * 10)
+    constant = rows(["a"] * 100, ["b"] * 100)
+    baselines = [
+        save(tmp_path / "f.parquet", floor, method="ngram_logistic_regression"),
+        save(tmp_path / "c.parquet", constant, method="constant"),
+    ]
+    capsys.readouterr()
+    metrics = summarise_seeds(folders, tmp_path / "prompt" / "metrics.json", baselines)
+    assert set(metrics.floors) == {"ngram_logistic_regression", "constant"}
+    said = capsys.readouterr().err
+    sentences = judge(metrics)
+    assert len(sentences) == (0 if words is None else 1)
+    for sentence in sentences:
+        assert sentence.startswith(f"The prompt {words}")
+        assert ("verbalizer: learnable" in sentence) == (right == 30)
+        assert sentence in said
+    assert ("is worse" in said) == (right == 30)
+    finish_task(tmp_path / "prompt" / "metrics.json", tmp_path / "acc.txt")
+    assert all(sentence in capsys.readouterr().err for sentence in sentences)
+
+
 def test_generated_answers_stand_beside_themselves_shuffled(tmp_path):
     references = ["ONE", "TWO", "SIX", "TEN"]
     kind = {"task_type": "transcription", "columns": ["text"]}
@@ -146,7 +179,7 @@ def test_table_has_a_row_per_task_method_and_baseline(tmp_path):
     floor = save(tmp_path / "c.parquet", rows(references, ["ONE"] * 4), method="constant", **kind)
     folders = seeds_of(tmp_path / "prompt", references, [["ONE", "TWO", "SIX", "TEM"]], **kind)
     summary = tmp_path / "prompt" / "metrics.json"
-    summarise_seeds(folders, summary, floor)
+    summarise_seeds(folders, summary, [floor])
     write_table([summary], tmp_path / "t.md", {"t": {"prompt": 34.17}})
     table = pq.read_table(tmp_path / "t.parquet").to_pandas()
     assert list(zip(table["metric"], table["baseline"], strict=True)) == [

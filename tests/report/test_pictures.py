@@ -22,6 +22,7 @@ from speechprompt.report.pictures import (
     plot_unit_statistics,
 )
 from speechprompt.report.results_table import write_table
+from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.result import CurvePoint, curve_table
 from speechprompt.units.codebook import write_codebook
@@ -173,6 +174,21 @@ def test_the_overview_has_everything_and_loads_nothing(run, tmp_path):
     assert re.search(r"65\.00\s*%", page.text)
     assert "95.16" in page.text
     assert "1,234 parameters" in page.text
+    # The transcription keeps two of three answers, which is far better than both baselines.
+    assert "The prompt is worse than" not in page.text
+
+
+def test_the_overview_says_in_words_where_a_baseline_is_better(run, tmp_path):
+    results, setup = run
+    path = results / "ks/prompt/metrics.json"
+    metrics = read_json(path)
+    (gains,) = metrics["gains"].values()
+    gains["test"]["acc"] |= {"value": -0.1, "interval": [-0.15, -0.05]}
+    write_json(path, metrics)
+    write_overview(results, setup, tmp_path / "overview.html")
+    page = Page((tmp_path / "overview.html").read_text(encoding="utf-8"))
+    assert "The prompt is worse than the best constant answer: 65.00 %" in page.text
+    assert "gain -10.00 [-15.00, -5.00]" in page.text
     assert yaml.safe_dump(setup, sort_keys=False) in page.text
     assert "torch" in page.text
 

@@ -85,10 +85,13 @@ def test_the_embedded_tasks_share_the_unit_lm_that_ships():
 
 def test_metrics_and_baselines_of_every_type(finished):
     expected = {
-        "ks": ({"acc", "invalid"}, {"ngram_logistic_regression"}),
+        "ks": ({"acc", "macro_f1", "invalid"}, {"ngram_logistic_regression", "constant"}),
         "ic": (
-            {"acc", "acc_action", "acc_object", "acc_location", "invalid"},
-            {"ngram_logistic_regression"},
+            {
+                *("acc", "acc_action", "acc_object", "acc_location", "invalid"),
+                *("macro_f1", "macro_f1_action", "macro_f1_object", "macro_f1_location"),
+            },
+            {"ngram_logistic_regression", "constant"},
         ),
         "asr": ({"wer", "cer"}, {"constant", "shuffled"}),
         "sf": ({"f1", "slot_value_cer", "wer", "cer"}, {"constant", "shuffled"}),

@@ -91,14 +91,14 @@ downstream.training:train_downstream --name --train --dev=valid --type=task_type
 evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance
     Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.
 evaluation.constant_baseline:choose_constant_baseline {BASELINE}
-    Score the constant baseline of a generation: the best single answer, which needs no audio.
-evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --baseline --settings \
+    Score the constant baseline: the best single answer, which needs no audio.
+evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --baselines --settings \
     {COMPUTE} {SCORES}
     Answer the scored splits with a trained prompt, and score the answers.
-evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored --baseline \
+evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored --baselines \
     {COMPUTE} {SCORES}
     Answer the scored splits with a downstream model, and score the answers.
-evaluation.scores:summarise_seeds seeds=folders --baseline --out
+evaluation.scores:summarise_seeds seeds=folders --baselines --out
     Score a method over its seeds.
 evaluation.scores:finish_task source --out
     Write one file of a finished task: a copy of a result, or the one-line score.

@@ -1,12 +1,12 @@
-"""The constant baseline of generated answers: the single answer that is best whatever is said."""
+"""The constant baseline: the single answer that is best whatever is said."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from speechprompt.errors import ConfigError
 from speechprompt.evaluation.metrics import slot_type_f1
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
@@ -19,15 +19,12 @@ COMPARED = 400
 
 
 def choose_constant_baseline(task: str, data: BaselineData, files: ScoreFiles) -> Metrics:
-    """Choose the constant answer of a generation and score it; it needs no audio.
+    """Choose the constant answer and score it; it needs no audio.
 
     Args:
         task: name of the task.
         data: utterances to choose from and to answer.
         files: files to write.
-
-    Raises:
-        ConfigError: the task type has no constant baseline.
     """
     answer = choose_answer(data.labels.type, data.train.references, data.dev.references)
     answers = {s: ([answer] * len(rows), [0.0] * len(rows)) for s, rows in data.scored.items()}
@@ -38,24 +35,22 @@ def choose_answer(task_type: str, train: Sequence[str], dev: Sequence[str], seed
     """Choose the constant answer.
 
     Args:
-        task_type: ``transcription`` takes the fewest character edits; ``slot_filling`` the highest
-            slot-type F1, then the fewest character edits.
-        train: references to choose from; their single words and the empty answer are candidates
-            too.
-        dev: references that decide.
+        task_type: ``classification`` takes the most frequent answer of train; ``transcription`` the
+            fewest character edits; ``slot_filling`` the highest slot-type F1, then the fewest
+            character edits.
+        train: references to choose from; for a transcription their single words and the empty
+            answer are candidates too.
+        dev: references that decide in a generation.
         seed: seed of the draw where there are more candidates than can be compared.
-
-    Raises:
-        ConfigError: the task type has no constant baseline.
     """
+    if task_type == "classification":
+        return Counter(train).most_common(1)[0][0]
     generator = np.random.default_rng(seed)
     dev = _draw(list(dev), COMPARED, generator)
     if task_type == "transcription":
         words = dict.fromkeys(word for answer in train for word in answer.split())
         candidates = _draw([*dict.fromkeys(train), *words], CANDIDATES, generator)
         return _nearest(["", *candidates], dev)
-    if task_type != "slot_filling":
-        raise ConfigError(f"type: a constant answer is for generation, found {task_type!r}")
     by_types: dict[tuple[str, ...], list[str]] = {}
     for answer in dict.fromkeys(train):
         types = tuple(sorted({kind for kind, _ in parse_slots(answer)[1]}))

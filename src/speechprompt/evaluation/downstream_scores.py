@@ -31,7 +31,7 @@ def score_downstream(
         model: trained downstream model.
         encoder: settings of the encoder that it was trained on.
         scored: manifest of each split to score, named after the split, the main one last.
-        files: files to write, and the baseline's predictions.
+        files: files to write, and the baselines' predictions.
         device: cpu or cuda.
 
     Raises:

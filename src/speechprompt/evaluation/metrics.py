@@ -1,11 +1,13 @@
 """Metrics with SUPERB's definitions (Yang et al. 2021, arXiv 2105.01051), and their intervals.
 
-Every metric is a ratio of two sums over utterances. Predictions files keep both terms for each
-utterance, so that a metric can be computed, compared and resampled from them.
+Every metric but F1 over classes is a ratio of two sums over utterances. Predictions files keep both
+terms for each utterance, so that a metric can be computed, compared and resampled from them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar
 
 import jiwer
 import numpy as np
@@ -16,9 +18,12 @@ from speechprompt.tasks.sequences import parse_slots
 
 __all__ = [
     "MAIN_METRIC",
+    "AnyMetric",
+    "MacroF1",
     "Metric",
     "Score",
     "count_errors",
+    "encode_classes",
     "in_percent",
     "metrics_of",
     "resample",
@@ -29,6 +34,8 @@ __all__ = [
     "slot_value_errors",
 ]
 
+Columns = Mapping[str, np.ndarray]
+Samples = Iterable[np.ndarray | slice]  # rows of utterances
 RESAMPLES = 2000
 MAIN_METRIC = {"classification": "acc", "transcription": "wer", "slot_filling": "f1"}
 
@@ -76,33 +83,96 @@ class Metric:
     complement: bool = False
     higher_is_better: bool = False
 
-    def value(self, counted: np.ndarray, total: np.ndarray) -> np.ndarray:
-        """The metric from both sums; the ratio is 0 where the denominator is."""
-        ratio = np.divide(counted, total, out=np.zeros(np.shape(counted)), where=total > 0)
+    def values(self, columns: Columns, samples: Samples) -> np.ndarray:
+        """The metric of each sample of the utterances; the ratio is 0 where the denominator is."""
+        counted, total = self._terms(columns)
+        sums = np.array([(counted[rows].sum(), total[rows].sum()) for rows in samples])
+        over = sums[:, 1] > 0
+        ratio = np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=over)
         return 1.0 - ratio if self.complement else ratio
 
+    def size(self, columns: Columns) -> int:
+        """Number of utterances."""
+        return np.shape(columns[self.counted])[-1]
 
-def metrics_of(columns: Sequence[str]) -> dict[str, Metric]:
+    def _terms(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+        counted = np.atleast_2d(columns[self.counted]).astype(float).mean(axis=0)
+        if self.total is None:
+            return counted, np.ones_like(counted)
+        return counted, np.atleast_2d(columns[self.total]).astype(float).mean(axis=0)
+
+
+@dataclass(frozen=True)
+class MacroF1:
+    """F1 of each class that occurs in the references, averaged over these classes.
+
+    Attributes:
+        column: the label column whose values are the classes; empty takes whole answers.
+    """
+
+    column: str = ""
+    higher_is_better: ClassVar[bool] = True
+
+    def values(self, columns: Columns, samples: Samples) -> np.ndarray:
+        """The metric of each sample of the utterances, as a mean over the seeds."""
+        # (seeds, n) each
+        wanted, given = (np.atleast_2d(columns[name]) for name in _class_columns(self.column))
+        size = int(max(wanted.max(), given.max())) + 1
+        n_seeds, n = wanted.shape
+        # Each pair of classes that occurs, of all seeds one after the other.
+        codes = (np.arange(n_seeds)[:, None] * size + wanted) * size + given
+        pairs, rows_of = np.unique(codes, return_inverse=True)
+        rows_of = rows_of.reshape(n_seeds, n)
+        seed_class, answer = pairs // size, pairs % size
+        same_seed = seed_class // size * size + answer
+        hits = seed_class == same_seed
+        result = []
+        for rows in samples:
+            count = np.bincount(rows_of[:, rows].ravel(), minlength=len(pairs)).astype(float)
+            of_class = np.bincount(seed_class, count, n_seeds * size)
+            answered = np.bincount(same_seed, count, n_seeds * size)
+            right = np.bincount(seed_class[hits], count[hits], n_seeds * size)
+            f1 = 2 * right / np.maximum(of_class + answered, 1)
+            f1, present = (x.reshape(n_seeds, size) for x in (f1, of_class > 0))
+            result.append(float((f1 * present).sum(1).mean() / present[0].sum()))
+        return np.array(result)
+
+    def size(self, columns: Columns) -> int:
+        """Number of utterances."""
+        return np.shape(columns[_class_columns(self.column)[0]])[-1]
+
+
+AnyMetric = Metric | MacroF1
+
+
+def metrics_of(columns: Sequence[str]) -> dict[str, AnyMetric]:
     """The metrics that can be computed from a predictions file's columns, the main one first.
 
     - ``acc``: share of utterances whose whole answer is right; with several label columns this is
       SUPERB's intent accuracy, and ``acc_{column}`` is the accuracy of one column.
+    - ``macro_f1`` and ``macro_f1_{column}``: F1 averaged over the classes, each counted alike.
     - ``wer`` and ``cer``: edits, divided by the words and characters of the references.
     - ``f1``: F1 of the sets of slot types, averaged over utterances.
     - ``slot_value_cer``: edits of slot values, divided by the characters of the references' values.
     - ``invalid``: share of utterances whose free decoding is not a possible answer.
     """
-    known = {"f1": Metric("slot_type_f1", higher_is_better=True)}
-    known["acc"] = Metric("errors", complement=True, higher_is_better=True)
-    for name in columns:
-        if name.startswith("errors_"):
-            key = name.replace("errors", "acc", 1)
-            known[key] = Metric(name, complement=True, higher_is_better=True)
+    known: dict[str, AnyMetric] = {"f1": Metric("slot_type_f1", higher_is_better=True)}
+    classified = [name for name in columns if name == "errors" or name.startswith("errors_")]
+    for name in classified:
+        key = name.replace("errors", "acc", 1)
+        known[key] = Metric(name, complement=True, higher_is_better=True)
+    for name in classified:
+        key = name.replace("errors", "macro_f1", 1)
+        known[key] = MacroF1(name.removeprefix("errors").removeprefix("_"))
     known["wer"] = Metric("word_errors", "words")
     known["cer"] = Metric("character_errors", "characters")
     known["slot_value_cer"] = Metric("slot_value_errors", "slot_value_characters")
     known["invalid"] = Metric("invalid")
-    return {name: metric for name, metric in known.items() if metric.counted in columns}
+    return {
+        name: metric
+        for name, metric in known.items()
+        if isinstance(metric, MacroF1) or metric.counted in columns
+    }
 
 
 def count_errors(
@@ -128,6 +198,34 @@ def count_errors(
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
 
 
+def encode_classes(
+    columns: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Number the classes of right and given answers of a classification.
+
+    Args:
+        columns: the label columns.
+        references: right answers as text.
+        hypotheses: given answers as text; one that is not valid is a class that is never right.
+
+    Returns:
+        A number for each utterance, by the columns that :class:`MacroF1` reads.
+    """
+    sides = {"": (references, hypotheses)}
+    if len(columns) > 1:
+        wanted, found = (
+            [_values(columns, answer) for answer in side] for side in (references, hypotheses)
+        )
+        for i, column in enumerate(columns):
+            sides[column] = [row[i] for row in wanted], [row[i] for row in found]
+    result: dict[str, np.ndarray] = {}
+    for column, (truths, guesses) in sides.items():
+        _, codes = np.unique([*truths, *guesses], return_inverse=True)
+        parts = (codes[: len(truths)], codes[len(truths) :])
+        result |= dict(zip(_class_columns(column), parts, strict=True))
+    return result
+
+
 def slot_type_f1(reference: str, hypothesis: str) -> float:
     """F1 of the sets of slot types of two marked texts; 1 where both have none (SUPERB)."""
     truth, guess = ({kind for kind, _ in parse_slots(text)[1]} for text in (reference, hypothesis))
@@ -151,22 +249,18 @@ def slot_value_errors(reference: str, hypothesis: str) -> tuple[int, int]:
     return errors, characters
 
 
-def score(metric: Metric, columns: Mapping[str, np.ndarray], seed: int = 0) -> Score:
+def score(metric: AnyMetric, columns: Columns, seed: int = 0) -> Score:
     """Compute a metric with a percentile bootstrap interval over utterances.
 
     Args:
         metric: the metric.
-        columns: [n] or [seeds, n] per column; seeds are averaged per utterance.
+        columns: [n] or [seeds, n] per column; seeds are averaged, a ratio's per utterance.
         seed: seed of the resampling.
     """
-    counted, total = _sums(metric, columns)
-    draws = _resampled(metric, counted, total, seed)
-    return score_draws(metric.value(counted.sum(), total.sum()), draws, counted.size)
+    return score_draws(*_measured(metric, columns, seed), metric.size(columns))
 
 
-def score_gain(
-    metric: Metric, columns: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]
-) -> Score:
+def score_gain(metric: AnyMetric, columns: Columns, baseline: Columns) -> Score:
     """Compute how much better a result is than a baseline, with a paired bootstrap interval.
 
     Args:
@@ -178,10 +272,10 @@ def score_gain(
         The gain; above 0 the result is better, whichever way the metric points.
     """
     sign = 1 if metric.higher_is_better else -1
-    ours, theirs = _sums(metric, columns), _sums(metric, baseline)
-    value = metric.value(*(x.sum() for x in ours)) - metric.value(*(x.sum() for x in theirs))
-    draws = _resampled(metric, *ours) - _resampled(metric, *theirs)
-    return score_draws(sign * value, sign * draws, ours[0].size)
+    value, draws = _measured(metric, columns)
+    other, other_draws = _measured(metric, baseline)
+    gains = sign * (draws - other_draws)
+    return score_draws(sign * (value - other), gains, metric.size(columns))
 
 
 def resample(n: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -196,25 +290,27 @@ def score_draws(value: float | np.ndarray, draws: np.ndarray, n: int) -> Score:
     return Score(value=float(value), interval=(float(low), float(high)), n=n)
 
 
-def _sums(metric: Metric, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    counted = np.atleast_2d(columns[metric.counted]).astype(float).mean(axis=0)
-    if metric.total is None:
-        return counted, np.ones_like(counted)
-    return counted, np.atleast_2d(columns[metric.total]).astype(float).mean(axis=0)
+def _measured(metric: AnyMetric, columns: Columns, seed: int = 0) -> tuple[float, np.ndarray]:
+    """The metric, and that of every resample; the same seed and size give the same resamples."""
+    values = metric.values(columns, chain([slice(None)], resample(metric.size(columns), seed)))
+    return float(values[0]), values[1:]
 
 
-def _resampled(metric: Metric, counted: np.ndarray, total: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The metric of every resample; the same seed and size give the same resamples."""
-    draws = resample(counted.size, seed)
-    sums = np.array([(counted[rows].sum(), total[rows].sum()) for rows in draws])
-    return metric.value(sums[:, 0], sums[:, 1])
+def _class_columns(column: str) -> tuple[str, str]:
+    """Names of the columns with the right class and the given class."""
+    return f"class_{column}", f"answered_class_{column}"
+
+
+def _values(columns: Sequence[str], answer: str) -> list[str]:
+    """The value of each column of an answer, empty where it has none."""
+    found = answer.split(COLUMN_SEPARATOR)
+    return found + [""] * (len(columns) - len(found))
 
 
 def _classified(columns: Sequence[str], truth: str, guess: str) -> dict[str, float]:
     row: dict[str, float] = {"errors": int(truth != guess)}
     if len(columns) > 1:
-        wanted, found = truth.split(COLUMN_SEPARATOR), guess.split(COLUMN_SEPARATOR)
-        found += [""] * (len(columns) - len(found))
+        wanted, found = _values(columns, truth), _values(columns, guess)
         triples = zip(columns, wanted, found, strict=True)
         row |= {f"errors_{column}": int(a != b) for column, a, b in triples}
     return row

@@ -1,30 +1,20 @@
 """The n-gram baseline of a classification: logistic regression on n-grams of units.
 
-It sees the units that the unit LM sees, and their order within three units only. Where a prompt is
-not better than this baseline, the language model has added nothing.
+Where a prompt is not better than this baseline, the language model has added nothing.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
-from itertools import product
+from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.ngram_classifier import Ngrams, Setting, Units, answer, choose_setting
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
-from speechprompt.runtime.progress import progress
+from speechprompt.tasks.classification import COLUMN_SEPARATOR
 
 __all__ = ["fit_classifier", "fit_ngram_baseline"]
-
-GRID_C = (0.1, 0.3, 1.0, 3.0)
-MAX_ITERATIONS = 3000
-Units = Sequence[int] | np.ndarray
 
 
 def fit_ngram_baseline(
@@ -45,6 +35,7 @@ def fit_ngram_baseline(
         (data.train.units, data.train.references),
         (data.dev.units, data.dev.references),
         {split: examples.units for split, examples in data.scored.items()},
+        columns=data.labels.columns,
         balance=balance,
     )
     return data.write_scores(files, task, "ngram_logistic_regression", answers, details)
@@ -54,102 +45,87 @@ def fit_classifier(
     train: tuple[Sequence[Units], Sequence[str]],
     dev: tuple[Sequence[Units], Sequence[str]],
     scored: Mapping[str, Sequence[Units]],
+    columns: Sequence[str] = ("label",),
     balance: bool = False,
-) -> tuple[dict[str, object], dict[str, tuple[list[str], np.ndarray]]]:
-    """Fit a classifier of whole answers on 1-grams to 3-grams of units.
+) -> tuple[dict[str, Any], dict[str, tuple[list[str], np.ndarray]]]:
+    """Fit classifiers of answers on 1-grams to 3-grams of units.
 
-    Binary or count features, and C from a fixed grid, are chosen on dev. The chosen setting is
-    fitted again on train and dev together. With several label columns, every combination of labels
-    in train is a class: this was more accurate than one classifier for each column.
+    With several label columns, ``joint`` has one classifier, whose classes are the whole answers of
+    train; ``per column`` has one classifier for each column. ``per column`` is chosen where it has
+    more whole answers right on dev, by more than the standard error of the difference. ``joint`` is
+    not tried where train has too few of dev's answers to win. What is chosen is fitted again on
+    train and dev together.
 
     Args:
         train: units and answers of the utterances to learn from.
-        dev: units and answers of the utterances by which the setting is chosen.
+        dev: units and answers of the utterances by which settings are chosen.
         scored: units of each split to answer.
+        columns: label columns of an answer.
         balance: weight the classes equally.
 
     Returns:
-        Its ``model``, the kind of ``features``, ``binary`` or ``count``, the strength ``C``, the
-        number ``n_features`` of different n-grams, and its ``dev_accuracy``; and for each split the
-        answers ``[n]``, texts as in train, with their log-probabilities ``[n]``.
+        Its ``model``, the number ``n_features`` of different n-grams, how it ``answers``, the
+        ``dev_accuracy`` of whole answers by all ways that were ``tried``, and the setting: the kind
+        of ``features``, ``binary`` or ``count``, and the strength ``C``, for each column where it
+        answers per column. And for each split the answers ``[n]``, texts as in train, with their
+        log-probabilities ``[n]``.
 
     Raises:
         ArtefactError: the regression did not converge.
     """
-    vectorizer = CountVectorizer(
-        preprocessor=lambda units: " ".join(map(str, units)),
-        token_pattern=r"\d+",
-        ngram_range=(1, 3),
-        dtype=np.float64,
-        min_df=2 if len(train[0]) > 1000 else 1,
-    )
-    counts, dev_counts = vectorizer.fit_transform(train[0]), vectorizer.transform(dev[0])
-    train_answers, dev_answers = np.asarray(train[1]), np.asarray(dev[1])
-    grid = list(product((True, False), GRID_C))
-    accuracies = []
+    ngrams = Ngrams.count(train[0], dev[0], scored)
+    wholes, dev_wholes = np.asarray(train[1]), np.asarray(dev[1])
+    ways = {"joint": ["answer"]}
+    targets = {"answer": (wholes, dev_wholes)}
+    if len(columns) > 1:
+        ways = {"per column": list(columns)} | ways
+        parts = [
+            np.array([a.split(COLUMN_SEPARATOR) for a in side]) for side in (wholes, dev_wholes)
+        ]
+        targets |= {c: (parts[0][:, i], parts[1][:, i]) for i, c in enumerate(columns)}
+    settings: dict[str, Setting] = {}
+    right: dict[str, np.ndarray] = {}
     with threadpool_limits(1):
-        model = None
-        for binary, strength in progress(grid, "n-gram baseline: features and C", unit="fit"):
-            model = _fit(_features(counts, binary), train_answers, strength, balance, model)
-            guesses = model.predict(_features(dev_counts, binary))
-            accuracies.append(float((guesses == dev_answers).mean()))
-        chosen = _choose(grid, accuracies, len(dev_answers))
-        binary, strength = grid[chosen]
-        features = _features(sparse.vstack([counts, dev_counts]), binary)
-        answers = np.concatenate([train_answers, dev_answers])
-        final = _fit(features, answers, strength, balance, None)
-        tables = {
-            split: final.predict_log_proba(_features(vectorizer.transform(units), binary))
-            for split, units in scored.items()
-        }
-    details: dict[str, object] = {
+        for way, names in ways.items():
+            if right and np.isin(dev_wholes, wholes).mean() < right["per column"].mean():
+                continue  # joint classes can reach no more
+            for name in names:
+                settings[name] = choose_setting(ngrams, *targets[name], balance, name)
+            guesses = _join([settings[name].guesses for name in names])
+            right[way] = np.array(guesses) == dev_wholes
+        way = _choose(right)
+        found = [
+            answer(ngrams, settings[name], np.concatenate(targets[name]), balance)
+            for name in ways[way]
+        ]
+    details: dict[str, Any] = {
         "model": "logistic regression on unit 1-3-grams",
-        "features": "binary" if binary else "count",
-        "C": strength,
-        "n_features": counts.shape[1],
-        "dev_accuracy": accuracies[chosen],
+        "n_features": ngrams.train.shape[1],
     }
-    best = {split: final.classes_[table.argmax(axis=1)].tolist() for split, table in tables.items()}
-    return details, {split: (best[split], table.max(axis=1)) for split, table in tables.items()}
+    if len(columns) > 1:
+        tried = {name: float(rows.mean()) for name, rows in right.items()}
+        details |= {"answers": way, "tried": tried, "dev_accuracy": tried[way]}
+    if way == "joint":
+        details |= settings["answer"].summary()
+    else:
+        details["columns"] = {name: settings[name].summary() for name in columns}
+    return details, {
+        split: (
+            _join([by_split[split][0] for by_split in found]),
+            np.sum([by_split[split][1] for by_split in found], axis=0),
+        )
+        for split in scored
+    }
 
 
-def _choose(grid: Sequence[tuple[bool, float]], accuracies: Sequence[float], n_dev: int) -> int:
-    """Choose the simplest setting within one standard error of the best (one-standard-error rule).
-
-    A stronger penalty is simpler; then binary features are. See Hastie, Tibshirani and Friedman,
-    The Elements of Statistical Learning, section 7.10.
-    """
-    best = max(accuracies)
-    enough = best - np.sqrt(best * (1 - best) / n_dev)
-    good = [i for i, accuracy in enumerate(accuracies) if accuracy >= enough]
-    return min(good, key=lambda i: (grid[i][1], not grid[i][0]))
+def _choose(right: Mapping[str, np.ndarray]) -> str:
+    """Choose how to answer, by whether each answer to dev is right."""
+    if len(right) == 1:
+        return next(iter(right))
+    gains = right["per column"].astype(float) - right["joint"]
+    return "per column" if gains.mean() > gains.std() / np.sqrt(len(gains)) else "joint"
 
 
-def _features(counts: sparse.csr_matrix, binary: bool) -> sparse.csr_matrix:
-    # Not `sign`, which sorts the indices of its input, so that sums are rounded differently.
-    data = np.ones_like(counts.data) if binary else counts.data
-    return sparse.csr_matrix((data, counts.indices, counts.indptr), counts.shape)
-
-
-def _fit(
-    features: sparse.csr_matrix,
-    labels: np.ndarray,
-    strength: float,
-    balance: bool,
-    previous: LogisticRegression | None,
-) -> LogisticRegression:
-    model = LogisticRegression(
-        C=strength,
-        class_weight="balanced" if balance else None,
-        max_iter=MAX_ITERATIONS,
-        warm_start=True,
-    )
-    if previous is not None and np.array_equal(previous.classes_, np.unique(labels)):
-        # The next weaker penalty has a solution near this one, which takes few iterations to find.
-        model.coef_, model.intercept_ = previous.coef_, previous.intercept_
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            return model.fit(features, labels)
-        except ConvergenceWarning as warning:
-            raise ArtefactError(f"n-gram baseline: C={strength}: {warning}") from None
+def _join(columns: Sequence[np.ndarray]) -> list[str]:
+    """Whole answers from the values of each column."""
+    return [COLUMN_SEPARATOR.join(values) for values in zip(*columns, strict=True)]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speechprompt.errors import ArtefactError
-from speechprompt.evaluation.metrics import count_errors
+from speechprompt.evaluation.metrics import count_errors, encode_classes
 from speechprompt.storage.parquet import read_parquet, write_parquet
 
 __all__ = [
@@ -83,10 +83,21 @@ def about_predictions(table: pa.Table) -> dict[str, Any]:
 def counts(
     tables: Sequence[pa.Table], rows: np.ndarray | slice = slice(None)
 ) -> dict[str, np.ndarray]:
-    """The numeric columns of the predictions of one or several seeds, ``[seeds, n]`` each."""
-    schema = tables[0].schema
+    """What metrics read of the predictions of one or several seeds, ``[seeds, n]`` each.
+
+    These are the numeric columns, and for a classification the numbers of the classes.
+    """
+    schema, about = tables[0].schema, about_predictions(tables[0])
     names = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
-    return {name: np.stack([table[name].to_numpy()[rows] for table in tables]) for name in names}
+    found = {name: np.stack([table[name].to_numpy()[rows] for table in tables]) for name in names}
+    if about["type"] == "classification":
+        texts = ("reference", "prediction")
+        classes = [
+            encode_classes(about["columns"], *(table[name].to_pylist() for name in texts))
+            for table in tables
+        ]
+        found |= {name: np.stack([seed[name][rows] for seed in classes]) for name in classes[0]}
+    return found
 
 
 def split_rows(table: pa.Table) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ def score_prompt(
         unit_lm: unit LM that it was trained on.
         scored: index.json of each split to score, the main one last.
         decoding: how answers are found.
-        files: files to write, and the baseline's predictions.
+        files: files to write, and the baselines' predictions.
         device: cpu or cuda.
 
     Raises:

@@ -27,12 +27,12 @@ class ScoreFiles:
     Attributes:
         predictions: predictions to write.
         metrics: metrics.json to write.
-        baseline: predictions of a baseline for the same utterances; None compares with none.
+        baselines: predictions of each baseline for the same utterances.
     """
 
     predictions: str | Path
     metrics: str | Path
-    baseline: str | Path | None = None
+    baselines: Sequence[str | Path] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def write_scores(
     """Write predictions of all splits and their metrics.
 
     Args:
-        files: files to write, and the baseline to compare with.
+        files: files to write, and the baselines to compare with.
         splits: columns of each split, see :func:`prediction_rows`.
         labels: labels of the task.
         task: name of the task.
@@ -164,7 +164,7 @@ def write_scores(
         [files.predictions],
         task=task,
         method=method,
-        baselines=[] if files.baseline is None else [files.baseline],
+        baselines=files.baselines,
         trainable_parameters=described.get("trainable_parameters"),
         seeds=[described["seed"]] if "seed" in described else [],
         details=details,

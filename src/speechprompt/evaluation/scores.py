@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import (
     MAIN_METRIC,
-    Metric,
+    AnyMetric,
     Score,
     count_errors,
     in_percent,
@@ -32,6 +32,7 @@ from speechprompt.evaluation.predictions import (
     read_predictions,
     split_rows,
 )
+from speechprompt.evaluation.verdict import compare_in_words
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import copy_file, read_json, write_json, write_text
 from speechprompt.storage.parquet import read_parquet
@@ -40,6 +41,7 @@ __all__ = [
     "Metrics",
     "describe",
     "finish_task",
+    "judge",
     "pool_predictions",
     "pooled_gain",
     "summarise_seeds",
@@ -149,31 +151,34 @@ def write_metrics(
 
 
 def summarise_seeds(
-    folders: Sequence[str | Path], out: str | Path, baseline: str | Path | None = None
+    folders: Sequence[str | Path], out: str | Path, baselines: Sequence[str | Path] = ()
 ) -> Metrics:
-    """Score a method over its seeds.
+    """Score a method over its seeds, and say in words where it is not above its baselines.
 
     Args:
         folders: folder of each seed, with predictions.parquet and metrics.json.
         out: metrics.json to write.
-        baseline: predictions of the baseline on the same splits.
+        baselines: predictions of each baseline on the same splits.
     """
     each = [Metrics.read(Path(folder, "metrics.json")) for folder in folders]
     seeds = [seed for entry in each for seed in entry.seeds]
     (own,) = TRAINED.keys() & each[0].hashes.keys()
     shared = {key: value for key, value in each[0].hashes.items() if key != own}
     trained = {f"{own}_seed_{s}": e.hashes[own] for s, e in zip(seeds, each, strict=True)}
-    return write_metrics(
+    metrics = write_metrics(
         out,
         [Path(folder, "predictions.parquet") for folder in folders],
         task=each[0].task,
         method=each[0].method,
-        baselines=[] if baseline is None else [baseline],
+        baselines=baselines,
         trainable_parameters=each[0].trainable_parameters,
         seeds=seeds,
         per_seed={str(s): e.main.value for s, e in zip(seeds, each, strict=True)},
         hashes=shared | trained,
     )
+    for sentences in judge(metrics):
+        log(sentences)
+    return metrics
 
 
 def finish_task(source: str | Path, out: str | Path) -> None:
@@ -198,7 +203,8 @@ def finish_task(source: str | Path, out: str | Path) -> None:
         return
     metrics = Metrics.read(source)
     write_text(out, f"{100 * metrics.main.value:.2f}\n")
-    log(describe(metrics))
+    for line in (describe(metrics), *judge(metrics)):
+        log(line)
 
 
 def pool_predictions(paths: Sequence[str | Path]) -> Score:
@@ -230,19 +236,38 @@ def pooled_gain(paths: Sequence[str | Path], others: Sequence[str | Path]) -> Sc
 
 
 def describe(metrics: Metrics) -> str:
-    """Describe the main metric in one line, with its interval and the baselines."""
+    """Describe the main metric in one line, with its interval, macro-F1 and the baselines."""
     split, scores = list(metrics.splits.items())[-1]
     found = scores[metrics.main.name]
-    text = (
-        f"{metrics.task}: {metrics.main.name} {in_percent(found.value, found.interval, ' %')}, "
-        f"{split} split, {found.n} utterances"
-    )
+    text = f"{metrics.task}: {metrics.main.name} {in_percent(found.value, found.interval, ' %')}, "
+    if "macro_f1" in scores:
+        text += f"macro-F1 {100 * scores['macro_f1'].value:.2f} %, "
+    text += f"{split} split, {found.n} utterances"
     if metrics.seeds:
         text += f", {len(metrics.seeds)} seed(s)"
     for name, baseline in metrics.floors.items():
         score_of_baseline = baseline[split][metrics.main.name].value
         text += f"; {name.replace('_', ' ')} {100 * score_of_baseline:.2f} %"
     return text
+
+
+def judge(metrics: Metrics) -> list[str]:
+    """Say in words where the main metric is not above its baselines, and what to do about it.
+
+    Returns:
+        Sentences for each baseline that the result is worse than, or does not differ from.
+    """
+    split, scores = list(metrics.splits.items())[-1]
+    name = metrics.main.name
+    found = (
+        compare_in_words(
+            metrics.method, baseline, scores[name], floor[split][name], gains[split][name]
+        )
+        for (baseline, floor), gains in zip(
+            metrics.floors.items(), metrics.gains.values(), strict=True
+        )
+    )
+    return [sentences for sentences in found if sentences]
 
 
 def _scores(tables: Sequence[pa.Table]) -> Scores:
@@ -300,7 +325,7 @@ def _pooled(paths: Sequence[str | Path]) -> pa.Table:
     return pa.concat_tables(tables).sort_by("utt_id")
 
 
-def _main_metric(table: pa.Table) -> Metric:
+def _main_metric(table: pa.Table) -> AnyMetric:
     """The main metric of a predictions file's type of task."""
     return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
 

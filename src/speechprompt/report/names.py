@@ -14,6 +14,7 @@ BASELINES = {
 }
 METRICS = {
     "acc": "accuracy",
+    "macro_f1": "macro-F1",
     "wer": "word error rate",
     "cer": "character error rate",
     "f1": "slot-type F1",

@@ -13,7 +13,7 @@ import jinja2
 import yaml
 
 from speechprompt.evaluation.metrics import in_percent
-from speechprompt.evaluation.scores import Metrics
+from speechprompt.evaluation.scores import Metrics, judge
 from speechprompt.report.names import BASELINES, METHODS, METRICS
 from speechprompt.storage.files import write_text
 from speechprompt.storage.package_data import data_file, data_files
@@ -61,6 +61,7 @@ def write_overview(results: str | Path, setup: dict[str, Any], out: str | Path) 
         METRICS=METRICS,
         BASELINES=BASELINES,
         in_percent=in_percent,
+        judge=judge,
         picture=picture,
         exists=lambda path: (results / path).exists(),
         captions={path.stem.split(".")[-1]: path.read_text(encoding="utf-8") for path in captions},

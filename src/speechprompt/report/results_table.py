@@ -41,7 +41,7 @@ def write_table(
     """Write the table of results.
 
     It has a row for every task, method, metric and baseline. The metric is the task's main metric.
-    Transcriptions have rows for the character error rate too.
+    Transcriptions have rows for the character error rate too, and classifications for macro-F1.
 
     Args:
         metrics: metrics.json of every task and method.
@@ -58,7 +58,8 @@ def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list
     """Rows of a task and method."""
     split, scores = list(metrics.splits.items())[-1]
     rows = []
-    for name in [metrics.main.name] + (["cer"] if metrics.main.name == "wer" else []):
+    second = {"wer": ["cer"], "acc": ["macro_f1"]}
+    for name in [metrics.main.name, *second.get(metrics.main.name, [])]:
         known = reported.get(metrics.task, {}).get(metrics.method)
         row = {
             "task": metrics.task,

@@ -1,6 +1,7 @@
 """Tasks in the plan: what trainings, scores and baselines read, and their settings."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +86,15 @@ class Tasks(Trainings):
         """Whether a task's classes are evened out."""
         return self._task(wildcards).balance
 
+    def baselines(self, wildcards: Wildcards) -> list[str]:
+        """Predictions that a task's scores are compared with."""
+        own = ["ngram"] if self._task(wildcards).type == "classification" else []
+        names = [*own, "constant"]
+        return [f"results/{wildcards.task}/baseline/{n}/predictions.parquet" for n in names]
+
     def baseline_option(self, wildcards: Wildcards, input: Any) -> str:
         """What a task's scores are compared with, as an option."""
-        return options(baseline=input.baseline)
+        return shlex.join(["--baselines", *input.baselines])
 
     # Downstream models
 

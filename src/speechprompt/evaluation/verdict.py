@@ -1,0 +1,60 @@
+"""What the comparison with a baseline says, in words, and what can be done about it."""
+
+from speechprompt.evaluation.metrics import Score, in_percent
+
+__all__ = ["compare_in_words"]
+
+METHODS = {
+    "prompt": "the prompt",
+    "finetune": "the fine-tuned unit LM",
+    "downstream": "the downstream model",
+}
+BASELINES = {
+    "ngram_logistic_regression": "the n-gram baseline",
+    "constant": "the best constant answer",
+    "shuffled": "its own answers to other utterances",
+}
+OVERFITTING = "If the learning curve is far better on train than on valid, it overfits: "
+# What to do where a prompt is worse than a baseline.
+ADVICE = {
+    "ngram_logistic_regression": "The units tell more than the prompt gets out of them. "
+    f"{OVERFITTING}take more recordings, fewer rows (prompt.length) or training.unit_dropout. "
+    "Otherwise take more epochs, more rows, `verbalizer: learnable` or another unit LM. Until then "
+    "the n-grams are the better model.",
+    "constant": "The prompt has not learnt to use the audio. Look at an utterance and its label "
+    "with `speechprompt inspect`. If the loss on train still falls, take more epochs or a higher "
+    "training.lr; if it does not, take more rows (prompt.length) or another unit LM.",
+    "shuffled": "The answers hardly depend on the audio. Take more epochs, `verbalizer: aligned`, "
+    "or a unit LM that was pre-trained with repeat_share.",
+}
+# What to do for the other methods, whatever the baseline.
+OTHERWISE = f"{OVERFITTING}take more recordings or fewer epochs. Otherwise take more epochs."
+
+
+def compare_in_words(method: str, baseline: str, ours: Score, theirs: Score, gain: Score) -> str:
+    """Say that a result is worse than a baseline, and what to do; or that the two do not differ.
+
+    Args:
+        method: name of the method.
+        baseline: name of the baseline.
+        ours: score of the method.
+        theirs: score of the baseline.
+        gain: paired gain of the method over the baseline.
+
+    Returns:
+        Sentences; empty if the interval of the gain is above 0.
+    """
+    low, high = gain.interval
+    if low > 0:
+        return ""
+    name = METHODS.get(method, method.replace("_", " "))
+    name = name[0].upper() + name[1:]
+    other = BASELINES.get(baseline, baseline.replace("_", " "))
+    found = (
+        f"{100 * ours.value:.2f} % and {100 * theirs.value:.2f} %, "
+        f"gain {in_percent(gain.value, gain.interval)}"
+    )
+    if high >= 0:
+        return f"{name} does not differ from {other}, as far as {gain.n} utterances tell: {found}."
+    advice = ADVICE.get(baseline, OTHERWISE) if method == "prompt" else OTHERWISE
+    return f"{name} is worse than {other}: {found}. {advice}"
