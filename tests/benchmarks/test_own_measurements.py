@@ -84,6 +84,7 @@ def test_an_update_reads_its_loss_once(lm_path, monkeypatch):
 def test_packing_is_told_per_utterance(lm_path):
     case = Case("ours", "nano", "ks", "fp32", "pack", 4)
     measured = measure_packing(case, SHORT, lm_path, None)
+    # The batch was one repetition.
     assert measured["microseconds"] * measured["utterances_per_second"] == pytest.approx(1e6)
 
 

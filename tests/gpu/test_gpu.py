@@ -163,7 +163,8 @@ def test_units_are_the_processors(tmp_path):
     path = tmp_path / "hubert.safetensors"
     write_hubert(path, HUBERT_BASE)
     generator = torch.Generator().manual_seed(1)
-    waveforms = [torch.randn(n, generator=generator) * 0.1 for n in (16_000, 16_000, 70_001, 400)]
+    lengths = (*range(14_000, 16_000, 50), 70_001, 400)  # the short ones are computed together
+    waveforms = [torch.randn(n, generator=generator) * 0.1 for n in lengths]
 
     def frames(device, precision="fp32"):
         encoder = load_encoder("hubert", weights=path, layer=6, precision=precision, device=device)
@@ -171,9 +172,10 @@ def test_units_are_the_processors(tmp_path):
 
     here, there, fast = frames("cpu"), frames("cuda"), frames("cuda", "bf16")
     np.testing.assert_allclose(there, here, rtol=1e-2, atol=1e-2)
+    np.testing.assert_array_equal(frames("cuda"), there)
     codebook = MiniBatchKMeans(20, n_init=3, random_state=1).fit(here)
     units = codebook.predict(here)
-    assert (codebook.predict(there) == units).mean() > 0.995
+    assert (codebook.predict(there) == units).mean() >= 0.999
     assert (codebook.predict(fast) == units).mean() > 0.9
 
 
