@@ -93,6 +93,6 @@ def task_model(name, lm_path, seed, *, finetune=False):
     lm, labels = load_lm(lm_path), LABELS[name]
     generator = torch.Generator().manual_seed(seed)
     prompt = Prompt(lm.model.config, PromptSettings(length=LENGTHS[name]), generator)
-    kind = "learnable" if name in ("ks", "ic") else "frequency"
+    kind = "learnable" if name == "ks" else "frequency"
     verbalizer = Verbalizer(kind, range(seed, seed + len(labels.names)), N_UNITS)
     return TaskModel(lm, None if finetune else prompt, verbalizer, labels.allowed)

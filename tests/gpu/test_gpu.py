@@ -57,7 +57,6 @@ def in_fixed_order():
     [
         ("deep", "frequency", TWO),
         ("deep", "learnable", ONE),
-        ("deep", "learnable", TWO),
         ("input", "frequency", None),
         ("both", "frequency", TWO),
         ("infix", "frequency", TWO),

@@ -11,7 +11,6 @@ from random_models import CODEBOOK, random_lm, random_units
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LoadedLM
-from speechprompt.lm.packing import pack
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
@@ -33,11 +32,7 @@ def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, 
             for parameter in prompt.parameters():
                 parameter.mul_(5)
     lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
-    verbalizer = Verbalizer(kind, range(2, 2 + n_labels), 20)
-    with torch.no_grad():
-        for weight in verbalizer.parameters():
-            weight.normal_(std=0.3, generator=torch.Generator().manual_seed(seed))
-    return TaskModel(lm, prompt, verbalizer, allowed)
+    return TaskModel(lm, prompt, Verbalizer(kind, range(2, 2 + n_labels), 20), allowed)
 
 
 def decode(task, units, utt_ids=None, **settings):
@@ -128,43 +123,6 @@ def test_a_wide_beam_finds_the_best_answer_of_all():
         assert found.scores[i] == pytest.approx(scores[best], abs=1e-4)
         assert found.scores[i] >= greedy.scores[i] - 1e-4
     assert found.labels != greedy.labels
-
-
-@torch.no_grad()
-def learnable_log_probabilities(task, units, answer):
-    """Of the labels of the next column: its own layer on the scores of all units, in full."""
-    slots = [2, *task.dictionary.ids(units), 0]
-    slots += task.dictionary.ids([task.verbalizer.units[label] for label in answer]).tolist()
-    prompt = -1 - np.arange(task.prompt.length)
-    batch = pack([np.concatenate([prompt, slots])], [len(prompt) + len(slots) - 1])
-    logits = task.model.logits(task.model(batch, task.prompt_tensors()))[0]
-    column = task.allowed[len(answer)]
-    scores = task.verbalizer.weight[column] @ logits[task.dictionary.ids(range(20))]
-    return dict(zip(column, scores.log_softmax(0).tolist(), strict=True))
-
-
-def test_a_learnable_verbalizer_has_a_layer_for_each_column():
-    task = task_model(THREE, kind="learnable", seed=1)
-    greedy, wide = decode(task, UNITS), decode(task, UNITS, beam=9)
-    for i, units in enumerate(UNITS):
-        answer, score = [], 0.0
-        for _ in THREE:
-            table = learnable_log_probabilities(task, units, answer)
-            answer.append(max(table, key=table.get))
-            score += max(table.values())
-        assert greedy.labels[i] == answer
-        assert greedy.scores[i] == pytest.approx(score, abs=1e-4)
-        scores = {
-            answer: sum(
-                learnable_log_probabilities(task, units, answer[:k])[answer[k]] for k in range(3)
-            )
-            for answer in itertools.product(*THREE)
-        }
-        best = max(scores, key=scores.get)
-        assert tuple(wide.labels[i]) == best
-        assert wide.scores[i] == pytest.approx(scores[best], abs=1e-4)
-    assert greedy.valid.all()
-    assert greedy.labels != decode(task_model(THREE, seed=1), UNITS).labels
 
 
 def test_every_label_of_a_column_is_allowed_and_no_other():

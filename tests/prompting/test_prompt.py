@@ -31,9 +31,7 @@ MODES = [
 ]
 
 
-def task_model(
-    mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=True, kind="frequency"
-):
+def task_model(mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=True):
     model = random_lm(seed=seed, scale=1.5).freeze()
     dictionary = Dictionary(range(model.config.n_symbols - 5, -1, -1))
     generator = torch.Generator().manual_seed(seed)
@@ -43,19 +41,13 @@ def task_model(
         for parameter in prompt.parameters():
             parameter.mul_(5)
     n_labels = max(map(max, columns)) + 1
-    verbalizer = Verbalizer(kind, range(3, 3 + n_labels), dictionary.n_units)
-    with torch.no_grad():
-        for weight in verbalizer.parameters():
-            weight.normal_(generator=generator)
+    verbalizer = Verbalizer("frequency", range(3, 3 + n_labels), dictionary.n_units)
     lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
     return TaskModel(lm, prompt, verbalizer, columns, end_loss=end_loss)
 
 
 def literal_losses(task, data, parameters):
-    """Summed cross-entropy of label tokens and the end, by the literal computation.
-
-    With a learnable verbalizer it is that of the labels, by the layer of each column.
-    """
+    """Summed cross-entropy of label tokens and the end, by the literal computation."""
     named = {name: tensor.double() for name, tensor in weights(task.model).items()}
     prompt, dictionary = task.prompt, task.dictionary
     keys = dict(zip(prompt.layers, parameters.get("keys", []), strict=True))
@@ -76,12 +68,6 @@ def literal_losses(task, data, parameters):
         targets = [*answer, 2] if task.end_loss else answer
         start = prompt.length + len(units) + 1
         logits = hidden[start : start + len(targets)] @ named["embed_tokens.weight"].T
-        if task.verbalizer.kind == "learnable":
-            by_unit = logits[:, dictionary.ids(range(dictionary.n_units))]
-            for scores, label, column in zip(by_unit, labels, task.allowed, strict=True):
-                layer = parameters["verbalizer.weight"][column]  # (labels of the column, K)
-                total = total - (layer @ scores).log_softmax(0)[column.index(label)]
-            continue
         total = total + F.cross_entropy(logits, torch.tensor(targets), reduction="sum")
     return total
 
@@ -110,33 +96,6 @@ def test_loss_and_gradients_equal_the_literal_computation(mode, layers, end_loss
         error = (parameter.grad - want).abs().max()
         assert error <= 1e-5 * want.abs().max(), name
         assert want.abs().max() > 0
-
-
-@pytest.mark.parametrize("columns", [[[0, 1, 2, 3]], [[0, 1, 2], [3, 4], [5, 6, 7]]])
-@pytest.mark.parametrize(("mode", "layers"), [("deep", None), ("both", [1])])
-def test_a_learnable_verbalizer_equals_the_literal_computation(mode, layers, columns):
-    task = task_model(mode, layers, columns, kind="learnable")
-    data = examples(10, columns)
-    loss = task.loss(data.units, data.labels, task.prompt_tensors())
-    loss.total.backward()
-    trained = task.named_parameters()
-    parameters = {name: p.detach().double().requires_grad_() for name, p in trained.items()}
-    expected = literal_losses(task, data, parameters)
-    expected.backward()
-    assert loss.n_tokens == 10 * len(columns)
-    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
-    n_labels = max(map(max, columns)) + 1
-    assert trained["verbalizer.weight"].shape == (n_labels, task.dictionary.n_units)
-    for name, parameter in trained.items():
-        want = parameters[name].grad
-        assert (parameter.grad - want).abs().max() <= 1e-5 * want.abs().max(), name
-        assert want.abs().max() > 0
-
-
-def test_a_learnable_verbalizer_is_refused_for_generation():
-    task = task_model("deep", None, [[0, 1]], kind="learnable")
-    with pytest.raises(ConfigError, match="learnable works for classification"):
-        TaskModel(task.lm, task.prompt, task.verbalizer, None)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,6 @@ def test_two_devices_are_not_mixed():
     [
         ("deep", "frequency", TWO),
         ("deep", "learnable", [[0, 1, 2, 3, 4]]),
-        ("deep", "learnable", TWO),
         ("input", "frequency", None),
         ("both", "frequency", TWO),
         ("infix", "frequency", TWO),

@@ -167,7 +167,7 @@ class Task(Block):
     verbalizer: VerbalizerKind = Field(
         "frequency",
         description="how labels get their units: by frequency as published, at random, through a "
-        "trained layer for each label column, or units heard where the label is said",
+        "trained layer, or units heard where the label is said",
     )
     prompt: PromptSettings = PromptSettings()
     training: TrainingSettings = TrainingSettings()
@@ -191,10 +191,13 @@ class Task(Block):
             raise ValueError(f"labels: {self.type} reads {columns}, found {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: a column is named twice: {self.labels}")
-        if self.verbalizer == "learnable" and self.type != "classification":
+        if self.verbalizer == "learnable" and (
+            self.type != "classification" or len(self.labels) > 1
+        ):
+            found = self.type if self.type != "classification" else f"{len(self.labels)} columns"
             raise ValueError(
-                f"verbalizer: learnable works for classification, found {self.type}; use "
-                "frequency, random or aligned"
+                "verbalizer: learnable works for classification with one label column, found "
+                f"{found}; use frequency, random or aligned"
             )
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")

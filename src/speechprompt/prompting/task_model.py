@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechprompt.config.tasks import PromptSettings
-from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.errors import ArtefactError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
@@ -59,12 +59,8 @@ class TaskModel:
         verbalizer: units of the labels.
         allowed: label indices allowed at each position of an answer; None for generation, where
             every label and the end are allowed anywhere.
-        end_loss: whether ``</s>`` after the answer is predicted in training, as published; never
-            with a learnable verbalizer, whose layers have labels only.
+        end_loss: whether ``</s>`` after the answer is predicted in training, as published.
         dtype: number type of the activations.
-
-    Raises:
-        ConfigError: a learnable verbalizer for generation, which it cannot end.
     """
 
     def __init__(
@@ -77,8 +73,6 @@ class TaskModel:
         end_loss: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if verbalizer.kind == "learnable" and allowed is None:
-            raise ConfigError("verbalizer: learnable works for classification, found generation")
         self.lm = lm
         self.prompt = prompt
         self.verbalizer = verbalizer
@@ -184,14 +178,13 @@ class TaskModel:
         targets = np.insert(np.concatenate(labels).astype(np.int64), ends, -1)
         target = to_device(torch.from_numpy(targets), self.device)
         label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
-        allowed_scores = self._allowed_scores(label_scores, scores[:, END], packed.places)
         if self.verbalizer.kind == "learnable":
-            # Labels are not symbols of the unit LM: a position has those of its column only.
-            total = F.cross_entropy(allowed_scores, target, reduction="sum")
+            total = F.cross_entropy(label_scores, target, reduction="sum")
         else:
             ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
             total = F.cross_entropy(scores, ids, reduction="sum")
-        wrong = allowed_scores.argmax(1).ne(target % allowed_scores.shape[1])
+        best = self._allowed_scores(label_scores, scores[:, END], packed.places).argmax(1)
+        wrong = best.ne(target % (label_scores.shape[1] + 1))
         if self.allowed is not None:
             wrong &= target >= 0
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)

@@ -3,10 +3,8 @@
 ``frequency`` is the paper's (arXiv 2203.16773, section 3.2): the i-th most frequent label is
 written as the i-th most frequent unit of the training data. ``random`` and ``learnable`` are
 SpeechPrompt v2's (arXiv 2303.00733): a seeded draw, and a bias-free linear layer from the scores
-of all units to the scores of the labels. Each label column has such a layer; at the next position
-the unit LM reads a label as the unit that ``frequency`` gives it. ``aligned`` writes a label as a
-unit that is heard where the label is said, which is easy for a unit LM that has learnt to repeat
-what it heard.
+of all units to the scores of the labels. ``aligned`` writes a label as a unit that is heard where
+the label is said, which is easy for a unit LM that has learnt to repeat what it heard.
 """
 
 from collections import Counter
@@ -23,15 +21,11 @@ __all__ = ["Verbalizer", "build_verbalizer"]
 
 
 class Verbalizer(nn.Module):
-    """The units of the labels, and for ``learnable`` the trained layers on top.
-
-    Parameter of ``learnable``, float32: ``weight`` (n_labels, K). The layer of a label column is
-    the rows of its labels.
+    """The units of the labels, and for ``learnable`` the trained layer on top.
 
     Args:
         kind: frequency, random, learnable or aligned.
-        units: unit 0..K-1 of every label index, as which the unit LM reads it; a learnable layer
-            starts from them.
+        units: unit 0..K-1 of every label index; a learnable layer starts from them.
         n_units: number of units, K.
     """
 
@@ -77,7 +71,7 @@ def build_verbalizer(
             return Verbalizer(kind, [i % n_units for i in range(n_labels)], n_units)
         raise ConfigError(
             f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
-            f"{n_units}; use a larger codebook, fewer or merged labels, or, in a classification, "
+            f"{n_units}; use a larger codebook, fewer or merged labels, or, with one label column, "
             "`verbalizer: learnable`"
         )
     if kind == "random":
