@@ -77,5 +77,6 @@ def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.f
     else:
         model.requires_grad_(True)
     lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
-    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20)
+    rows = 1 + (prompt.n_positions if prompt else 0)
+    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20, rows)
     return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)

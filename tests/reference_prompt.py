@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 
 
-def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None, trace=None):
+def literal_hidden(
+    weights, heads, tokens, prompt=None, place=0, separator=None, trace=None, query=None
+):
     """Final hidden states of one sequence, prompt positions included.
 
     Args:
@@ -21,6 +23,8 @@ def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None,
         place: number of tokens before the prompt.
         separator: (D,) replaces the embedding of token 0.
         trace: a list that takes the embedded input and every layer's normed input.
+        query: None, or rows (L, D) that stand as tokens behind ``place`` others, and shifts
+            (layers, L + 1, D) of them and of the token behind them.
     """
     d = weights["embed_tokens.weight"].shape[1]
     embedded = []
@@ -29,6 +33,14 @@ def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None,
         if token == 0 and separator is not None:
             row = separator
         embedded.append(math.sqrt(d) * row + sinusoid(position + 2, d))
+    if query is not None:
+        rows, shifts = query
+        behind = [sinusoid(place + i + 2, d) for i in range(len(rows))]
+        moved = [
+            embedded[i] + sinusoid(i + len(rows) + 2, d) - sinusoid(i + 2, d)
+            for i in range(place, len(tokens))
+        ]
+        embedded[place:] = [*(math.sqrt(d) * rows + torch.stack(behind)), *moved]
     x = torch.stack(embedded)
     length = 0
     keys, values = {}, {}
@@ -49,6 +61,9 @@ def literal_hidden(weights, heads, tokens, prompt=None, place=0, separator=None,
             for name, tensor in weights.items()
             if name.startswith(f"layers.{layer}.")
         }
+        if query is not None:
+            end = place + len(rows) + 1
+            x = torch.cat((x[:place], x[place:end] + shifts[layer], x[end:]))
         h = norm(x, w, "self_attn_layer_norm")
         trace.append(h)
         key_input, value_input = h, h

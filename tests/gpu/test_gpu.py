@@ -60,6 +60,8 @@ def in_fixed_order():
         ("input", "frequency", None),
         ("both", "frequency", TWO),
         ("infix", "frequency", TWO),
+        ("query", "frequency", TWO),
+        ("query", "learnable", TWO),
         (None, "frequency", TWO),
     ],
 )

@@ -47,7 +47,7 @@ def update_of(task, n):
         optimiser.zero_grad(set_to_none=True)
         loss = task.loss(batch.units, batch.labels, task.prompt_tensors(1))
         loss.total.backward()
-        _step(optimiser, parameters, 1e-3, 1.0, loss.n_tokens)
+        _step(optimiser, parameters, 1.0, loss.n_tokens)
 
     return update
 

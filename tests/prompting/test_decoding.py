@@ -32,7 +32,8 @@ def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, 
             for parameter in prompt.parameters():
                 parameter.mul_(5)
     lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
-    return TaskModel(lm, prompt, Verbalizer(kind, range(2, 2 + n_labels), 20), allowed)
+    rows = 1 + (prompt.n_positions if prompt else 0)
+    return TaskModel(lm, prompt, Verbalizer(kind, range(2, 2 + n_labels), 20, rows), allowed)
 
 
 def decode(task, units, utt_ids=None, **settings):
@@ -42,6 +43,10 @@ def decode(task, units, utt_ids=None, **settings):
 @torch.no_grad()
 def answer_log_probabilities(task, units, answer):
     """Log-probability of each symbol after an answer's beginning, by a full computation."""
+    if task.prompt is not None and task.prompt.mode == "query":
+        task.end_loss = True  # which reads the whole answer
+        hidden = task.read([units], task.prompt_tensors(), [list(answer)]).hidden[-1:]
+        return task.answer_scores(hidden, torch.tensor([len(answer)]))[0].numpy()
     (slots,), _, _ = task.slots([units], [answer])
     from speechprompt.lm.packing import pack
 
@@ -64,7 +69,15 @@ def greedy_without_cache(task, units, steps):
 
 @pytest.mark.parametrize(
     ("mode", "layers"),
-    [("deep", None), ("deep", [1]), ("input", None), ("both", [0]), ("infix", [1]), (None, None)],
+    [
+        ("deep", None),
+        ("deep", [1]),
+        ("input", None),
+        ("both", [0]),
+        ("infix", [1]),
+        ("query", None),
+        (None, None),
+    ],
 )
 @pytest.mark.parametrize("allowed", [ONE, THREE, None])
 def test_greedy_with_cache_equals_greedy_without(mode, layers, allowed):
@@ -77,10 +90,26 @@ def test_greedy_with_cache_equals_greedy_without(mode, layers, allowed):
         assert found.scores[i] == pytest.approx(score, abs=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["deep", "query"])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_learnable_verbalizer_answers_every_column_from_what_it_reads_once(mode, beam):
+    task = task_model(THREE, mode, kind="learnable")
+    found = decode(task, UNITS, beam=beam)
+    for i, units in enumerate(UNITS):
+        with torch.no_grad():
+            hidden = task.read([units], task.prompt_tensors()).hidden
+            tables = [task.answer_scores(hidden, torch.tensor([c]))[0] for c in range(3)]
+        assert found.labels[i] == [int(table.argmax()) for table in tables]
+        assert found.scores[i] == pytest.approx(sum(float(t.max()) for t in tables), abs=1e-4)
+    assert found.valid.all()
+    assert len({tuple(row) for row in found.labels}) > 1
+
+
+@pytest.mark.parametrize("mode", ["deep", "query"])
 @pytest.mark.parametrize("allowed", [ONE, THREE, None])
 @pytest.mark.parametrize("beam", [1, 3])
-def test_a_batch_equals_its_utterances_one_by_one(allowed, beam):
-    task = task_model(allowed)
+def test_a_batch_equals_its_utterances_one_by_one(mode, allowed, beam):
+    task = task_model(allowed, mode)
     together = decode(task, UNITS, beam=beam, max_length=6)
     for i, units in enumerate(UNITS):
         alone = decode(task, [units], beam=beam, max_length=6)

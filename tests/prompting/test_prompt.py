@@ -28,10 +28,11 @@ MODES = [
     ("infix", None),
     ("infix", [1]),
     ("infix", []),
+    ("query", None),
 ]
 
 
-def task_model(mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=True):
+def task_model(mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=True, kind=None):
     model = random_lm(seed=seed, scale=1.5).freeze()
     dictionary = Dictionary(range(model.config.n_symbols - 5, -1, -1))
     generator = torch.Generator().manual_seed(seed)
@@ -41,7 +42,9 @@ def task_model(mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=Tr
         for parameter in prompt.parameters():
             parameter.mul_(5)
     n_labels = max(map(max, columns)) + 1
-    verbalizer = Verbalizer("frequency", range(3, 3 + n_labels), dictionary.n_units)
+    rows = 1 + prompt.n_positions
+    units = range(3, 3 + n_labels)
+    verbalizer = Verbalizer(kind or "frequency", units, dictionary.n_units, rows)
     lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
     return TaskModel(lm, prompt, verbalizer, columns, end_loss=end_loss)
 
@@ -56,15 +59,14 @@ def literal_losses(task, data, parameters):
     for units, labels in zip(data.units, data.labels, strict=True):
         answer = [int(dictionary.ids([task.verbalizer.units[label]])[0]) for label in labels]
         tokens = [2, *dictionary.ids(units).tolist(), 0, *answer]
-        place = len(units) + 1 if prompt.mode == "infix" else 0
-        hidden = literal_hidden(
-            named,
-            task.model.config.heads,
-            tokens,
-            (parameters.get("rows"), keys, values),
-            place,
-            parameters["separator"],
-        )
+        heads, separator = task.model.config.heads, parameters["separator"]
+        place = len(units) + 1 if prompt.mode in ("infix", "query") else 0
+        if prompt.mode == "query":
+            query = (parameters["rows"], parameters["shifts"])
+            hidden = literal_hidden(named, heads, tokens, None, place, separator, query=query)
+        else:
+            rows = (parameters.get("rows"), keys, values)
+            hidden = literal_hidden(named, heads, tokens, rows, place, separator)
         targets = [*answer, 2] if task.end_loss else answer
         start = prompt.length + len(units) + 1
         logits = hidden[start : start + len(targets)] @ named["embed_tokens.weight"].T
@@ -98,6 +100,48 @@ def test_loss_and_gradients_equal_the_literal_computation(mode, layers, end_loss
         assert want.abs().max() > 0
 
 
+@pytest.mark.parametrize("mode", ["deep", "query"])
+def test_a_learnable_verbalizer_reads_all_columns_at_once(mode):
+    """Loss and gradients against layers that are written out, with the literal hidden states."""
+    columns = [[0, 1, 2], [3, 4], [5, 6, 7]]
+    task = task_model(mode, None, columns, kind="learnable")
+    with torch.no_grad():
+        task.verbalizer.weight += torch.randn(task.verbalizer.weight.shape)
+    data = examples(10, columns)
+    loss = task.loss(data.units, data.labels, task.prompt_tensors())
+    loss.total.backward()
+    p = {n: t.detach().double().requires_grad_() for n, t in task.named_parameters().items()}
+    named = {name: tensor.double() for name, tensor in weights(task.model).items()}
+    unit_ids = task.dictionary.ids(range(20))
+    total, right = 0.0, []
+    for units, labels in zip(data.units, data.labels, strict=True):
+        tokens, place = [2, *task.dictionary.ids(units).tolist(), 0], len(units) + 1
+        heads = task.model.config.heads
+        if mode == "query":
+            query = (p["rows"], p["shifts"])
+            read = literal_hidden(named, heads, tokens, None, place, p["separator"], query=query)
+            read = read[place:]
+        else:
+            rows = (None, dict(enumerate(p["keys"])), dict(enumerate(p["values"])))
+            read = literal_hidden(named, heads, tokens, rows, 0, p["separator"])[-1:]
+        scores = (read @ named["embed_tokens.weight"][unit_ids].T).flatten()
+        found = p["verbalizer.weight"] @ scores
+        guesses = []
+        for column, label in zip(columns, labels, strict=True):
+            target = torch.tensor([column.index(label)])
+            total = total + F.cross_entropy(found[column][None], target, reduction="sum")
+            guesses.append(column[int(found[column].argmax())])
+        right.append(guesses == labels)
+    total.backward()
+    assert loss.total.item() == pytest.approx(total.item(), rel=1e-5)
+    assert loss.n_tokens == 3 * len(data)
+    assert loss.correct.tolist() == right
+    for name, parameter in task.named_parameters().items():
+        error = (parameter.grad - p[name].grad).abs().max()
+        assert error <= 2e-5 * p[name].grad.abs().max(), name
+        assert p[name].grad.abs().max() > 0
+
+
 @pytest.mark.parametrize(
     ("mode", "layers", "length", "count"),
     [
@@ -107,6 +151,7 @@ def test_loss_and_gradients_equal_the_literal_computation(mode, layers, end_loss
         ("deep", [3, 7], 5, 2 * 2 * 5 * 1024 + 1024),
         ("infix", None, 6, 154_624),
         ("infix", [], 6, 6 * 1024 + 1024),
+        ("query", None, 6, 6 * 1024 + 12 * 7 * 1024 + 1024),
     ],
 )
 def test_trainable_parameters_are_the_documented_number(mode, layers, length, count):
@@ -122,6 +167,7 @@ def test_trainable_parameters_are_the_documented_number(mode, layers, length, co
         ("input", {"separator", "rows"}),
         ("both", {"separator", "rows", "keys", "values"}),
         ("infix", {"separator", "rows", "keys", "values"}),
+        ("query", {"separator", "rows", "shifts"}),
     ],
 )
 def test_trained_and_saved_tensors_are_the_documented_set(mode, names):

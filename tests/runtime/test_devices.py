@@ -45,6 +45,8 @@ def test_two_devices_are_not_mixed():
         ("input", "frequency", None),
         ("both", "frequency", TWO),
         ("infix", "frequency", TWO),
+        ("query", "frequency", TWO),
+        ("query", "learnable", TWO),
         (None, "frequency", TWO),
     ],
 )

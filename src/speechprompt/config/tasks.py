@@ -33,7 +33,7 @@ __all__ = [
 
 Method = Literal["prompt", "finetune", "downstream"]
 SweptMethod = Literal["prompt", "finetune"]
-PromptMode = Literal["deep", "input", "both", "infix"]
+PromptMode = Literal["deep", "input", "both", "infix", "query"]
 Initialisation = Literal["normal", "hidden"]
 VerbalizerKind = Literal["frequency", "random", "learnable", "aligned"]
 TaskType = Literal["classification", "transcription", "slot_filling"]
@@ -49,7 +49,9 @@ class PromptSettings(Block):
     """The trained prompt."""
 
     mode: PromptMode = Field(
-        "deep", description="rows in every layer, at the input, both, or at the separator"
+        "deep",
+        description="rows in every layer, at the input, both, both at the separator, or rows "
+        "behind the utterance that ask for what is in it",
     )
     length: Count = Field(20, description="prompt rows, per layer with deep rows")
     layers: list[int] | None = Field(
@@ -65,6 +67,9 @@ class TrainingSettings(LoopSettings):
     """Training of the prompt."""
 
     lr: LearningRate = 0.02
+    verbalizer_lr: LearningRate | None = Field(
+        None, description="peak learning rate of a learnable verbalizer; null is that of the prompt"
+    )
     max_epochs: MaxEpochs = 20
     batch_size: BatchSize = 32
     micro_tokens: MicroTokens = "auto"
@@ -191,13 +196,10 @@ class Task(Block):
             raise ValueError(f"labels: {self.type} reads {columns}, found {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: a column is named twice: {self.labels}")
-        if self.verbalizer == "learnable" and (
-            self.type != "classification" or len(self.labels) > 1
-        ):
-            found = self.type if self.type != "classification" else f"{len(self.labels)} columns"
+        if self.verbalizer == "learnable" and self.type != "classification":
             raise ValueError(
-                "verbalizer: learnable works for classification with one label column, found "
-                f"{found}; use frequency, random or aligned"
+                f"verbalizer: learnable works for classification, found {self.type}; use "
+                "frequency, random or aligned"
             )
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")

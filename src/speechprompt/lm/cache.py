@@ -46,12 +46,30 @@ class Cache:
             empty = slot >= lengths[:, None, None, None]
             self.masks[start] = mask.masked_fill_(empty, float("-inf"))
 
-    def open(self) -> dict[int, Tensor]:
-        """Use the next free slot: the masks of all slots that are in use then."""
-        self.used += 1
+    def open(self, n: int) -> dict[int, Tensor]:
+        """Use the next ``n`` free slots: by S the masks (B, 1, n, S + used) of their queries."""
+        self.used += n
+        opened = {}
         for start, mask in self.masks.items():
-            mask[..., start + self.used - 1] = 0
-        return {start: mask[..., : start + self.used] for start, mask in self.masks.items()}
+            end = start + self.used
+            mask[..., end - n : end] = 0
+            opened[start] = mask[..., :end]
+            if n > 1:
+                later = torch.full((n, n), float("-inf"), dtype=mask.dtype, device=mask.device)
+                opened[start] = opened[start] + F.pad(later.triu(1), (end - n, 0))
+        return opened
+
+    def append(self, layer: int, kv: Tensor) -> Tensor:
+        """Put a layer's keys and values (B, 2, H, n, D / H) in the opened slots; return all.
+
+        Where a gradient is wanted, the cache keeps those of the source only.
+        """
+        end = self.starts[layer] + self.used
+        before = end - kv.shape[3]
+        if torch.is_grad_enabled():
+            return torch.cat((self.layers[layer][:, :, :, :before], kv), dim=3)
+        self.layers[layer][:, :, :, before:end] = kv
+        return self.layers[layer][:, :, :, :end]
 
     def select(self, index: Tensor) -> Cache:
         """The cache of some of the sequences, in the order of ``index``."""

@@ -77,6 +77,8 @@ class PromptTensors:
         layers: the layers with deep rows.
         keys, values: (layers, L, D) deep rows, which stand in the place of the LayerNorm's output
             before the frozen projections; None without such layers.
+        shifts: (layers, L + 1, D) what is added to query rows and separator in front of each layer;
+            None without query rows.
     """
 
     separator: Tensor | None = None
@@ -84,6 +86,7 @@ class PromptTensors:
     layers: Sequence[int] = ()
     keys: Tensor | None = None
     values: Tensor | None = None
+    shifts: Tensor | None = None
 
 
 class Layer(nn.Module):
@@ -275,15 +278,31 @@ class UnitLM(nn.Module):
         x = self.embed[tokens]
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
-        x = (x * self.scale + self.sinusoids[cache.positions]).to(cache.layers[0].dtype)
-        masks = cache.open()
-        for layer, kv, start in zip(self.decoder_layers, cache.layers, cache.starts, strict=True):
-            end = start + cache.used
-            q, own = layer.project(x)
-            kv[:, :, :, end - 1] = own.view(len(kv), 2, layer.heads, -1)
-            x = layer.finish(x, layer.attend(q, kv[:, :, :, :end], masks[start]))
-        cache.positions = cache.positions + 1
-        return _in(torch.float32, _norm(self.norm, x))
+        return self.extend(x[:, None], cache)[:, 0]
+
+    def extend(self, x: Tensor, cache: Cache, shifts: Tensor | None = None) -> Tensor:
+        """Read n more tokens of every cached sequence.
+
+        Args:
+            x: (B, n, D) embeddings, before scaling.
+            cache: the sequences so far.
+            shifts: (layers, n, D) what is added to the tokens' inputs of each layer.
+
+        Returns:
+            Hidden states after the final norm, (B, n, D), float32.
+        """
+        n = x.shape[1]
+        positions = cache.positions[:, None] + torch.arange(n, device=x.device)
+        x = _in(cache.layers[0].dtype, x * self.scale + self.sinusoids[positions]).flatten(0, 1)
+        masks = cache.open(n)
+        for i, layer in enumerate(self.decoder_layers):
+            if shifts is not None:
+                x = (x.unflatten(0, (-1, n)) + shifts[i].to(x.dtype)).flatten(0, 1)
+            q, kv = layer.project(x)
+            kv = cache.append(i, layer.split_heads(kv, len(positions)))
+            x = layer.finish(x, layer.attend(q, kv, masks[cache.starts[i]]))
+        cache.positions = cache.positions + n
+        return _in(torch.float32, _norm(self.norm, x)).unflatten(0, (-1, n))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every symbol, float32: (M, n_symbols)."""

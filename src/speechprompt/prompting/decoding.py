@@ -165,18 +165,22 @@ class _Answers:
         self.labels: list[list[int]] = [[] for _ in range(n)]
         self.scores = np.zeros(n)
         self.label_scores = None
-        if allowed is not None and len(allowed) == 1 and not self.decoding.free:
+        self.columns = 0  # of labels that need no step between them
+        if allowed is not None and not self.decoding.free:
+            self.columns = len(allowed) if self.task.reads_at_once else len(allowed) == 1
+        if self.columns == 1:
             self.label_scores = np.zeros((n, len(self.task.label_ids)))
 
     def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
         """Find the answers to some utterances from the hidden states at their separators."""
         task = self.task
-        if self.label_scores is not None:
+        if self.columns:
             position = torch.zeros(len(rows), dtype=torch.long, device=hidden.device)
-            table = task.answer_scores(hidden, position)
-            best = table.max(1)
-            self.label_scores[rows] = table[:, :-1].double().cpu().numpy()
-            answers, found = [[i] for i in best.indices.tolist()], best.values.tolist()
+            tables = [task.answer_scores(hidden, position + i) for i in range(self.columns)]
+            best = torch.stack(tables, dim=1).max(2)  # (N, columns)
+            if self.label_scores is not None:
+                self.label_scores[rows] = tables[0][:, :-1].double().cpu().numpy()
+            answers, found = best.indices.tolist(), best.values.double().sum(dim=1).tolist()
         else:
             limits = torch.tensor(steps, device=hidden.device)
             answers, found = _search(self.question, hidden, cache, limits).to_lists()
@@ -195,8 +199,10 @@ def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:
     Raises:
         CorpusError: the utterance leaves no room for an answer.
     """
-    room = task.model.config.max_positions - len(units) - 1
+    room = task.model.config.max_positions - task.n_positions(units, ()) + 1
     wanted = max_length if task.allowed is None else len(task.allowed)
+    if task.reads_at_once:
+        wanted = 1
     if room < (wanted if task.allowed is not None else 1):
         raise CorpusError(
             f"its {len(units)} units leave no room for an answer in the "

@@ -9,6 +9,10 @@ Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix
 - ``both``: both of them. In a layer with deep rows these replace the input rows' keys and values,
   so that with deep rows in every layer the input rows have no effect.
 - ``infix``: as ``both``, but the rows stand right before the separator instead of in front.
+- ``query`` (not in the paper): L rows behind the utterance, right before the separator, and shifts
+  of these rows and of the separator in front of every layer, (layers + 1) x L x d + layers x d
+  numbers. The rows have positions. They read the utterance, which does not see the prompt: its own
+  hidden states are those of the LM as it is, and get no gradient.
 
 The separator's embedding, d numbers, is always trained.
 """
@@ -25,12 +29,15 @@ from speechprompt.runtime.device import to_device
 
 __all__ = ["Prompt"]
 
+# Standard deviation of the shifts at the start.
+SHIFT = 0.3
+
 
 class Prompt(nn.Module):
     """Trainable rows and separator for one task.
 
     Parameters, all float32: ``separator`` (D,); with input rows ``rows`` (L, D); with deep rows
-    ``keys`` and ``values`` (layers, L, D).
+    ``keys`` and ``values`` (layers, L, D); with query rows ``shifts`` (all layers, L + 1, D).
 
     Args:
         config: shape of the unit LM.
@@ -52,7 +59,7 @@ class Prompt(nn.Module):
         self.length, self.mode, self.dropout = length, mode, settings.dropout
         every = range(config.layers)
         chosen = every if settings.layers is None else set(settings.layers)
-        self.layers = [] if mode == "input" else sorted(chosen)
+        self.layers = [] if mode in ("input", "query") else sorted(chosen)
         if unknown := [layer for layer in self.layers if layer not in every]:
             raise ConfigError(
                 f"prompt.layers: the unit LM has layers 0..{config.layers - 1}, found {unknown[0]}"
@@ -71,6 +78,11 @@ class Prompt(nn.Module):
         if self.layers:
             self.keys = normal(len(self.layers), length)
             self.values = normal(len(self.layers), length)
+        if mode == "query":
+            # Shifts of the size of hidden states, so that rows ask for different things at once.
+            self.shifts = normal(config.layers, length + 1)
+            with torch.no_grad():
+                self.shifts.mul_(SHIFT * config.dim**0.5)
 
     @torch.no_grad()
     def start_from(self, inputs: Tensor, generator: torch.Generator) -> None:
@@ -81,7 +93,9 @@ class Prompt(nn.Module):
             generator: draws which of the N positions each prompt row copies.
         """
         chosen = torch.randint(inputs.shape[1], (self.length,), generator=generator)
-        if self.mode != "deep":
+        if self.mode == "query":
+            self.rows.copy_(inputs[0, chosen] / inputs.shape[2] ** 0.5)
+        elif self.mode != "deep":
             self.rows.copy_(inputs[0, chosen])
         if self.layers:
             rows = inputs[1:][self.layers][:, chosen]
@@ -92,6 +106,11 @@ class Prompt(nn.Module):
     def has_live_rows(self) -> bool:
         """Whether the input rows reach the output, for which some layer must see them."""
         return self.mode != "deep" and len(self.layers) < self.n_lm_layers
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of the unit LM that the prompt takes."""
+        return self.length if self.mode == "query" else 0
 
     @property
     def stands_behind(self) -> bool:
@@ -105,6 +124,8 @@ class Prompt(nn.Module):
             tensors |= {"keys": self.keys, "values": self.values}
         if self.has_live_rows:
             tensors["rows"] = self.rows
+        if self.mode == "query":
+            tensors["shifts"] = self.shifts
         if seed is not None and self.dropout:
             sizes = [values.numel() for values in tensors.values()]
             drawn = torch.rand(sum(sizes), generator=torch.Generator().manual_seed(seed))

@@ -50,13 +50,13 @@ def read_sources(
         cache: an empty cache, which is filled with what decoding needs.
 
     Returns:
-        (B, D) hidden states at the separators, where answers begin.
+        (B, D) hidden states at the separators, where answers begin; (B, R, D) what a learnable
+        verbalizer reads with query rows.
     """
     present = sorted(set(owners))
     first = tasks[present[0]]
     if len(present) == 1:
-        packed = first.pack(units)
-        return first.model(packed, first.prompt_tensors(), cache)[packed.wanted_query[:, 0]]
+        return first.read(units, first.prompt_tensors(), cache=cache).hidden
     prompts = [each for number in present if (each := tasks[number].prompt) is not None]
     joined = PromptTensors(
         torch.stack([each.separator for each in prompts]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from torch import Tensor
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.lm.artefact import LoadedLM, load_lm
+from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.lm.pack import Pack
-from speechprompt.lm.packing import pack_padded
+from speechprompt.lm.packing import pack, pack_padded
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of, write_tensors
@@ -48,6 +49,21 @@ class TeacherForcingLoss:
     total: Tensor
     n_tokens: int
     correct: Tensor
+
+
+class Reading(NamedTuple):
+    """What the answers to B utterances are predicted from.
+
+    Attributes:
+        hidden: (A, D) hidden states at the separators and, where answers were read, behind each
+            token of them, utterance by utterance; with a learnable verbalizer and query rows
+            (B, R, D), those of the rows and of the separator.
+        lines, places: (A,) the utterance of each, and its position in the answer.
+    """
+
+    hidden: Tensor
+    lines: Tensor
+    places: Tensor
 
 
 class TaskModel:
@@ -99,6 +115,11 @@ class TaskModel:
         return self.lm.dictionary
 
     @property
+    def reads_at_once(self) -> bool:
+        """Whether all labels of an answer are read at once: by a learnable verbalizer."""
+        return self.verbalizer.kind == "learnable"
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.model.embed.device
@@ -129,6 +150,11 @@ class TaskModel:
         rows = self.prompt.length if self.prompt else 0
         return rows + len(units) + 2 + len(labels)
 
+    def n_positions(self, units: np.ndarray, labels: Sequence[int]) -> int:
+        """Positions of the unit LM that an utterance with its answer takes."""
+        rows = self.prompt.n_positions if self.prompt else 0
+        return rows + len(units) + 2 + (0 if self.reads_at_once else len(labels))
+
     def slots(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] = ()
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,44 +184,116 @@ class TaskModel:
             slots[_within(slot, separators + 1, lengths)] = self.label_ids[chosen]
         return slots, lengths, separators
 
+    def read(
+        self,
+        units: Sequence[np.ndarray],
+        prompt: PromptTensors,
+        labels: Sequence[Sequence[int]] = (),
+        cache: Cache | None = None,
+    ) -> Reading:
+        """Read utterances, with their answers for teacher forcing, up to what answers depend on.
+
+        Args:
+            units: units 0..K-1 of each utterance.
+            prompt: the prompt.
+            labels: label indices of each answer, if it is to be read.
+            cache: an empty cache, which is filled with what decoding needs.
+        """
+        if self.reads_at_once:
+            labels = ()
+        elif not self.end_loss:
+            labels = [row[:-1] for row in labels]
+        if prompt.shifts is not None:
+            return self._read_behind(units, prompt, labels, cache)
+        packed = self.pack(units, labels)
+        hidden = self.model(packed, prompt, cache).index_select(0, packed.answers)
+        return Reading(hidden, packed.lines, packed.places)
+
     def pack(self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] = ()) -> Pack:
-        """Pack sources, with their answers for teacher forcing; separator and answer are wanted."""
-        read = labels if self.end_loss else [row[:-1] for row in labels]
-        slots, lengths, separators = self.slots(units, read)
+        """Pack sources with answers, if given; the separator and what follows are wanted."""
+        slots, lengths, separators = self.slots(units, labels)
         rows = self.prompt is not None and self.prompt.has_live_rows
         device, dtype = self.device, self.dtype
         return pack_padded(slots, lengths, separators, rows, device=device, dtype=dtype)
+
+    def _read_behind(
+        self,
+        units: Sequence[np.ndarray],
+        prompt: PromptTensors,
+        labels: Sequence[Sequence[int]],
+        cache: Cache | None,
+    ) -> Reading:
+        """Read utterances, and then query rows, separator and answers behind them."""
+        assert prompt.rows is not None
+        assert prompt.separator is not None
+        assert prompt.shifts is not None
+        counts = np.fromiter(map(len, labels or [()] * len(units)), np.int64, len(units))
+        places = np.arange(1 + counts.max())
+        line, place = (places <= counts[:, None]).nonzero()
+        answers = np.zeros((len(units), counts.max()), np.int64)
+        if labels:
+            chosen = np.concatenate(labels).astype(np.int64)
+            answers[places[1:] <= counts[:, None]] = self.label_ids[chosen]
+        tables = torch.from_numpy(np.concatenate((answers.ravel(), line, place)))
+        ids, lines, nth = to_device(tables, self.device).split([answers.size, len(line), len(line)])
+
+        n = len(prompt.shifts[0]) + answers.shape[1]
+        cache = cache or Cache(room=0)
+        cache.room += n
+        sentences = [self.dictionary.sentence(row)[:-1] for row in units]
+        with torch.no_grad():
+            ends = [len(row) - 1 for row in sentences]
+            self.model(pack(sentences, ends, device=self.device, dtype=self.dtype), cache=cache)
+        rows = torch.cat((prompt.rows, prompt.separator[None])).expand(len(units), -1, -1)
+        x = torch.cat((rows, F.embedding(ids.view(answers.shape), self.model.embed)), dim=1)
+        shifts = F.pad(prompt.shifts, (0, 0, 0, answers.shape[1]))
+        hidden = self.model.extend(x, cache, shifts)
+        if self.reads_at_once:
+            return Reading(hidden, lines, nth)
+        first = len(prompt.rows)
+        return Reading(hidden[lines, nth + first], lines, nth)
 
     def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
     ) -> TeacherForcingLoss:
         """Cross-entropy of the answers to utterances under teacher forcing."""
-        packed = self.pack(units, labels)
-        scores = self.model.logits(self.model(packed, prompt))  # (M, n_symbols)
-        scores = scores.index_select(0, packed.answers)
+        reading = self.read(units, prompt, labels)
+        scores = self.model.logits(reading.hidden)
         # A label, or -1 for the end.
         ends = np.cumsum([len(row) for row in labels]) if self.end_loss else ()
         targets = np.insert(np.concatenate(labels).astype(np.int64), ends, -1)
         target = to_device(torch.from_numpy(targets), self.device)
+        if self.reads_at_once:
+            return self._loss_at_once(scores, target.view(len(units), -1))
         label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
-        if self.verbalizer.kind == "learnable":
-            total = F.cross_entropy(label_scores, target, reduction="sum")
-        else:
-            ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
-            total = F.cross_entropy(scores, ids, reduction="sum")
-        best = self._allowed_scores(label_scores, scores[:, END], packed.places).argmax(1)
+        ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
+        total = F.cross_entropy(scores, ids, reduction="sum")
+        best = self._allowed_scores(label_scores, scores[:, END], reading.places).argmax(1)
         wrong = best.ne(target % (label_scores.shape[1] + 1))
         if self.allowed is not None:
             wrong &= target >= 0
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
-        n_wrong.index_add_(0, packed.lines, wrong.long())
+        n_wrong.index_add_(0, reading.lines, wrong.long())
         return TeacherForcingLoss(total, len(target), n_wrong == 0)
 
+    def _loss_at_once(self, scores: Tensor, target: Tensor) -> TeacherForcingLoss:
+        """The loss of labels (B, columns) from scores (B, n_symbols) or (B, R, n_symbols)."""
+        label_scores = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
+        table = label_scores[:, None] + self.allowed_masks[:, :-1]  # (B, columns, n_labels)
+        total = F.cross_entropy(table.flatten(0, 1), target.flatten(), reduction="sum")
+        return TeacherForcingLoss(total, target.numel(), (table.argmax(2) == target).all(dim=1))
+
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
-        """Log-probabilities (M, n_labels + 1) of the labels and the end that a position allows."""
+        """Log-probabilities (M, n_labels + 1) of the labels and the end that a position allows.
+
+        Args:
+            hidden: (M, D) hidden states, or (M, R, D) those that a learnable verbalizer reads.
+            position: (M,) position in the answer.
+        """
         scores = self.model.logits(hidden)
-        labels = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
-        return self._allowed_scores(labels, scores[:, END], position).log_softmax(1)
+        labels = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
+        end = scores[:, END] if scores.dim() == 2 else scores[:, -1, END]
+        return self._allowed_scores(labels, end, position).log_softmax(1)
 
     def _allowed_scores(self, labels: Tensor, end: Tensor, position: Tensor) -> Tensor:
         mask = self.allowed_masks[position.clamp(max=len(self.allowed_masks) - 1)]
@@ -213,7 +311,11 @@ class TaskModel:
             "format": _FORMAT,
             "method": "prompt" if self.prompt else "finetune",
             "prompt": prompt,
-            "verbalizer": {"kind": self.verbalizer.kind, "units": self.verbalizer.units},
+            "verbalizer": {
+                "kind": self.verbalizer.kind,
+                "units": self.verbalizer.units,
+                "rows": self.verbalizer.rows,
+            },
             "allowed": self.allowed,
             "end_loss": self.end_loss,
             "lm_sha256": self.lm.sha256,
@@ -264,7 +366,9 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
                 "use the unit LM of that training, or train the prompt again"
             )
     settings = metadata["verbalizer"]
-    verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units)
+    # Files of the first versions have no `rows`.
+    rows = settings.get("rows", 1)
+    verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units, rows)
     shape = metadata["prompt"]
     prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
     task = TaskModel(

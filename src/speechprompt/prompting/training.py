@@ -113,7 +113,7 @@ def train_prompt(
         data = replace(data, train=few_examples(data.train, settings.utterances, seed))
     model = _build_model(task, data, unit_lm, seed, device, dtype)
     for split, examples in data.splits().items():
-        needed = (len(units) + 2 + len(labels) for _, units, labels in examples.rows())
+        needed = (model.n_positions(units, labels) for _, units, labels in examples.rows())
         names = (f"{split}: utterance {utt_id!r}" for utt_id in examples.utt_ids)
         check_lengths(names, needed, model.model.config.max_positions)
     result = fit(
@@ -127,6 +127,7 @@ def train_prompt(
             {"seed": seed, "unit_lm": model.lm.sha256, "labels": data.labels.state()},
             [row for e in data.splits().values() for rows in (e.units, e.labels) for row in rows],
         ),
+        rates=_own_rates(model, settings.verbalizer_lr),
     )
     metadata = {
         "task": name,
@@ -137,6 +138,13 @@ def train_prompt(
     }
     files.finish(result, lambda path: model.save(path, metadata))
     return result
+
+
+def _own_rates(model: TaskModel, verbalizer_lr: float | None) -> dict[str, float]:
+    """The learning rate of a learnable verbalizer, if it has one of its own."""
+    if verbalizer_lr is None:
+        return {}
+    return {name: verbalizer_lr for name in model.named_parameters() if name.startswith("verb")}
 
 
 class _PromptTraining:
@@ -204,6 +212,7 @@ def _build_model(
         n_labels=len(data.labels.names),
         n_units=lm.dictionary.n_units,
         seed=seed,
+        rows=1 + (prompt.n_positions if prompt else 0),
     )
     return TaskModel(
         lm, prompt, verbalizer, data.labels.allowed, end_loss=task.training.end_loss, dtype=dtype

@@ -3,8 +3,10 @@
 ``frequency`` is the paper's (arXiv 2203.16773, section 3.2): the i-th most frequent label is
 written as the i-th most frequent unit of the training data. ``random`` and ``learnable`` are
 SpeechPrompt v2's (arXiv 2303.00733): a seeded draw, and a bias-free linear layer from the scores
-of all units to the scores of the labels. ``aligned`` writes a label as a unit that is heard where
-the label is said, which is easy for a unit LM that has learnt to repeat what it heard.
+of all units to the scores of the labels. With several label columns, the layer gives the labels of
+all columns at once; with query rows, it reads the scores at every row and at the separator.
+``aligned`` writes a label as a unit that is heard where the label is said, which is easy for a unit
+LM that has learnt to repeat what it heard.
 """
 
 from collections import Counter
@@ -27,20 +29,25 @@ class Verbalizer(nn.Module):
         kind: frequency, random, learnable or aligned.
         units: unit 0..K-1 of every label index; a learnable layer starts from them.
         n_units: number of units, K.
+        rows: number of places R whose unit scores a learnable layer reads; at the start it reads
+            the last.
     """
 
-    def __init__(self, kind: VerbalizerKind, units: Sequence[int], n_units: int) -> None:
+    def __init__(
+        self, kind: VerbalizerKind, units: Sequence[int], n_units: int, rows: int = 1
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.units = [int(unit) for unit in units]
+        self.rows = rows
         if kind == "learnable":
-            start = nn.functional.one_hot(torch.tensor(self.units), n_units)
-            self.weight = nn.Parameter(start.float())
+            start = nn.functional.one_hot(torch.tensor(self.units), n_units).float()
+            self.weight = nn.Parameter(nn.functional.pad(start, ((rows - 1) * n_units, 0)))
 
     def label_scores(self, unit_scores: Tensor) -> Tensor:
-        """Scores (N, n_labels) of the labels from the scores (N, K) of the units 0..K-1."""
+        """Scores (N, n_labels) of the labels from those of the units, (N, K) or (N, R, K)."""
         if self.kind == "learnable":
-            return unit_scores @ self.weight.T
+            return unit_scores.flatten(1) @ self.weight.T
         return unit_scores[:, self.units]
 
 
@@ -52,6 +59,7 @@ def build_verbalizer(
     n_labels: int,
     n_units: int,
     seed: int,
+    rows: int = 1,
 ) -> Verbalizer:
     """Build the verbalizer of a task from its training data.
 
@@ -62,22 +70,23 @@ def build_verbalizer(
         n_labels: number of label indices.
         n_units: number of units, K.
         seed: seed of the draw for ``random``.
+        rows: number of places that a learnable layer reads.
 
     Raises:
         ConfigError: more labels than units, unless the kind is ``learnable``.
     """
     if n_labels > n_units:
         if kind == "learnable":
-            return Verbalizer(kind, [i % n_units for i in range(n_labels)], n_units)
+            return Verbalizer(kind, [i % n_units for i in range(n_labels)], n_units, rows)
         raise ConfigError(
             f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
-            f"{n_units}; use a larger codebook, fewer or merged labels, or, with one label column, "
+            f"{n_units}; use a larger codebook, fewer or merged labels, or, in a classification, "
             "`verbalizer: learnable`"
         )
     if kind == "random":
         return Verbalizer(kind, random_units(n_labels, n_units, seed), n_units)
     by_data = aligned_units if kind == "aligned" else frequency_units
-    return Verbalizer(kind, by_data(labels, units, n_labels, n_units), n_units)
+    return Verbalizer(kind, by_data(labels, units, n_labels, n_units), n_units, rows)
 
 
 def frequency_units(

@@ -75,6 +75,7 @@ def fit(
     *,
     seed: int,
     fingerprint: str,
+    rates: Mapping[str, float] | None = None,
 ) -> TrainingResult:
     """Train until the loss on held-out utterances stops falling; leave the best parameters.
 
@@ -84,13 +85,18 @@ def fit(
         files: where the checkpoint is; it stays until the caller has written the model.
         seed: seed of the updates.
         fingerprint: hash of all that the training depends on; a checkpoint with another is ignored.
+        rates: peak learning rates of parameters that have one of their own, by name.
 
     Raises:
         ConfigError: training diverged from the start.
     """
     parameters = trained.parameters
+    peaks = dict.fromkeys(parameters, settings.lr) | dict(rates or {})
     optimiser = torch.optim.AdamW(
-        parameters.values(),
+        [
+            {"params": [p for name, p in parameters.items() if peaks[name] == peak], "peak": peak}
+            for peak in dict.fromkeys(peaks.values())
+        ],
         lr=settings.lr,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
@@ -113,12 +119,14 @@ def fit(
         todo = trained.batches(state["epoch"])[state["done"] :]
         rate = settings.lr
         for batch in progress(todo, f"epoch {state['epoch'] + 1}", len(todo), "update"):
-            rate = learning_rate(
-                settings.schedule, settings.lr, state["updates"], settings.warmup, total
-            )
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(
+                    settings.schedule, group["peak"], state["updates"], settings.warmup, total
+                )
+            rate = optimiser.param_groups[0]["lr"]
             optimiser.zero_grad(set_to_none=True)
             sums = trained.backward(batch, _update_seed(seed, state["updates"]))
-            _step(optimiser, parameters, rate, settings.clip, sums.weight)
+            _step(optimiser, parameters, settings.clip, sums.weight)
             state["sums"] = Sums.over([Sums(*state["sums"]), sums])
             state["done"] += 1
             state["updates"] += 1
@@ -144,7 +152,6 @@ def _is_over(state: Mapping[str, Any], settings: LoopSettings) -> bool:
 def _step(
     optimiser: torch.optim.Optimizer,
     parameters: Mapping[str, Tensor],
-    rate: float,
     clip: float,
     weight: float,
 ) -> None:
@@ -156,8 +163,6 @@ def _step(
             trained.append(parameter)
     if clip:
         torch.nn.utils.clip_grad_norm_(trained, clip)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     optimiser.step()
 
 
