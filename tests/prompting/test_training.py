@@ -12,7 +12,7 @@ from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.prompting import training as train_module
 from speechprompt.prompting.decoding import predict
-from speechprompt.prompting.task_model import load_task_model
+from speechprompt.prompting.task_file import load_task_model
 from speechprompt.prompting.training import TaskData, evaluate_loss, train_prompt
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.classification import Classification

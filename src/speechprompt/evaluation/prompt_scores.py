@@ -12,7 +12,7 @@ from speechprompt.evaluation.scored_splits import (
 )
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.prompting.decoding import predict
-from speechprompt.prompting.task_model import load_task_model
+from speechprompt.prompting.task_file import load_task_model
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.storage.files import read_json
 from speechprompt.storage.hashes import sha256_file

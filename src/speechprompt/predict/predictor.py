@@ -27,7 +27,8 @@ from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.predict.answer import Answer, write_answer
 from speechprompt.predict.task_folder import open_task
 from speechprompt.prompting.decoding import Question, answer_room, predict_together
-from speechprompt.prompting.task_model import TaskModel, attach_prompt
+from speechprompt.prompting.task_file import attach_prompt
+from speechprompt.prompting.task_model import TaskModel
 from speechprompt.runtime.device import resolve_device
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.tasks.labels import Labels, restore_labels

@@ -16,23 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechprompt.config.tasks import PromptSettings
-from speechprompt.errors import ArtefactError
-from speechprompt.lm.artefact import LoadedLM, load_lm
+from speechprompt.lm.artefact import LoadedLM
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
-from speechprompt.lm.fairseq import load_weights, weights
+from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.lm.pack import Pack
 from speechprompt.lm.packing import pack, pack_padded
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
-from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of, write_tensors
+from speechprompt.storage.tensors import write_tensors
 from speechprompt.tasks.verbalizer import Verbalizer
 
-__all__ = ["TaskModel", "TeacherForcingLoss", "attach_prompt", "load_task_model"]
+__all__ = ["FORMAT", "Reading", "TaskModel", "TeacherForcingLoss"]
 
-_FORMAT = "speechprompt prompt 1"
+FORMAT = "speechprompt prompt 1"
 
 
 @dataclass(frozen=True)
@@ -308,7 +306,7 @@ class TaskModel:
             "dropout": self.prompt.dropout,
         }
         own = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "method": "prompt" if self.prompt else "finetune",
             "prompt": prompt,
             "verbalizer": {
@@ -323,71 +321,6 @@ class TaskModel:
             "trainable_parameters": sum(p.numel() for p in self.named_parameters().values()),
         }
         write_tensors(path, self.state(), {**metadata, **own})
-
-
-def load_task_model(
-    prompt_path: str | Path,
-    lm_path: str | Path,
-    codebook_sha256: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
-) -> TaskModel:
-    """Read a prompt (or a fine-tuned LM) onto the unit LM it was trained with.
-
-    Raises:
-        ArtefactError: the file is not a prompt, belongs to another unit LM or codebook, or lacks
-            tensors or has others.
-    """
-    lm = load_lm(lm_path, codebook_sha256, dtype, device)
-    return attach_prompt(prompt_path, lm, lm_path)
-
-
-def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) -> TaskModel:
-    """Read a prompt onto a unit LM that is loaded already; prompts may share it.
-
-    Args:
-        prompt_path: file of the prompt; a fine-tuned LM overwrites the weights of ``lm``.
-        lm: the unit LM.
-        lm_path: file of the unit LM, for messages.
-
-    Raises:
-        ArtefactError: as for :func:`load_task_model`.
-    """
-    tensors, metadata = read_tensors(prompt_path)
-    if metadata.get("format") != _FORMAT:
-        raise ArtefactError(
-            f"{prompt_path}: not a prompt of this package (its metadata has no `format`)"
-        )
-    dtype = lm.model.norm.weight.dtype
-    for name, found in (("lm_sha256", lm.sha256), ("codebook_sha256", lm.codebook_sha256)):
-        if metadata[name] != found:
-            raise ArtefactError(
-                f"{prompt_path}: trained with {name} {metadata[name]}, but {lm_path} has {found}; "
-                "use the unit LM of that training, or train the prompt again"
-            )
-    settings = metadata["verbalizer"]
-    # Files of the first versions have no `rows`.
-    rows = settings.get("rows", 1)
-    verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units, rows)
-    shape = metadata["prompt"]
-    prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
-    task = TaskModel(
-        lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
-    )
-    own = {n: t for n, t in tensors.items() if not n.startswith("lm.")}
-    if prompt is None:
-        load_weights(
-            lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, str(prompt_path)
-        )
-    expected = {n: p for n, p in task.state().items() if not n.startswith("lm.")}
-    what = "the prompt that it describes"
-    check_shapes(prompt_path, what, expected=shapes_of(expected), found=shapes_of(own))
-    for name, target in expected.items():
-        target.copy_(own[name])
-    for module in (prompt, verbalizer):
-        if module is not None:
-            module.requires_grad_(False)
-    return task
 
 
 def _within(slot: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -1,0 +1,81 @@
+"""Reading a ``prompt.safetensors`` onto its unit LM."""
+
+from pathlib import Path
+
+import torch
+
+from speechprompt.config.tasks import PromptSettings
+from speechprompt.errors import ArtefactError
+from speechprompt.lm.artefact import LoadedLM, load_lm
+from speechprompt.lm.fairseq import load_weights
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import FORMAT, TaskModel
+from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of
+from speechprompt.tasks.verbalizer import Verbalizer
+
+__all__ = ["attach_prompt", "load_task_model"]
+
+
+def load_task_model(
+    prompt_path: str | Path,
+    lm_path: str | Path,
+    codebook_sha256: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> TaskModel:
+    """Read a prompt (or a fine-tuned LM) onto the unit LM it was trained with.
+
+    Raises:
+        ArtefactError: the file is not a prompt, belongs to another unit LM or codebook, or lacks
+            tensors or has others.
+    """
+    lm = load_lm(lm_path, codebook_sha256, dtype, device)
+    return attach_prompt(prompt_path, lm, lm_path)
+
+
+def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) -> TaskModel:
+    """Read a prompt onto a unit LM that is loaded already; prompts may share it.
+
+    Args:
+        prompt_path: file of the prompt; a fine-tuned LM overwrites the weights of ``lm``.
+        lm: the unit LM.
+        lm_path: file of the unit LM, for messages.
+
+    Raises:
+        ArtefactError: as for :func:`load_task_model`.
+    """
+    tensors, metadata = read_tensors(prompt_path)
+    if metadata.get("format") != FORMAT:
+        raise ArtefactError(
+            f"{prompt_path}: not a prompt of this package (its metadata has no `format`)"
+        )
+    dtype = lm.model.norm.weight.dtype
+    for name, found in (("lm_sha256", lm.sha256), ("codebook_sha256", lm.codebook_sha256)):
+        if metadata[name] != found:
+            raise ArtefactError(
+                f"{prompt_path}: trained with {name} {metadata[name]}, but {lm_path} has {found}; "
+                "use the unit LM of that training, or train the prompt again"
+            )
+    settings = metadata["verbalizer"]
+    # Files of the first versions have no `rows`.
+    rows = settings.get("rows", 1)
+    verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units, rows)
+    shape = metadata["prompt"]
+    prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
+    task = TaskModel(
+        lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
+    )
+    own = {n: t for n, t in tensors.items() if not n.startswith("lm.")}
+    if prompt is None:
+        load_weights(
+            lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, str(prompt_path)
+        )
+    expected = {n: p for n, p in task.state().items() if not n.startswith("lm.")}
+    what = "the prompt that it describes"
+    check_shapes(prompt_path, what, expected=shapes_of(expected), found=shapes_of(own))
+    for name, target in expected.items():
+        target.copy_(own[name])
+    for module in (prompt, verbalizer):
+        if module is not None:
+            module.requires_grad_(False)
+    return task
