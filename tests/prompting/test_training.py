@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 
 from interruption import killed_in_the_middle
 from random_models import CODEBOOK, examples, learnable_examples, write_lm
@@ -275,3 +276,47 @@ def test_examples_of_several_columns_train_too(lm, tmp_path):
     data = data_of(examples(40, columns), examples(10, columns, seed=3), labels)
     result, _ = run(lm, tmp_path, data, balance=True)
     assert 0 <= result.valid_accuracy <= 1
+
+
+def two_columns(n, seed=0):
+    """Utterances whose two labels their last and their first unit tell."""
+    drawn = learnable_examples(n, seed=seed)
+    labels = [[int(row[-1]) % 3, 3 + int(row[0]) % 2] for row in drawn.units]
+    return Examples(drawn.utt_ids, drawn.units, labels)
+
+
+@pytest.mark.parametrize(
+    ("method", "mode"), [("prompt", "deep"), ("prompt", "query"), ("finetune", "deep")]
+)
+def test_a_learnable_verbalizer_of_several_columns_is_trained_and_read_again(
+    lm, tmp_path, method, mode
+):
+    labels = Classification(("one", "two"), (("a", "b", "c"), ("d", "e")))
+    valid = two_columns(40, seed=1)
+    data = data_of(two_columns(80), valid, labels)
+    lr = 1e-2 if method == "finetune" else 0.05
+    options = {
+        "verbalizer": "learnable",
+        "method": method,
+        "max_epochs": 25,
+        "lr": lr,
+        "mode": mode,
+    }
+    result, path = run(lm, tmp_path, data, **options)
+    rows = pq.read_table(tmp_path / "prompt.parquet").to_pylist()
+    learnt = [row["loss"] for row in rows if row["split"] == "train"]
+    assert min(learnt) < 0.75 * learnt[0]
+    tensors, metadata = read_tensors(path)
+    places = 1 + metadata["prompt"]["length"] if mode == "query" else 1
+    assert tensors["verbalizer.weight"].shape == (5, 20 * places)
+    assert metadata["trainable_parameters"] == sum(t.numel() for t in tensors.values())
+    task = load_task_model(path, lm, CODEBOOK)
+    assert torch.equal(task.verbalizer.weight, tensors["verbalizer.weight"])
+    start = F.one_hot(torch.tensor(task.verbalizer.units), 20)
+    moved = (tensors["verbalizer.weight"][:, -20:] - start).abs()
+    assert (moved.sum(1) > 0).all()
+    # Exactly the answers that greedy decoding gets right are right under teacher forcing.
+    sums = evaluate_loss(task, valid, 64)
+    answers = predict(task, valid.units).labels
+    right = np.mean([found == wanted for found, wanted in zip(answers, valid.labels, strict=True)])
+    assert right == sums.n_correct / sums.n_answers == pytest.approx(result.valid_accuracy)

@@ -77,9 +77,9 @@ def test_wrong_sweeps_are_refused(sweep, said):
 
 
 def test_settings_that_do_not_go_together_are_refused():
-    tasks = {"ic": {"corpus": "c", "lm": "l", "labels": ["label", "speaker"]}}
-    sweep = {"task": "ic", "spaces": [{"verbalizer": ["frequency", "learnable"]}]}
-    with pytest.raises(ConfigError, match="learnable works for classification with one label"):
+    tasks = {"asr": {"corpus": "c", "lm": "l", "type": "transcription", "labels": ["label"]}}
+    sweep = {"task": "asr", "spaces": [{"verbalizer": ["frequency", "learnable"]}]}
+    with pytest.raises(ConfigError, match="learnable works for classification, found transcr"):
         parse_config(BASE | {"tasks": tasks, "sweep": sweep})
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechprompt.errors import ConfigError
 from speechprompt.lm.artefact import LoadedLM
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
@@ -75,6 +76,9 @@ class TaskModel:
             every label and the end are allowed anywhere.
         end_loss: whether ``</s>`` after the answer is predicted in training, as published.
         dtype: number type of the activations.
+
+    Raises:
+        ConfigError: a learnable verbalizer for generation, which it cannot end.
     """
 
     def __init__(
@@ -87,6 +91,8 @@ class TaskModel:
         end_loss: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        if verbalizer.kind == "learnable" and allowed is None:
+            raise ConfigError("verbalizer: learnable works for classification, found generation")
         self.lm = lm
         self.prompt = prompt
         self.verbalizer = verbalizer
