@@ -27,7 +27,7 @@ from benchmarks.timing import Timing, repeat
 from speechprompt.runtime.device import set_compute_threads
 from speechprompt.tasks.examples import Examples
 
-__all__ = ["measure"]
+__all__ = ["measure", "measure_case"]
 
 # Least number of utterances. Every repetition takes another batch of them.
 _UTTERANCES = {"ks": 512, "asr": 32}
@@ -114,29 +114,46 @@ def main(job: dict[str, Any]) -> None:
     if "peak" in job:
         result = matrix_peak(job["peak"], job["seconds"], laid_out=job["laid_out"], device=device)
     else:
-        result = _measure(Case(**job["case"]), Effort(**job["effort"]), job, device)
+        files = (job["model_path"], job["units_file"], job["audio_folder"])
+        result = measure_case(Case(**job["case"]), Effort(**job["effort"]), *files, device)
     print(json.dumps(result))
 
 
-def _measure(case: Case, effort: Effort, job: dict[str, Any], device: str) -> dict[str, Any]:
-    path, audio = job["model_path"], job["audio_folder"]
+def measure_case(
+    case: Case,
+    effort: Effort,
+    model_path: str,
+    units_file: str | None = None,
+    audio_folder: str | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Time any case.
+
+    Args:
+        case: the case.
+        effort: for how long.
+        model_path: file of the model.
+        units_file: the user's own lines of units.
+        audio_folder: the user's own recordings.
+        device: cpu or cuda.
+    """
     if case.phase == ENCODE:
         from benchmarks.encoding import measure_encoding
 
-        return measure_encoding(case, effort, path, audio, device)
+        return measure_encoding(case, effort, model_path, audio_folder, device)
     if case.phase == EXTRACT:
         from benchmarks.extraction import measure_extraction
 
-        return measure_extraction(case, effort, path, audio, device)
+        return measure_extraction(case, effort, model_path, audio_folder, device)
     if case.phase == PRETRAIN:
         from benchmarks.pretraining import measure_pretraining
 
-        return measure_pretraining(case, effort, job["units_file"], device)
+        return measure_pretraining(case, effort, units_file, device)
     if case.phase == PACK:
         from benchmarks.packing import measure_packing
 
-        return measure_packing(case, effort, path, job["units_file"], device)
-    return measure(case, effort, path, job["units_file"], device)
+        return measure_packing(case, effort, model_path, units_file, device)
+    return measure(case, effort, model_path, units_file, device)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,19 @@ from benchmarks.audio import make_recordings
 from benchmarks.cases import MODELS, Case, Effort
 from benchmarks.data import make_workload
 from benchmarks.extraction import write_corpus
+from benchmarks.measure import measure_case
 from benchmarks.ours import Ours
 from benchmarks.packing import measure_packing
 from benchmarks.pretraining import Pretraining, measure_pretraining
 
 SMALL = LMConfig(layers=2, heads=2, dim=16, ffn=32, max_positions=64)
 SHORT = Effort(seconds=0.0, repetitions=1, passes=1)
+
+
+def use_plain_adam(monkeypatch):
+    """The mock GPU has no fused one."""
+    adam, plain = torch.optim.Adam, {"fused": False, "foreach": False}
+    monkeypatch.setattr(torch.optim, "Adam", lambda p, **settings: adam(p, **settings | plain))
 
 
 @pytest.fixture
@@ -53,8 +60,7 @@ def test_pretraining_updates_all_weights_with_the_tokens_it_counts(monkeypatch):
 
 
 def test_pretraining_runs_on_another_device(monkeypatch):
-    adam, plain = torch.optim.Adam, {"fused": False, "foreach": False}
-    monkeypatch.setattr(torch.optim, "Adam", lambda p, **settings: adam(p, **settings | plain))
+    use_plain_adam(monkeypatch)
     case = Case("ours", "nano", "ks", "fp32", "pretrain", 128)
     units = make_workload("ks", 24).examples.units
 
@@ -66,6 +72,27 @@ def test_pretraining_runs_on_another_device(monkeypatch):
     here = losses("cpu")
     with mock_gpu() as device:
         assert losses(device) == pytest.approx(here, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nano/ks/fp32/train/32",
+        "nano/ks/bf16/train/8",
+        "nano/ks/fp32/infer/32",
+        "nano/ks/bf16/pretrain/256",
+        "nano/ks/fp32/pack/32",
+    ],
+)
+def test_measurements_run_on_another_device(lm_path, monkeypatch, name):
+    use_plain_adam(monkeypatch)
+    monkeypatch.setitem(MODELS, "nano", SMALL)
+    model, lengths, precision, phase, batch = name.split("/")
+    case = Case("ours", model, lengths, precision, phase, int(batch))
+    with mock_gpu() as device:
+        measured = measure_case(case, SHORT, lm_path, device=device)
+    assert measured["utterances_per_second"] > 0
+    assert phase == "pack" or measured["gflops"] > 0
 
 
 def test_an_update_reads_its_loss_once(lm_path, monkeypatch):
