@@ -202,6 +202,8 @@ def _fit(
         model.coef_, model.intercept_ = previous.coef_, previous.intercept_
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
+        # Many classes are still classes.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")
         try:
             return model.fit(features, classes)
         except ConvergenceWarning as warning:
