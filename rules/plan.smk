@@ -23,6 +23,7 @@ try:
         complete=internals.is_complete(workflow),
         # A job has the inputs of its rule and no more; with storage, Snakemake looks for files.
         are_files_here=IS_MAIN and not internals.has_storage(workflow),
+        files=internals.config_files(workflow) if IS_MAIN else (),
     )
 except ConfigError as error:
     raise WorkflowError(str(error)) from None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -9,7 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechprompt.audio.reading import AudioError, probe_audio, read_audio, resample
+from speechprompt.audio import reading
+from speechprompt.audio.reading import (
+    AudioError,
+    probe_audio,
+    read_audio,
+    resample,
+    small_terms,
+)
 
 
 @pytest.fixture
@@ -106,6 +114,21 @@ def make_broken(folder: Path, kind: str, tone: np.ndarray) -> Path:
         path.write_text("this is not a recording\n" * 100)
     elif kind == "folder":
         path.mkdir()
+    elif kind == "named pipe":
+        os.mkfifo(path)
+    elif kind == "headerless":
+        path = path.with_suffix(".raw")
+        path.write_bytes(b"\1\2" * 1000)
+    elif kind == "link to nothing":
+        path.symlink_to("nowhere")
+    elif kind == "link to itself":
+        path.symlink_to(path.name)
+    elif kind == "name too long":
+        path = folder / ("x" * 300 + ".wav")
+    elif kind == "name with a zero byte":
+        path = folder / "a\0.wav"
+    elif kind == "long":
+        soundfile.write(path, np.zeros(401 * 100), 100)
     elif kind == "truncated wav":
         soundfile.write(path, tone, 16_000)
         path.write_bytes(path.read_bytes()[:10_000])
@@ -130,7 +153,14 @@ def make_broken(folder: Path, kind: str, tone: np.ndarray) -> Path:
     ("kind", "reason"),
     [
         ("missing", "file not found"),
-        ("folder", "not a file"),
+        ("folder", "not a file but a folder"),
+        ("named pipe", "not a file but a named pipe"),
+        ("headerless", "not audio"),
+        ("link to nothing", r"file not found \(a link to nowhere\)"),
+        ("link to itself", "cannot be opened"),
+        ("name too long", "cannot be opened"),
+        ("name with a zero byte", "not a possible name"),
+        ("long", "401 s long; an utterance has at most 400 s"),
         ("empty file", "empty: 0 bytes"),
         ("no samples", "empty: no samples"),
         ("text", "not audio"),
@@ -149,14 +179,77 @@ def test_unusable_files_say_why(tmp_path, tone, kind, reason):
         assert str(path) not in caught.value.reason
 
 
-def test_wav_of_unknown_length_is_not_truncated(tmp_path, tone):
+STREAMS = {
+    "wav": {},
+    "flac": {},
+    "ogg": {},
+    "opus": {"format": "OGG", "subtype": "OPUS"},
+    "mp3": {"format": "MP3"},
+    "aiff": {},
+    "au": {},
+    "caf": {},
+    "rf64": {"format": "RF64"},
+}
+
+
+@pytest.mark.parametrize("ending", STREAMS)
+def test_what_follows_the_first_stream_is_not_passed_over(tmp_path, tone, ending):
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, tone[:32_000], 16_000, **STREAMS[ending])
+    assert probe_audio(path) == (32_000, 16_000)
+    content = path.read_bytes()
+    twice = tmp_path / f"twice.{ending}"
+    twice.write_bytes(content + content)
+    for read in (probe_audio, read_audio):
+        with pytest.raises(AudioError, match=r"read in part only|not audio"):
+            read(twice)
+    if ending != "flac":  # its end is not written anywhere
+        twice.write_bytes(content + b"left over " * 50)
+        with pytest.raises(AudioError, match=r"read in part only: 500 bytes|No 'RIFF' chunk"):
+            probe_audio(twice)
+    # Players put titles and zeros there.
+    twice.write_bytes(content + bytes(3) + b"TAG" + b"title".ljust(125))
+    assert probe_audio(twice) == (32_000, 16_000)
+
+
+def test_a_rate_beyond_all_recorders_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_SECONDS", 1)
+    soundfile.write(tmp_path / "a.wav", np.zeros(500_000), 1_000_000)
+    with pytest.raises(AudioError, match=r"more than 192,000 samples a second \(1,000,000\)"):
+        read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_wav_of_a_size_that_means_unknown_is_read_to_its_end(tmp_path, tone, size):
     path = tmp_path / "piped.wav"
     soundfile.write(path, tone, 16_000, subtype="PCM_16")
     content = bytearray(path.read_bytes())
     at = content.index(b"data") + 4
-    content[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    content[at : at + 4] = struct.pack("<I", size)
     path.write_bytes(content)
     assert probe_audio(path) == (44_100, 16_000)
+
+
+def test_names_need_not_be_text(tmp_path, tone):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    soundfile.write(os.fsencode(path), tone, 16_000)
+    assert probe_audio(path) == (44_100, 16_000)
+
+
+@pytest.mark.parametrize("rate", [11_127, 16_007, 44_101, 47_999])
+def test_odd_rates_are_approximated_in_little_memory(rate):
+    terms = small_terms(rate, 16_000)
+    assert max(terms) <= 2_500
+    assert terms[1] / terms[0] == pytest.approx(16_000 / rate, rel=1 / 2_500)
+    time = np.arange(rate) / rate
+    waveform = resample(np.sin(2 * np.pi * 1000 * time).astype(np.float32), rate, 16_000)
+    assert len(waveform) == pytest.approx(16_000, abs=8)
+    assert peak_hertz(waveform) == pytest.approx(1000, abs=1.5)
+
+
+def test_usual_rates_keep_their_ratio():
+    rates = (8_000, 11_025, 12_000, 22_050, 24_000, 32_000, 37_800, 44_100, 48_000, 88_200, 192_000)
+    assert [small_terms(rate, 16_000) for rate in rates] == [(rate, 16_000) for rate in rates]
 
 
 def test_torch_is_only_imported_to_resample(tmp_path, tone):

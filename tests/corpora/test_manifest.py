@@ -195,7 +195,7 @@ def alter(folder, split, change) -> None:
 def test_validate_finds_damage(prepared, split, change, message):
     alter(prepared, split, change)
     with pytest.raises(CorpusError, match=message):
-        validate_corpus(prepared / "m")
+        validate_corpus(prepared / "m", label_columns=["label"])
 
 
 def test_validate_wants_labels_files_and_manifests(prepared):

@@ -7,7 +7,8 @@ from speechprompt.cli import main
 from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import Listing, write_manifests
 from speechprompt.corpora.prepare import prepare_corpus
-from speechprompt.corpora.table import read_recordings
+from speechprompt.corpora.table import check_filled, read_recordings
+from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
 PATHS = ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav")
@@ -119,7 +120,15 @@ def test_chosen_labels_let_other_columns_be_empty(tmp_path, record):
             "path,split,label\nx.wav,train,a\ny.wav,dev,a\n",
             "line 3: expected split train, valid or test, found 'dev'",
         ),
-        ("path,split,label\nx.wav,train,\n", "line 2: column 'label' is empty"),
+        (
+            'path,split,label\nx.wav,train,a\ny.wav,train,"so" she said\n',
+            "line 3: cannot be read as CSV",
+        ),
+        (
+            'path,split,label\nx.wav,train,"to be\ny.wav,train,or\nz.wav,test,not"\n',
+            "line 2: a cell goes on in the next line",
+        ),
+        ('path,split,label\nx.wav,train,a\ny.wav,train,"to be\nz.wav,test,a\n', "line 3"),
         ("path,split,label\n,train,a\n", "line 2: column 'path' is empty"),
         ("path,split,label\nx.wav,train\n", "line 2: expected 3 cells, found 2"),
         (
@@ -134,6 +143,32 @@ def test_mistakes_are_named(tmp_path, text, message):
     assert "table.csv" in str(caught.value)
 
 
+def test_quotation_marks_of_a_tsv_are_text(tmp_path):
+    texts = ["plain", '"to be', "or not", 'to be"', '5" disk', '"all"']
+    rows = [f"{i}.wav\ttrain\t{text}\n" for i, text in enumerate(texts)]
+    table = put(tmp_path, "path\tsplit\ttext\n" + "".join(rows), "t.tsv")
+    recordings, _ = read_recordings(table)
+    assert [item.labels["text"] for item in recordings] == texts
+    with pytest.raises(CorpusError, match="line 3: expected 3 cells, found 2"):
+        read_recordings(put(tmp_path, "path\tsplit\ttext\na\ttrain\tx\nb\ttrain\n", "t.tsv"))
+
+
+def test_only_columns_in_use_are_filled(tmp_path, record, capsys):
+    record(tmp_path, *PATHS)
+    table = put(tmp_path, ROWS.replace("sport", ""))
+    prepare_corpus(CsvCorpus(table=str(table)), tmp_path, tmp_path / "m", seed=0)
+    assert "column 'topic' is empty in 1 of 4 rows" in capsys.readouterr().err
+    validate_corpus(tmp_path / "m", label_columns=["emotion"])
+    check_filled(table, ["emotion"])
+    for wanted in (["topic"], ["emotion", "topic"]):
+        with pytest.raises(CorpusError, match="line 5: column 'topic' is empty"):
+            check_filled(table, wanted)
+        with pytest.raises(CorpusError, match="line 5: column 'topic' is empty"):
+            read_recordings(table, wanted)
+    with pytest.raises(CorpusError, match="column 'topic' is empty"):
+        validate_corpus(tmp_path / "m", label_columns=["topic"])
+
+
 def test_missing_label_column_of_a_task(tmp_path):
     with pytest.raises(CorpusError, match="expected the column 'intent', found path, split, sp"):
         read_recordings(put(tmp_path, ROWS), ["intent"])
@@ -142,5 +177,5 @@ def test_missing_label_column_of_a_task(tmp_path):
 def test_unreadable_tables(tmp_path):
     with pytest.raises(CorpusError, match=r"nowhere\.csv: cannot be read"):
         read_recordings(tmp_path / "nowhere.csv")
-    with pytest.raises(CorpusError, match="cannot be read as UTF-8"):
+    with pytest.raises(CorpusError, match=r"cannot be read as UTF-8 CSV \(line 1: .* 0xe4"):
         read_recordings(put(tmp_path, "path,split,läbel\n", encoding="latin-1"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,8 +98,7 @@ def test_a_hundred_files_of_all_kinds_are_encoded_once_each(run, tmp_path, monke
         return encode(self, waveforms)
 
     monkeypatch.setattr(MfccEncoder, "encode", counted)
-    for module in (predictor, extraction):
-        monkeypatch.setattr(module, "WINDOW_SECONDS", 5.0)
+    monkeypatch.setattr(extraction, "WINDOW_SECONDS", 5.0)
     assert main(["predict", *map(str, folders(run)), *map(str, files)]) == 0
     assert len(encoded) == 100
     found = lines(capsys)
@@ -118,7 +118,12 @@ def test_broken_files_are_reported_in_their_place(run, tmp_path, capsys):
     soundfile.write(tmp_path / "long.wav", np.zeros(401 * 100), 100)
     soundfile.write(tmp_path / "loud.wav", np.full(9000, np.nan), 16000, subtype="FLOAT")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "no.raw").write_bytes(b"ab" * 999)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    odd.write_bytes(b"RIFF")
     given = [
+        *(tmp_path / "pipe.wav", tmp_path / "no.raw", odd, tmp_path / ("x" * 300)),
         *(good[0], tmp_path / "empty.wav", tmp_path / "text.flac", good[1], tmp_path / "gone.wav"),
         *(tmp_path / "folder", tmp_path / "long.wav", tmp_path / "loud.wav"),
         *(tmp_path / "cut.wav", good[2]),
@@ -133,6 +138,10 @@ def test_broken_files_are_reported_in_their_place(run, tmp_path, capsys):
         else:
             reason = {n: why for n, (_, why) in bad.items()} | {
                 "gone.wav": "not found",
+                "pipe.wav": "not a file but a named pipe",
+                "no.raw": "not audio",
+                odd.name: "not audio",
+                "x" * 300: "cannot be opened (File name too long)",
                 "folder": "no audio files",
                 "long.wav": "401 s long",
                 "loud.wav": "not finite",
@@ -210,8 +219,7 @@ def test_audio_on_standard_input_is_explained(tmp_path):
 
 def test_memory_holds_a_window_whatever_comes(run, monkeypatch):
     files = record(run / "audio", 8)
-    for module in (predictor, extraction):
-        monkeypatch.setattr(module, "WINDOW_SECONDS", 1.0)
+    monkeypatch.setattr(extraction, "WINDOW_SECONDS", 1.0)
     read = []
 
     def endless():

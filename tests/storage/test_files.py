@@ -1,7 +1,7 @@
 import pytest
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import atomic_path, read_json
+from speechprompt.storage.files import atomic_path, read_json, text_lines
 from speechprompt.storage.tensors import read_tensor_metadata, read_tensors
 
 
@@ -30,3 +30,18 @@ def test_a_damaged_file_is_named(tmp_path, content, read):
         read(path)
     with pytest.raises(ArtefactError, match="absent"):
         read(tmp_path / "absent")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "marked.txt"
+    path.write_text('["a"]\nb\n', encoding="utf-8-sig")
+    assert list(text_lines(path, ArtefactError)) == [(1, '["a"]'), (2, "b")]
+    path.write_text('["a"]\n', encoding="utf-8-sig")
+    assert read_json(path) == ["a"]
+
+
+def test_a_wrong_byte_is_named_with_its_line(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"a\n\ncaf\xe9\n")
+    with pytest.raises(ArtefactError, match=r"latin\.txt: .*line 3: .*0xe9"):
+        list(text_lines(path, ArtefactError))

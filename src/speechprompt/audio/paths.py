@@ -1,5 +1,6 @@
 """The recordings that a user names: files, folders, lists of paths, and paths on standard input."""
 
+import codecs
 import os
 import select
 import sys
@@ -9,16 +10,49 @@ from pathlib import Path
 from typing import TextIO
 
 from speechprompt.audio.reading import AudioError
-from speechprompt.errors import ConfigError, CorpusError
-from speechprompt.storage.files import text_lines
+from speechprompt.errors import ConfigError, CorpusError, some_of
+from speechprompt.runtime.progress import log
 
 __all__ = ["AudioPaths", "audio_in_folder", "recordings_at"]
 
 STANDARD_INPUT = "-"
 # The usual endings of files that libsndfile decodes. A file that is named itself may have any.
 ENDINGS = (
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus"),
-    *(".rf64", ".snd", ".sph", ".w64", ".wav", ".wave"),
+    *(".8svx", ".aif", ".aifc", ".aiff", ".amb", ".au", ".avr", ".bwf", ".caf", ".flac", ".htk"),
+    *(".iff", ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64"),
+    *(
+        ".sd2",
+        ".sds",
+        ".sf",
+        ".snd",
+        ".sph",
+        ".svx",
+        ".voc",
+        ".w64",
+        ".wav",
+        ".wave",
+        ".wve",
+        ".xi",
+    ),
+)
+# Endings of other recordings. An error stands in the place of each, lest it be missed.
+UNREADABLE = (
+    *(".3ga", ".3gp", ".aac", ".ac3", ".adts", ".aiffc", ".alac", ".amr", ".ape", ".awb", ".dsf"),
+    *(".dss", ".dts", ".gsm", ".m4a", ".m4b", ".m4r", ".mka", ".mkv", ".mov", ".mp4", ".mpc"),
+    *(
+        ".pcm",
+        ".ra",
+        ".ram",
+        ".raw",
+        ".shn",
+        ".spx",
+        ".tta",
+        ".vox",
+        ".weba",
+        ".webm",
+        ".wma",
+        ".wv",
+    ),
 )
 
 
@@ -50,8 +84,7 @@ class AudioPaths:
             lines if str(name) == STANDARD_INPUT else [str(name)] for name in arguments
         ]
         for path in lists:
-            listed = text_lines(path, CorpusError)
-            named.append(lines if str(path) == STANDARD_INPUT else [line for _, line in listed])
+            named.append(lines if str(path) == STANDARD_INPUT else _listed(path))
         n_streams = sum(names is lines for names in named)
         if n_streams > 1:
             raise ConfigError(f"expected {STANDARD_INPUT!r} once, found it {n_streams} times")
@@ -68,24 +101,68 @@ class AudioPaths:
         return self._lines is not None and self._lines.is_waiting()
 
 
-def audio_in_folder(folder: Path) -> list[Path]:
-    """Audio files in a folder and below it in the order of names, without hidden ones."""
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS:
-                found.append(Path(parent, name))
+def audio_in_folder(folder: Path) -> list[Path | AudioError]:
+    """Audio files in a folder and below it in the order of names, without hidden ones.
+
+    A file or folder that several links lead to is there once. An error stands in the place of a
+    folder that cannot be opened, and of a recording in a format that is not read. How many other
+    files there are is logged.
+    """
+    found: list[Path | AudioError] = []
+    passed: list[str] = []
+    seen = {os.path.realpath(folder)}
+
+    def is_new(path: str) -> bool:
+        before = len(seen)
+        seen.add(os.path.realpath(path))
+        return len(seen) > before
+
+    def closed(error: OSError) -> None:
+        found.append(AudioError(error.filename, f"cannot be opened ({error.strerror})"))
+
+    for parent, folders, names in os.walk(folder, onerror=closed, followlinks=True):
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if is_new(os.path.join(parent, name))]
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path, ending = Path(parent, name), os.path.splitext(name)[1].lower()
+            if ending in UNREADABLE and is_new(str(path)):
+                found.append(AudioError(path, f"{ending[1:]} is not read; convert it, as to FLAC"))
+            elif ending in ENDINGS and is_new(str(path)):
+                found.append(path)
+            elif ending not in (*ENDINGS, *UNREADABLE):
+                passed.append(os.path.relpath(path, folder))
+    if passed:
+        log(f"{folder}: passed over as no recordings: {some_of(passed)}")
     return found
 
 
 def recordings_at(name: str | Path) -> list[Path | AudioError]:
     """A file itself, or the recordings in a folder; an error for a folder without any."""
     path = Path(name)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises an error for a name that is too long
         return [path]
     empty = AudioError(path, "no audio files in this folder")
-    return [*audio_in_folder(path)] or [empty]
+    return audio_in_folder(path) or [empty]
+
+
+def _listed(path: str | Path) -> list[str]:
+    """The lines of a list of paths, which need not be text."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror})") from error
+    lines = content.removeprefix(codecs.BOM_UTF8).splitlines()
+    return [text for line in lines for text in _path_in(line, str(path))]
+
+
+def _path_in(line: bytes, origin: str) -> list[str]:
+    """The path in a line, or nothing."""
+    if b"\0" in line:
+        raise CorpusError(
+            f"{origin}: expected a path a line, found binary data; name recordings as arguments"
+        )
+    text = os.fsdecode(line).strip()
+    return [text] if text else []
 
 
 class _Lines:
@@ -101,25 +178,23 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         if self._number is None:
-            yield from (line.strip() for line in self._stream if line.strip())
+            lines = (line.removeprefix("\ufeff").strip() for line in self._stream)
+            yield from filter(None, lines)
             return
-        rest = b""
+        rest, is_first = b"", True
         while chunk := os.read(self._number, 65536):
             *self._ready, rest = (rest + chunk).split(b"\n")
             while self._ready:
-                yield from self._text(self._ready.pop(0))
-        yield from self._text(rest)
+                line = self._ready.pop(0)
+                yield from _path_in(
+                    line.removeprefix(codecs.BOM_UTF8) if is_first else line, "standard input"
+                )
+                is_first = False
+        yield from _path_in(
+            rest.removeprefix(codecs.BOM_UTF8) if is_first else rest, "standard input"
+        )
 
     def is_waiting(self) -> bool:
         if self._number is None or self._ready:
             return False
         return not select.select([self._number], [], [], 0)[0]
-
-    def _text(self, line: bytes) -> list[str]:
-        if b"\0" in line:
-            raise CorpusError(
-                "standard input: expected a path a line, found binary data; name recordings "
-                "as arguments"
-            )
-        text = os.fsdecode(line).strip()
-        return [text] if text else []

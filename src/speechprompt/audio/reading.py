@@ -1,7 +1,11 @@
 """Audio files in any format, rate and channel count, as 16 kHz mono float32."""
 
+import os
+import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -9,17 +13,31 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import soundfile
 
+from speechprompt.audio.remainder import UNKNOWN_CHUNK_SIZE, find_remainder
 from speechprompt.errors import CorpusError
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
 
-__all__ = ["SAMPLE_RATE", "AudioError", "probe_audio", "read_audio", "resample"]
+__all__ = [
+    "MAX_SECONDS",
+    "SAMPLE_RATE",
+    "AudioError",
+    "probe_audio",
+    "read_audio",
+    "resample",
+    "small_terms",
+]
 
 SAMPLE_RATE = 16_000
 BLOCK_SAMPLES = 65_536
-# Programs that write to a pipe state at least this size, because they do not know it yet.
-UNKNOWN_CHUNK_SIZE = 0x7FFF_0000
+# The longest recording, which bounds memory. A unit LM has room for a few minutes at most.
+MAX_SECONDS = 400
+LARGEST_RATE = 192_000
+# Terms of a ratio of rates; the ratios of all usual rates have smaller ones.
+LARGEST_TERM = 2500
+# libsndfile states more samples than this where a file does not say how many it has.
+UNKNOWN_LENGTH = 2**48
 
 
 class AudioError(CorpusError):
@@ -47,8 +65,8 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         float32 ``[n_samples]``, full scale 1.
 
     Raises:
-        AudioError: the file is missing, empty, truncated, not audio, or has samples that are not
-            finite.
+        AudioError: the file is missing, empty, truncated, not audio, longer than
+            :data:`MAX_SECONDS`, read in part only, or has samples that are not finite.
     """
     blocks, file_rate = [], sample_rate
     for block, file_rate in _decode(path):  # noqa: B007
@@ -74,7 +92,10 @@ def probe_audio(path: str | Path) -> tuple[int, int]:
 def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
     """Resample by windowed-sinc interpolation (``torchaudio.functional.resample``).
 
-    The result does not depend on how many threads torch is allowed.
+    The result does not depend on how many threads torch is allowed. Its filter grows with the
+    terms of the reduced ratio of the rates. A ratio with terms above :data:`LARGEST_TERM`, such as
+    16,000 : 11,127, is therefore replaced by the nearest one without. The result then runs fast or
+    slow by less than one part in 2,500, and for most rates by far less.
 
     Args:
         waveform: float32 ``[n_samples]``.
@@ -93,9 +114,21 @@ def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.nda
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            return _resampler(source_rate, target_rate)(torch.from_numpy(waveform)).numpy()
+            rates = small_terms(source_rate, target_rate)
+            return _resampler(*rates)(torch.from_numpy(waveform)).numpy()
     finally:
         torch.set_num_threads(threads)
+
+
+def small_terms(source_rate: int, target_rate: int) -> tuple[int, int]:
+    """Rates whose reduced ratio has small terms; the given ones, if theirs has."""
+    ratio = Fraction(target_rate, source_rate)
+    if max(ratio.numerator, ratio.denominator) <= LARGEST_TERM:
+        return source_rate, target_rate
+    share = min(ratio, 1 / ratio)
+    near = share.limit_denominator(LARGEST_TERM) or Fraction(1, round(1 / share))
+    terms = near.denominator, near.numerator
+    return terms if ratio < 1 else terms[::-1]
 
 
 @lru_cache(maxsize=8)
@@ -107,44 +140,88 @@ def _resampler(source_rate: int, target_rate: int) -> "Resample":
 
 
 def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield blocks ``[n, channels]`` and the sample rate; an unusable file raises an error."""
+    """Yield blocks ``[n, channels]`` and the sample rate; an unusable file raises an error.
+
+    This is the only check of a recording, whatever it is read for. Memory is that of a block.
+    """
     path = Path(path)
-    _check_file(path)
+    size = _check_file(path)
     opened, decoded = False, 0
     try:
-        with soundfile.SoundFile(path) as stream:
-            opened = True
-            while len(block := stream.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        # Bytes, because a name need not be text.
+        with soundfile.SoundFile(os.fsencode(path)) as stream:
+            opened, promised, rate = True, stream.frames, stream.samplerate
+            # The most samples of a recording; its length is not always known beforehand.
+            most = MAX_SECONDS * min(rate, LARGEST_RATE)
+            if most < promised < UNKNOWN_LENGTH:
+                raise _too_long(path, promised, rate)
+            length = max(1, BLOCK_SAMPLES // stream.channels)
+            while len(block := stream.read(length, dtype="float32", always_2d=True)):
                 if not np.isfinite(block).all():
                     raise AudioError(path, "has samples that are not finite (NaN or infinity)")
                 decoded += len(block)
-                yield block, stream.samplerate
-            promised = stream.frames
+                if decoded > most:
+                    raise _too_long(path, decoded, rate)
+                yield block, rate
     except soundfile.LibsndfileError as error:
         what = "damaged or truncated" if opened else "not audio that libsndfile reads"
         raise AudioError(path, f"{what} ({error.error_string.strip('. ')})") from error
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        # The binding refuses .raw, which has no header, with errors of its own.
+        raise AudioError(path, f"not audio that libsndfile reads ({error})") from error
     if decoded == 0:
         raise AudioError(path, "empty: no samples")
-    if decoded < promised < 2**48:
+    if decoded < promised < UNKNOWN_LENGTH:
         raise AudioError(path, f"truncated: {decoded} of {promised} samples")
+    with _opened(path) as content:
+        remainder = find_remainder(content, size, decoded)
+    if remainder:
+        raise AudioError(path, f"read in part only: {remainder}")
 
 
-def _check_file(path: Path) -> None:
-    """Refuse files that libsndfile reports badly, or reads in spite of their damage."""
-    if not path.exists():
-        raise AudioError(path, "file not found")
-    if not path.is_file():
-        raise AudioError(path, "not a file")
+def _too_long(path: Path, n_samples: int, rate: int) -> AudioError:
+    seconds = n_samples / rate
+    if seconds <= MAX_SECONDS:
+        return AudioError(path, f"has more than {LARGEST_RATE:,} samples a second ({rate:,})")
+    return AudioError(path, f"{seconds:.0f} s long; an utterance has at most {MAX_SECONDS:.0f} s")
+
+
+def _check_file(path: Path) -> int:
+    """Refuse what cannot be a recording before it is opened, and WAV files that were cut.
+
+    Returns:
+        The bytes of the file.
+    """
     try:
-        size = path.stat().st_size
-        if size == 0:
-            raise AudioError(path, "empty: 0 bytes")
-        with path.open("rb") as stream:
-            missing = _missing_wav_bytes(stream, size)
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        dangles = os.path.islink(path)
+        why = "file not found" + (f" (a link to {os.readlink(path)})" if dangles else "")
+        raise AudioError(path, why) from None
     except OSError as error:
         raise AudioError(path, f"cannot be opened ({error.strerror})") from error
+    except ValueError as error:
+        raise AudioError(path, f"not a possible name of a file ({error})") from error
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise AudioError(path, f"not a file but {kind}")
+    if status.st_size == 0:
+        raise AudioError(path, "empty: 0 bytes")
+    with _opened(path) as stream:
+        missing = _missing_wav_bytes(stream, status.st_size)
     if missing:
         raise AudioError(path, f"truncated: {missing} bytes of samples are missing")
+    return status.st_size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened ({error.strerror})") from error
 
 
 def _missing_wav_bytes(stream: BinaryIO, size: int) -> int:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -26,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 for success, 1 for a wrong input, 2 for a wrong command line.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be text; what is none is shown, and JSON's strings, escaped.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parsed = build_parser().parse_args(arguments)
     if parsed.log:
         log_to(parsed.log)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from speechprompt.config.explain import explain
 from speechprompt.config.setup import Config
+from speechprompt.config.text import parse_text
 from speechprompt.errors import ConfigError
 
 __all__ = ["Config", "merge", "parse_config", "read_config"]
@@ -46,11 +46,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read a YAML file as a mapping.
 
     Raises:
-        ConfigError: not readable, not YAML, or not a mapping.
+        ConfigError: not readable, not YAML, not a mapping, or a key is there twice.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = parse_text(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")

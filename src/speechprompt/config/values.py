@@ -1,14 +1,13 @@
 """A block of settings as one value: JSON on its way to a job, YAML or JSON from a person."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from speechprompt.config.fields import Block
+from speechprompt.config.text import parse_text
 from speechprompt.errors import ConfigError
 
 __all__ = ["block_from_value", "block_to_json"]
@@ -33,26 +32,18 @@ def block_from_value(value: str, block: Any, name: str = "--settings") -> Any:
     text = value
     if "\n" not in value and value.lower().endswith((".json", ".yaml", ".yml")):
         try:
-            text = Path(value).read_text(encoding="utf-8")
+            text = Path(value).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{name}: {value}: cannot be read ({error})") from None
     try:
-        # JSON first: YAML would take 5e-05 for text.
-        found = json.loads(text)
-    except ValueError:
-        found = _from_yaml(text, name)
+        found = parse_text(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: expected YAML or JSON, found {text!r} ({error})") from None
     try:
         return TypeAdapter(block).validate_python(found)
     except ValidationError as error:
         lines = [f"{name}: {_explain(entry)}" for entry in error.errors()]
         raise ConfigError("\n".join(lines)) from None
-
-
-def _from_yaml(text: str, name: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: expected YAML or JSON, found {text!r} ({error})") from None
 
 
 def _explain(entry: Any) -> str:

@@ -7,8 +7,16 @@ from pathlib import Path
 from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Listing, Recording
 from speechprompt.errors import CorpusError
+from speechprompt.runtime.progress import log
+from speechprompt.storage.files import why_unreadable
 
-__all__ = ["list_recordings", "read_label_columns", "read_recordings", "read_table"]
+__all__ = [
+    "check_filled",
+    "list_recordings",
+    "read_label_columns",
+    "read_recordings",
+    "read_table",
+]
 
 
 def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
@@ -16,9 +24,15 @@ def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
 
     The table has the columns ``path``, ``split``, optionally ``speaker``, and then the labels; an
     unlabelled corpus has none. Cells of a ``.tsv`` file are separated by tabs, those of a CSV file
-    by commas or, if its header has none, by semicolons.
+    by commas or, if its header has none, by semicolons. Quotation marks enclose cells of a CSV file
+    only; where tabs separate the cells, they belong to the text.
     """
-    return Listing(*read_recordings(root / Path(corpus.table).name), corpus.valid_fraction)
+    table = root / Path(corpus.table).name
+    recordings, labels = read_recordings(table)
+    for name in labels:
+        if empty := sum(not item.labels[name] for item in recordings):
+            log(f"{table}: column {name!r} is empty in {empty} of {len(recordings)} rows")
+    return Listing(recordings, labels, corpus.valid_fraction)
 
 
 def read_recordings(
@@ -26,20 +40,27 @@ def read_recordings(
 ) -> tuple[list[Recording], list[str]]:
     """Read a table's recordings and the names of its labels.
 
+    Args:
+        table: the CSV or TSV file.
+        label_columns: the labels, which every row must have; by default all other columns, whose
+            cells may be empty.
+
     Raises:
         CorpusError: a column is missing, repeated or has a name that a stage writes itself, a
-            split is unknown, a path or label is empty, a path is listed twice, or no rows.
+            split is unknown, a path or a wanted label is empty, a path is listed twice, or no
+            rows.
     """
     table = Path(table)
     header, rows = read_table(table, ["path", "split", *(label_columns or ())])
     labels = _check_labels(table, header, label_columns)
     recordings: list[Recording] = []
     lines: dict[str, int] = {}
+    filled = ("path", *(label_columns or ()))
     for line, row in rows:
         where, path, split = f"{table}, line {line}", row["path"], row["split"]
         if split not in SPLITS:
             raise CorpusError(f"{where}: expected split train, valid or test, found {split!r}")
-        if empty := [name for name in ("path", *labels) if not row[name]]:
+        if empty := [name for name in filled if not row[name]]:
             raise CorpusError(f"{where}: column {empty[0]!r} is empty")
         if path in lines:
             raise CorpusError(f"{where}: {path} is listed before, in line {lines[path]}")
@@ -49,6 +70,17 @@ def read_recordings(
     if not recordings:
         raise CorpusError(f"{table}: no rows below the header")
     return recordings, labels
+
+
+def check_filled(table: str | Path, columns: Sequence[str]) -> None:
+    """Check that every row of a table has a value in some columns.
+
+    Raises:
+        CorpusError: a cell is empty; the message names its line.
+    """
+    for line, row in read_table(Path(table), columns)[1]:
+        if empty := [name for name in columns if not row[name]]:
+            raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
 
 
 def read_label_columns(table: str | Path) -> list[str]:
@@ -72,8 +104,9 @@ def read_table(
         its stripped cells by column.
 
     Raises:
-        CorpusError: the file cannot be read, a needed column is missing, or a row is too short or
-            too long.
+        CorpusError: the file cannot be read, a needed column is missing, a row is too short or too
+            long, a cell has a line break, or a quotation mark is not closed; the message names the
+            line.
     """
     rows = _read_cells(table)
     _, header = next(rows, (0, []))
@@ -87,16 +120,32 @@ def read_table(
 
 def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and stripped cells of the rows that are not blank."""
+    start = 1
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
-            header = stream.readline()
+            mark = _delimiter(table, stream.readline())
             stream.seek(0)
-            reader = csv.reader(stream, delimiter=_delimiter(table, header), strict=True)
+            # Quotation marks are a part of CSV; where tabs separate the cells, they are text.
+            quote = None if mark == "\t" else '"'
+            reader = csv.reader(stream, delimiter=mark, quotechar=quote, strict=True)
             for row in reader:
+                if reader.line_num > start:
+                    raise CorpusError(
+                        f"{table}, line {start}: a cell goes on in the next line; expected each "
+                        f"row in one line, found a quotation mark that ends in line "
+                        f"{reader.line_num}"
+                    )
                 if any(cells := [cell.strip() for cell in row]):
-                    yield reader.line_num, cells
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{table}: cannot be read as UTF-8 CSV ({error})") from error
+                    yield start, cells
+                start = reader.line_num + 1
+    except csv.Error as error:
+        raise CorpusError(
+            f"{table}, line {start}: cannot be read as CSV ({error}); write a quotation mark in a "
+            "quoted cell twice"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = why_unreadable(table, error)
+        raise CorpusError(f"{table}: cannot be read as UTF-8 CSV ({reason})") from error
 
 
 def _delimiter(table: Path, header: str) -> str:

@@ -66,9 +66,10 @@ def _read_manifest(path: Path, label_columns: Sequence[str]) -> pa.Table:
         )
     if not len(table):
         raise CorpusError(f"{path}: expected utterances, found none")
+    needed = {*fixed.names, *label_columns} - {"speaker"}
     for name in table.column_names:
         bad = [row for row, value in enumerate(table[name].to_pylist()) if not value]
-        if bad and name != "speaker":
+        if bad and name in needed:
             raise CorpusError(f"{path}: column {name!r} is empty or 0 in row {bad[0]}")
     for value in table["path"].to_pylist():
         if posixpath.normpath(value) != value:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import soundfile
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -33,7 +32,7 @@ from speechprompt.runtime.device import resolve_device
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.tasks.labels import Labels, restore_labels
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
-from speechprompt.units.extraction import WINDOW_SECONDS, in_windows
+from speechprompt.units.extraction import in_windows
 from speechprompt.units.feature_files import FeatureMetadata
 from speechprompt.units.quantization import quantize
 
@@ -236,14 +235,6 @@ class Predictor:
 
 
 def _read(file: Path) -> ArrayOrError:
-    try:
-        seconds = soundfile.info(file).duration
-    except (soundfile.LibsndfileError, OSError, TypeError):
-        seconds = 0.0  # reading the file gives a better message
-    if WINDOW_SECONDS < seconds < 2**32:
-        return AudioError(
-            file, f"{seconds:.0f} s long; an utterance has at most {WINDOW_SECONDS:.0f} s"
-        )
     try:
         return read_audio(file)
     except AudioError as error:

@@ -93,7 +93,7 @@ def describe_model(
 
 def is_task_folder(path: str | Path) -> bool:
     """Whether a path is the folder of a task, finished or not."""
-    return any((Path(path) / name).is_file() for name in (MODEL, PROMPT, "metrics.json"))
+    return any(os.path.isfile(Path(path) / name) for name in (MODEL, PROMPT, "metrics.json"))
 
 
 def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFolder:

@@ -21,7 +21,7 @@ def log_to(path: str | Path) -> None:
     global _log_file
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _log_file = path.open("w", encoding="utf-8", buffering=1)
+    _log_file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def log(message: str) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "copy_file",
     "read_json",
     "text_lines",
+    "why_unreadable",
     "write_json",
     "write_text",
 ]
@@ -65,16 +66,33 @@ def write_text(path: str | Path, text: str) -> None:
 def text_lines(path: str | Path, error: type[SpeechPromptError]) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the stripped text of every line that is not blank.
 
+    A byte order mark at the start is no part of the text.
+
     Raises:
         SpeechPromptError: the file cannot be read as UTF-8 text; the error has the given class.
     """
     try:
-        with Path(path).open(encoding="utf-8") as stream:
+        with Path(path).open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, start=1):
                 if text := line.strip():
                     yield number, text
-    except (OSError, UnicodeDecodeError) as reason:
-        raise error(f"{path}: cannot be read as UTF-8 text ({reason})") from reason
+    except (OSError, ValueError) as reason:
+        raise error(f"{path}: cannot be read as UTF-8 text ({why_unreadable(path, reason)})") from (
+            reason
+        )
+
+
+def why_unreadable(path: str | Path, reason: Exception) -> str:
+    """Say why a file cannot be read as UTF-8 text; for a wrong byte, name its line."""
+    if not isinstance(reason, UnicodeDecodeError):
+        return str(reason)
+    with Path(path).open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as wrong:
+                return f"line {number}: {wrong.reason}: byte 0x{line[wrong.start]:02x}"
+    return str(reason)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -89,6 +107,6 @@ def read_json(path: str | Path) -> Any:
         ArtefactError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: cannot be read as JSON ({error})") from error

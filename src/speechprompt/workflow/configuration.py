@@ -1,6 +1,6 @@
 """The configuration of a run: read, checked, and its files looked for, before any job starts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ __all__ = ["check_config", "check_files", "load_config"]
 
 
 def load_config(
-    values: Mapping[str, Any], default: str | Path, *, complete: bool, are_files_here: bool = True
+    values: Mapping[str, Any],
+    default: str | Path,
+    *,
+    complete: bool,
+    are_files_here: bool = True,
+    files: Iterable[str | Path] = (),
 ) -> Config:
     """Check the set-up of a run.
 
@@ -25,10 +30,14 @@ def load_config(
         default: the configuration that ``values`` are laid over, unless they are complete.
         complete: ``values`` come from a ``--configfile``, a set-up of its own.
         are_files_here: whether the files that the set-up names are looked for.
+        files: files that ``values`` come from. They are read again, because Snakemake would take
+            the last of several equal keys without a word.
 
     Raises:
-        ConfigError: a key is wrong, or as :func:`check_files`.
+        ConfigError: a key is wrong or there twice, or as :func:`check_files`.
     """
+    for file in files:
+        read_config(file)
     config = parse_config(values if complete else merge(read_config(default), values))
     if are_files_here:
         check_files(config)
@@ -53,7 +62,7 @@ def check_files(config: Config) -> None:
     """Check what a set-up starts from: that it is there, and that tables have the tasks' labels.
 
     Raises:
-        ConfigError: a file does not exist, is no table, or lacks a label column.
+        ConfigError: a file does not exist, is no table, or lacks a label of a task.
     """
     for name, corpus in config.corpora.items():
         for key in ("table", "root", "train", "valid", "test"):
@@ -73,10 +82,11 @@ def _check_tables(config: Config) -> None:
         if not isinstance(corpus, CsvCorpus):
             continue
         # Only where a table must be read, because it loads pyarrow.
-        from speechprompt.corpora.table import read_label_columns
+        from speechprompt.corpora.table import check_filled, read_label_columns
 
         try:
             check_labels(name, task.labels, task.corpus, read_label_columns(corpus.table))
+            check_filled(corpus.table, task.labels)
         except (CorpusError, ValueError) as error:
             raise ConfigError(str(error)) from None
 

@@ -13,6 +13,7 @@ from speechprompt.errors import ConfigError
 
 __all__ = [
     "complete_rules",
+    "config_files",
     "has_storage",
     "is_cluster",
     "is_complete",
@@ -30,6 +31,11 @@ JOB_STARTS = (100, 1)
 def is_complete(workflow: Any) -> bool:
     """Whether the configuration is a file of the user's, complete in itself."""
     return bool(_get(workflow, "overwrite_configfiles"))
+
+
+def config_files(workflow: Any) -> list[str]:
+    """The files that ``--configfile`` names."""
+    return list(map(str, _get(workflow, "overwrite_configfiles") or ()))
 
 
 def is_main(workflow: Any) -> bool:
