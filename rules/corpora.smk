@@ -31,7 +31,7 @@ rule download_corpus:
         source=PLAN.corpora.source,
     shell:
         "speechprompt --log {log} download-corpus {params.source}"
-        " --out resources/corpora/{wildcards.corpus} --linked $(dirname {output.folder})"
+        " --out $(dirname $(dirname {output.folder})) --linked $(dirname {output.folder})"
 
 
 rule prepare_corpus:
@@ -53,9 +53,12 @@ rule prepare_corpus:
         settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
         max_rejected=CONFIG.max_rejected,
+        max_repeated=CONFIG.max_repeated,
+        fingerprint=PLAN.corpora.fingerprint,
     shell:
         "speechprompt --log {log} prepare-corpus {params.root} --settings {params.settings:q}"
-        " --seed {params.seed} --max-rejected {params.max_rejected} --out $(dirname {output.train})"
+        " --seed {params.seed} --max-rejected {params.max_rejected} --max-repeated {params.max_repeated}"
+        " --out $(dirname {output.train})"
 
 
 # The silence of train and valid is cut out of the corpus's noises.

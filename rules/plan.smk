@@ -13,14 +13,15 @@ from speechprompt.workflow.plan import Plan
 from speechprompt.workflow.resources import Machine
 from speechprompt.workflow.sweep import POINT
 
-CHECKOUT = Path(workflow.basedir).parent
+# Not workflow.basedir, which is that of a workflow that uses this one as a module.
+CHECKOUT = Path(workflow.source_path("../config.yaml")).resolve().parent
 IS_MAIN, IS_CLUSTER = internals.is_main(workflow), internals.is_cluster(workflow)
 
 try:
     CONFIG = load_config(
         config,
         default=CHECKOUT / "config.yaml",
-        complete=internals.is_complete(workflow),
+        complete=internals.is_complete(workflow, config),
         # A job has the inputs of its rule and no more; with storage, Snakemake looks for files.
         are_files_here=IS_MAIN and not internals.has_storage(workflow),
         files=internals.config_files(workflow) if IS_MAIN else (),

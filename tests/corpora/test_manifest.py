@@ -5,6 +5,7 @@ import csv
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from speechprompt.corpora.manifest import Listing, Recording, unique_ids, write_manifests
 from speechprompt.corpora.validate import validate_corpus
@@ -112,6 +113,34 @@ def test_repeated_paths_are_refused_however_written(tmp_path):
     recordings = [*listing(2), Recording("train/../train/./000.wav", "test", {"label": "a"})]
     with pytest.raises(CorpusError, match=r"more than once: train/000\.wav"):
         write(recordings, tmp_path, tmp_path / "m")
+
+
+def test_a_file_is_listed_once_whatever_its_path(tmp_path, record):
+    recordings = listing(3)
+    record(tmp_path, *(item.path for item in recordings))
+    (tmp_path / "linked").symlink_to("train")
+    for alias in (str(tmp_path / "train/000.wav"), "linked/000.wav"):
+        twice = [*recordings, Recording(alias, "test", {"label": "a"})]
+        with pytest.raises(CorpusError, match=r"train/000\.wav \(train\) and .* the same file"):
+            write(twice, tmp_path, tmp_path / "m")
+
+
+def test_copies_in_a_later_split_are_counted(tmp_path, record, capsys):
+    recordings = listing(3)
+    record(tmp_path, *(item.path for item in recordings))
+    first, copy = tmp_path / "train/000.wav", tmp_path / "test/005.wav"
+    samples, rate = soundfile.read(first, dtype="int16")
+    write(recordings, tmp_path, tmp_path / "m")
+    assert "warning" not in capsys.readouterr().err
+    # Another header around the same samples.
+    soundfile.write(copy, samples, rate, format="AIFF")
+    write(recordings, tmp_path, tmp_path / "m", max_repeated=0.5)
+    told = capsys.readouterr().err
+    assert "1 of 2 recordings in test have the same samples as recordings of an earlier" in told
+    assert "(1 in train)" in told
+    assert "1 of 1 speakers in test are in train too" in told
+    with pytest.raises(CorpusError, match=r"more than max_repeated = 0\.4 allows"):
+        write(recordings, tmp_path, tmp_path / "m", max_repeated=0.4)
 
 
 def test_a_few_unusable_recordings_are_listed_and_passed_over(tmp_path, record):

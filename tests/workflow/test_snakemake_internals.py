@@ -18,7 +18,9 @@ def tell(name, value):
 
 
 if internals.is_main(workflow):
-    tell("complete", internals.is_complete(workflow))
+    tell("complete", internals.is_complete(workflow, config))
+    tell("module", internals.is_module(workflow))
+    tell("files", internals.config_files(workflow))
     tell("cluster", internals.is_cluster(workflow))
     tell("storage", internals.has_storage(workflow))
     internals.offer(workflow, "mem_mb", 300)
@@ -96,6 +98,7 @@ def told(tmp_path):
 def test_every_function_works_in_a_run(told, tmp_path):
     found = told()
     assert (found["complete"], found["cluster"], found["storage"]) == ("False", "False", "False")
+    assert (found["module"], found["files"]) == ("False", "[]")
     assert found["offered"] == "[300, 2]"
     assert found["wanting"] == "{'last'}"
     assert (found["limited"], found["limited then"]) == ("True", "False")
@@ -111,6 +114,7 @@ def test_what_the_user_says_is_kept(told):
         *("--max-jobs-per-timespan", "7/1s"),
     )
     assert found["complete"] == "True"
+    assert found["files"].endswith("own.yaml']")
     assert found["offered"] == "[200, 2]"
     assert found["limited then"] == "True"
 

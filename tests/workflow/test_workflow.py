@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -243,6 +244,48 @@ def test_a_wrong_configuration_starts_no_job(tmp_path, override, expected):
     assert done.returncode
     assert expected in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_key_that_is_there_twice_starts_no_job(tmp_path):
+    setup = tmp_path / "twice.yaml"
+    setup.write_text((REPOSITORY / "configs/ci.yaml").read_text() + "\nseed: 2\nseed: 3\n")
+    done = snakemake(tmp_path, "-n", "all", configfile=setup, check=False)
+    assert done.returncode
+    assert "the key 'seed' is there already" in done.stdout + done.stderr
+
+
+def test_another_workflow_may_use_this_one_as_a_module(tmp_path):
+    """It passes the set-up; its own config.yaml is not read, and a prefix moves all files."""
+    (tmp_path / "config.yaml").write_text("samples: [a, b]\n")
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").write_text(f"""
+import yaml
+configfile: "config.yaml"
+module speech:
+    snakefile: "{REPOSITORY}/workflow/Snakefile"
+    prefix: "speech"
+    config: yaml.safe_load(open("{REPOSITORY}/configs/ci.yaml"))
+use rule * from speech as speech_*
+""")
+    target = "speech/results/ks/acc.txt"
+    done = snakemake(tmp_path, "-n", "-p", target, configfile=None, workflow=tmp_path)
+    commands = [line for line in done.stdout.splitlines() if "speechprompt --log" in line]
+    assert len(commands) > 20
+    for command in commands:
+        assert "speech/re" in command
+        assert not re.search(r"[\s'=](results|resources|logs)/", command)
+
+
+def test_a_recording_replaced_in_place_is_prepared_again(finished, tmp_path):
+    mine = record(finished, tmp_path / "mine")
+    setup = own_setup(mine, max_rejected=0.05)
+    target = "results/manifests/mine/test.parquet"
+    snakemake(tmp_path, "--cores", "1", target, configfile=setup)
+    assert planned(tmp_path, target, configfile=setup) == set()
+    table = pd.read_csv(mine / "table.csv")
+    recording = mine / table["path"].iloc[-1]
+    soundfile.write(recording, np.zeros(9000), 16_000, format="WAV")
+    assert planned(tmp_path, target, configfile=setup) == {"prepare_corpus"}
 
 
 def test_units_are_measured_against_phones(tmp_path):

@@ -1,5 +1,6 @@
 """Audio files in any format, rate and channel count, as 16 kHz mono float32."""
 
+import hashlib
 import os
 import stat
 import struct
@@ -24,6 +25,7 @@ __all__ = [
     "SAMPLE_RATE",
     "AudioError",
     "probe_audio",
+    "probe_content",
     "read_audio",
     "resample",
     "small_terms",
@@ -83,10 +85,20 @@ def probe_audio(path: str | Path) -> tuple[int, int]:
     Raises:
         AudioError: as :func:`read_audio`.
     """
+    return probe_content(path)[:2]
+
+
+def probe_content(path: str | Path) -> tuple[int, int, bytes]:
+    """Do :func:`probe_audio`, and compute a hash of the samples too.
+
+    The hash is that of the decoded samples, so that a copy in another lossless format has it too.
+    """
     n_samples, sample_rate = 0, 0
+    digest = hashlib.blake2b(digest_size=16)
     for block, sample_rate in _decode(path):  # noqa: B007
         n_samples += len(block)
-    return n_samples, sample_rate
+        digest.update(block.data)
+    return n_samples, sample_rate, digest.digest()
 
 
 def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:

@@ -29,10 +29,10 @@ corpora.published.collect:download_corpus --kind --folders --root --out=out_dir 
     Download, check and unpack a published corpus, or link to a copy of it.
 corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
     Speak a synthetic corpus with eSpeak NG.
-corpora.prepare:prepare_corpus root --settings --max-rejected --seed --compute-threads=threads \
-    --out=out_dir
+corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed \
+    --compute-threads=threads --out=out_dir
     Check the recordings of a corpus and write its manifests.
-corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --seed \
+corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --max-repeated --seed \
     --compute-threads=threads --out=out_dir
     Check own recordings that a table lists, and write their manifests.
 corpora.validate:validate_corpus manifests=manifest_dir

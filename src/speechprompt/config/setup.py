@@ -56,6 +56,13 @@ class Config(Block):
     shards: Count = Field(2, description="shards per split for features and units")
     keep_features: bool = Field(False, description="keep the features after quantisation")
     max_rejected: Share = Field(0.01, description="share of unreadable recordings tolerated")
+    max_repeated: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of valid, and of test, that may have the same samples as recordings of "
+        "an earlier split; there is a warning in any case",
+    )
     corpora: dict[Name, AnyCorpus] = Field({}, description="corpora by name")
     encoders: dict[Name, AnyEncoder] = Field({}, description="encoders by name")
     codebooks: dict[Name, AnyCodebook] = Field({}, description="codebooks by name")

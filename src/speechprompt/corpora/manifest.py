@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from speechprompt.audio.reading import AudioError, probe_audio
+from speechprompt.audio.reading import AudioError, probe_content
 from speechprompt.errors import ArtefactError, CorpusError, some_of
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path
@@ -113,6 +113,7 @@ def write_manifests(
     *,
     seed: int,
     max_rejected: float = 0.01,
+    max_repeated: float = 1.0,
     threads: int = 1,
 ) -> dict[str, int]:
     """Decode every recording and write ``{train,valid,test,rejects}.parquet``.
@@ -128,13 +129,16 @@ def write_manifests(
         out_dir: Folder of the manifests.
         seed: Seed of the share that becomes ``valid``.
         max_rejected: Largest share of unusable recordings that may be left out, 0 to 1.
+        max_repeated: Largest share of ``valid``, and of ``test``, whose samples may be those of a
+            recording of an earlier split, 0 to 1.
         threads: Number of recordings that are decoded at a time.
 
     Returns:
         Utterances per split.
 
     Raises:
-        CorpusError: a path is listed twice, a split has no usable recording, or more than
+        CorpusError: a file is listed twice, by its own path or through a link, a split has no
+            usable recording, more than ``max_repeated`` are in an earlier split too, or more than
             ``max_rejected`` are unusable. In the last case ``rejects.failed.csv`` lists them,
             because Snakemake may delete the outputs of a failed job.
     """
@@ -143,18 +147,22 @@ def write_manifests(
     needed = SPLITS if listing.label_columns else ("train", "valid")
     _hold_out_valid(rows, root, needed, seed, listing.valid_fraction)
     kept: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    contents: dict[str, list[bytes]] = {split: [] for split in SPLITS}
     rejected: list[Row] = []
     for row, outcome in _probe_all(rows, root, threads):
         if isinstance(outcome, AudioError):
             rejected.append(row | {"reason": outcome.reason})
         else:
-            n_samples, sample_rate = outcome
+            n_samples, sample_rate, content = outcome
+            contents[row["split"]].append(content)
             kept[row["split"]].append(row | {"n_samples": n_samples, "sample_rate": sample_rate})
     rejects = pa.Table.from_pylist(rejected, REJECTS_SCHEMA)
     _judge_rejects(rejects, len(rows), root, out_dir, max_rejected)
     for split in needed:
         if not kept[split]:
             raise CorpusError(f"{root}: no usable recording in split {split!r}")
+    _judge_repeats(contents, root, max_repeated)
+    _report_speakers(kept, root)
     # A run and its recordings may be moved together, unless they were named in different ways.
     apart = root.is_absolute() and not out_dir.is_absolute()
     stored = root if apart else Path(os.path.relpath(root, out_dir))
@@ -192,10 +200,53 @@ def _identify(recordings: Iterable[Recording], root: Path) -> list[Row]:
     counts = Counter(row["path"] for row in rows)
     if repeated := [path for path, count in counts.items() if count > 1]:
         raise CorpusError(f"{root}: listed more than once: {some_of(repeated)}")
+    _refuse_aliases(rows, root)
     if unknown := {row["split"] for row in rows} - set(SPLITS):
         raise CorpusError(f"{root}: expected splits {', '.join(SPLITS)}, found {some_of(unknown)}")
     ids = unique_ids(posixpath.splitext(row["path"])[0] for row in rows)
     return [{"utt_id": utt_id, **row} for utt_id, row in zip(ids, rows, strict=True)]
+
+
+def _refuse_aliases(rows: Sequence[Row], root: Path) -> None:
+    """Refuse a file that is listed by two spellings of its path, or through a link."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        before = first.setdefault(os.path.realpath(root / row["path"]), row)
+        if before is not row:
+            raise CorpusError(
+                f"{root}: {before['path']} ({before['split']}) and {row['path']} ({row['split']}) "
+                "are the same file; list each recording once"
+            )
+
+
+def _judge_repeats(contents: Mapping[str, Sequence[bytes]], root: Path, most: float) -> None:
+    """Report the recordings of a split whose samples an earlier split has; too many are an error.
+
+    A score of such recordings says little about new ones.
+    """
+    earlier: dict[bytes, str] = {}
+    for split in SPLITS:
+        found = contents[split]
+        repeated = Counter(earlier[content] for content in found if content in earlier)
+        where = ", ".join(f"{count} in {name}" for name, count in repeated.items())
+        if n_repeated := repeated.total():
+            message = (
+                f"{root}: {n_repeated} of {len(found)} recordings in {split} have the same samples "
+                f"as recordings of an earlier split ({where})"
+            )
+            if n_repeated > most * len(found):
+                raise CorpusError(f"{message}, more than max_repeated = {most:g} allows")
+            log(f"warning: {message}; a score of them says little about new recordings")
+        earlier |= {content: split for content in found if content not in earlier}
+
+
+def _report_speakers(kept: Mapping[str, Sequence[Row]], root: Path) -> None:
+    """Say how many speakers of the test split are in train too."""
+    heard, tested = (
+        {row["speaker"] for row in kept[split]} - {None} for split in ("train", "test")
+    )
+    if both := heard & tested:
+        log(f"{root}: {len(both)} of {len(tested)} speakers in test are in train too")
 
 
 def _hold_out_valid(
@@ -225,10 +276,10 @@ def _hold_out_valid(
 
 def _probe_all(
     rows: Sequence[Row], root: Path, threads: int
-) -> Iterator[tuple[Row, tuple[int, int] | AudioError]]:
+) -> Iterator[tuple[Row, tuple[int, int, bytes] | AudioError]]:
     """Decode the recordings in parallel; results come in the order of the rows."""
     with ThreadPoolExecutor(threads) as pool:
-        window: deque[Future[tuple[int, int] | AudioError]] = deque()
+        window: deque[Future[tuple[int, int, bytes] | AudioError]] = deque()
         ahead = iter(rows)
         for row in progress(rows, "decode recordings", unit="file"):
             while len(window) < threads * PROBES_PER_THREAD and (following := next(ahead, None)):
@@ -236,9 +287,9 @@ def _probe_all(
             yield row, window.popleft().result()
 
 
-def _probe(path: Path) -> tuple[int, int] | AudioError:
+def _probe(path: Path) -> tuple[int, int, bytes] | AudioError:
     try:
-        return probe_audio(path)
+        return probe_content(path)
     except AudioError as error:
         return error
 

@@ -26,6 +26,7 @@ def prepare_corpus(
     *,
     seed: int,
     max_rejected: float = 0.01,
+    max_repeated: float = 1.0,
     threads: int = 1,
 ) -> dict[str, int]:
     """List the recordings of a corpus, decode each, and write the manifests of its splits.
@@ -36,6 +37,8 @@ def prepare_corpus(
         out_dir: folder of the manifests.
         seed: seed of the share that becomes ``valid``, and of crops of silence.
         max_rejected: largest share of unusable recordings that may be left out, 0 to 1.
+        max_repeated: largest share of valid, and of test, that may have the same samples as
+            recordings of an earlier split, 0 to 1.
         threads: number of recordings that are decoded at a time.
 
     Returns:
@@ -48,7 +51,13 @@ def prepare_corpus(
     module = import_module(f"speechprompt.{listing_module(corpus.kind)}")
     listing = module.list_recordings(corpus, Path(root), seed)
     counts = write_manifests(
-        listing, root, out_dir, seed=seed, max_rejected=max_rejected, threads=threads
+        listing,
+        root,
+        out_dir,
+        seed=seed,
+        max_rejected=max_rejected,
+        max_repeated=max_repeated,
+        threads=threads,
     )
     log(", ".join(f"{split}: {count}" for split, count in counts.items()))
     return counts
@@ -60,6 +69,7 @@ def prepare_csv(
     *,
     valid_fraction: float = 0.1,
     max_rejected: float = 0.01,
+    max_repeated: float = 1.0,
     seed: int = 1,
     threads: int = 1,
 ) -> dict[str, int]:
@@ -71,6 +81,8 @@ def prepare_csv(
         out_dir: folder of the manifests.
         valid_fraction: share of train that becomes valid if the table has no valid rows.
         max_rejected: largest share of unusable recordings that may be left out, 0 to 1.
+        max_repeated: largest share of valid, and of test, that may have the same samples as
+            recordings of an earlier split, 0 to 1.
         seed: seed of the share that becomes valid.
         threads: number of recordings that are decoded at a time.
 
@@ -89,5 +101,6 @@ def prepare_csv(
         out_dir,
         seed=seed,
         max_rejected=max_rejected,
+        max_repeated=max_repeated,
         threads=threads,
     )

@@ -1,11 +1,13 @@
 """Corpora in the plan: where recordings come from, and what their manifests are made of."""
 
+import hashlib
+import os
 import re
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import CsvCorpus, PublishedCorpus, UnitsCorpus
@@ -15,6 +17,9 @@ from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.workflow.blocks import block_of
 from speechprompt.workflow.paths import MANIFEST, Wildcards, one_of, options
+
+if TYPE_CHECKING:
+    from speechprompt.corpora.manifest import Recording
 
 __all__ = ["Corpora"]
 
@@ -78,6 +83,14 @@ class Corpora:
         is_fsdd = self.config.corpora[wildcards.corpus].kind == "fsdd"
         return shlex.quote(str(first if is_fsdd else first.parent))
 
+    def fingerprint(self, wildcards: Wildcards) -> str:
+        """Sizes and times of the recordings in a table, so that one replaced in place is noticed.
+
+        Only the planning process has them all; for the others, where the files are elsewhere, this
+        is the value without any.
+        """
+        return self._fingerprints.get(wildcards.corpus, "")
+
     def recordings(self, corpus: str, *splits: str) -> list[str]:
         """What the manifests of some splits lead to: folders, or files in the working directory."""
         block = self.config.corpora[corpus]
@@ -110,6 +123,12 @@ class Corpora:
         return MANIFEST.format(corpus=corpus, split=split)
 
     @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        blocks = self.config.corpora.items()
+        tables = {name: Path(block.table) for name, block in blocks if isinstance(block, CsvCorpus)}
+        return {name: _fingerprint(table) for name, table in tables.items()}
+
+    @cached_property
     def _beside_tables(self) -> dict[str, list[str]]:
         """Recordings of each corpus in a table, read once for the jobs of all its shards."""
         blocks = self.config.corpora.items()
@@ -126,18 +145,34 @@ class Corpora:
         return corpus.folders or all_folders
 
 
+def _fingerprint(table: Path) -> str:
+    """A hash of the size and the time of every recording that a table lists."""
+    digest = hashlib.sha256()
+    for recording in _recordings_in(table):
+        try:
+            status = os.stat(table.parent / recording.path)
+        except (OSError, ValueError):
+            continue  # preparation says what is wrong with it
+        digest.update(f"{recording.path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def _recordings_in(table: Path) -> "list[Recording]":
+    """The recordings of a table; none, if something is wrong with it, which its job says."""
+    # Only where a table must be read, because it loads pyarrow.
+    from speechprompt.corpora.table import read_recordings
+
+    try:
+        return read_recordings(table)[0]
+    except CorpusError:
+        return []
+
+
 def _beside_table(table: Path) -> list[str]:
     """The folder of a table; only what it lists, where results are in that folder too."""
     folder = table.parent
     if not Path.cwd().is_relative_to(folder.resolve()):
         return [str(folder)]
-    # Only where a table must be read, because it loads pyarrow.
-    from speechprompt.corpora.table import read_recordings
-
-    try:
-        recordings, _ = read_recordings(table)
-    except CorpusError:
-        return []  # the job that reads the table says what is wrong with it
-    paths = (PurePosixPath(recording.path) for recording in recordings)
+    paths = (PurePosixPath(recording.path) for recording in _recordings_in(table))
     first = (path.parts[0] for path in paths if not path.is_absolute())
     return [str(folder / name) for name in dict.fromkeys(first)]

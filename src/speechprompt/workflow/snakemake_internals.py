@@ -5,7 +5,7 @@ a test uses each function in a real run.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +18,7 @@ __all__ = [
     "is_cluster",
     "is_complete",
     "is_main",
+    "is_module",
     "jobs_that_want",
     "lift_limit_on_starts",
     "offer",
@@ -28,13 +29,20 @@ __all__ = [
 JOB_STARTS = (100, 1)
 
 
-def is_complete(workflow: Any) -> bool:
-    """Whether the configuration is a file of the user's, complete in itself."""
-    return bool(_get(workflow, "overwrite_configfiles"))
+def is_complete(workflow: Any, config: Mapping[str, Any]) -> bool:
+    """Whether the configuration is a file of the user's, or a module's, complete in itself."""
+    return bool(config if is_module(workflow) else config_files(workflow))
+
+
+def is_module(workflow: Any) -> bool:
+    """Whether another workflow uses this one as a module."""
+    return _get(workflow, "modifier.base_snakefile") is not None
 
 
 def config_files(workflow: Any) -> list[str]:
-    """The files that ``--configfile`` names."""
+    """The files that ``--configfile`` names; none, where another workflow passes the values."""
+    if is_module(workflow):
+        return []
     return list(map(str, _get(workflow, "overwrite_configfiles") or ()))
 
 
