@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 
 def literal_hidden(
-    weights, heads, tokens, prompt=None, place=0, separator=None, trace=None, query=None
+    weights, heads, tokens, prompt=None, place=0, separator=None, trace=None, query=None, mixed=None
 ):
     """Final hidden states of one sequence, prompt positions included.
 
@@ -24,7 +24,8 @@ def literal_hidden(
         separator: (D,) replaces the embedding of token 0.
         trace: a list that takes the embedded input and every layer's normed input.
         query: None, or rows (L, D) that stand as tokens behind ``place`` others, and shifts
-            (layers, L + 1, D) of them and of the token behind them.
+            (layers, L + 1, D) of them and of the tokens behind them.
+        mixed: (m, D) embeddings of the last m tokens, in place of those of their ids.
     """
     d = weights["embed_tokens.weight"].shape[1]
     embedded = []
@@ -32,6 +33,8 @@ def literal_hidden(
         row = weights["embed_tokens.weight"][token]
         if token == 0 and separator is not None:
             row = separator
+        if mixed is not None and position >= len(tokens) - len(mixed):
+            row = mixed[position - len(tokens)]
         embedded.append(math.sqrt(d) * row + sinusoid(position + 2, d))
     if query is not None:
         rows, shifts = query
@@ -63,7 +66,8 @@ def literal_hidden(
         }
         if query is not None:
             end = place + len(rows) + 1
-            x = torch.cat((x[:place], x[place:end] + shifts[layer], x[end:]))
+            behind = x[end:] + shifts[layer][-1]
+            x = torch.cat((x[:place], x[place:end] + shifts[layer], behind))
         h = norm(x, w, "self_attn_layer_norm")
         trace.append(h)
         key_input, value_input = h, h

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from speechprompt.config import parse_config, read_config
+from speechprompt.config.tasks import Task
 from speechprompt.errors import ConfigError
 from speechprompt.workflow.configuration import load_config
 
@@ -245,12 +246,13 @@ def test_the_set_ups_that_come_along_are_accepted(name):
     assert config.tasks or config.encoders
 
 
-def test_learnable_verbalizer_needs_a_classification():
+def test_a_learnable_verbalizer_writes_behind_query_rows_only():
     values = changed("tasks.ks.verbalizer", "learnable")
     parse_config(values)
     values["tasks"]["ks"] |= {"type": "transcription", "labels": ["text"]}
-    with pytest.raises(ConfigError, match="classification, found transcription; use frequency"):
+    with pytest.raises(ConfigError, match=r"mode: query.* for transcription, found mode deep"):
         parse_config(values)
+    Task(corpus="c", lm="l", type="transcription", verbalizer="learnable", prompt={"mode": "query"})
 
 
 def test_overrides_are_laid_over_the_default(tmp_path):

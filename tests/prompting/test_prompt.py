@@ -142,6 +142,46 @@ def test_a_learnable_verbalizer_reads_all_columns_at_once(mode):
         assert p[name].grad.abs().max() > 0
 
 
+def test_a_learnable_verbalizer_writes_with_two_tables():
+    """Loss and gradients of generated answers, whose labels are read as mixtures of units."""
+    task = task_model("query", None, [[7]])
+    verbalizer = Verbalizer("learnable", range(3, 11), 20, writes=True)
+    with torch.no_grad():
+        for parameter in verbalizer.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape)
+    task = TaskModel(task.lm, task.prompt, verbalizer, None)
+    data = examples(10, [range(8)] * 3)
+    loss = task.loss(data.units, data.labels, task.prompt_tensors())
+    loss.total.backward()
+    p = {n: t.detach().double().requires_grad_() for n, t in task.named_parameters().items()}
+    named = {name: tensor.double() for name, tensor in weights(task.model).items()}
+    embeddings = named["embed_tokens.weight"]
+    unit_ids = task.dictionary.ids(range(20)).tolist()
+    total, right = 0.0, []
+    for source, labels in zip(data.units, data.labels, strict=True):
+        tokens, place = [2, *task.dictionary.ids(source).tolist(), 0, *labels], len(source) + 1
+        hidden = literal_hidden(
+            named,
+            task.model.config.heads,
+            tokens,
+            None,
+            place,
+            p["separator"],
+            query=(p["rows"], p["shifts"]),
+            mixed=p["verbalizer.inputs"][labels] @ embeddings[unit_ids],
+        )[place + task.prompt.length :]
+        scores = hidden @ embeddings[[*unit_ids, 2]].T @ p["verbalizer.weight"].T
+        target = torch.tensor([*labels, 8])
+        total = total + F.cross_entropy(scores, target, reduction="sum")
+        right.append(bool((scores.argmax(1) == target).all()))
+    total.backward()
+    assert loss.total.item() == pytest.approx(total.item(), rel=1e-5)
+    assert loss.correct.tolist() == right
+    for name, parameter in task.named_parameters().items():
+        error = (parameter.grad - p[name].grad).abs().max()
+        assert error <= 2e-5 * p[name].grad.abs().max(), name
+
+
 @pytest.mark.parametrize(
     ("mode", "layers", "length", "count"),
     [

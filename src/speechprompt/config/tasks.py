@@ -196,10 +196,14 @@ class Task(Block):
             raise ValueError(f"labels: {self.type} reads {columns}, found {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: a column is named twice: {self.labels}")
-        if self.verbalizer == "learnable" and self.type != "classification":
+        if (
+            self.verbalizer == "learnable"
+            and self.type != "classification"
+            and self.prompt.mode != "query"
+        ):
             raise ValueError(
-                f"verbalizer: learnable works for classification, found {self.type}; use "
-                "frequency, random or aligned"
+                f"verbalizer: learnable needs `prompt: {{mode: query}}` for {self.type}, found "
+                f"mode {self.prompt.mode}; or use frequency, random or aligned"
             )
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")

@@ -53,14 +53,13 @@ def search_greedily(task: TaskModel, hidden: Tensor, cache: Cache | None, limits
         cache: of the sources; None where every answer has at most one label.
         limits: (N,) longest answer of each utterance, at least 1.
     """
-    ids = torch.from_numpy(task.label_ids).to(hidden.device)
-    end = len(ids)
+    prompt, end = task.prompt_tensors(), len(task.label_ids)
 
     def score(hidden: Tensor, step: int) -> Tensor:
         return task.answer_scores(hidden, _filled(len(hidden), step, hidden.device))
 
     def advance(labels: Tensor, cache: Cache) -> Tensor:
-        return task.model.step(ids[labels.clamp(max=end - 1)], cache)
+        return task.write(labels.clamp(max=end - 1), cache, prompt)
 
     return _take_best(hidden, cache, limits, end, score, advance)
 
@@ -110,8 +109,7 @@ def search_beam(
             (length + 1) to this power.
     """
     device, n = hidden.device, len(hidden)
-    ids = torch.from_numpy(task.label_ids).to(device)
-    end, longest = len(ids), int(limits.max())
+    prompt, end, longest = task.prompt_tensors(), len(task.label_ids), int(limits.max())
     best = _Finished.none(n, longest, end, device)
     utterance = torch.arange(n, device=device)  # (U,) those that are still searched
     prefixes = torch.full((n, 1, longest), end, device=device)  # (U, hypotheses, T)
@@ -157,7 +155,7 @@ def search_beam(
         prefixes[:, :, step] = label
         source = (rows[:, None] * width + parent).flatten()
         cache = cache.exchange(source) if same else cache.select(source)
-        hidden = task.model.step(ids[label.clamp(max=end - 1)].flatten(), cache)
+        hidden = task.write(label.clamp(max=end - 1).flatten(), cache, prompt)
     return Found(best.answers, (best.answers != end).sum(1), best.scores)
 
 

@@ -57,9 +57,10 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
                 "use the unit LM of that training, or train the prompt again"
             )
     settings = metadata["verbalizer"]
-    # Files of the first versions have no `rows`.
-    rows = settings.get("rows", 1)
-    verbalizer = Verbalizer(settings["kind"], settings["units"], lm.dictionary.n_units, rows)
+    # Files of the first versions have no `rows` and `writes`.
+    rows, writes = settings.get("rows", 1), settings.get("writes", False)
+    kind, units = settings["kind"], settings["units"]
+    verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes)
     shape = metadata["prompt"]
     prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
     task = TaskModel(

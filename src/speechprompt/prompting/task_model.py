@@ -78,7 +78,8 @@ class TaskModel:
         dtype: number type of the activations.
 
     Raises:
-        ConfigError: a learnable verbalizer for generation, which it cannot end.
+        ConfigError: a learnable verbalizer for generation without query rows, behind which alone
+            the unit LM reads mixtures of units.
     """
 
     def __init__(
@@ -91,13 +92,15 @@ class TaskModel:
         end_loss: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if verbalizer.kind == "learnable" and allowed is None:
-            raise ConfigError("verbalizer: learnable works for classification, found generation")
+        if verbalizer.writes and (prompt is None or prompt.mode != "query"):
+            raise ConfigError(
+                "verbalizer: learnable needs prompt.mode query where answers are written"
+            )
         self.lm = lm
         self.prompt = prompt
         self.verbalizer = verbalizer
         self.allowed = None if allowed is None else [list(column) for column in allowed]
-        self.end_loss = (end_loss or allowed is None) and verbalizer.kind != "learnable"
+        self.end_loss = (end_loss or allowed is None) and not self.reads_at_once
         self.dtype = dtype
         device = lm.model.embed.device
         if prompt is not None:
@@ -106,6 +109,8 @@ class TaskModel:
         dictionary = lm.dictionary
         self.unit_ids = torch.from_numpy(dictionary.ids(np.arange(dictionary.n_units))).to(device)
         self.label_ids = dictionary.ids(verbalizer.units)
+        # Ids of the labels and, last, of the end.
+        self.label_table = torch.from_numpy(np.append(self.label_ids, END)).to(device)
         self.allowed_masks = _allowed_masks(self.allowed, len(verbalizer.units)).to(device)
 
     @property
@@ -121,7 +126,7 @@ class TaskModel:
     @property
     def reads_at_once(self) -> bool:
         """Whether all labels of an answer are read at once: by a learnable verbalizer."""
-        return self.verbalizer.kind == "learnable"
+        return self.verbalizer.kind == "learnable" and not self.verbalizer.writes
 
     @property
     def device(self) -> torch.device:
@@ -236,12 +241,14 @@ class TaskModel:
         line, place = (places <= counts[:, None]).nonzero()
         answers = np.zeros((len(units), counts.max()), np.int64)
         if labels:
-            chosen = np.concatenate(labels).astype(np.int64)
-            answers[places[1:] <= counts[:, None]] = self.label_ids[chosen]
+            answers[places[1:] <= counts[:, None]] = np.concatenate(labels)
         tables = torch.from_numpy(np.concatenate((answers.ravel(), line, place)))
-        ids, lines, nth = to_device(tables, self.device).split([answers.size, len(line), len(line)])
+        read, lines, nth = to_device(tables, self.device).split(
+            [answers.size, len(line), len(line)]
+        )
 
-        n = len(prompt.shifts[0]) + answers.shape[1]
+        n_answers = answers.shape[1]
+        n = len(prompt.shifts[0]) + n_answers
         cache = cache or Cache(room=0)
         cache.room += n
         sentences = [self.dictionary.sentence(row)[:-1] for row in units]
@@ -249,13 +256,26 @@ class TaskModel:
             ends = [len(row) - 1 for row in sentences]
             self.model(pack(sentences, ends, device=self.device, dtype=self.dtype), cache=cache)
         rows = torch.cat((prompt.rows, prompt.separator[None])).expand(len(units), -1, -1)
-        x = torch.cat((rows, F.embedding(ids.view(answers.shape), self.model.embed)), dim=1)
-        shifts = F.pad(prompt.shifts, (0, 0, 0, answers.shape[1]))
+        x = torch.cat((rows, self._embed_labels(read.view(answers.shape))), dim=1)
+        # What stands behind the separator has its shift, too.
+        shifts = torch.cat((prompt.shifts, prompt.shifts[:, -1:].expand(-1, n_answers, -1)), dim=1)
         hidden = self.model.extend(x, cache, shifts)
         if self.reads_at_once:
             return Reading(hidden, lines, nth)
         first = len(prompt.rows)
         return Reading(hidden[lines, nth + first], lines, nth)
+
+    def write(self, labels: Tensor, cache: Cache, prompt: PromptTensors) -> Tensor:
+        """Read one label (B,) behind every cached sequence: hidden states (B, D)."""
+        shifts = None if prompt.shifts is None else prompt.shifts[:, -1:]
+        return self.model.extend(self._embed_labels(labels)[:, None], cache, shifts)[:, 0]
+
+    def _embed_labels(self, labels: Tensor) -> Tensor:
+        """What the unit LM reads for labels (…): (…, D), before scaling."""
+        if self.verbalizer.writes:
+            units = self.model.embed.index_select(0, self.unit_ids)
+            return F.embedding(labels, self.verbalizer.inputs @ units)
+        return F.embedding(self.label_table[labels], self.model.embed)
 
     def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
@@ -269,11 +289,13 @@ class TaskModel:
         target = to_device(torch.from_numpy(targets), self.device)
         if self.reads_at_once:
             return self._loss_at_once(scores, target.view(len(units), -1))
-        label_scores = self.verbalizer.label_scores(scores.index_select(1, self.unit_ids))
-        ids = to_device(torch.from_numpy(np.append(self.label_ids, END)), self.device)[target]
-        total = F.cross_entropy(scores, ids, reduction="sum")
-        best = self._allowed_scores(label_scores, scores[:, END], reading.places).argmax(1)
-        wrong = best.ne(target % (label_scores.shape[1] + 1))
+        found = self._label_scores(scores)
+        target_label = target % found.shape[1]  # the end is last
+        if self.verbalizer.writes:
+            total = F.cross_entropy(found, target_label, reduction="sum")
+        else:
+            total = F.cross_entropy(scores, self.label_table[target], reduction="sum")
+        wrong = (found + self._allowed(reading.places)).argmax(1).ne(target_label)
         if self.allowed is not None:
             wrong &= target >= 0
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
@@ -294,14 +316,20 @@ class TaskModel:
             hidden: (M, D) hidden states, or (M, R, D) those that a learnable verbalizer reads.
             position: (M,) position in the answer.
         """
-        scores = self.model.logits(hidden)
-        labels = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
-        end = scores[:, END] if scores.dim() == 2 else scores[:, -1, END]
-        return self._allowed_scores(labels, end, position).log_softmax(1)
+        found = self._label_scores(self.model.logits(hidden))
+        return (found + self._allowed(position)).log_softmax(1)
 
-    def _allowed_scores(self, labels: Tensor, end: Tensor, position: Tensor) -> Tensor:
-        mask = self.allowed_masks[position.clamp(max=len(self.allowed_masks) - 1)]
-        return torch.cat((labels, end[:, None]), dim=1) + mask
+    def _label_scores(self, scores: Tensor) -> Tensor:
+        """Scores (M, n_labels + 1) of labels and end from those of all symbols."""
+        units = scores.index_select(-1, self.unit_ids)
+        end = scores[:, END] if scores.dim() == 2 else scores[:, -1, END]
+        if self.verbalizer.writes:
+            return self.verbalizer.written_scores(torch.cat((units, end[:, None]), dim=1))
+        return torch.cat((self.verbalizer.label_scores(units), end[:, None]), dim=1)
+
+    def _allowed(self, position: Tensor) -> Tensor:
+        """What is added to the scores (M, n_labels + 1) at positions (M,)."""
+        return self.allowed_masks[position.clamp(max=len(self.allowed_masks) - 1)]
 
     def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
         """Write the trained tensors, and in the metadata what is needed to load them again."""
@@ -319,6 +347,7 @@ class TaskModel:
                 "kind": self.verbalizer.kind,
                 "units": self.verbalizer.units,
                 "rows": self.verbalizer.rows,
+                "writes": self.verbalizer.writes,
             },
             "allowed": self.allowed,
             "end_loss": self.end_loss,

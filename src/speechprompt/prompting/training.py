@@ -205,14 +205,16 @@ def _build_model(
     else:
         lm.model.requires_grad_(True)
         lm.model.dropout = task.prompt.dropout
+    writes = data.labels.allowed is None and task.verbalizer == "learnable"
     verbalizer = build_verbalizer(
-        task.verbalizer,
+        "aligned" if writes and prompt is None else task.verbalizer,
         data.train.labels,
         data.train.units,
         n_labels=len(data.labels.names),
         n_units=lm.dictionary.n_units,
         seed=seed,
-        rows=1 + (prompt.n_positions if prompt else 0),
+        rows=1 + (prompt.n_positions if prompt and not writes else 0),
+        writes=writes and prompt is not None,
     )
     return TaskModel(
         lm, prompt, verbalizer, data.labels.allowed, end_loss=task.training.end_loss, dtype=dtype

@@ -4,7 +4,9 @@
 written as the i-th most frequent unit of the training data. ``random`` and ``learnable`` are
 SpeechPrompt v2's (arXiv 2303.00733): a seeded draw, and a bias-free linear layer from the scores
 of all units to the scores of the labels. With several label columns, the layer gives the labels of
-all columns at once; with query rows, it reads the scores at every row and at the separator.
+all columns at once; with query rows, it reads the scores at every row and at the separator. Where
+answers are written label by label, there are two tables: from the scores of all units and the end
+to those of the labels and the end, and from a label to the mixture of units that is read for it.
 ``aligned`` writes a label as a unit that is heard where the label is said, which is easy for a unit
 LM that has learnt to repeat what it heard.
 """
@@ -31,18 +33,33 @@ class Verbalizer(nn.Module):
         n_units: number of units, K.
         rows: number of places R whose unit scores a learnable layer reads; at the start it reads
             the last.
+        writes: whether a learnable verbalizer is for answers that are written label by label.
     """
 
     def __init__(
-        self, kind: VerbalizerKind, units: Sequence[int], n_units: int, rows: int = 1
+        self,
+        kind: VerbalizerKind,
+        units: Sequence[int],
+        n_units: int,
+        rows: int = 1,
+        writes: bool = False,
     ) -> None:
         super().__init__()
         self.kind = kind
         self.units = [int(unit) for unit in units]
-        self.rows = rows
-        if kind == "learnable":
-            start = nn.functional.one_hot(torch.tensor(self.units), n_units).float()
+        self.rows, self.writes = rows, writes
+        if kind != "learnable":
+            return
+        start = nn.functional.one_hot(torch.tensor(self.units), n_units).float()
+        if writes:
+            self.inputs = nn.Parameter(start.clone())
+            self.weight = nn.Parameter(torch.block_diag(start, torch.ones(1, 1)))
+        else:
             self.weight = nn.Parameter(nn.functional.pad(start, ((rows - 1) * n_units, 0)))
+
+    def written_scores(self, scores: Tensor) -> Tensor:
+        """Scores (N, n_labels + 1) of labels and end from those (N, K + 1) of units and end."""
+        return scores @ self.weight.T
 
     def label_scores(self, unit_scores: Tensor) -> Tensor:
         """Scores (N, n_labels) of the labels from those of the units, (N, K) or (N, R, K)."""
@@ -60,6 +77,7 @@ def build_verbalizer(
     n_units: int,
     seed: int,
     rows: int = 1,
+    writes: bool = False,
 ) -> Verbalizer:
     """Build the verbalizer of a task from its training data.
 
@@ -71,13 +89,16 @@ def build_verbalizer(
         n_units: number of units, K.
         seed: seed of the draw for ``random``.
         rows: number of places that a learnable layer reads.
+        writes: whether answers are written label by label; a learnable verbalizer then starts from
+            the aligned units.
 
     Raises:
         ConfigError: more labels than units, unless the kind is ``learnable``.
     """
     if n_labels > n_units:
         if kind == "learnable":
-            return Verbalizer(kind, [i % n_units for i in range(n_labels)], n_units, rows)
+            chosen = [i % n_units for i in range(n_labels)]
+            return Verbalizer(kind, chosen, n_units, rows, writes)
         raise ConfigError(
             f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
             f"{n_units}; use a larger codebook, fewer or merged labels, or, in a classification, "
@@ -85,8 +106,8 @@ def build_verbalizer(
         )
     if kind == "random":
         return Verbalizer(kind, random_units(n_labels, n_units, seed), n_units)
-    by_data = aligned_units if kind == "aligned" else frequency_units
-    return Verbalizer(kind, by_data(labels, units, n_labels, n_units), n_units, rows)
+    by_data = aligned_units if kind == "aligned" or writes else frequency_units
+    return Verbalizer(kind, by_data(labels, units, n_labels, n_units), n_units, rows, writes)
 
 
 def frequency_units(
