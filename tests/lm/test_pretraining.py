@@ -8,11 +8,12 @@ import torch
 from interruption import killed_in_the_middle
 from speechprompt.config.models import UnitLmSettings
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.lm import load_lm
+from speechprompt.lm import load_lm, pretraining_tasks
 from speechprompt.lm import pretraining as pretrain
 from speechprompt.lm.pretraining import pretrain_unit_lm, read_sentences
 from speechprompt.storage.files import read_json
 from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.tensors import read_tensor_metadata, read_tensors
 from speechprompt.training.job import Computation, TrainingFiles
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
@@ -56,6 +57,8 @@ SMALL = {
     "precision": "fp32",
 }
 
+WHOLE = {"unit_dropout": 0.0}
+
 
 def train(index, path, curve=None, **changes):
     settings = UnitLmSettings(codebook="k", corpora=["c"], **SMALL | changes)
@@ -87,51 +90,59 @@ def test_it_sees_only_units_of_train_splits(tmp_path, monkeypatch):
     seen = set()
     original = pretrain._loss
 
-    def spy(model, sequences, dtype):
+    def spy(model, sequences, dtype, cache=None):
         seen.update(tuple(sequence.tolist()) for sequence in sequences)
-        return original(model, sequences, dtype)
+        return original(model, sequences, dtype, cache)
 
     monkeypatch.setattr(pretrain, "_loss", spy)
-    train(index, tmp_path / "lm.safetensors", max_epochs=1)
+    train(index, tmp_path / "lm.safetensors", max_epochs=1, pretraining_tasks=WHOLE)
     assert seen == {tuple(int(i) for i in row) for row in expected}
     assert all(0 not in row for row in seen)  # the separator
 
 
 def test_held_out_utterances_are_never_trained_on(tmp_path, monkeypatch):
     index = write_split(tmp_path)
-    trained, held_out = set(), set()
-    original = pretrain._loss
+    trained, held_out, clustered = set(), set(), set()
+    original, cluster = pretrain._loss, pretraining_tasks.cluster_utterances
 
-    def spy(model, sequences, dtype):
+    def spy(model, sequences, dtype, cache=None):
         group = trained if torch.is_grad_enabled() else held_out
         group.update(tuple(sequence.tolist()) for sequence in sequences)
-        return original(model, sequences, dtype)
+        return original(model, sequences, dtype, cache)
+
+    def spy_on_clusters(units, *arguments):
+        clustered.update(tuple(row.tolist()) for row in units)
+        return cluster(units, *arguments)
 
     monkeypatch.setattr(pretrain, "_loss", spy)
+    monkeypatch.setattr(pretraining_tasks, "cluster_utterances", spy_on_clusters)
     # Distinct sequences, so that the two sets can be compared.
-    names = [f"n{i}" for i in range(60)]
-    rows = [np.array([i // 10, i % 10]) for i in range(60)]
+    names = [f"c/{i}" for i in range(100)]
+    rows = [np.array([i // 10, i % 10]) for i in range(100)]
     about = read_sentences([index])[2]
     monkeypatch.setattr(pretrain, "read_sentences", lambda _: (names, rows, about))
-    train(index, tmp_path / "lm.safetensors", max_epochs=2)
+    train(index, tmp_path / "lm.safetensors", max_epochs=2, pretraining_tasks=WHOLE)
     assert trained
     assert held_out
     assert not trained & held_out
+    # The made-up tasks are made from the units alone that the model learns from.
+    assert {(2, *(unit + 4 for unit in row), 2) for row in clustered} == trained
 
 
 def test_repeated_utterances_lose_units_and_nothing_else(tmp_path, monkeypatch):
     index = write_split(tmp_path)
     once = {tuple(int(i) for i in (2, *(row + 4), 2)) for row in read_sentences([index])[1]}
+    twice_in_a_row = {"repeat_share": 0.5, "repeat_kept": 0.4, "pretraining_tasks": WHOLE}
     seen = []
     original = pretrain._loss
 
-    def spy(model, sequences, dtype):
+    def spy(model, sequences, dtype, cache=None):
         if torch.is_grad_enabled():
             seen.extend(tuple(sequence.tolist()) for sequence in sequences)
-        return original(model, sequences, dtype)
+        return original(model, sequences, dtype, cache)
 
     monkeypatch.setattr(pretrain, "_loss", spy)
-    train(index, tmp_path / "lm.safetensors", repeat_share=0.5, repeat_kept=0.4)
+    train(index, tmp_path / "lm.safetensors", **twice_in_a_row)
     twice = [sequence for sequence in seen if sequence.count(2) == 3]
     assert len(seen) * 0.4 < len(twice) < len(seen) * 0.6
     assert {sequence for sequence in seen if sequence.count(2) == 2} <= once
@@ -159,11 +170,17 @@ def test_utterances_beyond_the_positions_are_named(tmp_path):
     index = write_split(tmp_path)
     with pytest.raises(CorpusError, match=r"c/train-\d-\d+ needs \d+ positions, but .* has 8"):
         train(index, tmp_path / "lm.safetensors", max_positions=8)
+    # The slots of made-up tasks stand behind the longest utterance.
+    longest = 1 + max(len(row) for row in read_sentences([index])[1])
+    train(index, tmp_path / "lm.safetensors", max_positions=longest + 4, max_epochs=1)
+    with pytest.raises(CorpusError, match=rf"needs {longest + 4} positions, but .* has"):
+        train(index, tmp_path / "lm.safetensors", max_positions=longest + 3)
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("tasks", [{"tasks": 5, "classes": [5, 8]}, None])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tasks):
     index = write_split(tmp_path)
-    changes = {"dropout": 0.2, "repeat_share": 0.5}
+    changes = {"dropout": 0.2, "repeat_share": 0.5, "pretraining_tasks": tasks}
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     curves = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
     train(index, whole, curves[0], **changes)
@@ -176,3 +193,35 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
     assert resumed.read_bytes() == whole.read_bytes()
     assert curves[0].read_bytes() == curves[1].read_bytes()
     assert not checkpoint.exists()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_the_file_holds_the_lm_alone(tmp_path):
+    index = write_split(tmp_path)
+    paths = [tmp_path / f"{name}.safetensors" for name in ("first", "second", "without")]
+    for path, tasks in zip(paths, ({}, {}, None), strict=True):
+        train(index, path, max_epochs=2, pretraining_tasks=tasks)
+    first, second, without = paths
+    assert first.read_bytes() == second.read_bytes() != without.read_bytes()
+    tensors = [read_tensors(path)[0] for path in (first, without)]
+    assert {name: t.shape for name, t in tensors[0].items()} == {
+        name: t.shape for name, t in tensors[1].items()
+    }
+    assert read_tensor_metadata(first).keys() == read_tensor_metadata(without).keys()
+
+
+def test_few_utterances_are_learnt_without_made_up_tasks(tmp_path, capsys):
+    index = write_split(tmp_path, n=60)
+    paths = [tmp_path / f"{name}.safetensors" for name in ("by default", "without")]
+    train(index, paths[0], max_epochs=2)
+    assert "no corpus has 64 utterances to learn from" in capsys.readouterr().err
+    train(index, paths[1], max_epochs=2, pretraining_tasks=None)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_corpus_of_few_utterances_is_learnt_beside_one_with_tasks(tmp_path, capsys):
+    indexes = [write_split(tmp_path), write_split(tmp_path, corpus="d", n=20)]
+    settings = UnitLmSettings(codebook="k", corpora=["c", "d"], **SMALL | {"max_epochs": 1})
+    result = pretrain_unit_lm(settings, indexes, TrainingFiles(tmp_path / "lm"), **ONE_THREAD)
+    told = capsys.readouterr().err
+    assert "12 made-up tasks for each of 1 corpora" in told
+    assert result.updates >= 2

@@ -1,15 +1,18 @@
 """Training, decoding and encoding on a mock GPU."""
 
+import numpy as np
 import pytest
 import torch
 from torchaudio.models import wav2vec2_model
 
 from mock_gpu import DEVICE, READS, mock_gpu
 from random_models import CODEBOOK, TWO, examples, random_lm, random_units, task_model
+from speechprompt.config.models import PretrainingTaskSettings
 from speechprompt.config.tasks import DecodingSettings, Task
 from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.lm import Dictionary, LoadedLM
-from speechprompt.lm.pretraining import _loss
+from speechprompt.lm.pretraining import _sums
+from speechprompt.lm.pretraining_tasks import make_up_tasks
 from speechprompt.prompting import training
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.training import TaskData
@@ -132,13 +135,19 @@ def test_a_training_reads_nothing_back_between_its_reports(tmp_path, monkeypatch
 
 
 def test_pretraining_of_a_unit_lm():
-    sequences = [Dictionary(range(20)).sentence(row) for row in UNITS]
+    units = random_units(16)
+    sequences = [Dictionary(range(20)).sentence(row) for row in units]
+    every = np.arange(len(units))
+    settings = PretrainingTaskSettings(tasks=2, slots=2, classes=[2])
+    names = [f"c/{i}" for i in every]
 
     def step(device):
-        model = random_lm().to(device)
-        loss = _loss(model, sequences, torch.float32)
-        loss.backward()
-        return loss.item(), {name: p.grad.cpu() for name, p in model.named_parameters()}
+        model = random_lm()
+        tasks = make_up_tasks(model.config, names, units, every, settings, 1).to(device)
+        questions = tasks.draw(every, 1)
+        sums = _sums(model.to(device), sequences, [every.tolist()], torch.float32, questions)
+        trained = [*model.named_parameters(), *tasks.named_parameters()]
+        return float(sums.loss), {name: p.grad.cpu() for name, p in trained}
 
     (loss, gradients), (loss_there, gradients_there) = on_both(step)
     assert loss_there == pytest.approx(loss, rel=1e-5)

@@ -28,6 +28,7 @@ __all__ = [
     "KmeansCodebook",
     "LogMelEncoder",
     "MfccEncoder",
+    "PretrainingTaskSettings",
     "UnitLmSettings",
 ]
 
@@ -249,6 +250,31 @@ AnyCodebook = Annotated[
 ]
 
 
+class PretrainingTaskSettings(Block):
+    """Made-up tasks beside the next-unit loss: which cluster of its corpus is an utterance in?"""
+
+    tasks: Count = Field(12, description="number of tasks made up for each corpus")
+    slots: Count = Field(4, description="tasks that one update asks for, in as many slots")
+    classes: list[Annotated[int, Field(ge=2)]] = Field(
+        [8, 16, 32, 64, 128, 256],
+        min_length=1,
+        description="numbers of clusters, which the tasks have in turn; those above an eighth of "
+        "the corpus's utterances are left out, and with all of them its tasks",
+    )
+    weight: Positive = Field(
+        1.0, description="weight of the tasks' mean loss; the next-unit loss has 1"
+    )
+    unit_dropout: Share = Field(
+        0.1, description="random share of its units that an utterance loses, anew in each epoch"
+    )
+
+    @model_validator(mode="after")
+    def _check_slots(self) -> Self:
+        if self.slots > self.tasks:
+            raise ValueError(f"slots: expected at most tasks = {self.tasks}, found {self.slots}")
+        return self
+
+
 class UnitLmSettings(PretrainingSettings):
     """A unit LM pre-trained on the train units of its corpora: no label, no other split."""
 
@@ -274,6 +300,11 @@ class UnitLmSettings(PretrainingSettings):
         0.3,
         description="least share of the units that is kept the second time; each utterance draws "
         "its own share above it",
+    )
+    pretraining_tasks: PretrainingTaskSettings | None = Field(
+        PretrainingTaskSettings(),
+        description="made-up tasks that teach the LM to be prompted, beside the next-unit loss; "
+        "null trains by the next-unit loss alone, as the paper's unit LMs were",
     )
 
 

@@ -10,7 +10,13 @@ from pydantic.fields import FieldInfo
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import Block, members
-from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm, HubertPretraining
+from speechprompt.config.models import (
+    AnyCodebook,
+    AnyEncoder,
+    AnyUnitLm,
+    HubertPretraining,
+    PretrainingTaskSettings,
+)
 from speechprompt.config.quality import QualitySettings
 from speechprompt.config.sweep import SweepSettings, SweepSpace
 from speechprompt.config.tasks import Task
@@ -41,6 +47,7 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
         for kind, block in members(union).items()
     ),
     ("`encoders.<name>.pretraining`", HubertPretraining),
+    ("`lm.<name>.pretraining_tasks`", PretrainingTaskSettings),
     ("`tasks.<name>`", Task),
     *(
         (f"`tasks.<name>.{key}`", type(field.default))

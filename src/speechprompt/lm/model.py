@@ -293,6 +293,7 @@ class UnitLM(nn.Module):
         """
         n = x.shape[1]
         positions = cache.positions[:, None] + torch.arange(n, device=x.device)
+        p = self.dropout if self.training else 0.0
         x = _in(cache.layers[0].dtype, x * self.scale + self.sinusoids[positions]).flatten(0, 1)
         masks = cache.open(n)
         for i, layer in enumerate(self.decoder_layers):
@@ -300,7 +301,7 @@ class UnitLM(nn.Module):
                 x = (x.unflatten(0, (-1, n)) + shifts[i].to(x.dtype)).flatten(0, 1)
             q, kv = layer.project(x)
             kv = cache.append(i, layer.split_heads(kv, len(positions)))
-            x = layer.finish(x, layer.attend(q, kv, masks[cache.starts[i]]))
+            x = layer.finish(x, layer.attend(q, kv, masks[cache.starts[i]]), p)
         cache.positions = cache.positions + n
         return _in(torch.float32, _norm(self.norm, x)).unflatten(0, (-1, n))
 

@@ -6,6 +6,9 @@ share of the train utterances, chosen by a hash of their names, is held out to s
 A small model of little speech learns to guess the next unit from the last few and no more. Where a
 share of the utterances comes twice, the second time with units left out, it also learns to look up
 what it heard, in order and at any pace. A prompt that transcribes needs this ability.
+
+Beside the next unit, the model learns made-up tasks (:mod:`speechprompt.lm.pretraining_tasks`). The
+held-out loss, which decides when to stop, is that of the next unit alone.
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from torch import Tensor
 from speechprompt.config.models import UnitLmSettings
 from speechprompt.lm.artefact import save_lm
 from speechprompt.lm.batching import check_lengths, micro_batches, micro_budget
+from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.lm.packing import pack
+from speechprompt.lm.pretraining_tasks import PretrainingTasks, Questions, make_up_tasks
 from speechprompt.runtime.device import to_device
 from speechprompt.training.job import Computation, TrainingFiles, fingerprint
 from speechprompt.training.loop import Sums, fit
@@ -60,13 +65,18 @@ def pretrain_unit_lm(
     names, units, about = read_sentences(index_paths)
     dictionary = Dictionary(range(about["n_units"]))
     sentences = [dictionary.sentence(row) for row in units]
-    check_lengths(names, (len(row) - 1 for row in sentences), settings.max_positions)
+    asked = settings.pretraining_tasks
+    n_slots = 0 if asked is None else asked.slots
+    check_lengths(names, (len(row) - 1 + n_slots for row in sentences), settings.max_positions)
     train, valid = hold_out(names, settings.valid_share)
     torch.manual_seed(seed)
     shape = (settings.layers, settings.heads, settings.dim, settings.ffn, settings.max_positions)
     model = UnitLM(LMConfig(dictionary.n_symbols, *shape), settings.dropout).to(device)
+    tasks = None
+    if asked is not None:
+        tasks = make_up_tasks(model.config, names, units, train, asked, seed)
     result = fit(
-        UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype),
+        UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype, tasks),
         settings,
         files,
         seed=seed,
@@ -100,6 +110,7 @@ class UnitLmTraining:
         splits: indices of the sentences to learn from, and of those that are held out.
         seed: seed of order and repetitions.
         dtype: number type of the activations.
+        tasks: what the model learns beside the next unit; None for nothing.
     """
 
     def __init__(
@@ -110,7 +121,9 @@ class UnitLmTraining:
         splits: tuple[np.ndarray, np.ndarray],
         seed: int,
         dtype: torch.dtype,
+        tasks: PretrainingTasks | None = None,
     ) -> None:
+        self.tasks = None if tasks is None else tasks.to(model.embed.device)
         self.model, self.settings, self.seed, self.dtype = model, settings, seed, dtype
         self.sentences = sentences
         self.budget = micro_budget(
@@ -124,22 +137,37 @@ class UnitLmTraining:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """All weights by name."""
-        return dict(self.model.named_parameters())
+        """All weights by name, with those that only the made-up tasks have."""
+        weights: dict[str, Tensor] = dict(self.model.named_parameters())
+        if self.tasks is not None:
+            weights |= self.tasks.named_parameters()
+        return weights
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """Batches that reach the number of tokens of an update; only the last may have fewer."""
+        """Batches that reach the number of tokens of an update; only the last may have fewer.
+
+        With made-up tasks a batch is of one corpus, and the batches are in random order.
+        """
         self.drawn = self._draw(epoch, 1)
         self.lengths = [len(sentence) - 1 for sentence in self.drawn]
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.train)
-        return _token_batches(self.lengths, order.tolist(), self.settings.batch_tokens)
+        generator = np.random.default_rng([self.seed, epoch])
+        order = generator.permutation(self.train)
+        if self.tasks is None:
+            return _token_batches(self.lengths, order.tolist(), self.settings.batch_tokens)
+        batches = [
+            batch
+            for part in self.tasks.by_corpus(order)
+            for batch in _token_batches(self.lengths, part.tolist(), self.settings.batch_tokens)
+        ]
+        return [batches[i] for i in generator.permutation(len(batches))]
 
     def backward(self, batch: Sequence[int], seed: int) -> Sums:
         """Add up the gradients of a batch of the present epoch."""
         self.model.train()
         torch.manual_seed(seed)
+        questions = None if self.tasks is None else self.tasks.draw(batch, seed)
         pieces = micro_batches(self.lengths, batch, self.budget)
-        return _sums(self.model, self.drawn, pieces, self.dtype)
+        return _sums(self.model, self.drawn, pieces, self.dtype, questions)
 
     @torch.no_grad()
     def evaluate(self) -> Sums:
@@ -151,11 +179,18 @@ class UnitLmTraining:
         return _sums(self.model, self.valid, pieces, self.dtype)
 
     def _draw(self, *draw: int) -> list[np.ndarray]:
-        """All sentences, a share of them twice; each ``draw`` chooses anew."""
-        if not self.settings.repeat_share:
-            return self.sentences
+        """All sentences, a share of them twice; each ``draw`` chooses anew.
+
+        With made-up tasks, a drawn sentence loses a share of its units.
+        """
+        sentences, settings = self.sentences, self.settings
         generator = np.random.default_rng([self.seed, *draw])
-        return [_repeat(sentence, self.settings, generator) for sentence in self.sentences]
+        if draw and self.tasks is not None:
+            share = self.tasks.settings.unit_dropout
+            sentences = [_leave_out_units(sentence, share, generator) for sentence in sentences]
+        if settings.repeat_share:
+            sentences = [_repeat(sentence, settings, generator) for sentence in sentences]
+        return sentences
 
 
 def read_sentences(
@@ -177,11 +212,13 @@ def read_sentences(
     return names, sentences, about
 
 
-def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> torch.Tensor:
+def _loss(
+    model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype, cache: Cache | None = None
+) -> torch.Tensor:
     """Cross-entropy in nats, summed over all tokens, each predicted from those before it."""
     device = model.embed.device
     packed = pack([sequence[:-1] for sequence in sequences], device=device, dtype=dtype)
-    scores = model.logits(model(packed))
+    scores = model.logits(model(packed, cache=cache))
     target = torch.from_numpy(np.concatenate([sequence[1:] for sequence in sequences]))
     # Not scores[answers]: with several threads the order in which its backward adds up changes.
     chosen = scores.index_select(0, packed.answers)
@@ -189,17 +226,42 @@ def _loss(model: UnitLM, sequences: list[np.ndarray], dtype: torch.dtype) -> tor
 
 
 def _sums(
-    model: UnitLM, sequences: list[np.ndarray], pieces: list[list[int]], dtype: torch.dtype
+    model: UnitLM,
+    sequences: list[np.ndarray],
+    pieces: list[list[int]],
+    dtype: torch.dtype,
+    questions: Questions | None = None,
 ) -> Sums:
-    """Sums over the micro-batches of a batch; where gradients are enabled they are added up."""
+    """Sums over the micro-batches of a batch; where gradients are enabled they are added up.
+
+    The made-up tasks' losses have gradients, but only the next unit's loss is in the sums.
+    """
     parts = []
-    for piece in pieces:
-        loss = _loss(model, [sequences[i] for i in piece], dtype)
+    n_tokens = [sum(len(sequences[i]) - 1 for i in piece) for piece in pieces]
+    # The loop divides by the tokens, which makes this the tasks' mean over the utterances.
+    scale = sum(n_tokens) / sum(map(len, pieces))
+    for piece, n in zip(pieces, n_tokens, strict=True):
+        cache = None if questions is None else Cache(questions.n_slots)
+        loss = total = _loss(model, [sequences[i] for i in piece], dtype, cache)
+        n_correct: int | Tensor = 0
+        n_answers = 0
+        if questions is not None and cache is not None:
+            answered, n_correct = questions.ask(model, cache, piece)
+            total = loss + scale * questions.weight * answered
+            n_answers = questions.n_slots * len(piece)
         if torch.is_grad_enabled():
-            loss.backward()
-        n_tokens = sum(len(sequences[i]) - 1 for i in piece)
-        parts.append(Sums(loss.detach().double(), n_tokens, n_correct=0, n_answers=0))
+            total.backward()
+        parts.append(Sums(loss.detach().double(), n, n_correct, n_answers))
     return Sums.over(parts)
+
+
+def _leave_out_units(
+    sequence: np.ndarray, share: float, generator: np.random.Generator
+) -> np.ndarray:
+    """A sequence without a random share of its units."""
+    kept = generator.random(len(sequence)) >= share
+    kept[[0, -1]] = True
+    return sequence[kept]
 
 
 def _repeat(
@@ -207,10 +269,12 @@ def _repeat(
 ) -> np.ndarray:
     """Perhaps append some of the sequence's units, in order, and ``</s>``."""
     kept = settings.repeat_kept
+    slots = 0 if settings.pretraining_tasks is None else settings.pretraining_tasks.slots
+    most = settings.max_positions - slots
     draws = generator.random(len(sequence))
     chance, pace = draws[:2]
     again = sequence[1:-1][draws[2:] < kept + (1 - kept) * pace]
-    if chance >= settings.repeat_share or len(sequence) + len(again) > settings.max_positions:
+    if chance >= settings.repeat_share or len(sequence) + len(again) > most:
         return sequence
     return np.concatenate([sequence, again, sequence[-1:]])
 

@@ -174,7 +174,7 @@ def _finish_epoch(state: dict[str, Any], train: Sums, valid: Sums, rate: float) 
         )
         for split, s in (("train", train), ("valid", valid))
     ]
-    log(f"epoch {epoch}: " + "; ".join(_told(point, train.n_answers) for point in points))
+    log(f"epoch {epoch}: " + "; ".join(map(_told, points, (train.n_answers, valid.n_answers))))
     state |= {"epoch": epoch, "done": 0, "sums": Sums(0.0, 0, 0, 0)}
     state["curve"] = [*state["curve"], *points]
     if points[1].loss < state["best_loss"]:
