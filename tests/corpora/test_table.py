@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -151,6 +153,14 @@ def test_quotation_marks_of_a_tsv_are_text(tmp_path):
     assert [item.labels["text"] for item in recordings] == texts
     with pytest.raises(CorpusError, match="line 3: expected 3 cells, found 2"):
         read_recordings(put(tmp_path, "path\tsplit\ttext\na\ttrain\tx\nb\ttrain\n", "t.tsv"))
+
+
+def test_a_file_is_found_whatever_its_unicode_form(tmp_path, record):
+    composed, apart = (unicodedata.normalize(form, "café.wav") for form in ("NFC", "NFD"))
+    record(tmp_path, apart, *PATHS)
+    table = put(tmp_path, ROWS + f"{composed},train,,calm,news\n")
+    prepare_corpus(CsvCorpus(table=str(table)), tmp_path, tmp_path / "m", seed=0)
+    assert apart in pq.read_table(tmp_path / "m/train.parquet")["path"].to_pylist()
 
 
 def test_only_columns_in_use_are_filled(tmp_path, record, capsys):

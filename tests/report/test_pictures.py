@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
+from speechprompt.report import pictures
 from speechprompt.report.overview import write_overview
 from speechprompt.report.pictures import (
     plot_codebook,
@@ -124,6 +125,27 @@ def test_pictures_are_narrow(run):
     assert len(pictures) == 6
     for picture in pictures:
         assert imread(picture).shape[1] <= WIDEST, picture
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("names", [["$x_$", "$\\frac{1}$"], ["はい", "いいえ"], ["نعم", "لا"]])
+def test_any_label_can_be_drawn(tmp_path, names):
+    rows = {"utt_id": ["a", "b"], "reference": names, "prediction": names[::-1]}
+    rows |= {"score": np.zeros(2), "is_repeat": [False] * 2}
+    path, about = tmp_path / "p.parquet", {"task_type": "classification", "columns": ["label"]}
+    write_predictions(path, {"test": rows}, method="prompt", **about)
+    plot_confusion(path, tmp_path / "matrix.png", "any label")
+    assert imread(tmp_path / "matrix.png").shape[1] <= WIDEST
+
+
+def test_labels_without_letters_in_any_font_are_numbers_and_code_points(monkeypatch):
+    monkeypatch.setattr(pictures, "_fonts_with", lambda letters: ())
+    assert pictures.drawable(["yes", "はい", "いいえ-x"]) == [
+        "yes",
+        "2: U+306F U+3044",
+        "3: U+3044 U+3044 U+3048 …",
+    ]
+    assert pictures.drawable(["cost: $5", "$a$"]) == [r"cost: \$5", r"\$a\$"]
 
 
 def test_a_large_confusion_matrix_is_narrow_too(tmp_path):

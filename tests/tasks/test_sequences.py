@@ -1,10 +1,13 @@
 """Generated answers: from columns to labels, and back from any sequence of labels."""
 
+import unicodedata
+
 import pyarrow as pa
 import pytest
 
 from speechprompt.errors import CorpusError
-from speechprompt.tasks.labels import restore_labels
+from speechprompt.tasks.classification import Classification
+from speechprompt.tasks.labels import encode_references, restore_labels
 from speechprompt.tasks.sequences import UNKNOWN, SlotFilling, Transcription, parse_slots
 
 TABLE = pa.table(
@@ -66,6 +69,67 @@ def test_labels_survive_the_prompt_file():
 )
 def test_any_sequence_of_labels_has_a_reading(answer, text, slots):
     assert parse_slots(answer) == (text, slots)
+
+
+@pytest.mark.parametrize("kind", ["date:time", "a[0]", "x]", "[", ":", "back\\slash", "\\", "p|q"])
+def test_any_slot_type_survives_the_marks(kind):
+    table = pa.table(
+        {
+            "utt_id": ["a", "b"],
+            "text": ["wake me at ten", "ten"],
+            "tags": [f"O O B-{kind} I-{kind}", f"B-{kind}"],
+        }
+    )
+    labels = SlotFilling.from_train(table, ("text", "tags"), "train")
+    answers = labels.references(table, "train")
+    assert parse_slots(answers[0]) == ("WAKE ME AT TEN", [(kind, "AT TEN")])
+    assert parse_slots(answers[1]) == ("TEN", [(kind, "TEN")])
+    for answer in answers:
+        assert labels.decode(labels.encode(answer)) == answer
+    assert len(labels.encode(answers[1])) == len("TEN") + 2
+
+
+def test_a_transcript_has_no_marks():
+    table = pa.table({"utt_id": ["a"], "text": ["see [note:one]"]})
+    labels = Transcription.from_train(table, ("text",), "train")
+    assert all(len(name) == 1 for name in labels.names)
+
+
+def test_text_is_composed_once_and_unknown_symbols_have_code_points():
+    composed, apart = (unicodedata.normalize(form, "café ñ") for form in ("NFC", "NFD"))
+    tables = [pa.table({"utt_id": ["a"], "text": [text]}) for text in (composed, apart)]
+    labels = Transcription.from_train(tables[1], ("text",), "train")
+    assert labels == Transcription.from_train(tables[0], ("text",), "train")
+    for table in tables:
+        (reference,) = labels.references(table, "dev")
+        assert reference == "CAF\N{LATIN CAPITAL LETTER E WITH ACUTE} \u00d1"
+        encode_references(labels, ["a"], [reference], "dev")
+    with pytest.raises(CorpusError, match=r"never had: 'B', 'Ø' \(U\+00D8 LATIN CAPITAL LETTER O"):
+        encode_references(labels, ["a"], ["BAØ"], "dev")
+
+
+def test_labels_of_a_classification_are_composed_too():
+    forms = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    table = pa.table({"utt_id": ["a", "b", "c"], "label": [*forms, "tea"]})
+    labels = Classification.from_train(table, ["label"], "train")
+    assert labels.names == [forms[0], "tea"]
+    assert labels.references(table, "test") == [forms[0], forms[0], "tea"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": ["same", "same"]}, "'a' has the same value 'same' in all of train"),
+        ({"a": ["x", "y"], "b": ["same", "same"]}, "'b' has the same value"),
+        ({"a": ["x |", "y"], "b": ["1", "2"]}, r"a 'x \|': a label must not hold"),
+        ({"a": ["x", "y"], "b": ["| 1", "2"]}, r"b '\| 1': a label must not hold"),
+        ({"a": ["x", ""]}, "'a' has an empty value"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_refused(columns, message):
+    table = pa.table({"utt_id": ["a", "b"], **columns})
+    with pytest.raises(CorpusError, match=message):
+        Classification.from_train(table, list(columns), "train")
 
 
 def test_a_unit_that_is_no_label_shows_as_such():

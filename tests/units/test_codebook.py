@@ -10,7 +10,14 @@ from threadpoolctl import threadpool_limits
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata, write_tensors
-from speechprompt.units.codebook import Codebook, check_codebook, fit_codebook, load_codebook
+from speechprompt.units.codebook import (
+    Codebook,
+    check_codebook,
+    fit_codebook,
+    load_codebook,
+    take_codebook,
+    write_codebook,
+)
 from speechprompt.units.feature_files import FeatureMetadata, sample_schema, sample_table
 
 METADATA = FeatureMetadata("hubert", "ab" * 32, 6, 50.0, 4)
@@ -138,3 +145,41 @@ def test_other_files_are_no_codebooks(tmp_path):
         load_codebook(path)
     with pytest.raises(ArtefactError, match="absent"):
         load_codebook(tmp_path / "absent.safetensors")
+
+
+BASE = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("centroids", "message"),
+    [
+        (np.where(BASE[3, 1] == BASE, np.nan, BASE), "centroid 3 has NaN or infinity"),
+        (np.where(BASE[2, 0] == BASE, np.inf, BASE), "centroid 2 has NaN or infinity"),
+        (BASE[[0, 1, 2, 1]], "3 distinct of 4"),
+        (np.zeros((0, 4), np.float32), r"found float32 \[0, 4\]"),
+        (np.zeros((5, 0), np.float32), r"found float32 \[5, 0\]"),
+        (BASE[:1], r"found float32 \[1, 4\]"),
+        (np.zeros((40_000, 4), np.float32), "expected 2 to 32767"),
+        (np.arange(20).reshape(5, 4), "found int64"),
+        (BASE[None], r"found float32 \[1, 5, 4\]"),
+        (BASE[0], r"found float32 \[4\]"),
+        (BASE.astype(np.float64) * 1e300, "NaN or infinity"),
+    ],
+)
+def test_what_cannot_be_a_codebook_is_refused(tmp_path, centroids, message):
+    path, out = tmp_path / "km.safetensors", tmp_path / "out.safetensors"
+    write_codebook(path, BASE, METADATA, {})
+    take_codebook(path, out, features=METADATA)
+    write_tensors(path, {"centroids": centroids}, read_tensor_metadata(path))
+    for read in (load_codebook, lambda path: take_codebook(path, out, features=METADATA)):
+        with pytest.raises(ArtefactError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_sample_of_equal_frames_is_refused(tmp_path):
+    frames = np.repeat(BASE[:3], 50, axis=0)
+    path = write_sample(tmp_path / "sample.parquet", frames)
+    assert fit_codebook(path, tmp_path / "out", n_units=3, seed=1).n_units == 3
+    with pytest.raises(ArtefactError, match="n_units = 4 distinct frames, found 3 among 150"):
+        fit_codebook(path, tmp_path / "out", n_units=4, seed=1)

@@ -1,7 +1,10 @@
 """The user's own corpus: a table of paths, splits and labels."""
 
 import csv
+import os
+import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from speechprompt.config.corpora import CsvCorpus
@@ -29,6 +32,7 @@ def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
     """
     table = root / Path(corpus.table).name
     recordings, labels = read_recordings(table)
+    recordings = [replace(item, path=_spelling_on_disk(root, item.path)) for item in recordings]
     for name in labels:
         if empty := sum(not item.labels[name] for item in recordings):
             log(f"{table}: column {name!r} is empty in {empty} of {len(recordings)} rows")
@@ -70,6 +74,12 @@ def read_recordings(
     if not recordings:
         raise CorpusError(f"{table}: no rows below the header")
     return recordings, labels
+
+
+def _spelling_on_disk(root: Path, path: str) -> str:
+    """A path as its file is called, whose characters may be composed or not."""
+    forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
+    return next((form for form in forms if os.path.lexists(root / form)), path)
 
 
 def check_filled(table: str | Path, columns: Sequence[str]) -> None:

@@ -183,8 +183,10 @@ def _title(utterance: Utterance, answered: dict[str, Any] | None) -> str:
     if answered is not None:
         share = np.exp(answered["score"])
         lines.append(f"prediction: {answered['prediction'] or 'none'} (p = {share:.2g})")
+    from speechprompt.report.pictures import drawable
+
     wrapped = [textwrap.wrap(line, 54, subsequent_indent="    ", max_lines=3) for line in lines]
-    return "\n".join(line for lines in wrapped for line in lines)
+    return "\n".join(drawable([line for lines in wrapped for line in lines]))
 
 
 def _draw_audio(wave: "Axes", spectrogram: "Axes", samples: np.ndarray) -> None:

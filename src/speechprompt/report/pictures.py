@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -9,6 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -28,6 +30,7 @@ import matplotlib.pyplot as plt
 __all__ = [
     "draw_line",
     "draw_unit_quality",
+    "drawable",
     "house_figure",
     "plot_codebook",
     "plot_confusion",
@@ -57,6 +60,7 @@ FRAMES = {
     "all": ("all frames", BLUE, "o", -0.14),
     "speech": ("without silence", ORANGE, "s", 0.14),
 }
+NO_LETTERS = "Last Resort"  # a font that has a box for every letter
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
@@ -111,6 +115,7 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
     height = min(max(WIDTH, 0.165 * len(names) + margin), 16)
     title = f"{title}, {table['split'][0]} split"
     with house_figure(out, title, height) as (figure, (axes,)):
+        names = drawable(names)
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
         axes.set(xlabel="prediction", ylabel="reference")
@@ -285,6 +290,56 @@ def draw_line(
         axes.fill_between(x, low, high, color=style["color"], alpha=0.18, lw=0)
     else:
         axes.errorbar(x, y, yerr=[y - low, high - y], color=style["color"], capsize=4)
+
+
+def drawable(texts: Sequence[str]) -> list[str]:
+    """Texts as matplotlib can draw them in the figure that is open.
+
+    Dollar signs begin no formula. The fonts of the system are searched for the letters. A text
+    with letters that no font has becomes its number in the order given, and its code points.
+    """
+    missing = [{ord(letter) for letter in text} - _letters() for text in texts]
+    wanted = set[int]().union(*missing)
+    for name in _fonts_with(frozenset(wanted)) if wanted else ():
+        if name not in matplotlib.rcParams["font.family"]:
+            matplotlib.rcParams["font.family"] = [*matplotlib.rcParams["font.family"], name]
+    drawn = []
+    for number, (text, absent) in enumerate(zip(texts, missing, strict=True), 1):
+        if absent - _letters():
+            points = [f"U+{ord(letter):04X}" for letter in text]
+            text = f"{number}: {' '.join(points[:3])}{' …' if len(points) > 3 else ''}"
+        drawn.append(text.replace("$", r"\$"))
+    return drawn
+
+
+def _letters() -> set[int]:
+    """Code points of the letters that the fonts in use have."""
+    found = set[int]()
+    for family in matplotlib.rcParams["font.family"]:
+        wanted = font_manager.FontProperties(family=[family])
+        found |= _letters_of(font_manager.findfont(wanted))
+    return found
+
+
+@lru_cache(maxsize=512)
+def _letters_of(file: str) -> frozenset[int]:
+    try:
+        return frozenset(font_manager.get_font(file).get_charmap())
+    except (OSError, RuntimeError):  # a font that FreeType does not read
+        return frozenset()
+
+
+@lru_cache(maxsize=64)
+def _fonts_with(letters: frozenset[int]) -> tuple[str, ...]:
+    """Names of installed fonts that together have as many of some letters as possible."""
+    names: list[str] = []
+    left = set(letters)
+    fonts = (font for font in font_manager.fontManager.ttflist if NO_LETTERS not in font.name)
+    for font in sorted(fonts, key=lambda font: font.fname):
+        if found := left & _letters_of(font.fname):
+            left -= found
+            names.append(font.name)
+    return tuple(names)
 
 
 def _colorbar(figure: Figure, drawn: ScalarMappable, label: str) -> None:

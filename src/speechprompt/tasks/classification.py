@@ -33,8 +33,8 @@ class Classification:
         """Collect the values of each column in order of first appearance in train.
 
         Raises:
-            CorpusError: a column is missing, or has a value that is empty or holds
-                ``COLUMN_SEPARATOR``; ``origin`` names the file.
+            CorpusError: a column is missing, has one value only, or has a value that is empty or
+                holds ``COLUMN_SEPARATOR``; ``origin`` names the file.
         """
         values = []
         for column in columns:
@@ -42,7 +42,15 @@ class Classification:
             found = dict.fromkeys(value for value in read if value)
             if not all(read):
                 raise CorpusError(f"{origin}: label column {column!r} has an empty value")
-            wrong = next((v for v in found if len(columns) > 1 and COLUMN_SEPARATOR in v), None)
+            if len(found) == 1:
+                raise CorpusError(
+                    f"{origin}: label column {column!r} has the same value "
+                    f"{next(iter(found))!r} in all of train; a classification needs two, so list "
+                    "more or leave the column out"
+                )
+            # A mark at either end of a label would join a separator.
+            several = len(columns) > 1
+            wrong = next((v for v in found if several and COLUMN_SEPARATOR in f" {v} "), None)
             if wrong is not None:
                 raise CorpusError(
                     f"{origin}: {column} {wrong!r}: a label must not hold {COLUMN_SEPARATOR!r}"
@@ -88,6 +96,12 @@ class Classification:
         parts = [answer] if len(self.columns) == 1 else answer.split(COLUMN_SEPARATOR)
         triples = zip(parts, self.values, self.allowed, strict=True)
         return [allowed[values.index(part)] for part, values, allowed in triples]
+
+    def unknown(self, answer: str) -> list[str]:
+        """The labels of an answer that train never had."""
+        parts = [answer] if len(self.columns) == 1 else answer.split(COLUMN_SEPARATOR)
+        pairs = zip(parts, self.values, strict=False)
+        return [repr(part) for part, values in pairs if part not in values]
 
     def decode(self, indices: Sequence[int]) -> str:
         """The answer behind label indices, in writing; empty where they are not valid."""

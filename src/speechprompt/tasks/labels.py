@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speechprompt.errors import ConfigError, CorpusError
+from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.sequences import SlotFilling, Transcription
@@ -96,9 +96,11 @@ def encode_references(
         try:
             encoded.append(labels.encode(reference))
         except ValueError:
+            unknown = some_of(labels.unknown(reference))
             raise CorpusError(
-                f"{origin}: utterance {utt_id!r}: {reference!r} has a symbol that train never had; "
-                f"train has: {' '.join(labels.names)}; leave it out, or have it in train too"
+                f"{origin}: utterance {utt_id!r}: {reference!r} has a symbol that train never had: "
+                f"{unknown}; train has: {' '.join(labels.names)}; leave it out, or have it in "
+                "train too"
             ) from None
     return encoded
 

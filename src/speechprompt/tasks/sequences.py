@@ -5,9 +5,12 @@ one that they share. The paper's 69 classes of Audio SNIPS are 29 characters, 39
 closing. In writing, an answer is readable text:
 
     PLAY [artist:MADONNA] ON [service:SPOTIFY]
+
+A bracket, colon or backslash in a slot type has a backslash before it there.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -23,15 +26,16 @@ CLOSING = "]"
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 """Stands for a unit that is not a label, in free decoding; it differs from every character."""
 
-_MARKS = re.compile(r"\[([^\[\]:]+):|\]")
-_SYMBOLS = re.compile(r"\[[^\[\]:]+:|.", re.DOTALL)
+_MARKS = re.compile(r"\[((?:[^\[\]:\\]|\\.)+):|\]")
+_SYMBOLS = re.compile(r"\[(?:[^\[\]:\\]|\\.)+:|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Transcription:
     """The characters of the train transcripts, in order of first appearance.
 
-    Text is compared as SUPERB does: upper case, single blanks between words.
+    Text is compared as SUPERB does: upper case, single blanks between words. Its characters are
+    composed (Unicode's form NFC).
     """
 
     type: ClassVar[str] = "transcription"
@@ -47,7 +51,7 @@ class Transcription:
             CorpusError: as for :meth:`references`, or all texts are empty.
         """
         answers = cls(tuple(columns), ()).references(table, origin)
-        symbols = dict.fromkeys(s for answer in answers for s in _SYMBOLS.findall(answer))
+        symbols = dict.fromkeys(s for answer in answers for s in cls.split(answer))
         if not symbols:
             raise CorpusError(f"{origin}: column {columns[0]!r} has no text to learn from")
         return cls(tuple(columns), tuple(symbols))
@@ -56,6 +60,16 @@ class Transcription:
     def names(self) -> list[str]:
         """The name of each label index."""
         return list(self.symbols)
+
+    @classmethod
+    def split(cls, answer: str) -> list[str]:
+        """The symbols of an answer in writing."""
+        return list(answer)
+
+    def unknown(self, answer: str) -> list[str]:
+        """The symbols of an answer that train never had, by name and code point."""
+        found = dict.fromkeys(symbol for symbol in self.split(answer) if symbol not in self.symbols)
+        return [name_symbol(symbol) for symbol in found]
 
     def references(self, table: pa.Table, origin: str) -> list[str]:
         """The reference of every row, in writing.
@@ -71,7 +85,7 @@ class Transcription:
         Raises:
             ValueError: the answer has a symbol that train never had.
         """
-        return [self.symbols.index(symbol) for symbol in _SYMBOLS.findall(answer)]
+        return [self.symbols.index(symbol) for symbol in self.split(answer)]
 
     def decode(self, indices: Sequence[int]) -> str:
         """The answer behind label indices, well formed or not; -1 is not a label."""
@@ -87,6 +101,11 @@ class SlotFilling(Transcription):
     """Characters and slot marks; the columns are the text and one IOB tag per word."""
 
     type: ClassVar[str] = "slot_filling"
+
+    @classmethod
+    def split(cls, answer: str) -> list[str]:
+        """The symbols of an answer in writing; the opening of a slot is one."""
+        return _SYMBOLS.findall(answer)
 
     def references(self, table: pa.Table, origin: str) -> list[str]:
         """The reference of every row, in writing.
@@ -128,7 +147,7 @@ def parse_slots(answer: str) -> tuple[str, list[tuple[str, str]]]:
         end = match.start() if match else len(answer)
         if open_type is not None:
             slots.append((open_type, _normalise(answer[value_start:end])))
-        open_type = match.group(1) if match else None
+        open_type = re.sub(r"\\(.)", r"\1", match[1]) if match and match[1] else None
         value_start = match.end() if match else end
     return _normalise(_MARKS.sub("", answer)), slots
 
@@ -139,12 +158,20 @@ def _mark(words: Sequence[str], tags: Sequence[str]) -> str:
     for i, (word, tag) in enumerate(zip(words, tags, strict=True)):
         slot = None if tag == "O" else tag[2:]
         if slot is not None and (tag.startswith("B-") or slot != current):
-            word = f"[{slot}:{word}"
+            escaped = re.sub(r"([][:\\])", r"\\\1", slot)
+            word = f"[{escaped}:{word}"
         following = tags[i + 1] if i + 1 < len(tags) else "O"
         written.append(word + (CLOSING if slot is not None and following != f"I-{slot}" else ""))
         current = slot
     return " ".join(written)
 
 
+def name_symbol(symbol: str) -> str:
+    """A symbol for a message: itself and, unless it is plain, its code point and name."""
+    if len(symbol) > 1 or (symbol.isascii() and symbol.isprintable()):
+        return repr(symbol)
+    return f"{symbol!r} (U+{ord(symbol):04X} {unicodedata.name(symbol, 'without a name')})"
+
+
 def _normalise(text: str | None) -> str:
-    return " ".join((text or "").upper().split())
+    return " ".join(unicodedata.normalize("NFC", (text or "").upper()).split())

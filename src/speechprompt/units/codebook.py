@@ -16,6 +16,7 @@ from speechprompt.units.feature_files import FeatureMetadata, read_feature_metad
 
 __all__ = [
     "Codebook",
+    "check_centroids",
     "check_codebook",
     "fit_codebook",
     "load_codebook",
@@ -71,7 +72,7 @@ def fit_codebook(sample_path: str | Path, out: str | Path, *, n_units: int, seed
         seed: Seed of initialisation and batches.
 
     Raises:
-        ArtefactError: the sample cannot be read or holds fewer frames than units.
+        ArtefactError: the sample cannot be read or holds fewer distinct frames than units.
         ConfigError: ``n_units`` is not in 2 … 32767 (units are int16).
     """
     from sklearn.cluster import MiniBatchKMeans
@@ -97,8 +98,10 @@ def fit_codebook(sample_path: str | Path, out: str | Path, *, n_units: int, seed
         compute_labels=False,
         random_state=seed,
     )
+    _check_distinct_frames(frames, n_units, sample_path)
     with threadpool_limits(limits=1):
         kmeans.fit(frames)
+    check_centroids(kmeans.cluster_centers_, sample_path)
     origin = {"seed": seed, "n_frames": len(frames)}
     write_codebook(out, kmeans.cluster_centers_, metadata, origin)
     return load_codebook(out)
@@ -108,16 +111,46 @@ def load_codebook(path: str | Path) -> Codebook:
     """Read a codebook.
 
     Raises:
-        ArtefactError: the file is missing, damaged or no codebook.
+        ArtefactError: the file is missing, damaged or no codebook, or as :func:`check_centroids`.
     """
     try:
         tensors, metadata = read_tensors(path, framework="numpy")
-        centroids = tensors["centroids"].astype(np.float32)
+        centroids = tensors["centroids"]
         values = {n: metadata[n] for n in ("encoder", "encoder_sha256", "layer", "frame_rate")}
-        features = FeatureMetadata(**values, dimension=centroids.shape[1])
-    except (KeyError, IndexError) as error:
+    except KeyError as error:
         raise ArtefactError(f"{path}: expected a codebook, {error} is missing") from error
+    check_centroids(centroids, path)
+    centroids = centroids.astype(np.float32)
+    features = FeatureMetadata(**values, dimension=centroids.shape[1])
     return Codebook(Path(path).stem, sha256_file(path), centroids, features)
+
+
+def check_centroids(centroids: np.ndarray, source: str | Path) -> None:
+    """Refuse what cannot be the centroids of units.
+
+    Args:
+        centroids: the array.
+        source: its file, for the message.
+
+    Raises:
+        ArtefactError: the array is not 2 to 32,767 distinct rows of finite floating-point numbers.
+    """
+    found = f"found {centroids.dtype} {list(centroids.shape)}"
+    wanted = f"{source}: expected 2 to {MAX_UNITS} finite centroids [K, D]"
+    shape_fits = centroids.ndim == 2 and 2 <= len(centroids) <= MAX_UNITS and centroids.shape[1] > 0
+    if not shape_fits or centroids.dtype.kind != "f":
+        raise ArtefactError(f"{wanted} of floating-point numbers, {found}")
+    # Stored and compared in 32 bits, where other types may overflow or become equal.
+    with np.errstate(over="ignore"):
+        single = centroids.astype(np.float32)
+    if not np.isfinite(single).all():
+        wrong = int(np.flatnonzero(~np.isfinite(single).all(axis=1))[0])
+        raise ArtefactError(f"{wanted}, centroid {wrong} has NaN or infinity")
+    if (n_distinct := len(np.unique(single, axis=0))) < len(single):
+        raise ArtefactError(
+            f"{wanted} that differ, found {n_distinct} distinct of {len(single)}; fit fewer units, "
+            "or sample more varied recordings"
+        )
 
 
 def check_codebook(codebook: Codebook, features: FeatureMetadata, source: str | Path) -> None:
@@ -168,6 +201,19 @@ def write_codebook(
     metadata = {**asdict(features), "n_units": len(centroids), **origin}
     del metadata["dimension"]  # the centroids state it
     write_tensors(out, {"centroids": np.asarray(centroids, dtype=np.float32)}, metadata)
+
+
+def _check_distinct_frames(frames: np.ndarray, n_units: int, source: str | Path) -> None:
+    """Refuse a sample that cannot have so many centroids, such as one of digital silence."""
+    distinct: set[bytes] = set()
+    for frame in frames + np.float32(0):  # -0 is 0
+        distinct.add(frame.tobytes())
+        if len(distinct) >= n_units:
+            return
+    raise ArtefactError(
+        f"{source}: expected at least n_units = {n_units} distinct frames, found {len(distinct)} "
+        f"among {len(frames)}; the recordings may be silent or copies of each other"
+    )
 
 
 def _read_sample(path: str | Path) -> tuple[FeatureMetadata, np.ndarray]:

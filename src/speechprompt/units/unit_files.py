@@ -1,5 +1,6 @@
 """Units files: Parquet shards of units with their labels, and the index of a split."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -182,7 +183,7 @@ def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> 
 
 
 def read_column(table: pa.Table, column: str, origin: str) -> list[str | None]:
-    """The values of a label column of a units file or manifest.
+    """The values of a label column of a units file or manifest, in Unicode's form NFC.
 
     Raises:
         CorpusError: there is no such column; ``origin`` names the file.
@@ -190,4 +191,5 @@ def read_column(table: pa.Table, column: str, origin: str) -> list[str | None]:
     if column not in table.column_names:
         known = ", ".join(table.column_names)
         raise CorpusError(f"{origin}: no label column {column!r}; columns: {known}")
-    return table[column].to_pylist()
+    values = table[column].to_pylist()
+    return [value and unicodedata.normalize("NFC", value) for value in values]

@@ -6,7 +6,7 @@ import numpy as np
 
 from speechprompt.errors import ArtefactError
 from speechprompt.models.importing.pickles import identify, load_joblib
-from speechprompt.units.codebook import MAX_UNITS, Codebook, load_codebook, write_codebook
+from speechprompt.units.codebook import Codebook, check_centroids, load_codebook, write_codebook
 from speechprompt.units.feature_files import FeatureMetadata
 
 __all__ = ["import_codebook"]
@@ -42,16 +42,7 @@ def import_codebook(
         raise ArtefactError(
             f"{kmeans}: expected scikit-learn's KMeans or MiniBatchKMeans, fitted, found {kind}"
         )
-    if (
-        found.ndim != 2
-        or found.dtype.kind != "f"
-        or not 2 <= len(found) <= MAX_UNITS
-        or not np.isfinite(found).all()
-    ):
-        raise ArtefactError(
-            f"{kmeans}: expected 2 to {MAX_UNITS} finite centroids, found {found.dtype} "
-            f"{list(found.shape)}"
-        )
+    check_centroids(found, kmeans)
     if found.shape[1] != features.dimension:
         raise ArtefactError(
             f"{kmeans}: expected centroids of {features.dimension} dimensions, as encoder "
