@@ -13,8 +13,7 @@ from speechprompt.workflow.plan import Plan
 from speechprompt.workflow.resources import Machine
 from speechprompt.workflow.sweep import POINT
 
-# Not workflow.basedir, which is that of a workflow that uses this one as a module.
-CHECKOUT = Path(workflow.source_path("../config.yaml")).resolve().parent
+CHECKOUT = internals.folder_of_rules(workflow).parent
 IS_MAIN, IS_CLUSTER = internals.is_main(workflow), internals.is_cluster(workflow)
 
 try:

@@ -37,6 +37,22 @@ def test_the_options_of_a_verb_are_the_parameters_of_its_functions(name):
     assert all(action.help for action in parser._actions)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("COMPUTE_THREADS", "many"), ("COMPUTE_THREADS", "0"), ("DEVICE", "tpu")]
+)
+def test_a_wrong_variable_is_named(name, value, monkeypatch, capsys):
+    monkeypatch.setenv(f"SPEECHPROMPT_{name}", value)
+    with pytest.raises(SystemExit) as left:
+        main(["predict", "results/ks", "a.wav"])
+    assert left.value.code == 2
+    assert f"SPEECHPROMPT_{name}: expected" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_ends_no_work(capsys):
+    assert main(["--log", "/dev/null/run.log", "check-config", "configs/ci.yaml"]) == 0
+    assert "/dev/null/run.log: cannot be written" in capsys.readouterr().err
+
+
 def test_help_imports_no_stage():
     code = "import sys; from speechprompt.cli import main; main(['predict', '--help'])"
     shown = subprocess.run(

@@ -8,6 +8,7 @@ import pytest
 import small_run
 from small_run import LABELS, record, write_run
 from speechprompt import load_predictor
+from speechprompt.cli import main
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.models.shipped import shipped_model
@@ -106,6 +107,31 @@ def test_what_cannot_answer_audio_says_so(copied, tmp_path):
         load_predictor(results / "ic", results / "ic")
     with pytest.raises(ConfigError, match="at least one task"):
         load_predictor()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder": []},
+        {"encoder": {"settings": {}}},
+        {"encoder": {"settings": {"kind": 7}, "weights": None}},
+        {"prompt": "here"},
+        {"prompt": {"path": 7, "sha256": ""}},
+        {"unit_lm": {}},
+        {"codebook": 3},
+        {"decoding": {"beam": "wide"}},
+        {"decoding": None},
+        {"deduplicate": None, "task": None, "decoding": []},
+    ],
+)
+def test_damaged_content_is_one_sentence(copied, change, capsys):
+    folder = copied / "results/ks"
+    recording = str(record(copied / "audio", 1)[0])
+    write_json(folder / "model.json", read_json(folder / "model.json") | change)
+    assert main(["predict", str(folder), recording]) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert "results/ks" in told or "model.json" in told or "encoder" in told
 
 
 def test_model_json_does_not_depend_on_where_the_run_is(tmp_path, monkeypatch):

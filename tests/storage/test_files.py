@@ -1,7 +1,10 @@
+import errno
+import os
+
 import pytest
 
-from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import atomic_path, read_json, text_lines
+from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.storage.files import atomic_path, content_of, read_json, text_lines
 from speechprompt.storage.tensors import read_tensor_metadata, read_tensors
 
 
@@ -45,3 +48,34 @@ def test_a_wrong_byte_is_named_with_its_line(tmp_path):
     path.write_bytes(b"a\n\ncaf\xe9\n")
     with pytest.raises(ArtefactError, match=r"latin\.txt: .*line 3: .*0xe9"):
         list(text_lines(path, ArtefactError))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path, number):
+    path = tmp_path / "file.txt"
+
+    def write(error):
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    reason = os.strerror(number)
+    with pytest.raises(ArtefactError, match=rf"file\.txt: cannot be written \({reason}\); .*place"):
+        write(OSError(number, reason))
+    # As Arrow reports it.
+    with pytest.raises(ArtefactError, match=reason):
+        write(OSError(f"[Errno {number}] Error writing bytes to file. Detail: [errno {number}]"))
+    with pytest.raises(FileNotFoundError):
+        write(FileNotFoundError(errno.ENOENT, "No such file", "input.txt"))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ArtefactError, match="cannot be written"), atomic_path("/dev/null/a/b"):
+        pass
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), TypeError("x\ny"), IndexError(), ValueError("z")])
+def test_content_of_another_program_is_named_by_its_file(error):
+    expected = r"odd\.json: its content is not as this .*Error"
+    with pytest.raises(ArtefactError, match=expected), content_of("odd.json"):
+        raise error
+    with pytest.raises(CorpusError), content_of("odd.json"):
+        raise CorpusError("says more")

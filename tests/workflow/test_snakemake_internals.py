@@ -19,6 +19,7 @@ def tell(name, value):
 
 if internals.is_main(workflow):
     tell("complete", internals.is_complete(workflow, config))
+    tell("folder", internals.folder_of_rules(workflow))
     tell("module", internals.is_module(workflow))
     tell("files", internals.config_files(workflow))
     tell("cluster", internals.is_cluster(workflow))
@@ -99,6 +100,7 @@ def test_every_function_works_in_a_run(told, tmp_path):
     found = told()
     assert (found["complete"], found["cluster"], found["storage"]) == ("False", "False", "False")
     assert (found["module"], found["files"]) == ("False", "[]")
+    assert found["folder"] == str(tmp_path)
     assert found["offered"] == "[300, 2]"
     assert found["wanting"] == "{'last'}"
     assert (found["limited"], found["limited then"]) == ("True", "False")

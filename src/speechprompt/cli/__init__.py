@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Names of files need not be text; what is none is shown, and JSON's strings, escaped.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError):  # a stream that was replaced below Python's feet
+                stream.reconfigure(errors="backslashreplace")
     parsed = build_parser().parse_args(arguments)
     if parsed.log:
         log_to(parsed.log)
@@ -45,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # A reader such as `head` has closed the pipe; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # What no stage expects: a folder without permission, a full disk behind standard output.
+        log(f"speechprompt {parsed.verb}: {error}")
         return 1
     except Exception:
         log(traceback.format_exc())

@@ -88,7 +88,7 @@ class Verb:
                 (name,) = (key for key, value in self.parameters.items() if value.settings)
             about = SHARED.get(option) or _about(self.parameters[name], word.startswith("["))
             if (given := os.environ.get(BY_ENVIRONMENT.get(option, ""))) is not None:
-                about = {**about, "default": given}
+                about = {**about, "default": _from_environment(parser, option, given, about)}
             if not option.startswith("-"):
                 parser.add_argument(name, **{**about, "metavar": option.upper()})
             else:
@@ -119,6 +119,17 @@ class Verb:
             values[name] = _call(function, values)
         result = _call(self.function, values)
         return result if isinstance(result, ExitStatus) else 0
+
+
+def _from_environment(
+    parser: argparse.ArgumentParser, option: str, given: str, about: Mapping[str, Any]
+) -> str:
+    """The value of a variable; a wrong one ends the program with the variable's name."""
+    choices = about.get("choices")
+    if (given not in choices) if choices else not (given.isdecimal() and int(given)):
+        expected = ", ".join(choices) if choices else "a number above 0"
+        parser.error(f"{BY_ENVIRONMENT[option]}: expected {expected}, found {given!r}")
+    return given
 
 
 def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from speechprompt.evaluation.predictions import (
 )
 from speechprompt.evaluation.verdict import compare_in_words
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import copy_file, read_json, write_json, write_text
+from speechprompt.storage.files import content_of, copy_file, read_json, write_json, write_text
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = [
@@ -89,7 +89,8 @@ class Metrics(BaseModel):
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """Read a metrics.json."""
-        return cls.model_validate(read_json(path))
+        with content_of(path):
+            return cls.model_validate(read_json(path))
 
 
 def write_metrics(

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import read_json
+from speechprompt.storage.files import content_of, read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import metadata_of, open_parquet
 from speechprompt.storage.tensors import read_tensor_header
@@ -86,7 +86,8 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
             f"{path}: expected one of {', '.join(readers)}, or a folder with index.json or of a "
             "finished task"
         )
-    found = readers[path.suffix](path, n_rows)
+    with content_of(path):
+        found = readers[path.suffix](path, n_rows)
     found.facts |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
     return found
 

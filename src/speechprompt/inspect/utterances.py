@@ -13,7 +13,7 @@ from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.manifest import read_root
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.inspect.artefacts import results_folder
-from speechprompt.storage.files import read_json
+from speechprompt.storage.files import content_of, read_json
 from speechprompt.storage.parquet import metadata_of, open_parquet
 from speechprompt.units.unit_files import UNITS_COLUMNS
 
@@ -90,7 +90,11 @@ def find_utterance(path: str | Path, utt_id: str) -> Utterance:
     Raises:
         ArtefactError: the path is no units file or index, or has no such utterance.
     """
-    path = Path(path)
+    with content_of(path):
+        return _find_utterance(Path(path), utt_id)
+
+
+def _find_utterance(path: Path, utt_id: str) -> Utterance:
     parts = [path]
     if path.is_dir() or path.suffix == ".json":
         path = path / "index.json" if path.is_dir() else path

@@ -14,7 +14,7 @@ from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.runtime.uninitialised import without_initial_values
-from speechprompt.storage.files import copy_file
+from speechprompt.storage.files import content_of, copy_file
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
 
@@ -76,19 +76,23 @@ def load_lm(
             codebook.
     """
     tensors, metadata = read_tensors(path)
-    if metadata.get("format") != "speechprompt unit LM 1":
-        raise ArtefactError(f"{path}: not a unit LM of this package (its metadata has no `format`)")
-    if codebook_sha256 is not None and metadata["codebook_sha256"] != codebook_sha256:
-        raise ArtefactError(
-            f"{path}: trained on units of codebook {metadata['codebook_sha256']}, but the codebook "
-            f"in use is {codebook_sha256}; train the unit LM again or use its own codebook"
-        )
-    with without_initial_values():
-        model = UnitLM(LMConfig(**metadata["architecture"]))
-    load_weights(model, tensors, str(path))
-    model.to(device).freeze(dtype)
-    dictionary = Dictionary(metadata["dictionary"])
-    return LoadedLM(model, dictionary, sha256_file(path), metadata["codebook_sha256"], metadata)
+    with content_of(path):
+        if metadata.get("format") != "speechprompt unit LM 1":
+            raise ArtefactError(
+                f"{path}: not a unit LM of this package (its metadata has no `format`)"
+            )
+        if codebook_sha256 is not None and metadata["codebook_sha256"] != codebook_sha256:
+            raise ArtefactError(
+                f"{path}: trained on units of codebook {metadata['codebook_sha256']}, but the "
+                f"codebook in use is {codebook_sha256}; train the unit LM again or use its own "
+                "codebook"
+            )
+        with without_initial_values():
+            model = UnitLM(LMConfig(**metadata["architecture"]))
+        load_weights(model, tensors, str(path))
+        model.to(device).freeze(dtype)
+        dictionary = Dictionary(metadata["dictionary"])
+        return LoadedLM(model, dictionary, sha256_file(path), metadata["codebook_sha256"], metadata)
 
 
 def take_unit_lm(unit_lm: str | Path, codebook: str | Path, out: str | Path) -> None:

@@ -30,6 +30,7 @@ from speechprompt.prompting.task_file import attach_prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.runtime.device import resolve_device
 from speechprompt.runtime.precision import resolve_precision
+from speechprompt.storage.files import content_of
 from speechprompt.tasks.labels import Labels, restore_labels
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
 from speechprompt.units.extraction import in_windows
@@ -134,26 +135,29 @@ class Predictor:
         encoders: dict[str, Encoder] = {}
         lms: dict[tuple[object, torch.dtype], LoadedLM] = {}
         for one in opened:
-            settings = json.dumps(one.encoder, sort_keys=True)
-            if settings not in encoders:
-                encoder = load_encoder(**one.encoder, device=device)
-                encoders[settings] = predictor.encoders.setdefault(encoder.sha256, encoder)
-            encoder, codebook = encoders[settings], load_codebook(one.codebook)
-            check_codebook(codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}")
-            units = predictor.units.setdefault(
-                (codebook.sha256, one.deduplicate), _Units(encoder, codebook, one.deduplicate)
-            )
-            decoding = DecodingSettings(**one.decoding)
-            dtype = resolve_precision(decoding.precision, device)
-            name = one.task if names.count(one.task) == 1 else str(one.folder)
-            # A prompt shares its unit LM. A fine-tuned LM overwrites it.
-            is_prompt = one.described.get("method") == "prompt"
-            key = (one.unit_lm_sha256 if is_prompt else one.folder, dtype)
-            if key not in lms:
-                lms[key] = load_lm(one.unit_lm, codebook.sha256, dtype, device)
-            model = attach_prompt(one.prompt, lms[key], one.unit_lm)
-            labels = restore_labels(one.described["answers"])
-            predictor.tasks.append(_Task(name, model, labels, decoding, units))
+            with content_of(one.folder):
+                settings = json.dumps(one.encoder, sort_keys=True)
+                if settings not in encoders:
+                    encoder = load_encoder(**one.encoder, device=device)
+                    encoders[settings] = predictor.encoders.setdefault(encoder.sha256, encoder)
+                encoder, codebook = encoders[settings], load_codebook(one.codebook)
+                check_codebook(
+                    codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}"
+                )
+                units = predictor.units.setdefault(
+                    (codebook.sha256, one.deduplicate), _Units(encoder, codebook, one.deduplicate)
+                )
+                decoding = DecodingSettings(**one.decoding)
+                dtype = resolve_precision(decoding.precision, device)
+                name = one.task if names.count(one.task) == 1 else str(one.folder)
+                # A prompt shares its unit LM. A fine-tuned LM overwrites it.
+                is_prompt = one.described.get("method") == "prompt"
+                key = (one.unit_lm_sha256 if is_prompt else one.folder, dtype)
+                if key not in lms:
+                    lms[key] = load_lm(one.unit_lm, codebook.sha256, dtype, device)
+                model = attach_prompt(one.prompt, lms[key], one.unit_lm)
+                labels = restore_labels(one.described["answers"])
+                predictor.tasks.append(_Task(name, model, labels, decoding, units))
         return predictor
 
     def predict(self, files: str | Path | Iterable[str | Path]) -> list[Answer]:

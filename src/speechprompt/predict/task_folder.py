@@ -13,7 +13,7 @@ from typing import Any
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, shipped_model
-from speechprompt.storage.files import read_json, write_json
+from speechprompt.storage.files import content_of, read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
 
@@ -109,27 +109,29 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
     """
     folder = Path(folder)
     value = _read_model(folder)
-    if value["encoder"] is None or value["codebook"] is None:
-        raise ArtefactError(
-            f"{folder}: trained on ready units, whose encoder is not known; it cannot answer audio"
+    with content_of(folder / MODEL):
+        if value["encoder"] is None or value["codebook"] is None:
+            raise ArtefactError(
+                f"{folder}: trained on ready units, whose encoder is not known; it cannot "
+                "answer audio"
+            )
+        prompt = _find(folder, value["prompt"], "prompt")
+        encoder = dict(value["encoder"]["settings"])
+        if (reference := value["encoder"]["weights"]) is not None:
+            # Resolved, so that tasks which share the file load it once.
+            encoder["weights"] = str(_find_weights(folder, reference, weights).resolve())
+        return TaskFolder(
+            task=value["task"],
+            folder=folder,
+            prompt=prompt,
+            unit_lm=_find(folder, value["unit_lm"], "unit LM"),
+            unit_lm_sha256=value["unit_lm"]["sha256"],
+            codebook=_find(folder, value["codebook"], "codebook"),
+            encoder=encoder,
+            deduplicate=value["deduplicate"],
+            decoding=value["decoding"],
+            described=read_tensor_metadata(prompt),
         )
-    prompt = _find(folder, value["prompt"], "prompt")
-    encoder = dict(value["encoder"]["settings"])
-    if (reference := value["encoder"]["weights"]) is not None:
-        # Resolved, so that tasks which share the file load it once.
-        encoder["weights"] = str(_find_weights(folder, reference, weights).resolve())
-    return TaskFolder(
-        task=value["task"],
-        folder=folder,
-        prompt=prompt,
-        unit_lm=_find(folder, value["unit_lm"], "unit LM"),
-        unit_lm_sha256=value["unit_lm"]["sha256"],
-        codebook=_find(folder, value["codebook"], "codebook"),
-        encoder=encoder,
-        deduplicate=value["deduplicate"],
-        decoding=value["decoding"],
-        described=read_tensor_metadata(prompt),
-    )
 
 
 def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
@@ -147,7 +149,8 @@ def _read_model(folder: Path) -> dict[str, Any]:
         raise ArtefactError(f"{folder}: expected the folder of a task, such as results/ks")
     if not (folder / MODEL).is_file():
         metrics = folder / "metrics.json"
-        method = read_json(metrics).get("method") if metrics.is_file() else None
+        with content_of(metrics):
+            method = read_json(metrics).get("method") if metrics.is_file() else None
         if method is not None and method not in ANSWERING:
             raise ArtefactError(
                 f"{folder}: method {method!r} cannot be used on new audio; expected one of "

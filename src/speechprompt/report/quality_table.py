@@ -12,7 +12,7 @@ from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
 from speechprompt.report.names import QUALITIES
 from speechprompt.report.pictures import draw_unit_quality
 from speechprompt.report.results_table import NUMBER, TEXT, WHOLE, percent_cell
-from speechprompt.storage.files import read_json, write_text
+from speechprompt.storage.files import content_of, read_json, write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
 
@@ -52,7 +52,10 @@ def compare_quality(measured: Sequence[str | Path], out: str | Path, picture: st
     Raises:
         ArtefactError: the codebooks were measured on different utterances.
     """
-    qualities = [UnitQuality.model_validate(read_json(path)) for path in measured]
+    qualities = []
+    for path in measured:
+        with content_of(path):
+            qualities.append(UnitQuality.model_validate(read_json(path)))
     first = qualities[0]
     for path, other in zip(measured, qualities, strict=True):
         if other.hashes["alignments"] != first.hashes["alignments"]:

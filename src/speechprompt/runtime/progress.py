@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -20,8 +21,12 @@ def log_to(path: str | Path) -> None:
     """Write the reports of :func:`log` and :func:`progress` to a file as well."""
     global _log_file
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _log_file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _log_file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
+    except OSError as error:
+        # Work of hours must not end because its log cannot be written.
+        tqdm.write(f"{path}: cannot be written ({error.strerror})", file=sys.stderr)
 
 
 def log(message: str) -> None:
@@ -60,4 +65,5 @@ def progress(
 
 def _write_line(message: str) -> None:
     if _log_file is not None:
-        _log_file.write(message + "\n")
+        with suppress(OSError):
+            _log_file.write(message + "\n")

@@ -1,10 +1,12 @@
 """Text and JSON files between the stages, and folders, all written atomically."""
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from speechprompt.errors import ArtefactError, SpeechPromptError
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "content_of",
     "copy_file",
     "read_json",
     "text_lines",
@@ -22,17 +25,87 @@ __all__ = [
 ]
 
 
+# What the system says when a file cannot be written, and what helps.
+WRITE_ERRORS = {
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.EDQUOT: "free some of your quota, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.EFBIG: "choose another place",
+}
+
+
+@contextmanager
+def content_of(path: str | Path) -> Iterator[None]:
+    """Let an error in what a file holds name the file.
+
+    A file may be damaged, or be written by another program or version: a field is missing or has
+    another type. This is for the use of what was read, where no check names the field itself.
+
+    Raises:
+        ArtefactError: in place of any error that such content causes.
+    """
+    try:
+        yield
+    except (
+        *(ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError),
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise ArtefactError(
+            f"{path}: its content is not as this package writes it "
+            f"({type(error).__name__}: {reason[:200]}); restore the file or make it again"
+        ) from error
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path, which becomes ``path`` on success and is deleted on failure."""
+    """Yield a temporary path, which becomes ``path`` on success and is deleted on failure.
+
+    The content is on the disk before it gets its name, so that a power cut leaves the old file or
+    the new one.
+
+    Raises:
+        ArtefactError: the disk is full, or the file cannot be written for another such reason.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _writing(path, every_error=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(path):
+            yield temporary
+        with _writing(path, every_error=True):
+            _flush(temporary)
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path, *, every_error: bool = False) -> Iterator[None]:
+    """Let an error of the system that only writing can cause name the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        # Arrow has the number in its text only.
+        found = re.search(r"errno (\d+)", str(error), re.IGNORECASE)
+        number = error.errno or (int(found[1]) if found else 0)
+        of_file = str(error.filename or "").startswith(str(path.parent / f".{path.name}"))
+        if not (every_error or number in WRITE_ERRORS or of_file):
+            raise
+        reason = os.strerror(number) if number else str(error)
+        advice = WRITE_ERRORS.get(number, "check the path and its permissions")
+        raise ArtefactError(f"{path}: cannot be written ({reason}); {advice}") from error
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -41,12 +114,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        with _writing(path, every_error=True):
+            temporary.mkdir(parents=True)
+        with _writing(path):
+            yield temporary
+        with _writing(path, every_error=True):
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -77,4 +77,5 @@ def schema_metadata(values: Mapping[str, Any]) -> dict[str, str]:
 
 def metadata_of(schema: pa.Schema) -> dict[str, str]:
     """The metadata of a schema as text."""
-    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    pairs = (schema.metadata or {}).items()
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in pairs}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.storage.files import copy_file
+from speechprompt.storage.files import content_of, copy_file
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import open_parquet
 from speechprompt.storage.tensors import read_tensors, write_tensors
@@ -119,10 +119,11 @@ def load_codebook(path: str | Path) -> Codebook:
         values = {n: metadata[n] for n in ("encoder", "encoder_sha256", "layer", "frame_rate")}
     except KeyError as error:
         raise ArtefactError(f"{path}: expected a codebook, {error} is missing") from error
-    check_centroids(centroids, path)
-    centroids = centroids.astype(np.float32)
-    features = FeatureMetadata(**values, dimension=centroids.shape[1])
-    return Codebook(Path(path).stem, sha256_file(path), centroids, features)
+    with content_of(path):
+        check_centroids(centroids, path)
+        centroids = centroids.astype(np.float32)
+        features = FeatureMetadata(**values, dimension=centroids.shape[1])
+        return Codebook(Path(path).stem, sha256_file(path), centroids, features)
 
 
 def check_centroids(centroids: np.ndarray, source: str | Path) -> None:

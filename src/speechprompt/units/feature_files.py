@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ArtefactError
+from speechprompt.storage.files import content_of
 from speechprompt.storage.parquet import metadata_of, open_parquet, read_schema, schema_metadata
 
 __all__ = [
@@ -99,12 +100,14 @@ def read_feature_metadata(path: str | Path) -> FeatureMetadata:
         ArtefactError: the file cannot be read, or is neither of the two.
     """
     found = metadata_of(read_schema(path))
-    try:
+    if missing := {"encoder", "encoder_sha256", "frame_rate", "dimension"} - found.keys():
+        raise ArtefactError(
+            f"{path}: expected frames, but its metadata lack {', '.join(sorted(missing))}"
+        )
+    with content_of(path):
         own: dict[str, Any] = {name: found[name] for name in ("encoder", "encoder_sha256")}
         own |= {name: json.loads(found[name]) for name in ("frame_rate", "dimension")}
         return FeatureMetadata(**own, layer=json.loads(found.get("layer", "null")))
-    except KeyError as error:
-        raise ArtefactError(f"{path}: expected frames, but its metadata lack {error}") from error
 
 
 def iter_features(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:

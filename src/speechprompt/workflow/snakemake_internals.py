@@ -4,9 +4,11 @@ Snakemake may rename any of this in its next version. A missing name is an error
 a test uses each function in a real run.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from speechprompt.errors import ConfigError
@@ -14,6 +16,7 @@ from speechprompt.errors import ConfigError
 __all__ = [
     "complete_rules",
     "config_files",
+    "folder_of_rules",
     "has_storage",
     "is_cluster",
     "is_complete",
@@ -59,6 +62,14 @@ def is_cluster(workflow: Any) -> bool:
 def has_storage(workflow: Any) -> bool:
     """Whether files are kept by a storage provider, and not in the working directory."""
     return _get(workflow, "storage_settings.default_storage_provider") is not None
+
+
+def folder_of_rules(workflow: Any) -> Path:
+    """The folder of the file of rules that is being read.
+
+    ``workflow.basedir`` is another one where another workflow uses this one as a module.
+    """
+    return Path(os.path.normpath(_get(workflow, "current_basedir.get_path_or_uri")(False)))
 
 
 def offer(workflow: Any, name: str, amount: int) -> None:
