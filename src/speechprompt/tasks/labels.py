@@ -106,5 +106,9 @@ def encode_references(
 
 
 def _tuples(value: Any) -> Any:
-    """Turn the lists of a JSON value into tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+    """Turn the lists of a JSON value into tuples; all that they hold is text."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_tuples, value))
+    if not isinstance(value, str):
+        raise TypeError(f"expected the text of a label, found {value!r}")
+    return value
