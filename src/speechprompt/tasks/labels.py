@@ -58,7 +58,10 @@ def define_labels(
 def restore_labels(state: Mapping[str, Any]) -> Labels:
     """The labels that a prompt file describes."""
     arguments = {name: _tuples(value) for name, value in state.items() if name != "type"}
-    return TYPES[state["type"]](**arguments)
+    labels = TYPES[state["type"]](**arguments)
+    if wrong := [name for name in labels.names if not isinstance(name, str)]:
+        raise TypeError(f"expected the text of a label, found {wrong[0]!r}")
+    return labels
 
 
 def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> Examples:
