@@ -208,6 +208,7 @@ def test_another_layer_has_the_weights_of_its_encoder():
 def test_options_without_a_value_are_left_out():
     assert options(root=None, weights=[], trust=False) == ""
     assert options(trust=True, folders="a b") == "--trust --folders 'a b'"
+    assert options(root="--help", kind="-x") == "--root=--help --kind=-x"
 
 
 def test_weights_are_an_option_where_there_are_any(plan):

@@ -45,5 +45,10 @@ def options(**values: Any) -> str:
     words: list[str] = []
     for name, value in values.items():
         option = f"--{name.replace('_', '-')}"
-        words += [option] if value is True else [option, str(value)] if value else []
+        if value is True:
+            words.append(option)
+        elif value:
+            # A value such as -x would be read as an option of its own.
+            joined = str(value).startswith("-")
+            words += [f"{option}={value}"] if joined else [option, str(value)]
     return shlex.join(words)
