@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from publishing import SMALL, build_hubert, publish
-from sklearn.cluster import MiniBatchKMeans
+from sklearn.cluster import KMeans
 
 from pipeline import REPOSITORY, planned, snakemake
 from random_models import random_lm
@@ -48,7 +48,7 @@ def published_files(folder, n_units=N_UNITS, encoder_layers=3):
     model, config = build_hubert(**SMALL | {"encoder_layers": encoder_layers})
     hubert = publish(folder / "hubert.pt", model.state_dict(), cfg=config)
     frames = np.random.default_rng(0).normal(size=(400, SMALL["encoder_embed_dim"]))
-    joblib.dump(MiniBatchKMeans(n_units, random_state=0, n_init=1).fit(frames), folder / "km.bin")
+    joblib.dump(KMeans(n_units, random_state=0, n_init=1).fit(frames), folder / "km.bin")
     lm = random_lm(n_units=n_units)
     args = Namespace(
         arch="transformer_lm_big",
