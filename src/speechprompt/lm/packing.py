@@ -113,24 +113,11 @@ def pack_padded(
             np.concatenate((prompt_starts, starts + len(places))),
         )
 
-    first_wanted = np.full(n, start) if wanted_from is None else np.asarray(wanted_from)
-    wanted_slot = first_wanted[:, None] + np.arange((lengths - first_wanted).max())
-    wanted_valid = wanted_slot < lengths[:, None]
-    wanted_slot = np.where(wanted_valid, wanted_slot, width - 1)
-    line, nth = wanted_valid.nonzero()
-    wanted, wanted_index, wanted_places = _wanted_rows(
-        row[line, wanted_slot[line, nth] - start], wanted_valid, n_rows
-    )
+    first = np.full(n, start) if wanted_from is None else np.asarray(wanted_from)
+    wanted_slot, wanted = _wanted_tables(row, lengths, first, start, n_rows)
 
     def memory(gather: Gather, skip: int) -> Memory:
-        slot = np.arange(width)
-        arrays: dict[str, Any] = {
-            "lengths": lengths - skip,
-            "slots": slot[skip:],
-            "queries": slot[None, None, start:, None],
-            "wanted": wanted_slot[:, None, :, None],
-        }
-        return Memory(gather, dtype=dtype, **arrays)
+        return _memory(gather, lengths, wanted_slot, (skip, start, width), dtype)
 
     tokens = slots[:, asked].ravel()[own_places]
     positions = np.repeat(np.arange(width - start), own.sum(axis=1))
@@ -143,10 +130,6 @@ def pack_padded(
         "separators": np.flatnonzero(tokens == SEPARATOR),
         "prompt_rows": np.flatnonzero(tokens < 0),
         "prompt_numbers": -1 - tokens[tokens < 0],
-        "wanted": wanted,
-        "answers": wanted_index[wanted_valid],
-        "lines": line,
-        "places": nth,
         "next_position": lengths - prompt_lengths,
         "owner": None if owners is None else np.repeat(owners, width - start)[own_places],
     }
@@ -155,11 +138,56 @@ def pack_padded(
         collect=_collect(own_places, row),
         plain=plain_memory,
         deep=memory(deep, 0) if n_prompt else plain_memory,
-        wanted_spread=Gather.of(wanted_index, wanted_places, np.arange(len(wanted))),
-        wanted_collect=_collect(wanted_places, wanted_index),
         **arrays,
+        **wanted,
     )
     return _to_tensors(packed, device)
+
+
+def _wanted_tables(
+    row: np.ndarray, lengths: np.ndarray, first: np.ndarray, start: int, n_rows: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The wanted slots (B, W), and what a pack says of them, by its attributes.
+
+    Args:
+        row: (B, T) row of each slot from ``start`` on.
+        lengths: (B,) slots of each line.
+        first: (B,) the first wanted slot of each line.
+        start: the first slot that has a row.
+        n_rows: number of rows.
+    """
+    slot = first[:, None] + np.arange((lengths - first).max())
+    valid = slot < lengths[:, None]
+    slot = np.where(valid, slot, start + row.shape[1] - 1)
+    line, nth = valid.nonzero()
+    wanted, index, places = _wanted_rows(row[line, slot[line, nth] - start], valid, n_rows)
+    return slot, {
+        "wanted": wanted,
+        "wanted_spread": Gather.of(index, places, np.arange(len(wanted))),
+        "wanted_collect": _collect(places, index),
+        "answers": index[valid],
+        "lines": line,
+        "places": nth,
+    }
+
+
+def _memory(
+    gather: Gather,
+    lengths: np.ndarray,
+    wanted_slot: np.ndarray,
+    slots: tuple[int, int, int],
+    dtype: torch.dtype,
+) -> Memory:
+    """The memory of one kind of layer, whose first slot, first query and end ``slots`` has."""
+    skip, start, width = slots
+    slot = np.arange(width)
+    arrays: dict[str, Any] = {
+        "lengths": lengths - skip,
+        "slots": slot[skip:],
+        "queries": slot[None, None, start:, None],
+        "wanted": wanted_slot[:, None, :, None],
+    }
+    return Memory(gather, dtype=dtype, **arrays)
 
 
 def _to_tensors(pack: Pack, device: torch.device | str) -> Pack:
