@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.models import wav2vec2_model
 
-from benchmarks.fairseq_library import import_fairseq
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.hubert import HUBERT
+from speechprompt.models.importing.fairseq_library import import_fairseq
 from speechprompt.models.importing.hubert import fairseq_names
 from speechprompt.storage.tensors import read_tensors
 

@@ -19,7 +19,7 @@ from benchmarks.operations import (
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import load_lm
 from speechprompt.lm.batching import micro_batches, micro_budget
-from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.decoding import decoding_budget, predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.runtime.device import make_deterministic
@@ -57,12 +57,7 @@ class Ours:
         self.optimiser = Update(list(self.task.named_parameters().values()))
         self.updates = 0
         self.training_tokens = micro_budget("auto", self.config.activation_bytes(dtype), device)
-        self.inference_tokens = micro_budget(
-            "auto",
-            self.config.cache_bytes(dtype),
-            device,
-            on_processor=4096 if workload.answer == 1 else 8192,
-        )
+        self.inference_tokens = decoding_budget(self.task, workload.answer)
 
     def training_batches(self, workload: Workload, size: int) -> list[Examples]:
         return workload.batches(size)

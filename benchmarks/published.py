@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 from benchmarks.contender import DROPOUT, Update
 from benchmarks.data import Workload
-from benchmarks.fairseq_library import import_fairseq
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, load_lm
 from speechprompt.lm.dictionary import END, PAD, SEPARATOR
 from speechprompt.lm.fairseq import to_fairseq
+from speechprompt.models.importing.fairseq_library import import_fairseq
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.tasks.examples import Examples
 

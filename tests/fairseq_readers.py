@@ -1,12 +1,9 @@
-"""Import of fairseq, and its own feature readers, which are read from their files without it."""
+"""Whether fairseq is there, and its feature readers, which are read from their files without it."""
 
 import importlib.util
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-
-from speechprompt.models.importing.fairseq_library import importable_fairseq
 
 FOLDER = "examples/textless_nlp/gslm/speech2unit/pretrained"
 
@@ -14,12 +11,6 @@ FOLDER = "examples/textless_nlp/gslm/speech2unit/pretrained"
 def fairseq_installed():
     """Whether fairseq and the libraries that its checkpoints need are installed."""
     return all(map(importlib.util.find_spec, ("fairseq", "omegaconf", "hydra")))
-
-
-def import_fairseq(name):
-    """fairseq's module of this full name."""
-    with importable_fairseq():
-        return import_module(name)
 
 
 def published_reader(name):

@@ -48,6 +48,12 @@ def snakemake(directory, *arguments, check=True, **settings):
     return done
 
 
+def link_sources(folder):
+    """Make a folder look like the checkout; an executor ships the sources below where it runs."""
+    for name in ("workflow", "rules", "configs", "envs"):
+        (folder / name).symlink_to(REPOSITORY / name)
+
+
 def planned(directory, *arguments, **settings):
     """Rule names of the jobs that a dry run plans."""
     full = snakemake(directory, "-n", *arguments, **settings)

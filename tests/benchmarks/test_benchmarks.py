@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_hubert import SMALL_HUBERT
 
 from fairseq_readers import fairseq_installed
 from random_models import random_lm
@@ -25,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks.audio import make_recordings
 from benchmarks.data import make_workload
-from benchmarks.encoders import HUBERT_BASE, OurEncoder, PublishedReader, write_hubert
+from benchmarks.encoders import OurEncoder, PublishedReader, write_hubert
 from benchmarks.encoding import unit_agreement
 from benchmarks.operations import (
     Tree,
@@ -180,17 +181,6 @@ def test_a_share_of_the_passes_is_reported_as_such(pair):
     assert published.infer(batch, answer=4) == 1
     published.passes = 3
     assert published.infer(batch, answer=4) == pytest.approx(3 / passes)
-
-
-SMALL_HUBERT = HUBERT_BASE | {
-    "extractor_conv_layer_config": [[8, 10, 5], [8, 3, 2]],
-    "encoder_embed_dim": 16,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": 2,
-    "encoder_num_heads": 2,
-    "encoder_ff_interm_features": 24,
-}
 
 
 def test_operations_of_an_encoder_are_those_counted_by_hand():

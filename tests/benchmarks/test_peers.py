@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_hubert import SMALL_HUBERT
 
 from mock_gpu import mock_gpu
 from speechprompt.lm import LMConfig
@@ -13,18 +14,10 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks.audio import make_recordings
 from benchmarks.data import make_workload
-from benchmarks.encoders import HUBERT_BASE, OurEncoder, TransformersEncoder, write_hubert
+from benchmarks.encoders import OurEncoder, TransformersEncoder, write_hubert
 
 SMALL_LM = LMConfig(layers=2, heads=2, dim=16, ffn=32, max_positions=64)
-SMALL_HUBERT = HUBERT_BASE | {
-    "extractor_conv_layer_config": [[8, 10, 20], [8, 3, 16]],
-    "encoder_embed_dim": 16,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": 2,
-    "encoder_num_heads": 2,
-    "encoder_ff_interm_features": 24,
-}
+FEW_FRAMES = SMALL_HUBERT | {"extractor_conv_layer_config": [[8, 10, 20], [8, 3, 16]]}
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def peft(request):
 def hubert(tmp_path):
     """A file with a small HuBERT."""
     pytest.importorskip("transformers")
-    write_hubert(tmp_path / "hubert.safetensors", SMALL_HUBERT)
+    write_hubert(tmp_path / "hubert.safetensors", FEW_FRAMES)
     return tmp_path / "hubert.safetensors"
 
 

@@ -5,13 +5,14 @@ from argparse import Namespace
 import pytest
 import torch
 
-from fairseq_readers import fairseq_installed, import_fairseq
+from fairseq_readers import fairseq_installed
 from random_models import random_lm
 from speechprompt.errors import ArtefactError
 from speechprompt.lm import LMConfig, UnitLM
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.fairseq import config_from_weights, load_weights, to_fairseq, weights
 from speechprompt.lm.packing import pack
+from speechprompt.models.importing.fairseq_library import import_fairseq
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from unittest import mock
 import pytest
 import torch
 
-from fairseq_readers import fairseq_installed, import_fairseq
+from fairseq_readers import fairseq_installed
+from speechprompt.models.importing.fairseq_library import import_fairseq
 
 CONVOLUTIONS = "[({0},10,5)] + [({0},3,2)] * 4 + [({0},2,2)] * 2"
 SMALL = {

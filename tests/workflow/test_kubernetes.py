@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import REPOSITORY
+from pipeline import REPOSITORY, link_sources
 
 PROFILE = REPOSITORY / "workflow/profiles/kubernetes"
 
@@ -40,9 +40,7 @@ def manifests(tmp_path_factory):
         '#!/bin/sh\nfor last; do from=$to; to=$last; done; cp "$from" "$to"\n'
     )
     (tools / "rsync").chmod(0o755)
-    # The working directory is the checkout's: the executor ships sources below it.
-    for name in ("workflow", "rules", "configs", "envs"):
-        (folder / name).symlink_to(REPOSITORY / name)
+    link_sources(folder)
     done = subprocess.run(
         [
             *(sys.executable, str(Path(__file__).with_name("recorded_kubernetes.py")), str(sent)),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from forkserver import programs
-from pipeline import REPOSITORY
+from pipeline import REPOSITORY, link_sources
 
 pytestmark = pytest.mark.slow
 
@@ -64,9 +64,7 @@ def stored(tmp_path_factory):
     for name, text in TOOLS.items():
         (tools / name).write_text(text.format(python=sys.executable, programs=programs()))
         (tools / name).chmod(0o755)
-    # The executor ships the sources below the working directory.
-    for name in ("workflow", "rules", "configs", "envs"):
-        (work / name).symlink_to(REPOSITORY / name)
+    link_sources(work)
     done = subprocess.run(
         [
             *(sys.executable, str(HERE / "local_pods.py"), str(pods)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -41,7 +42,7 @@ class Group:
     places: Tensor | None = None
     sources: Tensor | None = None
 
-    @property
+    @cached_property
     def mask(self) -> Tensor | None:
         """(size, 1, 1, longest) which keys are no padding; None if all are."""
         if self.sources is None:
@@ -73,17 +74,19 @@ def group_utterances(
         most_rows: rows of a group, padding included; a longer utterance has a group of its own.
     """
     similar = 1.0 if device.type == "cpu" else SIMILAR
-    starts = list(accumulate(lengths, initial=0))
     groups: list[list[int]] = []
-    for i, length in enumerate(lengths):
-        members = groups[-1] if groups else []
-        sizes = [lengths[j] for j in members] + [length]
-        fits = most_rows is None or max(sizes) * len(sizes) <= most_rows
-        if members and fits and max(sizes) <= similar * min(sizes):
-            members.append(i)
+    shortest = longest = 0  # of the newest group
+    for length in lengths:
+        shortest, longest = min(shortest, length), max(longest, length)
+        size = len(groups[-1]) + 1 if groups else 1
+        fits = most_rows is None or longest * size <= most_rows
+        if groups and fits and longest <= similar * shortest:
+            groups[-1].append(length)
         else:
-            groups.append([i])
-    return [_build([lengths[i] for i in group], starts[group[0]], device) for group in groups]
+            groups.append([length])
+            shortest = longest = length
+    starts = accumulate(map(sum, groups), initial=0)
+    return [_build(group, start, device) for group, start in zip(groups, starts, strict=False)]
 
 
 def _build(lengths: Sequence[int], start: int, device: torch.device) -> Group:

@@ -93,9 +93,15 @@ def pack_padded(
     row = np.empty(hidden.shape, np.int64)
     row[order] = number.T
 
+    first = np.full(n, start) if wanted_from is None else np.asarray(wanted_from)
+    wanted_slot, wanted = _wanted_tables(row, lengths, first, start, n_rows)
+
+    def memory(gather: Gather, skip: int) -> Memory:
+        return _memory(gather, lengths, wanted_slot, (skip, start, width), dtype)
+
     # In this order, the slot that owns a row is the first of its slots.
     starts = np.flatnonzero(own[used])
-    deep = plain = Gather.of(row, place[used], starts)
+    deep = plain = memory(Gather.of(row, place[used], starts), start)
     n_prompt = max(0, -int(slots.min()))  # rows of all prompts together
     inside = prompt[:, asked]
     mixed = bool(inside.any())
@@ -107,23 +113,14 @@ def pack_padded(
             used = used & ~inside[order].T
             starts = _starts(np.bincount(number[used], minlength=n_rows))
         places, prompt_starts = _places_by_row(index, prompt, n_prompt)
-        deep = Gather.of(
-            index,
-            np.concatenate((places, (place + order * start + start)[used])),
-            np.concatenate((prompt_starts, starts + len(places))),
-        )
-
-    first = np.full(n, start) if wanted_from is None else np.asarray(wanted_from)
-    wanted_slot, wanted = _wanted_tables(row, lengths, first, start, n_rows)
-
-    def memory(gather: Gather, skip: int) -> Memory:
-        return _memory(gather, lengths, wanted_slot, (skip, start, width), dtype)
+        starts = np.concatenate((prompt_starts, starts + len(places)))
+        places = np.concatenate((places, (place + order * start + start)[used]))
+        deep = memory(Gather.of(index, places, starts), 0)
 
     tokens = slots[:, asked].ravel()[own_places]
     positions = np.repeat(np.arange(width - start), own.sum(axis=1))
     if mixed:
         positions -= np.cumsum(inside, axis=1).ravel()[own_places]
-    plain_memory = memory(plain, start)
     arrays: dict[str, Any] = {
         "tokens": np.maximum(tokens, 0),
         "positions": np.maximum(positions, 0),
@@ -136,8 +133,8 @@ def pack_padded(
     packed = Pack(
         spread=Gather.of(row, own_places, np.arange(n_rows)),
         collect=_collect(own_places, row),
-        plain=plain_memory,
-        deep=memory(deep, 0) if n_prompt else plain_memory,
+        plain=plain,
+        deep=deep,
         **arrays,
         **wanted,
     )

@@ -25,7 +25,15 @@ from speechprompt.prompting.search import Found, search_beam, search_free, searc
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel
 
-__all__ = ["GREEDY", "Predictions", "Question", "answer_room", "predict", "predict_together"]
+__all__ = [
+    "GREEDY",
+    "Predictions",
+    "Question",
+    "answer_room",
+    "decoding_budget",
+    "predict",
+    "predict_together",
+]
 
 GREEDY = DecodingSettings()
 """The defaults: the best allowed label at every position."""
@@ -128,10 +136,7 @@ def _predict_group(
     units = [row for question in questions for row in question.units]
     limits = np.array([limit for question in questions for limit in question.limits()], int)
     lengths = [tasks[n].length(row) for (n, _), row in zip(rows, units, strict=True)]
-    # A decoding step reads all weights: it takes nearly as long for few utterances as for many.
-    longer = 4096 if limits.max(initial=1) == 1 else 8192
-    token_bytes = tasks[0].model.config.cache_bytes(tasks[0].dtype)
-    budget = micro_budget(micro_tokens, token_bytes, tasks[0].device, on_processor=longer)
+    budget = decoding_budget(tasks[0], int(limits.max(initial=1)), micro_tokens)
     budget = max(1, budget // max(question.decoding.beam for question in questions))
     for piece in micro_batches(lengths, range(len(rows)), budget):
         owners = np.array([rows[k][0] for k in piece])
@@ -167,7 +172,7 @@ class _Answers:
         self.label_scores = None
         self.columns = 0  # of labels that need no step between them
         if allowed is not None and not self.decoding.free:
-            self.columns = len(allowed) if self.task.reads_at_once else len(allowed) == 1
+            self.columns = len(allowed) if self.task.reads_at_once else int(len(allowed) == 1)
         if self.columns == 1:
             self.label_scores = np.zeros((n, len(self.task.label_ids)))
 
@@ -191,6 +196,16 @@ class _Answers:
         """All answers, once every batch was answered."""
         valid = np.array([_is_valid(answer, self.task.allowed) for answer in self.labels], bool)
         return Predictions(self.labels, self.scores, valid, self.label_scores)
+
+
+def decoding_budget(task: TaskModel, longest: int, asked: int | Literal["auto"] = "auto") -> int:
+    """The tokens computed at once, if they are not given, for answers of up to ``longest`` labels.
+
+    A decoding step reads all weights: it takes nearly as long for few utterances as for many.
+    """
+    token_bytes = task.model.config.cache_bytes(task.dtype)
+    on_processor = 4096 if longest == 1 else 8192
+    return micro_budget(asked, token_bytes, task.device, on_processor)
 
 
 def answer_room(task: TaskModel, units: np.ndarray, max_length: int) -> int:

@@ -7,9 +7,21 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-__all__ = ["importable_fairseq"]
+__all__ = ["import_fairseq", "importable_fairseq"]
+
+
+def import_fairseq(name: str = "fairseq") -> ModuleType:
+    """Import fairseq or one of its modules by its full name.
+
+    Raises:
+        ImportError: fairseq, or a library that it needs, is not installed.
+    """
+    with importable_fairseq():
+        return import_module(name)
 
 
 @contextmanager
