@@ -11,6 +11,8 @@ from random_models import CODEBOOK, random_lm, random_units
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LoadedLM
+from speechprompt.lm.cache import Cache
+from speechprompt.lm.packing import pack
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
@@ -46,6 +48,37 @@ def decode(task, units, utt_ids=None, **settings):
 
 
 @torch.no_grad()
+def symbol_behind_query_rows(task, units, symbols):
+    """The best symbol behind others, which are read at once, and its log-probability."""
+    prompt, model = task.prompt_tensors(), task.model
+    cache = Cache(room=task.prompt.length + 1 + len(symbols))
+    sentence = task.dictionary.sentence(units)[:-1]
+    model(pack([sentence], [len(sentence) - 1]), cache=cache)
+    read = [prompt.separator if symbol == 0 else model.embed[symbol] for symbol in symbols]
+    x = torch.cat((prompt.rows, torch.stack([prompt.separator, *read])))
+    shifts = [prompt.shifts, prompt.shifts[:, -1:].expand(-1, len(symbols), -1)]
+    hidden = model.extend(x[None], cache, torch.cat(shifts, dim=1))
+    best = model.logits(hidden[0, -1]).log_softmax(0).max(0)
+    return int(best.indices), float(best.values)
+
+
+def test_free_decoding_goes_on_behind_query_rows():
+    task = task_model(THREE, "query")
+    units_of = {int(id_): label for label, id_ in enumerate(task.label_ids)}
+    found = decode(task, UNITS, free=True)
+    for i, units in enumerate(UNITS):
+        symbols, total = [], 0.0
+        while len(symbols) < 3:
+            best, score = symbol_behind_query_rows(task, units, symbols)
+            total += score
+            if best == 2:
+                break
+            symbols.append(best)
+        assert found.labels[i] == [units_of.get(symbol, -1) for symbol in symbols]
+        assert found.scores[i] == pytest.approx(total, abs=1e-4)
+
+
+@torch.no_grad()
 def answer_log_probabilities(task, units, answer):
     """Log-probability of each symbol after an answer's beginning, by a full computation."""
     if task.prompt is not None and task.prompt.mode == "query":
@@ -53,8 +86,6 @@ def answer_log_probabilities(task, units, answer):
         hidden = task.read([units], task.prompt_tensors(), [list(answer)]).hidden[-1:]
         return task.answer_scores(hidden, torch.tensor([len(answer)]))[0].numpy()
     (slots,), _, _ = task.slots([units], [answer])
-    from speechprompt.lm.packing import pack
-
     rows = task.prompt is not None and task.prompt.has_live_rows
     batch = pack([slots], [len(slots) - 1], rows)
     hidden = task.model(batch, task.prompt_tensors())
@@ -135,7 +166,6 @@ def test_a_batch_equals_its_utterances_one_by_one(mode, allowed, beam):
 
 @pytest.mark.parametrize("allowed", [THREE, None])
 def test_beam_one_equals_greedy(allowed):
-    from speechprompt.lm.cache import Cache
     from speechprompt.prompting.search import search_beam, search_greedily
 
     task = task_model(allowed)
@@ -228,8 +258,6 @@ def test_free_decoding_uses_the_whole_vocabulary_and_tells_what_is_valid():
         (slots,), _, _ = task.slots([units])
         expected = []
         for _ in range(3):
-            from speechprompt.lm.packing import pack
-
             batch = pack([slots], [len(slots) - 1])
             with torch.no_grad():
                 best = int(task.model.logits(task.model(batch, task.prompt_tensors())).argmax())

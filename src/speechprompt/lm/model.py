@@ -88,6 +88,11 @@ class PromptTensors:
     values: Tensor | None = None
     shifts: Tensor | None = None
 
+    @property
+    def shifts_behind(self) -> Tensor | None:
+        """(layers, 1, D) the separator's shifts, which every token behind it has, too."""
+        return None if self.shifts is None else self.shifts[:, -1:]
+
 
 class Layer(nn.Module):
     """One decoder layer: x + attention(LN(x)), then x + FFN(LN(x))."""
@@ -278,7 +283,8 @@ class UnitLM(nn.Module):
         x = self.embed[tokens]
         if prompt is not None and prompt.separator is not None:
             x = torch.where((tokens == SEPARATOR)[:, None], prompt.separator, x)
-        return self.extend(x[:, None], cache)[:, 0]
+        shifts = None if prompt is None else prompt.shifts_behind
+        return self.extend(x[:, None], cache, shifts)[:, 0]
 
     def extend(self, x: Tensor, cache: Cache, shifts: Tensor | None = None) -> Tensor:
         """Read n more tokens of every cached sequence.
@@ -298,7 +304,7 @@ class UnitLM(nn.Module):
         masks = cache.open(n)
         for i, layer in enumerate(self.decoder_layers):
             if shifts is not None:
-                x = (x.unflatten(0, (-1, n)) + shifts[i].to(x.dtype)).flatten(0, 1)
+                x = (x.unflatten(0, (-1, n)) + _in(x.dtype, shifts[i])).flatten(0, 1)
             q, kv = layer.project(x)
             kv = cache.append(i, layer.split_heads(kv, len(positions)))
             x = layer.finish(x, layer.attend(q, kv, masks[cache.starts[i]]), p)

@@ -108,6 +108,11 @@ class Prompt(nn.Module):
         return self.mode != "deep" and len(self.layers) < self.n_lm_layers
 
     @property
+    def n_slots(self) -> int:
+        """Slots of a packed sequence that the prompt takes; query rows are read behind it."""
+        return 0 if self.mode == "query" else self.length
+
+    @property
     def n_positions(self) -> int:
         """Positions of the unit LM that the prompt takes."""
         return self.length if self.mode == "query" else 0

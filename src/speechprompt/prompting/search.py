@@ -53,13 +53,13 @@ def search_greedily(task: TaskModel, hidden: Tensor, cache: Cache | None, limits
         cache: of the sources; None where every answer has at most one label.
         limits: (N,) longest answer of each utterance, at least 1.
     """
-    prompt, end = task.prompt_tensors(), len(task.label_ids)
+    write, end = task.writer(), len(task.label_ids)
 
     def score(hidden: Tensor, step: int) -> Tensor:
         return task.answer_scores(hidden, _filled(len(hidden), step, hidden.device))
 
     def advance(labels: Tensor, cache: Cache) -> Tensor:
-        return task.write(labels.clamp(max=end - 1), cache, prompt)
+        return write(labels.clamp(max=end - 1), cache)
 
     return _take_best(hidden, cache, limits, end, score, advance)
 
@@ -109,7 +109,7 @@ def search_beam(
             (length + 1) to this power.
     """
     device, n = hidden.device, len(hidden)
-    prompt, end, longest = task.prompt_tensors(), len(task.label_ids), int(limits.max())
+    write, end, longest = task.writer(), len(task.label_ids), int(limits.max())
     best = _Finished.none(n, longest, end, device)
     utterance = torch.arange(n, device=device)  # (U,) those that are still searched
     prefixes = torch.full((n, 1, longest), end, device=device)  # (U, hypotheses, T)
@@ -155,7 +155,7 @@ def search_beam(
         prefixes[:, :, step] = label
         source = (rows[:, None] * width + parent).flatten()
         cache = cache.exchange(source) if same else cache.select(source)
-        hidden = task.write(label.clamp(max=end - 1).flatten(), cache, prompt)
+        hidden = write(label.clamp(max=end - 1).flatten(), cache)
     return Found(best.answers, (best.answers != end).sum(1), best.scores)
 
 

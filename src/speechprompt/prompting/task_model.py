@@ -6,7 +6,7 @@ verbalizer. For the fine-tuning baseline (FT-LM) it holds the whole LM instead o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
 from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.lm.pack import Pack
-from speechprompt.lm.packing import pack, pack_padded
+from speechprompt.lm.packing import pack_padded
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
 from speechprompt.storage.tensors import write_tensors
@@ -167,13 +167,13 @@ class TaskModel:
     def slots(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]] = ()
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Utterances ``</s> u1 … un <s>`` with the prompt and, if given, their answers.
+        """Utterances ``</s> u1 … un <s>`` with the prompt's slots and, if given, their answers.
 
         Returns:
             Their slots (B, T), padded with zeros, the number of each one's slots (B,), and the slot
             of its separator (B,).
         """
-        length = 0 if self.prompt is None else self.prompt.length
+        length = 0 if self.prompt is None else self.prompt.n_slots
         behind = self.prompt is not None and self.prompt.stands_behind
         counts = np.fromiter(map(len, units), np.int64, len(units))
         answers = np.fromiter(map(len, labels or [()] * len(units)), np.int64, len(units))
@@ -248,34 +248,39 @@ class TaskModel:
         )
 
         n_answers = answers.shape[1]
-        n = len(prompt.shifts[0]) + n_answers
         cache = cache or Cache(room=0)
-        cache.room += n
-        sentences = [self.dictionary.sentence(row)[:-1] for row in units]
+        cache.room += prompt.shifts.shape[1] + n_answers
+        slots, _, ends = self.slots(units)
+        packed = pack_padded(
+            slots[:, : ends.max()], ends, ends - 1, device=self.device, dtype=self.dtype
+        )
         with torch.no_grad():
-            ends = [len(row) - 1 for row in sentences]
-            self.model(pack(sentences, ends, device=self.device, dtype=self.dtype), cache=cache)
+            self.model(packed, cache=cache)
         rows = torch.cat((prompt.rows, prompt.separator[None])).expand(len(units), -1, -1)
-        x = torch.cat((rows, self._embed_labels(read.view(answers.shape))), dim=1)
-        # What stands behind the separator has its shift, too.
-        shifts = torch.cat((prompt.shifts, prompt.shifts[:, -1:].expand(-1, n_answers, -1)), dim=1)
-        hidden = self.model.extend(x, cache, shifts)
+        behind = F.embedding(read.view(answers.shape), self._label_embeddings())
+        x = torch.cat((rows, behind), dim=1)
+        shifts = [prompt.shifts, prompt.shifts[:, -1:].expand(-1, n_answers, -1)]
+        hidden = self.model.extend(x, cache, torch.cat(shifts, dim=1))
         if self.reads_at_once:
             return Reading(hidden, lines, nth)
         first = len(prompt.rows)
         return Reading(hidden[lines, nth + first], lines, nth)
 
-    def write(self, labels: Tensor, cache: Cache, prompt: PromptTensors) -> Tensor:
-        """Read one label (B,) behind every cached sequence: hidden states (B, D)."""
-        shifts = None if prompt.shifts is None else prompt.shifts[:, -1:]
-        return self.model.extend(self._embed_labels(labels)[:, None], cache, shifts)[:, 0]
+    def writer(self) -> Callable[[Tensor, Cache], Tensor]:
+        """What reads one label (B,) more behind every cached sequence: hidden states (B, D)."""
+        shifts, embeddings = self.prompt_tensors().shifts_behind, self._label_embeddings()
 
-    def _embed_labels(self, labels: Tensor) -> Tensor:
-        """What the unit LM reads for labels (…): (…, D), before scaling."""
+        def write(labels: Tensor, cache: Cache) -> Tensor:
+            return self.model.extend(F.embedding(labels, embeddings)[:, None], cache, shifts)[:, 0]
+
+        return write
+
+    def _label_embeddings(self) -> Tensor:
+        """What the unit LM reads for each label, (n_labels, D), before scaling."""
+        embed = self.model.embed
         if self.verbalizer.writes:
-            units = self.model.embed.index_select(0, self.unit_ids)
-            return F.embedding(labels, self.verbalizer.inputs @ units)
-        return F.embedding(self.label_table[labels], self.model.embed)
+            return self.verbalizer.inputs @ embed.index_select(0, self.unit_ids)
+        return embed.index_select(0, self.label_table[:-1])
 
     def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
