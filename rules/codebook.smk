@@ -11,5 +11,5 @@ rule fit_codebook:
         n_units=PLAN.units.size,
         seed=CONFIG.seed,
     shell:
-        "speechprompt --log {log} fit-codebook --sample {input.sample} --n-units {params.n_units}"
-        " --seed {params.seed} --out {output.codebook}"
+        "speechprompt --log {log:q} fit-codebook --sample {input.sample:q} --n-units {params.n_units}"
+        " --seed {params.seed} --out {output.codebook:q}"

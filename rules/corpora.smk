@@ -14,8 +14,8 @@ rule synthesise_corpus:
         settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
     shell:
-        "speechprompt --log {log} synthesise-corpus --settings {params.settings:q} --seed {params.seed}"
-        " --out $(dirname {output.table})"
+        "speechprompt --log {log:q} synthesise-corpus --settings {params.settings:q} --seed {params.seed}"
+        ' --out "$(dirname {output.table:q})"'
 
 
 rule download_corpus:
@@ -30,8 +30,8 @@ rule download_corpus:
     params:
         source=PLAN.corpora.source,
     shell:
-        "speechprompt --log {log} download-corpus {params.source}"
-        " --out $(dirname $(dirname {output.folder})) --linked $(dirname {output.folder})"
+        "speechprompt --log {log:q} download-corpus {params.source}"
+        ' --out "$(dirname "$(dirname {output.folder:q})")" --linked "$(dirname {output.folder:q})"'
 
 
 rule prepare_corpus:
@@ -56,9 +56,9 @@ rule prepare_corpus:
         max_repeated=CONFIG.max_repeated,
         fingerprint=PLAN.corpora.fingerprint,
     shell:
-        "speechprompt --log {log} prepare-corpus {params.root} --settings {params.settings:q}"
+        "speechprompt --log {log:q} prepare-corpus {params.root} --settings {params.settings:q}"
         " --seed {params.seed} --max-rejected {params.max_rejected} --max-repeated {params.max_repeated}"
-        " --out $(dirname {output.train})"
+        ' --out "$(dirname {output.train:q})"'
 
 
 # The silence of train and valid is cut out of the corpus's noises.

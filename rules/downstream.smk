@@ -15,9 +15,9 @@ rule train_downstream:
         balance=PLAN.tasks.balance,
         settings=PLAN.tasks.downstream_settings,
     shell:
-        "speechprompt --log {log} train-downstream --train {input.train} --dev {input.dev}"
-        " {params.encoder} --name {wildcards.task} {params.answers} --balance {params.balance}"
-        " --settings {params.settings:q} --seed {wildcards.seed} --out {output.model} --curve {output.curve}"
+        "speechprompt --log {log:q} train-downstream --train {input.train:q} --dev {input.dev:q}"
+        " {params.encoder} --name={wildcards.task} {params.answers} --balance {params.balance}"
+        " --settings {params.settings:q} --seed={wildcards.seed} --out {output.model:q} --curve {output.curve:q}"
 
 
 rule score_downstream:
@@ -36,6 +36,6 @@ rule score_downstream:
     params:
         encoder=PLAN.tasks.encoder_options,
     shell:
-        "speechprompt --log {log} score-downstream {input.model} --scored {input.scored}"
-        " {params.encoder} --name {wildcards.task}"
-        " --baselines {input.baselines} --predictions {output.predictions} --metrics {output.metrics}"
+        "speechprompt --log {log:q} score-downstream {input.model:q} --scored {input.scored:q}"
+        " {params.encoder} --name={wildcards.task}"
+        " --baselines {input.baselines:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"

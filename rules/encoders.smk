@@ -16,6 +16,6 @@ rule pretrain_encoder:
         seed=CONFIG.seed,
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
-        " speechprompt --log {log} pretrain-encoder {input.units} --heard {input.heard}"
+        " speechprompt --log {log:q} pretrain-encoder {input.units:q} --heard {input.heard:q}"
         " --settings {params.settings:q} {params.start} --seed {params.seed}"
-        " --out {output.weights} --curve {output.curve}"
+        " --out {output.weights:q} --curve {output.curve:q}"

@@ -13,9 +13,9 @@ rule extract_features:
     params:
         encoder=PLAN.models.encoder_options,
     shell:
-        "speechprompt --log {log} extract-features --manifest {input.manifest}"
+        "speechprompt --log {log:q} extract-features --manifest {input.manifest:q}"
         " {params.encoder} --shard {wildcards.part} --n-shards {wildcards.parts}"
-        " --out {output.features}"
+        " --out {output.features:q}"
 
 
 rule sample_frames:
@@ -29,5 +29,5 @@ rule sample_frames:
         n_frames=PLAN.units.sample_size,
         seed=CONFIG.seed,
     shell:
-        "speechprompt --log {log} sample-frames {input.features} --frames {params.n_frames}"
-        " --seed {params.seed} --out {output.sample}"
+        "speechprompt --log {log:q} sample-frames {input.features:q} --frames {params.n_frames}"
+        " --seed {params.seed} --out {output.sample:q}"

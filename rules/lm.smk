@@ -14,5 +14,5 @@ rule pretrain_unit_lm:
         seed=CONFIG.seed,
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
-        " speechprompt --log {log} pretrain-unit-lm {input.units} --settings {params.settings:q}"
-        " --seed {params.seed} --out {output.lm} --curve {output.curve}"
+        " speechprompt --log {log:q} pretrain-unit-lm {input.units:q} --settings {params.settings:q}"
+        " --seed {params.seed} --out {output.lm:q} --curve {output.curve:q}"

@@ -10,7 +10,7 @@ rule download_model:
     params:
         root=PLAN.models.copy_of,
     shell:
-        "speechprompt --log {log} download-model {wildcards.asset} {params.root} --out {output.model}"
+        "speechprompt --log {log:q} download-model {wildcards.asset} {params.root} --out {output.model:q}"
 
 
 rule import_encoder:
@@ -27,8 +27,8 @@ rule import_encoder:
         options=PLAN.models.import_options,
         code=PLAN.code_of_import,
     shell:
-        "speechprompt --log {log} {params.verb} {input.checkpoint:q} {params.options}"
-        " --out {output.weights}"
+        "speechprompt --log {log:q} {params.verb} {input.checkpoint:q} {params.options}"
+        " --out {output.weights:q}"
 
 
 rule import_codebook:
@@ -45,8 +45,8 @@ rule import_codebook:
         encoder=PLAN.models.encoder_options,
         options=PLAN.models.import_options,
     shell:
-        "speechprompt --log {log} import-codebook {input.kmeans:q} {params.encoder}"
-        " {params.options} --out {output.codebook}"
+        "speechprompt --log {log:q} import-codebook {input.kmeans:q} {params.encoder}"
+        " {params.options} --out {output.codebook:q}"
 
 
 rule import_unit_lm:
@@ -62,8 +62,8 @@ rule import_unit_lm:
     params:
         options=PLAN.models.import_options,
     shell:
-        "speechprompt --log {log} import-unit-lm {input.checkpoint:q} --codebook {input.codebook:q}"
-        " {params.options} --out {output.lm}"
+        "speechprompt --log {log:q} import-unit-lm {input.checkpoint:q} --codebook={input.codebook:q}"
+        " {params.options} --out {output.lm:q}"
 
 
 rule copy_shipped:
@@ -74,7 +74,7 @@ rule copy_shipped:
     resources:
         **needs(500, minutes=10),
     shell:
-        "speechprompt --log {log} copy-shipped {wildcards.model} --out {output.model}"
+        "speechprompt --log {log:q} copy-shipped {wildcards.model} --out {output.model:q}"
 
 
 rule take_codebook:
@@ -90,8 +90,8 @@ rule take_codebook:
     params:
         encoder=PLAN.models.encoder_options,
     shell:
-        "speechprompt --log {log} take-codebook {input.given:q} {params.encoder}"
-        " --out {output.codebook}"
+        "speechprompt --log {log:q} take-codebook {input.given:q} {params.encoder}"
+        " --out {output.codebook:q}"
 
 
 rule take_unit_lm:
@@ -105,5 +105,5 @@ rule take_unit_lm:
     resources:
         **needs(1500, 3, minutes=10),
     shell:
-        "speechprompt --log {log} take-unit-lm {input.given:q} --codebook {input.codebook:q}"
-        " --out {output.lm}"
+        "speechprompt --log {log:q} take-unit-lm {input.given:q} --codebook={input.codebook:q}"
+        " --out {output.lm:q}"

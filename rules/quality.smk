@@ -13,8 +13,8 @@ rule align_phones:
         settings=PLAN.corpora.settings,
         seed=CONFIG.seed,
     shell:
-        "speechprompt --log {log} align-phones {input.manifest}"
-        " --settings {params.settings:q} --seed {params.seed} --out {output.alignments}"
+        "speechprompt --log {log:q} align-phones {input.manifest:q}"
+        " --settings {params.settings:q} --seed {params.seed} --out {output.alignments:q}"
 
 
 rule measure_units:
@@ -29,8 +29,8 @@ rule measure_units:
     params:
         encoder=PLAN.models.encoder_of,
     shell:
-        "speechprompt --log {log} measure-units {input.index} --alignments {input.alignments}"
-        " --encoder {params.encoder} --out {output.quality}"
+        "speechprompt --log {log:q} measure-units {input.index:q} --alignments {input.alignments:q}"
+        " --encoder={params.encoder} --out {output.quality:q}"
 
 
 rule compare_quality:
@@ -51,5 +51,5 @@ rule compare_quality:
     resources:
         **needs(1000, minutes=30),
     shell:
-        "speechprompt --log {log} compare-quality {input.measured} --out {output.markdown}"
-        " --picture {output.picture}"
+        "speechprompt --log {log:q} compare-quality {input.measured:q} --out {output.markdown:q}"
+        " --picture {output.picture:q}"

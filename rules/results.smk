@@ -13,8 +13,8 @@ rule plot_curve:
     params:
         title="{task}, {method}, seed {seed}",
     shell:
-        "speechprompt --log {log} plot-curve {input.curve} --out {output.curve}"
-        " --title {params.title:q}"
+        "speechprompt --log {log:q} plot-curve {input.curve:q} --out {output.curve:q}"
+        " --title={params.title:q}"
 
 
 use rule plot_curve as plot_lm_curve with:
@@ -64,8 +64,8 @@ rule plot_confusion:
     resources:
         **needs(1000, minutes=30),
     shell:
-        "speechprompt --log {log} plot-confusion {input.predictions} --out {output.matrix}"
-        " --title '{wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
+        "speechprompt --log {log:q} plot-confusion {input.predictions:q} --out {output.matrix:q}"
+        " '--title={wildcards.task}, {wildcards.method}, seed {wildcards.seed}'"
 
 
 rule plot_error_by_length:
@@ -84,8 +84,8 @@ rule plot_error_by_length:
     resources:
         **needs(1000, 20, minutes=30),
     shell:
-        "speechprompt --log {log} plot-error-by-length {input.predictions} --out {output.picture}"
-        " --title {wildcards.task}"
+        "speechprompt --log {log:q} plot-error-by-length {input.predictions:q} --out {output.picture:q}"
+        " --title={wildcards.task}"
 
 
 rule summarise_seeds:
@@ -100,8 +100,8 @@ rule summarise_seeds:
     params:
         folders=PLAN.results.seed_folders,
     shell:
-        "speechprompt --log {log} summarise-seeds {params.folders} --baselines {input.baselines}"
-        " --out {output.metrics}"
+        "speechprompt --log {log:q} summarise-seeds {params.folders} --baselines {input.baselines:q}"
+        " --out {output.metrics:q}"
 
 
 rule describe_model:
@@ -115,8 +115,8 @@ rule describe_model:
         hearing=PLAN.tasks.hearing,
         settings=PLAN.tasks.decoding,
     shell:
-        "speechprompt --log {log} describe-model {input.prompt} --name {wildcards.task} --unit-lm {input.lm}"
-        " {params.hearing} --settings {params.settings:q} --out {output.model}"
+        "speechprompt --log {log:q} describe-model {input.prompt:q} --name={wildcards.task} --unit-lm {input.lm:q}"
+        " {params.hearing} --settings {params.settings:q} --out {output.model:q}"
 
 
 rule finish_task:
@@ -129,7 +129,7 @@ rule finish_task:
     resources:
         **needs(600, 3, minutes=30),
     shell:
-        "speechprompt --log {log} finish-task {input.source} --out {output.file}"
+        "speechprompt --log {log:q} finish-task {input.source:q} --out {output.file:q}"
 
 
 rule write_table:
@@ -145,10 +145,10 @@ rule write_table:
     resources:
         **needs(1000, 20, minutes=30),
     params:
-        reported=PLAN.results.reported(),
+        reported=PLAN.results.reported,
     shell:
-        "speechprompt --log {log} write-table {input.metrics} --reported {params.reported:q}"
-        " --out {output.markdown}"
+        "speechprompt --log {log:q} write-table {input.metrics:q} --reported {params.reported:q}"
+        " --out {output.markdown:q}"
 
 
 rule plot_unit_statistics:
@@ -168,8 +168,8 @@ rule plot_unit_statistics:
     params:
         title="{codebook}, {corpus}, train",
     shell:
-        "speechprompt --log {log} plot-unit-statistics {input.index} --out {output.picture}"
-        " --title {params.title:q}"
+        "speechprompt --log {log:q} plot-unit-statistics {input.index:q} --out {output.picture:q}"
+        " --title={params.title:q}"
 
 
 rule plot_codebook:
@@ -190,8 +190,8 @@ rule plot_codebook:
     params:
         title="codebook {codebook}",
     shell:
-        "speechprompt --log {log} plot-codebook {input.codebook} --statistics {input.statistics}"
-        " --out {output.picture} --title {params.title:q}"
+        "speechprompt --log {log:q} plot-codebook {input.codebook:q} --statistics {input.statistics:q}"
+        " --out {output.picture:q} --title={params.title:q}"
 
 
 rule write_overview:
@@ -209,6 +209,6 @@ rule write_overview:
         **needs(1000, minutes=30),
     params:
         folder=PLAN.results.folder,
-        setup=PLAN.results.setup(),
+        setup=PLAN.results.setup,
     shell:
-        "speechprompt --log {log} write-overview {params.folder} --setup {params.setup:q} --out {output.page}"
+        "speechprompt --log {log:q} write-overview {params.folder} --setup {params.setup:q} --out {output.page:q}"

@@ -41,8 +41,8 @@ rule gather_sweep:
     resources:
         **needs(1000, minutes=30),
     params:
-        points=PLAN.sweep.points(),
+        points=PLAN.sweep.points,
         title=PLAN.sweep.task(),
     shell:
-        "speechprompt --log {log} gather-sweep {input.metrics} --points {params.points:q}"
-        " --title '{params.title}, sweep' --out {output.table}"
+        "speechprompt --log {log:q} gather-sweep {input.metrics:q} --points {params.points:q}"
+        " '--title={params.title}, sweep' --out {output.table:q}"

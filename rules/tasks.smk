@@ -13,9 +13,9 @@ rule train_prompt:
         task="{task}",
         settings=PLAN.tasks.settings,
     shell:
-        "speechprompt --log {log} train-prompt --train {input.train} --dev {input.dev} --unit-lm {input.lm}"
-        " --name {params.task} --settings {params.settings:q} --seed {wildcards.seed}"
-        " --out {output.prompt} --curve {output.curve}"
+        "speechprompt --log {log:q} train-prompt --train {input.train:q} --dev {input.dev:q} --unit-lm {input.lm:q}"
+        " --name={params.task} --settings {params.settings:q} --seed={wildcards.seed}"
+        " --out {output.prompt:q} --curve {output.curve:q}"
 
 
 rule fit_ngram_baseline:
@@ -32,9 +32,9 @@ rule fit_ngram_baseline:
         answers=PLAN.tasks.answers,
         balance=PLAN.tasks.balance,
     shell:
-        "speechprompt --log {log} fit-ngram-baseline --train {input.train} --dev {input.dev} --scored {input.scored}"
-        " --name {wildcards.task} {params.answers} --balance {params.balance}"
-        " --predictions {output.predictions} --metrics {output.metrics}"
+        "speechprompt --log {log:q} fit-ngram-baseline --train {input.train:q} --dev {input.dev:q} --scored {input.scored:q}"
+        " --name={wildcards.task} {params.answers} --balance {params.balance}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 
 rule choose_constant_baseline:
@@ -48,9 +48,9 @@ rule choose_constant_baseline:
     params:
         answers=PLAN.tasks.answers,
     shell:
-        "speechprompt --log {log} choose-constant-baseline --train {input.train} --dev {input.dev}"
-        " --scored {input.scored} --name {wildcards.task} {params.answers}"
-        " --predictions {output.predictions} --metrics {output.metrics}"
+        "speechprompt --log {log:q} choose-constant-baseline --train {input.train:q} --dev {input.dev:q}"
+        " --scored {input.scored:q} --name={wildcards.task} {params.answers}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 
 rule score_prompt:
@@ -71,6 +71,6 @@ rule score_prompt:
         baselines=PLAN.tasks.baseline_option,
         settings=PLAN.tasks.decoding,
     shell:
-        "speechprompt --log {log} score-prompt {input.prompt} --unit-lm {input.lm} --scored {input.scored}"
-        " --name {params.task} {params.baselines} --settings {params.settings:q}"
-        " --predictions {output.predictions} --metrics {output.metrics}"
+        "speechprompt --log {log:q} score-prompt {input.prompt:q} --unit-lm {input.lm:q} --scored {input.scored:q}"
+        " --name={params.task} {params.baselines} --settings {params.settings:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q}"

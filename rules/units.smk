@@ -12,9 +12,9 @@ rule quantize_units:
     params:
         deduplicate=PLAN.units.deduplicate,
     shell:
-        "speechprompt --log {log} quantize-units --features {input.features} --manifest {input.manifest}"
-        " --codebook {input.codebook} --deduplicate {params.deduplicate}"
-        " --out {output.units}"
+        "speechprompt --log {log:q} quantize-units --features {input.features:q} --manifest {input.manifest:q}"
+        " --codebook={input.codebook:q} --deduplicate {params.deduplicate}"
+        " --out {output.units:q}"
 
 
 rule prepare_units:
@@ -30,8 +30,8 @@ rule prepare_units:
         settings=PLAN.corpora.settings,
         lines=PLAN.corpora.unit_options,
     shell:
-        "speechprompt --log {log} prepare-units --settings {params.settings:q} --split {wildcards.split}"
-        " {params.lines} --dictionary {input.dictionary:q} --out {output.units}"
+        "speechprompt --log {log:q} prepare-units --settings {params.settings:q} --split={wildcards.split}"
+        " {params.lines} --dictionary={input.dictionary:q} --out {output.units:q}"
 
 
 rule gather_units:
@@ -45,5 +45,5 @@ rule gather_units:
     params:
         manifest=PLAN.units.manifest_option,
     shell:
-        "speechprompt --log {log} gather-units {input.parts} --corpus {wildcards.corpus}"
-        " --split {wildcards.split} {params.manifest} --out {output.index}"
+        "speechprompt --log {log:q} gather-units {input.parts:q} --corpus={wildcards.corpus}"
+        " --split={wildcards.split} {params.manifest} --out {output.index:q}"

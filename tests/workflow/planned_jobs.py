@@ -1,7 +1,7 @@
 """The workflow's plan as JSON: ``python planned_jobs.py FOLDER CONFIGFILE TARGET...``.
 
-Every rule; the jobs that the targets take, each with the numbers of the jobs that it needs; and the
-modules that are loaded by then.
+Every rule; the jobs that the targets take, each with the numbers of the jobs that it needs; the
+modules that are loaded by then; and the shell text before every command.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from snakemake.settings.types import (
     Quietness,
     ResourceSettings,
 )
+from snakemake.shell import shell
 
 SNAKEFILE = Path(__file__).parents[2] / "workflow/Snakefile"
 
@@ -42,6 +43,7 @@ def main(folder, configfile, *targets):
                 "input": list(map(str, job.input)),
                 "output": list(map(str, job.output)),
                 "params": {name: str(value) for name, value in job.params.items()},
+                "command": job.shellcmd,
                 "needs": sorted(numbers[needed] for needed in dag.dependencies[job]),
             }
             for job in dag.jobs
@@ -57,7 +59,8 @@ def main(folder, configfile, *targets):
             }
             for rule in rules
         }
-    json.dump({"rules": about, "jobs": jobs, "modules": sorted(sys.modules)}, sys.stdout)
+    found = {"rules": about, "jobs": jobs, "modules": sorted(sys.modules)}
+    json.dump(found | {"before": shell._process_prefix}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def rerun_by(planned_jobs, digests, package, function, unchanged):
 def verb_of(planned_jobs, job):
     """The verb in a rule's text."""
     program, log, place, verb, *_ = command_of(planned_jobs["rules"][job["rule"]]["shell"])
-    assert (program, log, place) == ("speechprompt", "--log", "{log}")
+    assert (program, log, place) == ("speechprompt", "--log", "{log:q}")
     return job["params"]["verb"] if verb == "{params.verb}" else verb
 
 

@@ -1,6 +1,6 @@
 """The configuration of a run: read, checked, and its files looked for, before any job starts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import yaml
 from speechprompt.config import Config, merge, parse_config, read_config
 from speechprompt.config.corpora import CsvCorpus
 from speechprompt.config.setup import check_labels
+from speechprompt.downloads.assets import ASSETS
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.models.shipped import SHIPPED
+from speechprompt.workflow.paths import REPLACED
 
 __all__ = ["check_config", "check_files", "load_config"]
 
@@ -34,11 +36,13 @@ def load_config(
             the last of several equal keys without a word.
 
     Raises:
-        ConfigError: a key is wrong or there twice, or as :func:`check_files`.
+        ConfigError: a key is wrong or there twice, Snakemake cannot use a path, or as
+            :func:`check_files`.
     """
     for file in files:
         read_config(file)
     config = parse_config(values if complete else merge(read_config(default), values))
+    _refuse_patterns(config)
     if are_files_here:
         check_files(config)
     return config
@@ -65,15 +69,32 @@ def check_files(config: Config) -> None:
         ConfigError: a file does not exist, is no table, or lacks a label of a task.
     """
     for name, corpus in config.corpora.items():
-        for key in ("table", "root", "train", "valid", "test"):
-            _check_exists(f"corpora.{name}.{key}", getattr(corpus, key, None))
-    for name, book in config.codebooks.items():
-        _check_exists(f"codebooks.{name}.dictionary", getattr(book, "dictionary", None))
-    for section in ("encoders", "codebooks", "lm"):
-        for name, block in getattr(config, section).items():
-            if (weights := getattr(block, "weights", None)) not in SHIPPED:
-                _check_exists(f"{section}.{name}.weights", weights)
+        _check_exists(f"corpora.{name}.root", getattr(corpus, "root", None))
+    for key, path in _inputs(config):
+        if not key.endswith(".checkpoint"):  # a missing one may be made by another workflow
+            _check_exists(key, path)
     _check_tables(config)
+
+
+def _inputs(config: Config) -> Iterator[tuple[str, str]]:
+    """Keys and paths of the user's files that are inputs of rules."""
+    keys = ("table", "train", "valid", "test", "dictionary", "weights", "checkpoint")
+    for section in ("corpora", "encoders", "codebooks", "lm"):
+        for name, block in getattr(config, section).items():
+            for key in keys:
+                path = getattr(block, key, None)
+                if isinstance(path, str) and path not in {*SHIPPED, *ASSETS}:
+                    yield f"{section}.{name}.{key}", path
+
+
+def _refuse_patterns(config: Config) -> None:
+    """Refuse paths of inputs that Snakemake would take for patterns; it has no way to mask them."""
+    for key, path in _inputs(config):
+        if found := REPLACED.search(path):
+            raise ConfigError(
+                f"{key}: Snakemake would replace {found[0]!r} in the path {path!r}; rename the "
+                "file or folder, or give a link with another name"
+            )
 
 
 def _check_tables(config: Config) -> None:

@@ -16,7 +16,7 @@ from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.workflow.blocks import block_of
-from speechprompt.workflow.paths import MANIFEST, Wildcards, one_of, options
+from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, operand, options
 
 if TYPE_CHECKING:
     from speechprompt.corpora.manifest import Recording
@@ -81,7 +81,7 @@ class Corpora:
         """The folder that the paths of a corpus's manifests start from."""
         first = Path(input.listed[0])
         is_fsdd = self.config.corpora[wildcards.corpus].kind == "fsdd"
-        return shlex.quote(str(first if is_fsdd else first.parent))
+        return shlex.quote(operand(str(first if is_fsdd else first.parent)))
 
     def fingerprint(self, wildcards: Wildcards) -> str:
         """Sizes and times of the recordings in a table, so that one replaced in place is noticed.
@@ -175,4 +175,5 @@ def _beside_table(table: Path) -> list[str]:
         return [str(folder)]
     paths = (PurePosixPath(recording.path) for recording in _recordings_in(table))
     first = (path.parts[0] for path in paths if not path.is_absolute())
-    return [str(folder / name) for name in dict.fromkeys(first)]
+    # No rule can name a path that Snakemake would replace; its recordings are read all the same.
+    return [str(folder / name) for name in dict.fromkeys(first) if not REPLACED.search(name)]

@@ -15,7 +15,7 @@ from speechprompt.downloads.assets import ASSETS
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.corpora import Corpora
-from speechprompt.workflow.paths import Wildcards, one_of, options
+from speechprompt.workflow.paths import Wildcards, one_of, operand, options
 from speechprompt.workflow.units import Units
 
 __all__ = ["Models"]
@@ -135,7 +135,7 @@ class Models:
         """What is imported: a published file after its download, or the user's own."""
         block = self._block(wildcards)
         folder = "resources/models/published/" if block.published else ""
-        return f"{folder}{block.checkpoint}"
+        return operand(f"{folder}{block.checkpoint}")
 
     def import_options(self, wildcards: Wildcards) -> str:
         """Published files must have their published sum; the user's own may be trusted."""
@@ -188,4 +188,4 @@ class Models:
 
 def _given(weights: str) -> str:
     """A shipped model's place after it was verified, or the user's own file."""
-    return f"resources/models/shipped/{weights}" if weights in SHIPPED else weights
+    return f"resources/models/shipped/{weights}" if weights in SHIPPED else operand(weights)

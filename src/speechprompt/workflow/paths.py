@@ -1,5 +1,6 @@
 """Where files are: patterns as the rules have them, and what a wildcard may match."""
 
+import re
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +10,13 @@ __all__ = [
     "FEATURES",
     "MANIFEST",
     "PART",
+    "REPLACED",
     "SEED",
     "UNITS",
     "UNIT_LM",
     "Wildcards",
     "one_of",
+    "operand",
     "options",
     "part_files",
 ]
@@ -29,10 +32,18 @@ CODEBOOK = "results/codebooks/{codebook}.safetensors"
 UNIT_LM = "results/lm/{lm}/model.safetensors"
 SEED = "results/{task}/{method}/seed-{seed}"
 
+# What Snakemake replaces in a path: its wildcards and its variables.
+REPLACED = re.compile(r"\{\s*\w+\s*[,}]|<[a-z][a-z0-9_]*>")
+
 
 def one_of(names: Iterable[str]) -> str:
     """A wildcard's constraint that matches these names only; nothing, where there are none."""
     return "|".join(sorted(names)) or "(?!)"
+
+
+def operand(path: str) -> str:
+    """A path of the user's as a positional argument; one such as -x would be read as an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def part_files(folder: str, count: int) -> list[str]:

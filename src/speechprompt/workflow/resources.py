@@ -104,7 +104,8 @@ class Resources:
         words = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in variables.items())
         # Last on the path: where no environment is activated, the command line of the package is
         # found beside Snakemake.
-        return f'export {words} PATH="$PATH:{Path(sys.executable).parent}"; '
+        programs = shlex.quote(str(Path(sys.executable).parent))
+        return f'export {words} PATH="$PATH":{programs}; '
 
     def needs(
         self,

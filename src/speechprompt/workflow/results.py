@@ -82,11 +82,11 @@ class Results:
         tasks = self.config.tasks.items()
         return [f"results/{name}/{m}/metrics.json" for name, task in tasks for m in task.methods]
 
-    def reported(self) -> str:
+    def reported(self, wildcards: Wildcards = None) -> str:
         """What the paper reports, by task and method, as JSON."""
         return json.dumps({name: task.reported for name, task in self.config.tasks.items()})
 
-    def setup(self) -> str:
+    def setup(self, wildcards: Wildcards = None) -> str:
         """The configuration, less what depends on the machine, as JSON."""
         return json.dumps(self.config.model_dump(mode="json", exclude=OF_THE_MACHINE))
 

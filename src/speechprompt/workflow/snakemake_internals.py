@@ -126,7 +126,7 @@ def complete_rules(
         rule.benchmark = f"benchmarks/{place}.tsv"
         rule.conda_env = environment
         if not hasattr(_get(rule, "params"), "code"):
-            verb = _get(rule, "shellcmd").partition("{log} ")[2].split()[0]
+            verb = re.split(r"\{log(?::q)?\} ", _get(rule, "shellcmd"))[1].split()[0]
             _get(rule, "set_params")(code=code_of(verb))
 
 

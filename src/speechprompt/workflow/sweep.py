@@ -29,7 +29,7 @@ class Sweep(Trainings):
             for seed in self.config.seeds
         ]
 
-    def points(self) -> str:
+    def points(self, wildcards: Wildcards = None) -> str:
         """Settings of each training, and which of them are the task's own, as JSON."""
         sweep = self.config.sweep
         own = sweep.own(self.config.tasks[sweep.task])._asdict() if sweep else {}
