@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
 import os
 import shutil
 import tarfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,6 +71,28 @@ def copied(run, tmp_path) -> Path:
 
 
 @pytest.fixture
+def at_once():
+    """Call a function in several processes at once; the exit status of each."""
+
+    def run(function: Callable[[int], object], count: int = 4) -> list[int | None]:
+        context = multiprocessing.get_context("fork")
+        start = context.Barrier(count)
+
+        def work(number: int) -> None:
+            start.wait()
+            function(number)
+
+        processes = [context.Process(target=work, args=(number,)) for number in range(count)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        return [process.exitcode for process in processes]
+
+    return run
+
+
+@pytest.fixture
 def tar():
     """Pack files, or members with a type of their own, as tar.gz."""
 
@@ -96,6 +121,8 @@ class Host:
     ranges: bool = True
     tags: bool = True
     lengths: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
+    drips: bool = False  # one byte at a time, ten in a second
     requests: list[str] = field(default_factory=list)
 
     def serve(self, name: str, content: bytes) -> str:
@@ -137,10 +164,18 @@ def host(monkeypatch):
                 self.send_header("Content-Length", str(len(content) - start))
             if tag:
                 self.send_header("ETag", tag)
+            for name, value in state.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             stop = start + state.cut_after.pop(0) if state.cut_after else len(content)
-            self.wfile.write(content[start:stop])
             self.close_connection = True
+            if not state.drips:
+                self.wfile.write(content[start:stop])
+                return
+            with suppress(OSError):  # the other side has had enough
+                for byte in content[start:stop]:
+                    self.wfile.write(bytes([byte]))
+                    threading.Event().wait(0.1)
 
         def log_message(self, *arguments: object) -> None:
             pass

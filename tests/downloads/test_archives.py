@@ -157,3 +157,18 @@ def test_a_failed_unpacking_leaves_the_old_folder(tmp_path, tar):
     unpack(archive, folder, max_bytes=10)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
     assert [path.name for path in folder.iterdir()] == ["2"]
+
+
+def test_processes_that_unpack_into_the_same_folder_all_succeed(tmp_path, tar, at_once):
+    archive, folder = tmp_path / "a", tmp_path / "out"
+    files = {f"{i}/{i}.wav": bytes([i]) * 100 for i in range(20)}
+    archive.write_bytes(tar(files))
+
+    def work(number):
+        for _ in range(3):
+            unpack(archive, folder, max_bytes=10_000)
+
+    assert at_once(work) == [0] * 4
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
+    assert found == files
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
+import pickle
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from speechprompt.downloads import download
 from speechprompt.downloads.assets import ASSETS, Asset
-from speechprompt.downloads.download import fetch, link_copy, recorded_sum
+from speechprompt.downloads.download import download_model, fetch, link_copy, recorded_sum
 from speechprompt.errors import AssetError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -195,3 +203,152 @@ def test_a_proxy_is_used(host, out, monkeypatch):
     host.files["http://published.invalid/f"] = CONTENT
     fetch(asset("http://published.invalid/f", sha256=SUM), out)
     assert out.read_bytes() == CONTENT
+
+
+PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to this network first.</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "message"),
+    [
+        (PAGE, {}, r"what came is not data\.bin, and nothing of it is kept: .* is a web page"),
+        (b"\n<?xml version='1.0'?><!-- a -->\n<HTML>", {}, "is a web page"),
+        (CONTENT, {"Content-Type": "text/html; charset=utf-8"}, r"found a page \(text/html\)"),
+        (gzip.compress(CONTENT), {"Content-Encoding": "gzip"}, "with the encoding gzip"),
+        (b"", {}, "is empty"),
+    ],
+    ids=["page", "xml page", "page by its type", "encoded", "empty"],
+)
+@pytest.mark.parametrize("lengths", [True, False])
+def test_something_else_is_never_recorded(host, out, content, headers, message, lengths):
+    host.headers, host.lengths = headers, lengths
+    url = host.serve("f", content)
+    with pytest.raises(AssetError, match=message):
+        fetch(asset(url), out)
+    assert names(out) == []
+    host.headers = {}
+    host.serve("f", CONTENT)
+    fetch(asset(url), out)
+    assert recorded_sum(out) == SUM
+
+
+def test_a_copy_that_proves_to_be_something_else_is_not_recorded(out):
+    def prove(asset, path):
+        raise AssetError(f"{path}: no {asset.name}")
+
+    out.parent.mkdir()
+    out.write_bytes(CONTENT)
+    with pytest.raises(AssetError, match="no data"):
+        fetch(asset("http://nowhere.invalid"), out, prove)
+    assert names(out) == ["data.bin"]
+    fetch(asset("http://nowhere.invalid", sha256=SUM), out, prove)
+
+
+def saved(legacy=False):
+    buffer = io.BytesIO()
+    weights = {"w": torch.arange(10_000, dtype=torch.float32)}
+    torch.save(weights, buffer, _use_new_zipfile_serialization=not legacy)
+    return buffer.getvalue()
+
+
+def kmeans():
+    return pickle.dumps(np.arange(50.0 * 80))
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("hubert_large_ll60k.pt", saved),
+        ("hubert_large_ll60k.pt", lambda: saved(legacy=True)),
+        ("hubert_fairseq_base_ls960.pth", saved),
+        ("logmel_km50.bin", kmeans),
+        ("hubert50_lm.tgz", None),
+    ],
+)
+def test_a_model_without_a_sum_proves_what_it_is(host, out, monkeypatch, tar, name, made):
+    noise = np.random.default_rng(1).bytes(50_000)
+    archive = {"a/checkpoint_best.pt": noise, "a/dict.txt": b"0 1\n"}
+    right = made() if made else tar(archive)
+    url = host.serve("f", right)
+    monkeypatch.setitem(ASSETS, name, replace(ASSETS[name], url=url))
+    wrong = [noise, PAGE, tar({"a/readme": noise}), b"PK\3\4" + noise, right[:10_000], PAGE * 1000]
+    if right[:1] != b"\x80" or name.endswith("bin"):  # the older format has no end of its own
+        wrong.append(right[:-4000])
+    host.lengths = False  # so that a cut is not announced
+    for content in wrong:
+        host.serve("f", content)
+        with pytest.raises(AssetError, match="nothing of it is kept"):
+            download_model(name, out)
+        assert names(out) == []
+    host.serve("f", right)
+    download_model(name, out)
+    assert recorded_sum(out) == hashlib.sha256(right).hexdigest()
+
+
+def test_a_record_with_another_checksum_is_refused(host, out, monkeypatch):
+    content = bytearray(saved())
+    content[len(content) // 2] ^= 1
+    name = "hubert_large_ll60k.pt"
+    url = host.serve("f", bytes(content))
+    monkeypatch.setitem(ASSETS, name, replace(ASSETS[name], url=url))
+    with pytest.raises(AssetError, match="damaged"):
+        download_model(name, out)
+    assert names(out) == []
+
+
+def test_a_transfer_of_a_few_bytes_a_second_ends(host, out, monkeypatch):
+    monkeypatch.setattr(download, "SLOW_SECONDS", 0.35)
+    host.drips = True
+    url = host.serve("f", CONTENT)
+    with pytest.raises(
+        AssetError, match=r"only \d bytes came in 0 s\) after 5 attempts; \d+ bytes"
+    ):
+        fetch(asset(url, sha256=SUM), out)
+    host.drips = False
+    fetch(asset(url, sha256=SUM), out)
+    assert int(host.requests[-1].removeprefix("bytes=").removesuffix("-")) >= 10
+    assert out.read_bytes() == CONTENT
+
+
+def test_headers_that_never_end_are_given_up(out, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(download, "PAUSES_SECONDS", (0,))
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+    def drip(connection):
+        with suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(200):
+                connection.sendall(b"A: b\r\n")
+                threading.Event().wait(0.05)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with pytest.raises(AssetError, match=r"no answer within 0\.3 s"):
+        fetch(asset(f"http://127.0.0.1:{server.getsockname()[1]}/f"), out)
+    server.close()
+
+
+@pytest.mark.parametrize("sha256", [SUM, None], ids=["published", "unpublished"])
+def test_of_several_processes_one_downloads(host, out, at_once, sha256):
+    url = host.serve("f", CONTENT)
+    assert at_once(lambda number: fetch(asset(url, sha256=sha256), out)) == [0] * 4
+    assert host.requests == [""]
+    assert out.read_bytes() == CONTENT
+    assert names(out) == ["data.bin", "data.bin.sha256"]
+
+
+def test_of_several_processes_with_a_copy_all_have_the_link(
+    host, out, tmp_path, at_once, monkeypatch
+):
+    name = "hubert_km50.bin"
+    monkeypatch.setitem(ASSETS, name, replace(ASSETS[name], sha256=SUM))
+    (tmp_path / name).write_bytes(CONTENT)
+    assert at_once(lambda number: download_model(name, out, tmp_path)) == [0] * 4
+    assert out.resolve() == tmp_path / name

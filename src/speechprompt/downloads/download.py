@@ -1,31 +1,44 @@
-"""Downloads that resume, are retried, and are used only after their hash is verified."""
+"""Downloads that resume, are retried, and are used only after their hash is verified.
+
+A file without a known hash must prove that it is what was asked for. Otherwise the page that a
+network shows before it lets anybody in would be recorded as the right file for good.
+"""
 
 import hashlib
 import http.client
 import math
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from speechprompt import __version__
 from speechprompt.downloads.assets import ASSETS, Asset
-from speechprompt.errors import AssetError
+from speechprompt.downloads.proof import prove_model, refuse_page
+from speechprompt.errors import AssetError, SpeechPromptError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import write_text
 from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.locks import locked
 
 __all__ = ["download_model", "fetch", "link_copy", "recorded_sum"]
 
 PAUSES_SECONDS = (1, 4, 15, 60)
 ATTEMPTS = len(PAUSES_SECONDS) + 1
 TIMEOUT_SECONDS = 60
+# A host has so long to begin its answer, with all its redirections and headers.
+ANSWER_SECONDS = 180
+# A transfer that brings fewer bytes in so long a time is given up.
+SLOW_SECONDS, SLOWEST_BYTES = 60, 60_000
 BLOCK_BYTES = 2**20
 # Worth another attempt, like every 5xx: timeout, too early, too many requests.
 TRANSIENT_STATUS = (408, 425, 429)
+PAGES = ("text/html", "application/xhtml+xml")
 NETWORK_ERRORS = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
 
 
@@ -47,30 +60,41 @@ def download_model(model: str, out: str | Path, root: str | Path | None = None) 
     models = [name for name, asset in ASSETS.items() if asset.is_model]
     if model not in models:
         raise AssetError(f"model: expected one of {', '.join(models)}, found {model!r}")
-    if root is not None:
-        link_copy(ASSETS[model], root, out)
-    fetch(ASSETS[model], out)
+    with locked(out, tell=log):
+        if root is not None:
+            link_copy(ASSETS[model], root, out)
+        _fetch(ASSETS[model], Path(out), prove_model)
 
 
-def fetch(asset: Asset, out: str | Path) -> Path:
+def fetch(
+    asset: Asset, out: str | Path, prove: Callable[[Asset, Path], None] | None = None
+) -> Path:
     """Download a file, or verify an existing one.
 
     The bytes that have arrived are kept in a hidden file beside ``out``, whose name depends on the
     URL and the sum. The next attempt or the next run goes on from there. ``{out}.sha256`` records
-    the sum. If none is published, the first download sets it, and later ones must match.
+    the sum. If none is published, the first download sets it, and later ones must match. Of several
+    processes with the same ``out``, one downloads and the others verify its file.
 
     Args:
         asset: The file to download.
         out: Path for the file. An existing file, such as a copy from elsewhere, is verified and
             kept.
+        prove: Raises an error unless a file is what the asset says. It is called before a first
+            sum is recorded, and never for a file with a known sum.
 
     Returns:
         ``out``.
 
     Raises:
-        AssetError: all attempts fail, or the file has another sum.
+        AssetError: all attempts fail, the file has another sum, or it proves to be something else;
+            then neither it nor its sum is kept.
     """
-    out = Path(out)
+    with locked(out, tell=log):
+        return _fetch(asset, Path(out), prove)
+
+
+def _fetch(asset: Asset, out: Path, prove: Callable[[Asset, Path], None] | None) -> Path:
     record = _record_path(out)
     expected = asset.sha256 or recorded_sum(out)
     origin = "published" if asset.sha256 else f"recorded in {record}"
@@ -82,9 +106,11 @@ def fetch(asset: Asset, out: str | Path) -> Path:
                     f"{out}: expected the SHA-256 {expected} ({origin}), found {found}; remove "
                     "the file to download it again"
                 )
+            if expected is None and prove is not None:
+                prove(asset, out)
         else:
             out.parent.mkdir(parents=True, exist_ok=True)
-            found = _download(asset, out, expected, origin)
+            found = _download(asset, out, expected, origin, prove)
         write_text(record, f"{found}  {out.name}\n")
     except OSError as error:
         raise AssetError(f"{out}: cannot be written ({error})") from error
@@ -131,7 +157,13 @@ def _record_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.sha256")
 
 
-def _download(asset: Asset, out: Path, expected: str | None, origin: str) -> str:
+def _download(
+    asset: Asset,
+    out: Path,
+    expected: str | None,
+    origin: str,
+    prove: Callable[[Asset, Path], None] | None,
+) -> str:
     """Transfer the file and return its sum.
 
     A file with a wrong sum is deleted. If it came in several attempts, it is downloaded once more.
@@ -151,6 +183,17 @@ def _download(asset: Asset, out: Path, expected: str | None, origin: str) -> str
             f"{asset.url}: expected the SHA-256 {expected} ({origin}), found {found}: the file "
             "has changed at its host, or something else answered"
         )
+    if expected is None:
+        try:
+            refuse_page(part)
+            if prove is not None:
+                prove(asset, part)
+        except SpeechPromptError as error:
+            _discard(part)
+            reason = str(error).replace(str(part), out.name)
+            raise type(error)(
+                f"{asset.url}: what came is not {asset.name}, and nothing of it is kept: {reason}"
+            ) from error
     os.replace(part, out)
     _validator_path(part).unlink(missing_ok=True)
     return found
@@ -190,13 +233,14 @@ def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
             headers["If-Range"] = validator
     request = Request(asset.url, headers=headers)
     try:
-        # urlopen would keep the proxies that were set at its first call.
-        with build_opener().open(request, timeout=TIMEOUT_SECONDS) as response:
+        with _open(request) as response:
             if response.status != http.HTTPStatus.PARTIAL_CONTENT:
                 start = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 _discard(part)
                 raise _Interrupted("the server sent another range than requested")
+            if not can_check:
+                _refuse_encoded(asset, response)
             _receive(asset, response, part, start)
     except HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -211,6 +255,43 @@ def _transfer(asset: Asset, part: Path, can_check: bool) -> bool:
     except NETWORK_ERRORS as error:
         raise _Interrupted(repr(error)) from error
     return start > 0
+
+
+def _open(request: Request) -> Any:
+    """Open a URL; a host that begins no answer is an error, however slowly it sends headers."""
+    found: list[Any] = []
+
+    def work() -> None:
+        try:
+            # urlopen would keep the proxies that were set at its first call.
+            found.append(build_opener().open(request, timeout=TIMEOUT_SECONDS))
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    if not found:
+        raise _Interrupted(f"no answer within {ANSWER_SECONDS} s")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _refuse_encoded(asset: Asset, response: http.client.HTTPResponse) -> None:
+    """Refuse what is no file as such, where no sum tells: a page, or a compressed transfer."""
+    kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
+    if kind in PAGES:
+        raise AssetError(
+            f"{asset.url}: expected {asset.name}, found a page ({kind}), perhaps that of a network "
+            "which wants a login; open it in a browser, then run again"
+        )
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("", "identity") and not asset.name.endswith(("gz", "zip")):
+        raise AssetError(
+            f"{asset.url}: expected {asset.name} as it is, found it with the encoding {encoding}; "
+            "a proxy may have changed it"
+        )
 
 
 def _receive(asset: Asset, response: http.client.HTTPResponse, part: Path, start: int) -> None:
@@ -237,14 +318,29 @@ def _receive(asset: Asset, response: http.client.HTTPResponse, part: Path, start
 
 
 def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the body; what has arrived is yielded before an error, too."""
+    block, began, arrived = bytearray(), time.monotonic(), 0
     while True:
+        failure: str | Exception = ""
         try:
-            block = response.read(BLOCK_BYTES)
+            piece = response.read1(BLOCK_BYTES)
         except (OSError, *NETWORK_ERRORS) as error:
-            raise _Interrupted(repr(error)) from error
-        if not block:
+            piece, failure = b"", error
+        block += piece
+        arrived += len(piece)
+        if (seconds := time.monotonic() - began) >= SLOW_SECONDS:
+            if arrived < SLOWEST_BYTES:
+                failure = failure or f"only {arrived} bytes came in {seconds:.0f} s"
+            began, arrived = time.monotonic(), 0
+        if block and (len(block) >= BLOCK_BYTES or failure or not piece):
+            yield bytes(block)
+            block.clear()
+        if isinstance(failure, Exception):
+            raise _Interrupted(repr(failure)) from failure
+        if failure:
+            raise _Interrupted(failure)
+        if not piece:
             return
-        yield block
 
 
 def _discard(part: Path) -> None:

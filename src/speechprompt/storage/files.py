@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from speechprompt.errors import ArtefactError, SpeechPromptError
+from speechprompt.storage.locks import is_held, take
 
 __all__ = [
     "atomic_folder",
@@ -24,7 +26,8 @@ __all__ = [
     "write_text",
 ]
 
-
+# How often a folder is put in place where other processes do the same.
+ATTEMPTS = 100
 # What the system says when a file cannot be written, and what helps.
 WRITE_ERRORS = {
     errno.ENOSPC: "free some space, or choose another place",
@@ -70,7 +73,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ArtefactError: the disk is full, or the file cannot be written for another such reason.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Processes of other machines may have the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.part")
     try:
         with _writing(path, every_error=True):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,21 +116,74 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder, which replaces ``path`` on success and is deleted on failure."""
+    """Yield a temporary folder, which replaces ``path`` on success and is deleted on failure.
+
+    Several processes may do so at once: each has a folder of its own, and the last one's stays.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with _writing(path, every_error=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        temporary, lock = _open_folder(path)
     try:
-        with _writing(path, every_error=True):
-            temporary.mkdir(parents=True)
         with _writing(path):
             yield temporary
         with _writing(path, every_error=True):
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
+            _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _open_folder(path: Path) -> tuple[Path, int]:
+    """Make a temporary folder; it is locked as long as its descriptor is open."""
+    while True:
+        folder = path.with_name(f".{path.name}.{token_hex(4)}.part")
+        folder.mkdir()
+        lock = os.open(folder, os.O_RDONLY)
+        if take(lock) and is_held(folder, lock):
+            return folder, lock
+        os.close(lock)  # another process has taken it for an abandoned one
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary folders that processes left behind when they were killed."""
+    own = re.compile(rf"\.{re.escape(path.name)}(\.[0-9a-f]{{8}})?\.part(\.old)?")
+    for folder in [one for one in path.parent.iterdir() if own.fullmatch(one.name)]:
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                if take(lock, unsure=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a folder; one that has the name already is moved away first and then deleted."""
+    old = temporary.with_name(f"{temporary.name}.old")
+    for _ in range(ATTEMPTS):
+        with suppress(FileNotFoundError):
+            os.replace(path, old)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            break
+        finally:
+            _delete(old)
+    else:
+        raise OSError(errno.EEXIST, "other processes write it again and again")
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder; another process may be about to do the same."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def copy_file(source: str | Path, out: str | Path) -> None:

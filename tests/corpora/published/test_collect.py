@@ -234,3 +234,46 @@ def test_folders_that_come_one_by_one_are_all_recorded(tmp_path, tar, offer):
         download_corpus("librispeech", tmp_path, folders=[subset], assets=assets)
     recorded = json.loads((tmp_path / RECORD).read_text())["folders"]
     assert list(recorded) == ["dev-clean", "test-clean"]
+
+
+def test_a_first_download_that_is_something_else_leaves_nothing(tmp_path, host, tar, offer):
+    out, right = tmp_path / "digits", tar(RELEASE | {"fsdd-1.0.10/a": bytes(range(256)) * 400})
+    host.lengths = False  # so that a cut is not announced
+    for content in (right[:-200], tar({"a/readme": b""}), b"<html>log in</html>", b""):
+        with pytest.raises((AssetError, CorpusError), match="nothing of it is kept"):
+            download_corpus("fsdd", out, assets=offer(fsdd__tar__gz=content))
+        assert list(out.iterdir()) == []
+    download_corpus("fsdd", out, assets=offer(fsdd__tar__gz=right))
+    assert len(tree(out / "recordings")) == 2
+
+
+def test_of_several_processes_one_downloads_and_all_keep_its_folder(
+    tmp_path, host, tar, offer, at_once
+):
+    out = tmp_path / "digits"
+    assets = offer(fsdd__tar__gz=tar(RELEASE))
+
+    def collect(number):
+        download_corpus("fsdd", out, linked=out / "root", assets=assets)
+
+    assert at_once(collect) == [0] * 4
+    assert len(host.requests) == 1
+    for folder in (out / "recordings", out / "root/recordings"):
+        assert tree(folder) == {"1_ann_0.wav": b"one", "2_ann_0.wav": b"two"}
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_processes_with_folders_of_their_own_are_all_recorded(tmp_path, tar, offer, at_once):
+    subsets = ("dev-clean", "test-clean", "dev-other", "test-other")
+    assets = dict(ASSETS)
+    for subset in subsets:
+        content = tar({f"LibriSpeech/{subset}/1/2/1-2.trans.txt": b"1-2-0000 A\n"})
+        name = f"{subset}.tar.gz"
+        assets[name] = offer(**{name.replace(".", "__"): content})[name]
+    at_once(
+        lambda number: download_corpus(
+            "librispeech", tmp_path, folders=[subsets[number]], assets=assets
+        )
+    )
+    recorded = json.loads((tmp_path / RECORD).read_text())["folders"]
+    assert set(recorded) == set(subsets)

@@ -186,3 +186,15 @@ def test_the_registry_imports_nothing_heavy():
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_processes_with_the_same_folder_make_one_whole_corpus(corpus, tmp_path, at_once):
+    def work(number):
+        found = synthesise_corpus(SyntheticCorpus(task=TASK, **SIZES), tmp_path, seed=3)
+        rows = table(found.parent)
+        assert len(rows) == 84
+        assert all((found.parent / row["path"]).is_file() for row in rows)
+
+    assert at_once(work, 3) == [0] * 3
+    assert contents(tmp_path) == contents(corpus)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 
 from speechprompt.corpora.published.sources import SOURCES, Source
 from speechprompt.downloads.archives import unpack
@@ -12,6 +13,7 @@ from speechprompt.downloads.download import fetch, recorded_sum
 from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import atomic_folder, write_json
+from speechprompt.storage.locks import locked
 
 __all__ = ["RECORD", "download_corpus"]
 
@@ -31,7 +33,7 @@ def download_corpus(
 
     Folders that an earlier run unpacked are kept. An archive is deleted once it is unpacked; its
     sum stays beside the folders. ``corpus.json`` is written last and names the origin of each
-    folder.
+    folder. Of several processes that collect a folder, one does and the others keep its result.
 
     Args:
         kind: The corpus, one of :data:`~speechprompt.corpora.published.sources.SOURCES`.
@@ -58,16 +60,18 @@ def download_corpus(
     out_dir.mkdir(parents=True, exist_ok=True)
     for source in sources:
         folder = out_dir / source.folder
-        if root is None:
-            _download(source, assets[source.asset], out_dir)
-        else:
-            _link(folder, _find_in_copy(source, Path(root), single=len(SOURCES[kind]) == 1))
-        if linked is not None:
-            _repeat(folder, Path(linked) / source.folder)
-    # All folders that are there by now, because another process may have added one.
-    there = [source for source in SOURCES[kind] if (out_dir / source.folder).is_dir()]
-    origins = {source.folder: _origin(source, out_dir, assets) for source in there}
-    write_json(out_dir / RECORD, {"kind": kind, "folders": origins})
+        with locked(folder, tell=log):
+            if root is None:
+                _download(source, assets[source.asset], out_dir)
+            else:
+                _link(folder, _find_in_copy(source, Path(root), single=len(SOURCES[kind]) == 1))
+            if linked is not None:
+                _repeat(folder, Path(linked) / source.folder)
+    with locked(out_dir / RECORD, tell=log):
+        # All folders that are there by now, because another process may have added one.
+        there = [source for source in SOURCES[kind] if (out_dir / source.folder).is_dir()]
+        origins = {source.folder: _origin(source, out_dir, assets) for source in there}
+        write_json(out_dir / RECORD, {"kind": kind, "folders": origins})
     return out_dir
 
 
@@ -89,20 +93,27 @@ def _download(source: Source, asset: Asset, out_dir: Path) -> None:
             return
         # The recorded sum is about to become that of the new archive, so the old folder goes first.
         shutil.rmtree(folder)
-    fetch(asset, archive)
     unpacked = out_dir / f".{source.folder}.unpacked"
-    unpack(archive, unpacked, max_bytes=asset.max_unpacked)
-    try:
-        found = _first_with_marker(source, _places_in_archive(source, unpacked))
-        if found is None:
+    found: list[Path] = []
+
+    def find(asset: Asset, archive: Path) -> None:
+        unpack(archive, unpacked, max_bytes=asset.max_unpacked)
+        first = _first_with_marker(source, _places_in_archive(source, unpacked))
+        if first is None:
             raise CorpusError(
                 f"{archive}: expected a folder with {source.marker}, found {_listing(unpacked)}"
             )
+        found.append(first)
+
+    try:
+        fetch(asset, archive, find)
+        if not found:
+            find(asset, archive)
         if folder.is_symlink():
             folder.unlink()
         elif folder.exists():
             shutil.rmtree(folder)
-        os.replace(found, folder)
+        os.replace(found[0], folder)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     archive.unlink()
@@ -140,8 +151,7 @@ def _link(link: Path, target: Path) -> None:
         raise CorpusError(
             f"{link}: is a folder, from a download for instance; remove it to use the copy {target}"
         )
-    temporary = link.with_name(f".{link.name}.part")
-    temporary.unlink(missing_ok=True)
+    temporary = link.with_name(f".{link.name}.{token_hex(4)}.link")
     temporary.symlink_to(target, target_is_directory=True)
     os.replace(temporary, link)
 

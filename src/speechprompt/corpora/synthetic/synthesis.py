@@ -21,9 +21,10 @@ from speechprompt.corpora.manifest import SPLITS, Recording
 from speechprompt.corpora.synthetic.espeak import Speaker
 from speechprompt.corpora.synthetic.phones import Alignment
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.runtime.progress import progress
+from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path, read_json, write_json
 from speechprompt.storage.hashes import sha256_json
+from speechprompt.storage.locks import locked
 
 __all__ = ["TABLE", "Utterance", "in_batches", "speak_utterances", "to_pcm"]
 
@@ -63,6 +64,7 @@ def speak_utterances(
 
     A folder that was made with the same parameters is kept. One that was made with others is made
     anew. An interrupted run can be resumed: recordings are in a hidden folder until all are there.
+    Of several processes with the same folder, one at a time works, and the next finds its result.
 
     Args:
         out_dir: Folder of the corpus.
@@ -77,9 +79,16 @@ def speak_utterances(
         CorpusError: the folder holds files that were not made here.
     """
     out_dir, parameters = Path(out_dir), dict(parameters)
-    files = [item.recording.path for item in utterances]
-    if _is_finished(out_dir, files, parameters):
-        return out_dir / TABLE
+    with locked(out_dir / TABLE, tell=log):
+        files = [item.recording.path for item in utterances]
+        if not _is_finished(out_dir, files, parameters):
+            _make(out_dir, utterances, parameters, processes)
+    return out_dir / TABLE
+
+
+def _make(
+    out_dir: Path, utterances: Sequence[Utterance], parameters: dict[str, Any], processes: int
+) -> None:
     work = _open_work(out_dir, parameters)
     todo = [item for item in utterances if not (work / item.recording.path).is_file()]
     written = in_batches(partial(_write_batch, work), todo, processes)
@@ -92,7 +101,6 @@ def speak_utterances(
         os.replace(path, out_dir / path.name)
     write_json(out_dir / PARAMETERS, parameters)
     work.rmdir()
-    return out_dir / TABLE
 
 
 def in_batches(
