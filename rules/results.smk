@@ -107,6 +107,7 @@ rule summarise_seeds:
 rule describe_model:
     input:
         unpack(PLAN.tasks.answering_files),
+        scores=PLAN.results.scores_of_answering,
     output:
         model="results/{task}/model.json",
     resources:
@@ -122,6 +123,7 @@ rule describe_model:
 rule finish_task:
     input:
         unpack(PLAN.results.finished_sources),
+        scores=PLAN.results.scores_beside,
     output:
         file="results/{task}/{file}",
     wildcard_constraints:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import log2
 
@@ -19,6 +18,7 @@ from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.phone_quality import frame_centres, measure, measure_units, phones_at
 from speechprompt.report.quality_table import compare_quality
+from speechprompt.storage.files import read_json, write_json
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 
@@ -148,7 +148,7 @@ def test_units_against_phones(split, tmp_path):
     low, high = scores["phone_purity"].interval
     assert low <= 7 / 8 <= high
     assert low < high
-    assert json.loads((tmp_path / "km4.json").read_text()) == quality.model_dump(mode="json")
+    assert read_json(tmp_path / "km4.json") == quality.model_dump(mode="json")
 
 
 def test_layer_and_rate_come_with_the_units(split, tmp_path):
@@ -231,8 +231,8 @@ def test_codebooks_side_by_side(measured, tmp_path):
 
 
 def test_other_phones_are_not_compared(measured, tmp_path):
-    values = json.loads(measured[1].read_text())
+    values = read_json(measured[1])
     values["hashes"]["alignments"] = "other"
-    measured[1].write_text(json.dumps(values))
+    write_json(measured[1], values)
     with pytest.raises(ArtefactError, match=r"km4\.json: measured on words/test with other phones"):
         compare_quality(measured, tmp_path / "t.md", tmp_path / "t.png")

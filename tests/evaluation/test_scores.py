@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from speechprompt.evaluation.scores import (
     write_metrics,
 )
 from speechprompt.report.results_table import write_table
+from speechprompt.storage.files import read_json
 
 
 def rows(references, answers, prefix="u", repeats=None, **more):
@@ -39,8 +41,12 @@ def save(path, data, task_type="classification", columns=("label",), method="pro
 
 def measure(path, predictions, **more):
     metrics = write_metrics(path, [predictions], task="t", method="prompt", **more)
-    assert json.loads(path.read_text()) == metrics.model_dump(mode="json")
+    assert read_json(path) == metrics.model_dump(mode="json")
     return metrics
+
+
+def prompt_hash(seed):
+    return sha256(b"prompt %d" % seed).hexdigest()
 
 
 def seeds_of(tmp_path, references, answers_by_seed, **kind):
@@ -50,7 +56,7 @@ def seeds_of(tmp_path, references, answers_by_seed, **kind):
         folder = tmp_path / f"seed-{seed}"
         folders.append(folder)
         save(folder / "predictions.parquet", rows(references, answers), **kind)
-        hashes = {"prompt": f"hash{seed}", "lm": "x"}
+        hashes = {"prompt": prompt_hash(seed), "lm": "x"}
         measure(
             folder / "metrics.json", folder / "predictions.parquet", seeds=[seed], hashes=hashes
         )
@@ -155,17 +161,33 @@ def test_a_finished_task_has_the_means_over_seeds(tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["main"] == {"name": "acc", "value": 0.625, "higher_is_better": True}
     assert metrics["per_seed"] == {"1": 0.75, "2": 0.5}
-    assert metrics["hashes"] == {"lm": "x", "prompt_seed_1": "hash1", "prompt_seed_2": "hash2"}
+    prompts = {f"prompt_seed_{seed}": prompt_hash(seed) for seed in (1, 2)}
+    assert metrics["hashes"] == {"lm": "x"} | prompts
+
+
+def test_a_score_is_a_number(tmp_path):
+    wrong = rows(["a"] * 3, ["a"] * 3) | {"score": [0.0, np.nan, -np.inf]}
+    with pytest.raises(ArtefactError, match=r"p\.parquet: .* utterance 'u1' is no number"):
+        save(tmp_path / "p.parquet", wrong)
+    # As another program may write it.
+    counted = rows(["a"] * 3, ["a"] * 3)
+    table = pq.read_table(save(tmp_path / "p.parquet", counted | {"invalid": [0] * 3}))
+    column = table.column_names.index("invalid")
+    pq.write_table(table.set_column(column, "invalid", [[np.nan] * 3]), tmp_path / "p.parquet")
+    with pytest.raises(ArtefactError, match=r"m\.json: .* is nan, which is no score"):
+        write_metrics(tmp_path / "m.json", [tmp_path / "p.parquet"], task="t", method="prompt")
+    assert not (tmp_path / "m.json").exists()
 
 
 def test_a_finished_downstream_model_keeps_its_name(tmp_path):
     references, folder = ["a"] * 4, tmp_path / "seed-1"
     save(folder / "predictions.parquet", rows(references, references), method="downstream")
-    hashes = {"encoder": "e", "model": "m"}
+    m = sha256(b"model").hexdigest()
+    hashes = {"encoder": "e", "model": m}
     measure(folder / "metrics.json", folder / "predictions.parquet", seeds=[1], hashes=hashes)
     (folder / "model.safetensors").write_bytes(b"model")
     summary = summarise_seeds([folder], tmp_path / "metrics.json")
-    assert summary.hashes == {"encoder": "e", "model_seed_1": "m"}
+    assert summary.hashes == {"encoder": "e", "model_seed_1": m}
     finish_task(folder / "model.safetensors", tmp_path / "out" / "model.safetensors")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"model"
     (folder / "model.safetensors").unlink()

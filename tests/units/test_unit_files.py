@@ -1,11 +1,10 @@
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.storage.files import read_json
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, read_units, write_units
 
 METADATA = UnitsMetadata(codebook="external:km4", codebook_sha256="ab" * 32, n_units=4, dedup=True)
@@ -36,7 +35,7 @@ def split(tmp_path):
 
 
 def test_the_index_lists_the_parts(split):
-    index = json.loads(split[0].read_text())
+    index = read_json(split[0])
     parts = index.pop("parts")
     assert index == {
         "codebook": "external:km4",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from speechprompt.evaluation.metrics import Score
     from speechprompt.predict.answer import Answer
 
-__all__ = ["compare_units", "inspect", "pool_scores", "predict"]
+__all__ = ["compare_units", "inspect", "pool_scores", "predict", "verify"]
 
 
 def predict(
@@ -117,6 +118,26 @@ def inspect(
         plot_utterance(shown, picture, root=root, predictions=predictions)
     elif predictions or root:
         raise ConfigError("--root and --predictions go with --picture")
+
+
+def verify(folder: Path = Path()) -> ExitStatus:
+    """Check the files of a whole run by the hashes in them and in each other.
+
+    Args:
+        folder: folder of the run, or a part of it.
+
+    Returns:
+        The exit status: 1 if a file is damaged or missing.
+    """
+    from speechprompt.inspect.verification import STATES, verify_run
+
+    counts = Counter[str]()
+    for checked in verify_run(folder):
+        counts[checked.state] += 1
+        reason = f": {checked.reason}" if checked.reason else ""
+        show(f"{checked.state:8} {checked.path}{reason}")
+    show(", ".join(f"{counts[state]} {state}" for state in STATES))
+    return ExitStatus(counts["damaged"] > 0)
 
 
 def compare_units(ours: Path, reference: Path, shown: int = 5) -> None:

@@ -90,6 +90,8 @@ class Verb:
             if (given := os.environ.get(BY_ENVIRONMENT.get(option, ""))) is not None:
                 about = {**about, "default": _from_environment(parser, option, given, about)}
             if not option.startswith("-"):
+                if "default" in about:  # argparse cannot suppress that of an optional position
+                    about |= {"nargs": "?", "default": None}
                 parser.add_argument(name, **{**about, "metavar": option.upper()})
             else:
                 parser.add_argument(option, dest=name, required="default" not in about, **about)
@@ -100,7 +102,7 @@ class Verb:
         Raises:
             ConfigError: the settings are wrong.
         """
-        values = vars(parsed)
+        values = {name: value for name, value in vars(parsed).items() if value is not None}
         if (weights := values.pop("encoder_weights", None)) is not None:
             values["encoder"] = {**values["encoder"], "weights": str(weights)}
         for name, parameter in self.parameters.items():

@@ -129,6 +129,8 @@ cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_t
     Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
 cli.commands:inspect path --rows --utterance --picture --root --predictions [--json=as_json]
     Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.
+cli.commands:verify folder
+    Check the files of a whole run by the hashes in them; the exit status is 1 if one is damaged.
 """
 _LINES = iter(_TABLE.splitlines())
 _VERBS = [Verb(usage, summary.strip()) for usage, summary in zip(_LINES, _LINES, strict=True)]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speechprompt.corpora.manifest import SPLITS, manifest_schema, read_root
-from speechprompt.errors import CorpusError
+from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import log
+from speechprompt.storage.parquet import read_parquet
 
 __all__ = ["validate_corpus"]
 
@@ -49,8 +49,8 @@ def validate_corpus(
 
 def _read_manifest(path: Path, label_columns: Sequence[str]) -> pa.Table:
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        table = read_parquet(path)
+    except ArtefactError as error:
         raise CorpusError(f"{path}: not a readable manifest ({error})") from error
     fixed = manifest_schema(())
     labels = table.schema.names[len(fixed) :]

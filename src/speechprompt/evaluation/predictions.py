@@ -41,9 +41,13 @@ def write_predictions(
         task_type: classification, transcription or slot_filling.
         columns: the label columns.
         method: name of the method or baseline that made the predictions.
+
+    Raises:
+        ArtefactError: the score of an answer is no number.
     """
     tables = []
     for split, data in splits.items():
+        _check_numbers(path, data)
         given = {
             "utt_id": pa.array(data["utt_id"], pa.string()),
             "split": pa.array([split] * len(data["utt_id"]), pa.string()),
@@ -59,6 +63,16 @@ def write_predictions(
     about = {"type": task_type, "columns": list(columns), "method": method}
     table = pa.concat_tables(tables)
     write_parquet(path, table.replace_schema_metadata({"speechprompt": json.dumps(about)}))
+
+
+def _check_numbers(path: str | Path, data: Mapping[str, Sequence[Any]]) -> None:
+    wrong = np.flatnonzero(np.isnan(np.asarray(data["score"], np.float64)))
+    if len(wrong):
+        raise ArtefactError(
+            f"{path}: the score of utterance {data['utt_id'][wrong[0]]!r} is no number, nor are "
+            f"{len(wrong) - 1} more; the model that answered has numbers that are not finite, "
+            "train it again"
+        )
 
 
 def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:

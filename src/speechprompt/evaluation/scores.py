@@ -34,11 +34,19 @@ from speechprompt.evaluation.predictions import (
 )
 from speechprompt.evaluation.verdict import compare_in_words
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import content_of, copy_file, read_json, write_json, write_text
+from speechprompt.storage.files import (
+    content_of,
+    copy_file,
+    read_json,
+    sha256_artefact,
+    write_json,
+    write_text,
+)
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = [
     "Metrics",
+    "check_scored",
     "describe",
     "finish_task",
     "judge",
@@ -146,6 +154,7 @@ def write_metrics(
         versions=_versions(),
         **facts,
     )
+    _check_numbers(path, metrics)
     write_json(path, metrics.model_dump(mode="json"))
     log(describe(metrics))
     return metrics
@@ -191,7 +200,7 @@ def finish_task(source: str | Path, out: str | Path) -> None:
             file is a copy.
 
     Raises:
-        ArtefactError: there is no such result.
+        ArtefactError: there is no such result, or it is not what was scored.
     """
     source, out = Path(source), Path(out)
     if not source.is_file():
@@ -200,12 +209,38 @@ def finish_task(source: str | Path, out: str | Path) -> None:
             "predictions.parquet and metrics.json"
         )
     if out.suffix != ".txt":
+        check_scored(source)
         copy_file(source, out)
         return
     metrics = Metrics.read(source)
     write_text(out, f"{100 * metrics.main.value:.2f}\n")
     for line in (describe(metrics), *judge(metrics)):
         log(line)
+
+
+def check_scored(trained: str | Path) -> None:
+    """Refuse a trained file that is not the one whose scores are beside it.
+
+    Args:
+        trained: a prompt or a downstream model; without a metrics.json beside it, it is taken.
+
+    Raises:
+        ArtefactError: its hash is not the one in metrics.json.
+    """
+    trained = Path(trained)
+    path = trained.with_name("metrics.json")
+    names = [name for name, file in TRAINED.items() if file == trained.name]
+    if not names or not path.is_file():
+        return
+    metrics = Metrics.read(path)
+    seed = f"_seed_{metrics.seeds[0]}" if metrics.seeds else ""
+    hashes = (metrics.hashes.get(name) for name in (names[0], names[0] + seed))
+    expected = next((value for value in hashes if value), None)
+    if expected and (found := sha256_artefact(trained)) != expected:
+        raise ArtefactError(
+            f"{trained}: expected sha256 {expected} as in {path}, found {found}; the file was "
+            "changed after it was scored, restore it or score it again"
+        )
 
 
 def pool_predictions(paths: Sequence[str | Path]) -> Score:
@@ -269,6 +304,18 @@ def judge(metrics: Metrics) -> list[str]:
         )
     )
     return [sentences for sentences in found if sentences]
+
+
+def _check_numbers(path: str | Path, metrics: Metrics) -> None:
+    """Refuse to write a score that is no number."""
+    for group in (metrics.splits, *metrics.floors.values(), *metrics.gains.values()):
+        for split, scores in group.items():
+            for name, found in scores.items():
+                if not np.isfinite([found.value, *found.interval]).all():
+                    raise ArtefactError(
+                        f"{path}: {name} on {split} is {found.value}, which is no score; the "
+                        "predictions hold numbers that are not finite"
+                    )
 
 
 def _scores(tables: Sequence[pa.Table]) -> Scores:

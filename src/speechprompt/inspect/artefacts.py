@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import content_of, read_json
+from speechprompt.storage.files import check_intact, content_of, read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import metadata_of, open_parquet
 from speechprompt.storage.tensors import read_tensor_header
@@ -88,8 +88,17 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
         )
     with content_of(path):
         found = readers[path.suffix](path, n_rows)
+    found.facts["content"] = content_state(path)
     found.facts |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
     return found
+
+
+def content_state(path: str | Path) -> str:
+    """Whether a file's content is what was written, as far as a hash in it tells."""
+    try:
+        return "as written" if check_intact(path) else "unknown, it has no hash"
+    except ArtefactError:
+        return "damaged"
 
 
 def results_folder(path: str | Path) -> Path | None:
@@ -129,7 +138,7 @@ def _parquet(path: Path, n_rows: int) -> Inspection:
 
 
 def _tensors(path: Path, n_rows: int) -> Inspection:
-    tensors, metadata = read_tensor_header(path)
+    tensors, metadata = read_tensor_header(path, checked=False)
     kind = TENSOR_KINDS.get(metadata.get("format", ""), "tensors")
     if "centroids" in tensors:
         kind = "codebook"

@@ -14,7 +14,7 @@ from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.fairseq import load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.runtime.uninitialised import without_initial_values
-from speechprompt.storage.files import content_of, copy_file
+from speechprompt.storage.files import content_of, copy_file, sha256_artefact
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
 
@@ -106,5 +106,5 @@ def take_unit_lm(unit_lm: str | Path, codebook: str | Path, out: str | Path) -> 
     Raises:
         ArtefactError: no unit LM, or one of another codebook.
     """
-    load_lm(unit_lm, sha256_file(codebook))
+    load_lm(unit_lm, sha256_artefact(codebook))
     copy_file(unit_lm, out)

@@ -13,7 +13,7 @@ from typing import Any
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, shipped_model
-from speechprompt.storage.files import content_of, read_json, write_json
+from speechprompt.storage.files import content_of, read_json, sha256_artefact, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
 
@@ -74,14 +74,20 @@ def describe_model(
         encoder: settings of the encoder; a task on ready units has none.
         deduplicate: whether repeated units are collapsed.
         decoding: how answers are found.
+
+    Raises:
+        ArtefactError: a file is damaged, or the prompt is not the one that was scored.
     """
+    from speechprompt.evaluation.scores import check_scored
+
+    check_scored(prompt)
     folder = Path(out).parent
     settings = dict(encoder or {})
     weights = settings.pop("weights", None)
     value = {
         "format": FORMAT,
         "task": task,
-        "prompt": {"path": PROMPT, "sha256": sha256_file(prompt)},
+        "prompt": {"path": PROMPT, "sha256": sha256_artefact(prompt)},
         "unit_lm": _reference(unit_lm, folder),
         "codebook": codebook and _reference(codebook, folder),
         "encoder": encoder and {"settings": settings, "weights": _reference(weights, folder)},
@@ -141,7 +147,7 @@ def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
     run = folder.absolute().parent.parent
     stays = Path(path).is_absolute() and not Path(path).is_relative_to(run)
     place = Path(path if stays else os.path.relpath(path, folder))
-    return {"path": place.as_posix(), "sha256": sha256_file(path)}
+    return {"path": place.as_posix(), "sha256": sha256_artefact(path)}
 
 
 def _read_model(folder: Path) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from secrets import token_hex
 from typing import Any
 
 from speechprompt.errors import ArtefactError, SpeechPromptError
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.locks import is_held, take
+from speechprompt.storage.seals import SEAL, UNSEALED, DamageError, is_sealed, seal
 
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "check_intact",
     "content_of",
     "copy_file",
     "read_json",
+    "sha256_artefact",
     "text_lines",
     "why_unreadable",
     "write_json",
@@ -187,9 +191,43 @@ def _delete(path: Path) -> None:
 
 
 def copy_file(source: str | Path, out: str | Path) -> None:
-    """Copy a file atomically."""
+    """Copy a file atomically.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
     with atomic_path(out) as temporary:
         shutil.copyfile(source, temporary)
+        check_intact(temporary, source)
+
+
+def sha256_artefact(path: str | Path) -> str:
+    """Hex SHA-256 of a file, for a record that the file is right.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
+    check_intact(path)
+    return sha256_file(path)
+
+
+def check_intact(path: str | Path, name: str | Path | None = None) -> bool:
+    """Check a file's content by the hash in it.
+
+    Args:
+        path: the file.
+        name: its name in the message.
+
+    Returns:
+        Whether there is a hash in it.
+
+    Raises:
+        ArtefactError: the file is damaged or cannot be read.
+    """
+    try:
+        return is_sealed(path)
+    except (OSError, DamageError) as error:
+        raise ArtefactError(f"{name or path}: cannot be used ({error})") from error
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -231,17 +269,25 @@ def why_unreadable(path: str | Path, reason: Exception) -> str:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write indented JSON atomically, with keys in the given order."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write indented JSON atomically, with keys in the given order; an object gets a seal."""
+    is_object = isinstance(value, dict)
+    value = {**value, SEAL: UNSEALED} if is_object else value
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        if is_object:
+            seal(temporary)
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, without its seal.
 
     Raises:
-        ArtefactError: the file is missing or is not JSON.
+        ArtefactError: the file is missing, damaged or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        if is_sealed(path):
+            del value[SEAL]
+        return value
+    except (OSError, ValueError, LookupError, RecursionError) as error:
         raise ArtefactError(f"{path}: cannot be read as JSON ({error})") from error

@@ -1,7 +1,9 @@
-"""Compressed Parquet files, written atomically, with metadata as text."""
+"""Compressed Parquet files, written atomically, with metadata as text and a seal."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import pyarrow.parquet as pq
 
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import atomic_path
+from speechprompt.storage.seals import UNSEALED, DamageError, is_sealed, seal
 
 __all__ = [
+    "checked_meanwhile",
     "metadata_of",
     "open_parquet",
+    "parquet_writer",
     "read_parquet",
     "read_schema",
     "schema_metadata",
@@ -22,10 +27,66 @@ __all__ = [
 ]
 
 
+_CHECKED_MEANWHILE: set[str] = set()
+
+
 def write_parquet(path: str | Path, table: pa.Table) -> None:
     """Write an Arrow table atomically as zstd-compressed Parquet."""
+    with parquet_writer(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+@contextmanager
+def parquet_writer(
+    path: str | Path, schema: pa.Schema, *, use_dictionary: bool = True
+) -> Iterator[pq.ParquetWriter]:
+    """Write a zstd-compressed Parquet file table by table; it appears when all are written."""
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        options = {"compression": "zstd", "use_dictionary": use_dictionary}
+        with pq.ParquetWriter(temporary, schema, **options) as writer:
+            yield writer
+        _insert_seal(temporary)
+
+
+def _insert_seal(path: Path) -> None:
+    """Seal a Parquet file in front of its footer, where readers skip what no column refers to.
+
+    In the metadata, programs that change the table would carry the seal over to another file.
+    """
+    with path.open("r+b") as stream:
+        stream.seek(-8, os.SEEK_END)
+        length = int.from_bytes(stream.read(4), "little")
+        start = stream.seek(-8 - length, os.SEEK_END)
+        footer = stream.read()
+        stream.seek(start)
+        stream.write(UNSEALED.encode() + footer)
+    seal(path)
+
+
+@contextmanager
+def checked_meanwhile(*paths: str | Path) -> Iterator[Callable[[], None]]:
+    """Check long files by their seals while they are read, which takes hardly any time.
+
+    Yields:
+        A function to call before anything is made of what was read: it waits for the check.
+
+    Raises:
+        ArtefactError: a file is damaged, whatever error that led to before.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        checks = {str(path): pool.submit(is_sealed, path) for path in paths}
+        _CHECKED_MEANWHILE.update(checks)
+
+        def wait() -> None:
+            for path, check in checks.items():
+                with _named(path):
+                    check.result()
+
+        try:
+            yield wait
+        finally:
+            _CHECKED_MEANWHILE.difference_update(checks)
+            wait()
 
 
 @contextmanager
@@ -35,10 +96,19 @@ def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
     Raises:
         ArtefactError: the file is missing or damaged, even if only a later read shows that.
     """
-    try:
+    with _named(path):
+        if str(path) not in _CHECKED_MEANWHILE:
+            is_sealed(path)
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, pa.ArrowException) as error:
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Let an error of reading name the file."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, DamageError) as error:
         raise ArtefactError(f"{path}: not a readable Parquet file ({error})") from error
 
 

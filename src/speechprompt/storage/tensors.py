@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from speechprompt.errors import ArtefactError, some_of
 from speechprompt.storage.files import atomic_path
+from speechprompt.storage.seals import SEAL, UNSEALED, DamageError, is_sealed, seal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,18 +51,18 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file atomically; equal content gives equal bytes.
 
-    ``metadata`` values are stored as JSON text. Tensors are laid out as the safetensors library
-    does, but written one by one, because the library copies all of them twice and orders the
-    metadata by a random hash. NumPy arrays are written without importing torch.
+    ``metadata`` values are stored as JSON text, beside a seal (:mod:`~speechprompt.storage.seals`).
+    Tensors are laid out as the safetensors library does, but written one by one, because the
+    library copies all of them twice and orders the metadata by a random hash. NumPy arrays are
+    written without importing torch.
     """
     order = list(TENSOR_TYPES)
     types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     if unknown := set(types.values()) - set(order):
         raise ValueError(f"{path}: tensors of {', '.join(sorted(unknown))} cannot be written")
     names = sorted(tensors, key=lambda name: (order.index(types[name]), name))
-    header: dict[str, Any] = {
-        "__metadata__": {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
-    }
+    described = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    header: dict[str, Any] = {"__metadata__": {**described, SEAL: UNSEALED}}
     end = 0
     for name in names:
         start, end = end, end + tensors[name].nbytes
@@ -70,11 +71,13 @@ def write_tensors(
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
     encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        stream.write(struct.pack("<Q", len(encoded)))
-        stream.write(encoded)
-        for name in names:
-            stream.write(_tensor_bytes(tensors[name]))
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as stream:
+            stream.write(struct.pack("<Q", len(encoded)))
+            stream.write(encoded)
+            for name in names:
+                stream.write(_tensor_bytes(tensors[name]))
+        seal(temporary)
 
 
 def _tensor_bytes(tensor: torch.Tensor | np.ndarray) -> memoryview:
@@ -101,16 +104,17 @@ def read_tensors(
         names: Tensors to read; None reads all.
 
     Raises:
-        ArtefactError: the file is missing or not safetensors, or has no such tensor.
+        ArtefactError: the file is missing, damaged or not safetensors, or has no such tensor.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
+        is_sealed(path)
         with safe_open(path, framework=framework) as stream:
             wanted = stream.keys() if names is None else names
             tensors = {name: stream.get_tensor(name) for name in wanted}
             return tensors, _decode(stream.metadata() or {})
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, DamageError) as error:
         raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
 
 
@@ -123,13 +127,21 @@ def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
     return read_tensor_header(path)[1]
 
 
-def read_tensor_header(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+def read_tensor_header(
+    path: str | Path, *, checked: bool = True
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Read the ``dtype`` and ``shape`` of every tensor by name, and the metadata.
 
+    Args:
+        path: The file.
+        checked: Whether the whole file is checked by its seal first.
+
     Raises:
-        ArtefactError: the file is missing or not safetensors.
+        ArtefactError: the file is missing, damaged or not safetensors.
     """
     try:
+        if checked:
+            is_sealed(path)
         size = Path(path).stat().st_size
         with open(path, "rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -178,9 +190,11 @@ def check_shapes(origin: str | Path, what: str, *, expected: Shapes, found: Shap
 
 
 def _decode(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Decode JSON values, which this package writes, and keep other programs' text."""
+    """Decode JSON values, which this package writes, but the seal; keep other programs' text."""
     decoded: dict[str, Any] = {}
     for key, value in metadata.items():
+        if key == SEAL:
+            continue
         try:
             decoded[key] = json.loads(value)
         except (TypeError, ValueError):

@@ -13,8 +13,7 @@ from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.runtime.reading_ahead import read_ahead
-from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import open_parquet, read_parquet
+from speechprompt.storage.parquet import checked_meanwhile, open_parquet, read_parquet
 from speechprompt.units.feature_files import (
     FeatureMetadata,
     features_schema,
@@ -85,7 +84,7 @@ def extract_features(
     read = partial(_read_recording, root)
     listed = progress(read_ahead(read, pairs, encoder.readers), "features", total=len(manifest))
     schema = features_schema(FeatureMetadata.of(encoder))
-    with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
+    with frames_writer(out, schema) as writer:
         for utt_ids, waveforms in in_windows(listed):
             frames = encode_in_batches(encoder, list(map(torch.from_numpy, waveforms)))
             writer.write_table(features_table(utt_ids, [f.numpy() for f in frames], schema))
@@ -119,26 +118,28 @@ def sample_frames(
     """
     if not feature_parts:
         raise ArtefactError("sample of frames: expected features files, found none")
-    metadata = read_feature_metadata(feature_parts[0])
-    for path in feature_parts[1:]:
-        if (found := read_feature_metadata(path)) != metadata:
-            raise ArtefactError(
-                f"{path}: expected features of the encoder of {feature_parts[0]} ({metadata}), "
-                f"found {found}"
-            )
-    counts = [(path, _count_frames(path)) for path in feature_parts]
-    total = sum(sum(groups) for _, groups in counts)
-    if total == 0:
-        raise ArtefactError(f"{feature_parts[0]}: expected frames, found none in any part")
-    size = min(n_frames, total)
-    generator = np.random.default_rng(seed)
-    chosen = np.sort(generator.choice(total, size=size, replace=False, shuffle=False))
+    with checked_meanwhile(*feature_parts) as wait_until_checked:
+        metadata = read_feature_metadata(feature_parts[0])
+        for path in feature_parts[1:]:
+            if (found := read_feature_metadata(path)) != metadata:
+                raise ArtefactError(
+                    f"{path}: expected features of the encoder of {feature_parts[0]} ({metadata}), "
+                    f"found {found}"
+                )
+        counts = [(path, _count_frames(path)) for path in feature_parts]
+        total = sum(sum(groups) for _, groups in counts)
+        if total == 0:
+            raise ArtefactError(f"{feature_parts[0]}: expected frames, found none in any part")
+        size = min(n_frames, total)
+        generator = np.random.default_rng(seed)
+        chosen = np.sort(generator.choice(total, size=size, replace=False, shuffle=False))
 
-    schema = sample_schema(metadata)
-    picked = _pick_frames(counts, chosen, metadata.dimension)
-    with atomic_path(out) as temporary, frames_writer(temporary, schema) as writer:
-        for block in _rechunk(progress(picked, "sample", unit="group"), SAMPLE_ROWS):
-            writer.write_table(sample_table(block, schema))
+        schema = sample_schema(metadata)
+        picked = _pick_frames(counts, chosen, metadata.dimension)
+        with frames_writer(out, schema) as writer:
+            for block in _rechunk(progress(picked, "sample", unit="group"), SAMPLE_ROWS):
+                writer.write_table(sample_table(block, schema))
+            wait_until_checked()
     return size
 
 

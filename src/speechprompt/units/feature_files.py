@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,13 @@ import pyarrow.parquet as pq
 from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import content_of
-from speechprompt.storage.parquet import metadata_of, open_parquet, read_schema, schema_metadata
+from speechprompt.storage.parquet import (
+    metadata_of,
+    open_parquet,
+    parquet_writer,
+    read_schema,
+    schema_metadata,
+)
 
 __all__ = [
     "FeatureMetadata",
@@ -87,10 +94,10 @@ def sample_table(frames: np.ndarray, schema: pa.Schema) -> pa.Table:
     return pa.table({"frames": nested}, schema)
 
 
-def frames_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A Parquet writer for either schema, to be used as a context manager."""
+def frames_writer(path: str | Path, schema: pa.Schema) -> AbstractContextManager[pq.ParquetWriter]:
+    """Write a file of either schema, table by table."""
     # Frames hardly repeat, so that a dictionary of them takes time and saves nothing.
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False)
+    return parquet_writer(path, schema, use_dictionary=False)
 
 
 def read_feature_metadata(path: str | Path) -> FeatureMetadata:

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
-from speechprompt.storage.files import atomic_path
-from speechprompt.storage.parquet import read_parquet
+from speechprompt.storage.parquet import checked_meanwhile, parquet_writer, read_parquet
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
 from speechprompt.units.feature_files import iter_features, read_feature_metadata
 from speechprompt.units.unit_files import UnitsMetadata, units_schema
@@ -77,44 +75,42 @@ def quantize_units(
     from threadpoolctl import threadpool_limits
 
     codebook = load_codebook(codebook_path)
-    features = read_feature_metadata(features_part)
-    check_codebook(codebook, features, features_part)
-    manifest = read_parquet(manifest_path)
-    labels = [name for name in manifest.column_names if name not in MANIFEST_COLUMNS]
-    metadata = UnitsMetadata(
-        codebook=codebook.name,
-        codebook_sha256=codebook.sha256,
-        n_units=codebook.n_units,
-        dedup=dedup,
-        encoder=features.encoder,
-        layer=features.layer,
-        frame_rate=features.frame_rate,
-    )
-    schema = units_schema(labels, metadata)
-    utt_ids = read_parquet(features_part, ["utt_id"])["utt_id"]
-    start = pc.index(manifest["utt_id"], utt_ids[0]).as_py() if len(utt_ids) else 0
-    manifest = manifest.slice(max(start, 0), len(utt_ids))
-    if manifest["utt_id"] != utt_ids:
-        raise ArtefactError(
-            f"{features_part}: expected utterances of {manifest_path} in its order, found others "
-            f"({utt_ids[0].as_py()!r} …); extract the features again"
+    with checked_meanwhile(features_part) as wait_until_checked:
+        features = read_feature_metadata(features_part)
+        check_codebook(codebook, features, features_part)
+        manifest = read_parquet(manifest_path)
+        labels = [name for name in manifest.column_names if name not in MANIFEST_COLUMNS]
+        metadata = UnitsMetadata(
+            codebook=codebook.name,
+            codebook_sha256=codebook.sha256,
+            n_units=codebook.n_units,
+            dedup=dedup,
+            encoder=features.encoder,
+            layer=features.layer,
+            frame_rate=features.frame_rate,
         )
-    utterances = progress(iter_features(features_part), "units", total=len(utt_ids))
-    # One thread is as fast for small products, and their rounding is the same on every machine.
-    with (
-        threadpool_limits(limits=1),
-        atomic_path(out) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-    ):
-        for first in range(0, len(utt_ids), ROWS):
-            rows = manifest.slice(first, ROWS)
-            block = [frames for _, frames in islice(utterances, ROWS)]
-            # One utterance at a time, so that rounding does not depend on its neighbours.
-            pairs = [quantize(frames, codebook, dedup) for frames in block]
-            columns = dict(zip(("units", "durations"), zip(*pairs, strict=True), strict=True))
-            columns |= {name: rows[name] for name in ("utt_id", "path", "speaker", *labels)}
-            columns["n_frames"] = list(map(len, block))
-            writer.write_table(pa.table(columns, schema))
+        schema = units_schema(labels, metadata)
+        utt_ids = read_parquet(features_part, ["utt_id"])["utt_id"]
+        start = pc.index(manifest["utt_id"], utt_ids[0]).as_py() if len(utt_ids) else 0
+        manifest = manifest.slice(max(start, 0), len(utt_ids))
+        if manifest["utt_id"] != utt_ids:
+            raise ArtefactError(
+                f"{features_part}: expected utterances of {manifest_path} in its order, found "
+                f"others ({utt_ids[0].as_py()!r} …); extract the features again"
+            )
+        utterances = progress(iter_features(features_part), "units", total=len(utt_ids))
+        # One thread is as fast for small products, and their rounding is the same on every machine.
+        with threadpool_limits(limits=1), parquet_writer(out, schema) as writer:
+            for first in range(0, len(utt_ids), ROWS):
+                rows = manifest.slice(first, ROWS)
+                block = [frames for _, frames in islice(utterances, ROWS)]
+                # One utterance at a time, so that rounding does not depend on its neighbours.
+                pairs = [quantize(frames, codebook, dedup) for frames in block]
+                columns = dict(zip(("units", "durations"), zip(*pairs, strict=True), strict=True))
+                columns |= {name: rows[name] for name in ("utt_id", "path", "speaker", *labels)}
+                columns["n_frames"] = list(map(len, block))
+                writer.write_table(pa.table(columns, schema))
+            wait_until_checked()
     return len(utt_ids)
 
 

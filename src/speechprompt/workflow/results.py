@@ -77,6 +77,17 @@ class Results:
             "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],
         }
 
+    def scores_beside(self, wildcards: Wildcards) -> list[str]:
+        """The scores that a trained file is compared with when it is copied."""
+        source = Path(self.finished_sources(wildcards)["source"])
+        is_trained = source.suffix == ".safetensors"
+        return [str(source.with_name("metrics.json"))] if is_trained else []
+
+    def scores_of_answering(self, wildcards: Wildcards) -> str:
+        """The scores of the prompt that model.json names."""
+        method = self.config.tasks[wildcards.task].method
+        return f"{self.seeds(wildcards.task, method)[0]}/metrics.json"
+
     def all_metrics(self) -> list[str]:
         """metrics.json of every task and method."""
         tasks = self.config.tasks.items()

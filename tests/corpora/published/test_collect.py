@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from speechprompt.corpora.published.collect import RECORD, download_corpus
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.errors import AssetError, CorpusError
+from speechprompt.storage.files import read_json
 
 RELEASE = {
     "fsdd-1.0.10/README.md": b"no",
@@ -49,7 +51,7 @@ def test_a_download_is_unpacked_once_and_pinned(tmp_path, host, tar, offer):
         "recordings/1_ann_0.wav": b"one",
         "recordings/2_ann_0.wav": b"two",
     }
-    record = json.loads((out / RECORD).read_text())
+    record = read_json(out / RECORD)
     assert record["folders"]["recordings"] == {
         "url": assets["fsdd.tar.gz"].url,
         "sha256": recorded.split()[0],
@@ -70,6 +72,23 @@ def test_a_download_is_unpacked_once_and_pinned(tmp_path, host, tar, offer):
     (out / "fsdd.tar.gz.sha256").unlink()
     download_corpus("fsdd", out, assets=assets)
     assert len(tree(out / "recordings")) == 3
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_folder_that_lost_files_is_not_kept(tmp_path, host, tar, offer, harm, capsys):
+    out, linked = tmp_path / "digits", tmp_path / "root"
+    assets = offer(fsdd__tar__gz=tar(RELEASE))
+    download_corpus("fsdd", out, assets=assets, linked=linked)
+    asked = len(host.requests)
+    shutil.rmtree(linked)
+    download_corpus("fsdd", out, assets=assets, linked=linked)
+    assert len(host.requests) == asked
+    harm(out / "recordings/2_ann_0.wav")
+    download_corpus("fsdd", out, assets=assets, linked=linked)
+    assert "1 of 2 files are missing or have another size (2_ann_0.wav)" in capsys.readouterr().err
+    assert len(host.requests) == asked + 1
+    for folder in (out / "recordings", linked / "recordings"):
+        assert tree(folder) == {"1_ann_0.wav": b"one", "2_ann_0.wav": b"two"}
 
 
 def test_another_published_sum_replaces_the_folder(tmp_path, tar, offer):
@@ -149,7 +168,7 @@ def test_a_copy_is_linked_wherever_its_folder_is(tmp_path, record, below):
     assert (out / "recordings/1_ann_0.wav").read_bytes() == before[
         f"{below}/1_ann_0.wav".strip("/")
     ]
-    assert json.loads((out / RECORD).read_text()) == {
+    assert read_json(out / RECORD) == {
         "kind": "fsdd",
         "folders": {"recordings": {"link": str(copy / below)}},
     }

@@ -10,9 +10,9 @@ from speechprompt.corpora.published.sources import SOURCES, Source
 from speechprompt.downloads.archives import unpack
 from speechprompt.downloads.assets import ASSETS, Asset
 from speechprompt.downloads.download import fetch, recorded_sum
-from speechprompt.errors import ConfigError, CorpusError, some_of
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError, some_of
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import atomic_folder, write_json
+from speechprompt.storage.files import atomic_folder, read_json, write_json
 from speechprompt.storage.locks import locked
 
 __all__ = ["RECORD", "download_corpus"]
@@ -31,9 +31,10 @@ def download_corpus(
 ) -> Path:
     """Put the folders of a published corpus side by side, under their published names.
 
-    Folders that an earlier run unpacked are kept. An archive is deleted once it is unpacked; its
-    sum stays beside the folders. ``corpus.json`` is written last and names the origin of each
-    folder. Of several processes that collect a folder, one does and the others keep its result.
+    Folders that an earlier run unpacked are kept, if no file of them was lost since. An archive is
+    deleted once it is unpacked; its sum stays beside the folders. ``corpus.json`` is written last
+    and names the origin of each folder and its files. Of several processes that collect a folder,
+    one does and the others keep its result.
 
     Args:
         kind: The corpus, one of :data:`~speechprompt.corpora.published.sources.SOURCES`.
@@ -58,11 +59,13 @@ def download_corpus(
         raise ConfigError(f"kind: expected one of {', '.join(SOURCES)}, found {kind!r}")
     sources = [item for item in SOURCES[kind] if folders is None or item.folder in folders]
     out_dir.mkdir(parents=True, exist_ok=True)
+    sizes = _recorded_sizes(out_dir / RECORD)
     for source in sources:
         folder = out_dir / source.folder
         with locked(folder, tell=log):
             if root is None:
-                _download(source, assets[source.asset], out_dir)
+                _download(source, assets[source.asset], out_dir, sizes.get(source.folder, {}))
+                sizes[source.folder] = _sizes(folder)
             else:
                 _link(folder, _find_in_copy(source, Path(root), single=len(SOURCES[kind]) == 1))
             if linked is not None:
@@ -71,7 +74,9 @@ def download_corpus(
         # All folders that are there by now, because another process may have added one.
         there = [source for source in SOURCES[kind] if (out_dir / source.folder).is_dir()]
         origins = {source.folder: _origin(source, out_dir, assets) for source in there}
-        write_json(out_dir / RECORD, {"kind": kind, "folders": origins})
+        record = {"kind": kind, "folders": origins}
+        sizes = _recorded_sizes(out_dir / RECORD) | sizes
+        write_json(out_dir / RECORD, {**record, "sizes": sizes} if sizes else record)
     return out_dir
 
 
@@ -84,11 +89,11 @@ def _origin(source: Source, out_dir: Path, assets: Mapping[str, Asset]) -> dict[
     return {"url": asset.url, "sha256": sha256, "licence": asset.licence}
 
 
-def _download(source: Source, asset: Asset, out_dir: Path) -> None:
+def _download(source: Source, asset: Asset, out_dir: Path, sizes: Mapping[str, int]) -> None:
     folder, archive = out_dir / source.folder, out_dir / asset.name
     recorded = recorded_sum(archive)
     if folder.is_dir() and not folder.is_symlink() and recorded is not None:
-        if asset.sha256 in (None, recorded):
+        if asset.sha256 in (None, recorded) and _is_whole(folder, sizes):
             log(f"{folder}: kept from an earlier download")
             return
         # The recorded sum is about to become that of the new archive, so the old folder goes first.
@@ -117,6 +122,31 @@ def _download(source: Source, asset: Asset, out_dir: Path) -> None:
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     archive.unlink()
+
+
+def _recorded_sizes(record: Path) -> dict[str, dict[str, int]]:
+    """Size of every file of each folder that was unpacked; nothing without a whole record."""
+    try:
+        return read_json(record).get("sizes", {})
+    except ArtefactError:
+        return {}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Size in bytes of every file below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+def _is_whole(folder: Path, expected: Mapping[str, int]) -> bool:
+    """Whether all files of an unpacked folder are there, with the sizes that they had."""
+    found = _sizes(folder)
+    if lost := [name for name, size in expected.items() if found.get(name) != size]:
+        log(
+            f"{folder}: {len(lost)} of {len(expected)} files are missing or have another size "
+            f"({some_of(lost, 3)}); it is downloaded again"
+        )
+    return not lost
 
 
 def _places_in_archive(source: Source, base: Path) -> Iterator[Path]:

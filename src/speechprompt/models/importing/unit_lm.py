@@ -17,7 +17,7 @@ from speechprompt.models.importing.fairseq_settings import demand, fairseq_setti
 from speechprompt.models.importing.pickles import identify, load_checkpoint, named_tensors
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
-from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.files import sha256_artefact
 from speechprompt.storage.tensors import check_shapes, shapes_of
 from speechprompt.units.codebook import load_codebook
 
@@ -172,7 +172,7 @@ def _find(folder: Path, name: str, archive: Path) -> Path:
 
 def hash_codebook(codebook: str | Path) -> str:
     """The hash that identifies a unit LM's codebook."""
-    return sha256_file(codebook)
+    return sha256_artefact(codebook)
 
 
 def count_units(codebook: str | Path) -> int:

@@ -1,0 +1,93 @@
+"""Verification of a run: each file by the hash in it, and by the hashes that others have of it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechprompt.errors import ArtefactError, SpeechPromptError
+from speechprompt.evaluation.scores import TRAINED, check_scored
+from speechprompt.models.shipped import SHIPPED
+from speechprompt.storage.files import check_intact, content_of, read_json
+from speechprompt.storage.hashes import sha256_file
+from speechprompt.storage.parquet import read_schema
+from speechprompt.storage.tensors import read_tensor_header
+
+__all__ = ["STATES", "Checked", "verify_run"]
+
+STATES = ("ok", "damaged", "no hash")
+READERS = {".json": read_json, ".parquet": read_schema, ".safetensors": read_tensor_header}
+# Folders of programs, not of runs.
+SKIPPED = {".git", ".snakemake", ".venv", "node_modules"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of one file.
+
+    Attributes:
+        path: the file.
+        state: one of :data:`STATES`.
+        reason: what is wrong with a damaged file.
+    """
+
+    path: Path
+    state: str
+    reason: str = ""
+
+
+def verify_run(folder: str | Path) -> Iterator[Checked]:
+    """Check all safetensors, Parquet and JSON files below a folder, in the order of their names.
+
+    A file is damaged if its content is not what was written, if it cannot be read, or if a file
+    that it names by hash is missing or another one. Files of other programs and of earlier versions
+    have no hash; only their heads are read.
+
+    Raises:
+        ArtefactError: there is no such folder, or no such file in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder}: expected the folder of a run, found none")
+    paths = list(_artefacts(folder))
+    if not paths:
+        raise ArtefactError(f"{folder}: expected a run, found no {', '.join(READERS)} files")
+    for path in paths:
+        try:
+            state = "ok" if check_intact(path) else "no hash"
+            with content_of(path):
+                content = READERS[path.suffix](path)
+                if path.suffix == ".json" and isinstance(content, Mapping):
+                    _check_named_files(path, content)
+                if path.name in TRAINED.values():
+                    check_scored(path)
+            yield Checked(path, state)
+        except SpeechPromptError as error:
+            yield Checked(path, "damaged", str(error).removeprefix(f"{path}: "))
+
+
+def _artefacts(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted({*folders} - SKIPPED)
+        for name in sorted(files):
+            path = Path(parent, name)
+            if path.suffix in READERS and path.is_file():
+                yield path
+
+
+def _check_named_files(path: Path, value: Mapping[str, Any]) -> None:
+    """Check the files that an index.json or a model.json names."""
+    named = [(part["name"], part["sha256"]) for part in value.get("parts", ())]
+    if str(value.get("format", "")).startswith("speechprompt model"):
+        encoder = value["encoder"] or {}
+        found = (value["prompt"], value["unit_lm"], value["codebook"], encoder.get("weights"))
+        named += [(file["path"], file["sha256"]) for file in found if file is not None]
+    for name, expected in named:
+        file = path.parent / name
+        if not file.is_file() and expected in SHIPPED.values():
+            continue  # the package has it
+        if not file.is_file():
+            raise ArtefactError(f"{path}: the file {name} that it names is missing")
+        if (sha256 := sha256_file(file)) != expected:
+            raise ArtefactError(f"{path}: {name} has sha256 {sha256}, expected {expected}")
