@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,37 @@ def test_unreadable_yaml_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         read_config(path)
+
+
+def layers(first, form):
+    """Nine times nine times nine values, and so on, in a few hundred bytes."""
+    lines = [f"a{i}: &a{i} {form % ', '.join([f'*a{i - 1}'] * 9)}" for i in range(1, 20)]
+    return "\n".join([f"a0: &a0 {first}", *lines])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (layers("[x]", "[%s]"), "line 7: with its aliases it has more than 200000 values"),
+        (layers("{k: v}", "{<<: [%s]}"), "line 7: with its aliases it has more than 200000 values"),
+        ("a: &a [*a]", "line 1: it contains itself"),
+        ("a: 1\nb: &b {c: {d: *b}}", "line 2: it contains itself"),
+        ("a: " + ":".join(["59"] * 1000), "line 1: a number is too long"),
+        ("[" * 100_000, "nested too deeply"),
+        ("#" * 10_000_001, "longer than 10000000 characters"),
+    ],
+    ids=["lists", "merged", "itself", "deep", "base 60", "nested", "long"],
+)
+def test_a_few_lines_that_stand_for_billions_are_refused(tmp_path, text, message):
+    path = tmp_path / "setup.yaml"
+    path.write_text(text)
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=rf"setup\.yaml: .*{message}"):
+        read_config(path)
+    assert time.monotonic() - began < 10
+
+
+def test_aliases_are_values_like_others(tmp_path):
+    path = tmp_path / "setup.yaml"
+    path.write_text("a: &a {x: [1, 2]}\nb: *a\nc: {<<: *a, y: 3}\n")
+    assert read_config(path) == {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}, "c": {"x": [1, 2], "y": 3}}

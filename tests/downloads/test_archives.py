@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import tarfile
@@ -172,3 +173,19 @@ def test_processes_that_unpack_into_the_same_folder_all_succeed(tmp_path, tar, a
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
     assert found == files
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_name_that_unpacks_to_gigabytes_is_not_read(attempt, kind):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 2**33
+    content = gzip.compress(header.tobuf() + bytes(10**6))
+    with pytest.raises(AssetError, match="cannot be unpacked"):
+        attempt(content)
+
+
+def test_entries_that_are_no_files_are_counted(attempt, tar, monkeypatch):
+    monkeypatch.setattr("speechprompt.downloads.archives.MAX_FILES", 10)
+    folders = [member(f"a{i}", tarfile.DIRTYPE) for i in range(21)]
+    with pytest.raises(AssetError, match="has more than 20 entries"):
+        attempt(tar({}, *folders))

@@ -7,13 +7,21 @@ import yaml
 
 __all__ = ["parse_text", "parse_yaml"]
 
+# No configuration is as long, or has as many values once its aliases are written out.
+LONGEST, MOST_VALUES = 10_000_000, 200_000
+# YAML's numbers in base 60 take a time that grows with the square of their length.
+LONGEST_NUMBER = 100
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
 
 def parse_text(text: str) -> Any:
     """Parse JSON, or else YAML.
 
     Raises:
-        ValueError: this is neither, or a mapping has a key twice.
+        ValueError: this is neither, a mapping has a key twice, or it is too large.
     """
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST} characters")
     try:
         # JSON first: YAML would take 5e-05 for text.
         return json.loads(text, object_pairs_hook=_without_repeats)
@@ -27,7 +35,8 @@ def parse_yaml(text: str) -> Any:
     """Parse YAML as ``yaml.safe_load`` does, but refuse a key that a mapping has twice.
 
     Raises:
-        ValueError: this is no YAML, or a mapping has a key twice; the message names the line.
+        ValueError: this is no YAML, a mapping has a key twice, or aliases make it too large or
+            contain themselves; the message names the line.
     """
     try:
         loader = yaml.SafeLoader(text.removeprefix("\ufeff"))
@@ -35,6 +44,7 @@ def parse_yaml(text: str) -> Any:
         if node is None:
             return None
         _refuse_repeats(node)
+        _refuse_bombs(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
@@ -65,6 +75,36 @@ def _refuse_repeats(root: yaml.Node) -> None:
                         f"{lines[name]}; put both blocks into one"
                     )
                 lines[name] = line
+
+
+def _refuse_bombs(root: yaml.Node) -> None:
+    """Refuse aliases of aliases, of which a few lines stand for billions of values."""
+    sizes: dict[int, int] = {}  # of a node with all that is in it; 0 while that is counted
+    nodes = [root]
+    while nodes:
+        node = nodes[-1]
+        inner = _inside(node)
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            if any(sizes.get(id(one)) == 0 for one in inner):
+                raise ValueError(f"line {node.start_mark.line + 1}: it contains itself")
+            nodes += [one for one in inner if id(one) not in sizes]
+            if node.tag in NUMBERS and len(node.value) > LONGEST_NUMBER:
+                raise ValueError(f"line {node.start_mark.line + 1}: a number is too long")
+            continue
+        nodes.pop()
+        sizes[id(node)] = sizes[id(node)] or 1 + sum(sizes[id(one)] for one in inner)
+        if sizes[id(node)] > MOST_VALUES:
+            raise ValueError(
+                f"line {node.start_mark.line + 1}: with its aliases it has more than "
+                f"{MOST_VALUES} values"
+            )
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [one for pair in node.value for one in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -38,7 +38,9 @@ def block_from_value(value: str, block: Any, name: str = "--settings") -> Any:
     try:
         found = parse_text(text)
     except ValueError as error:
-        raise ConfigError(f"{name}: expected YAML or JSON, found {text!r} ({error})") from None
+        raise ConfigError(
+            f"{name}: expected YAML or JSON, found {text[:200]!r} ({error})"
+        ) from None
     try:
         return TypeAdapter(block).validate_python(found)
     except ValidationError as error:

@@ -17,6 +17,9 @@ __all__ = ["unpack"]
 # No published corpus has nearly as many.
 MAX_FILES = 1_000_000
 LONGEST_LINK = 4096
+# Names and further attributes of a member are read into memory; few bytes can unpack to gigabytes.
+LONGEST_HEADER = 2**20
+FILES = (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE)
 # The errors that a damaged, encrypted or unknown archive raises, and those of the disk.
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
@@ -66,6 +69,7 @@ class _Gate:
         n_bytes: Bytes of the files that have passed.
         n_files: Number of those files.
         n_links: Number of links that were skipped.
+        n_members: Number of all entries, folders among them.
     """
 
     archive: Path
@@ -73,10 +77,14 @@ class _Gate:
     n_bytes: int = 0
     n_files: int = 0
     n_links: int = 0
+    n_members: int = 0
 
     def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
         """Return the member as it may be written, or None if it is no regular file."""
         name = member.name
+        self.n_members += 1
+        if self.n_members > 2 * MAX_FILES:
+            raise AssetError(f"{self.archive}: has more than {2 * MAX_FILES} entries")
         # The standard filter writes absolute paths below the folder, and ignores backslashes.
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
@@ -106,8 +114,19 @@ class _Gate:
         return safe.replace(mode=None, mtime=None, deep=False)  # type: ignore[arg-type]
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose name and attributes have a bounded length."""
+
+    def _proc_member(self, stream: tarfile.TarFile) -> tarfile.TarInfo:
+        # What is no file is a link, folder or device, or tells the next member's name.
+        is_file = self.type not in tarfile.SUPPORTED_TYPES or self.type in FILES
+        if not is_file and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(stream)  # type: ignore[misc]  # not in typeshed
+
+
 def _unpack_tar(archive: Path, folder: Path, gate: _Gate) -> None:
-    with tarfile.open(archive) as stream:
+    with tarfile.open(archive, tarinfo=_Member) as stream:
         members = progress(stream, f"unpack {archive.name}", unit="file")
         stream.extractall(folder, members, filter=gate)
 

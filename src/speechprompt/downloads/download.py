@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
@@ -60,10 +61,9 @@ def download_model(model: str, out: str | Path, root: str | Path | None = None) 
     models = [name for name, asset in ASSETS.items() if asset.is_model]
     if model not in models:
         raise AssetError(f"model: expected one of {', '.join(models)}, found {model!r}")
-    with locked(out, tell=log):
-        if root is not None:
-            link_copy(ASSETS[model], root, out)
-        _fetch(ASSETS[model], Path(out), prove_model)
+    if root is not None:
+        link_copy(ASSETS[model], root, out)
+    fetch(ASSETS[model], out, prove_model)
 
 
 def fetch(
@@ -149,8 +149,9 @@ def link_copy(asset: Asset, root: str | Path, out: str | Path) -> None:
         raise AssetError(f"{root}: expected {' or '.join(dict.fromkeys(names))} in this folder")
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.unlink(missing_ok=True)
-    out.symlink_to(copy.resolve())
+    temporary = out.with_name(f".{out.name}.{token_hex(4)}.link")
+    temporary.symlink_to(copy.resolve())
+    os.replace(temporary, out)
 
 
 def _record_path(out: Path) -> Path:

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
-from speechprompt.encoders.weights import Architecture, full_precision
+from speechprompt.encoders.weights import Architecture, check_layers, full_precision
 from speechprompt.errors import ArtefactError
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.uninitialised import without_weights
@@ -69,8 +69,10 @@ def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
     for key, value in config.items():
         if type(value) is not int or value < 1:
             raise ArtefactError(
-                f"{path}: CPC configuration {key}: expected a whole number >= 1, found {value!r}"
+                f"{path}: CPC configuration {key}: expected a whole number >= 1, found "
+                f"{value!r:.100}"
             )
+    check_layers(path, "CPC configuration nLevelsGRU", config["nLevelsGRU"])
     channels = config["hiddenEncoder"]
     shapes: dict[str, tuple[int, ...]] = {}
     for number, (kernel, _, _) in enumerate(CONVOLUTIONS):

@@ -20,7 +20,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.hubert_layers import HubertLayers
-from speechprompt.encoders.weights import Architecture, full_precision
+from speechprompt.encoders.weights import Architecture, check_layers, full_precision
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
@@ -127,7 +127,9 @@ HUBERT = Architecture("hubert", CONFIG_KEYS, "encoder_num_layers", _shapes, DESC
 def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
     """Build the model on the meta device, without memory for its weights."""
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
+    check_layers(path, "encoder_num_layers", config["encoder_num_layers"])
     try:
+        check_layers(path, "convolutions", len(config["extractor_conv_layer_config"]))
         window_and_shift(config["extractor_conv_layer_config"])
         with without_weights():
             return wav2vec2_model(**arguments, aux_num_out=None)

@@ -19,12 +19,28 @@ from speechprompt.storage.tensors import (
     write_tensors,
 )
 
-__all__ = ["Architecture", "full_precision"]
+__all__ = ["Architecture", "check_layers", "full_precision"]
 
 # A context in which cuDNN computes without TF32, whose rounding would change units.
 full_precision = partial(
     cudnn.flags, enabled=True, benchmark=False, deterministic=True, allow_tf32=False
 )
+
+
+# More layers than any encoder has: a file that asks for more would keep a program busy.
+MOST_LAYERS = 1000
+
+
+def check_layers(path: str | Path, name: str, count: Any) -> None:
+    """Check a number of layers before they are built.
+
+    Raises:
+        ArtefactError: it is no such number.
+    """
+    if type(count) is not int or not 1 <= count <= MOST_LAYERS:
+        raise ArtefactError(
+            f"{path}: {name}: expected a whole number from 1 to {MOST_LAYERS}, found {count!r:.100}"
+        )
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,16 @@ from speechprompt.lm.pack import Pack
 __all__ = ["LMConfig", "PromptTensors", "UnitLM"]
 
 
+# Layers and sides beyond those of any model: a file that asks for more would keep a program busy.
+MOST_LAYERS, LARGEST = 1000, 2**24
+
+
 @dataclass(frozen=True)
 class LMConfig:
     """Shape of a unit LM; the defaults are GSLM's, 151,263,232 parameters.
 
     Raises:
-        ConfigError: ``dim`` is not a multiple of 2 x ``heads``.
+        ConfigError: ``dim`` is not a multiple of 2 x ``heads``, or a number is none of a model.
     """
 
     n_symbols: int = 104
@@ -48,6 +52,12 @@ class LMConfig:
     max_positions: int = 3072
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            most = MOST_LAYERS if name == "layers" else LARGEST
+            if type(value) is not int or not 1 <= value <= most:
+                raise ConfigError(
+                    f"lm.{name}: expected a whole number from 1 to {most}, found {value!r:.100}"
+                )
         if self.dim % (2 * self.heads):
             raise ConfigError(
                 f"lm.dim: expected a multiple of 2 x heads = {2 * self.heads}, found {self.dim}"

@@ -39,14 +39,22 @@ WRITE_ERRORS = {
     errno.EROFS: "choose another place",
     errno.EFBIG: "choose another place",
 }
+REMAKE = "restore the file or make it again"
 
 
 @contextmanager
-def content_of(path: str | Path) -> Iterator[None]:
+def content_of(
+    path: str | Path, expected: str = "as this package writes it", way_out: str = REMAKE
+) -> Iterator[None]:
     """Let an error in what a file holds name the file.
 
     A file may be damaged, or be written by another program or version: a field is missing or has
     another type. This is for the use of what was read, where no check names the field itself.
+
+    Args:
+        path: The file.
+        expected: How its content should be.
+        way_out: What helps.
 
     Raises:
         ArtefactError: in place of any error that such content causes.
@@ -61,8 +69,8 @@ def content_of(path: str | Path) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())
         raise ArtefactError(
-            f"{path}: its content is not as this package writes it "
-            f"({type(error).__name__}: {reason[:200]}); restore the file or make it again"
+            f"{path}: its content is not {expected} ({type(error).__name__}: {reason[:200]}); "
+            f"{way_out}"
         ) from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from speechprompt.errors import ArtefactError
-from speechprompt.models.importing.pickles import identify, load_joblib
+from speechprompt.models.importing.pickles import identify, load_joblib, published
 from speechprompt.units.codebook import Codebook, check_centroids, load_codebook, write_codebook
 from speechprompt.units.feature_files import FeatureMetadata
 
@@ -35,18 +35,19 @@ def import_codebook(
             encoder.
     """
     source = identify(kmeans, sha256)
-    model = load_joblib(kmeans, trust=trust)
-    kind = type(model).__name__
-    found = getattr(model, "__dict__", {}).get("cluster_centers_")
-    if kind not in ("KMeans", "MiniBatchKMeans") or not isinstance(found, np.ndarray):
-        raise ArtefactError(
-            f"{kmeans}: expected scikit-learn's KMeans or MiniBatchKMeans, fitted, found {kind}"
-        )
-    check_centroids(found, kmeans)
-    if found.shape[1] != features.dimension:
-        raise ArtefactError(
-            f"{kmeans}: expected centroids of {features.dimension} dimensions, as encoder "
-            f"{features.encoder!r} has, found {found.shape[1]}"
-        )
-    write_codebook(out, np.array(found), features, {"source": source})
-    return load_codebook(out)
+    with published(kmeans):
+        model = load_joblib(kmeans, trust=trust)
+        kind = type(model).__name__
+        found = getattr(model, "__dict__", {}).get("cluster_centers_")
+        if kind not in ("KMeans", "MiniBatchKMeans") or not isinstance(found, np.ndarray):
+            raise ArtefactError(
+                f"{kmeans}: expected scikit-learn's KMeans or MiniBatchKMeans, fitted, found {kind}"
+            )
+        check_centroids(found, kmeans)
+        if found.shape[1] != features.dimension:
+            raise ArtefactError(
+                f"{kmeans}: expected centroids of {features.dimension} dimensions, as encoder "
+                f"{features.encoder!r} has, found {found.shape[1]}"
+            )
+        write_codebook(out, np.array(found), features, {"source": source})
+        return load_codebook(out)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from speechprompt.encoders.cpc import CONFIG_KEYS, CPC
 from speechprompt.errors import ArtefactError
-from speechprompt.models.importing.pickles import identify, load_checkpoint
+from speechprompt.models.importing.fairseq_settings import shown
+from speechprompt.models.importing.pickles import identify, load_checkpoint, published
 from speechprompt.storage.tensors import shapes_of
 
 __all__ = ["cpc_from_checkpoint", "import_cpc"]
@@ -49,13 +50,14 @@ def import_cpc(
         ArtefactError: this is another model, or a weight is missing, surplus or of another shape.
     """
     source = identify(checkpoint, sha256)
-    state = load_checkpoint(checkpoint, trust=trust)
-    if not isinstance(state, Mapping):
-        raise ArtefactError(
-            f"{checkpoint}: expected a CPC checkpoint, found {type(state).__name__}"
-        )
-    weights, config = cpc_from_checkpoint(state, str(checkpoint))
-    CPC.write(out, weights, config, {"source": source})
+    with published(checkpoint):
+        state = load_checkpoint(checkpoint, trust=trust)
+        if not isinstance(state, Mapping):
+            raise ArtefactError(
+                f"{checkpoint}: expected a CPC checkpoint, found {type(state).__name__}"
+            )
+        weights, config = cpc_from_checkpoint(state, str(checkpoint))
+        CPC.write(out, weights, config, {"source": source})
 
 
 def cpc_from_checkpoint(
@@ -80,7 +82,7 @@ def cpc_from_checkpoint(
     if not isinstance(state.get(key), Mapping) or "config" not in state:
         raise ArtefactError(
             f"{origin}: expected named tensors under `weights` or `best`, and `config`, found the "
-            f"keys {sorted(state)}"
+            f"keys {shown(sorted(map(str, state)))}"
         )
     if surplus := sorted(state.keys() - {"weights", "best", "config", *TRAINING_STATE}):
         raise ArtefactError(f"{origin}: expected weights and configuration, found also {surplus}")
@@ -89,12 +91,12 @@ def cpc_from_checkpoint(
     for name, accepted in VARIANTS.items():
         if name in values and values[name] not in accepted:
             raise ArtefactError(
-                f"{origin}: configuration {name}: expected {accepted[-1]!r}, found {values[name]!r}"
+                f"{origin}: configuration {name}: expected {accepted[-1]!r}, found "
+                f"{shown(values[name])}"
             )
     config = {name: values[name] for name in CONFIG_KEYS if name in values}
     named = {name: value for name, value in state[key].items() if not name.startswith(HEADS)}
     if strange := sorted(name for name, value in named.items() if not isinstance(value, Tensor)):
         raise ArtefactError(f"{origin}: expected tensors under `{key}`, found others: {strange}")
-    weights = {name: tensor.detach().float() for name, tensor in named.items()}
-    CPC.check(origin, config, shapes_of(weights))
-    return weights, config
+    CPC.check(origin, config, shapes_of(named))
+    return {name: tensor.detach().float() for name, tensor in named.items()}, config

@@ -6,15 +6,18 @@ Until fairseq 0.10 a checkpoint has ``args``, a flat ``argparse.Namespace``. Sin
 
 import enum
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from speechprompt.errors import ArtefactError
 from speechprompt.models.importing.placeholders import Placeholder
 
-__all__ = ["demand", "fairseq_settings", "plain", "require"]
+__all__ = ["demand", "fairseq_settings", "plain", "require", "shown"]
 
-DEEPEST = 50
+# No model has settings as deep or as many. What is there twice counts twice.
+DEEPEST, MOST = 50, 100_000
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -40,14 +43,20 @@ def fairseq_settings(state: Any, origin: str) -> dict[str, Any]:
     return {key: _resolve(value, config) for key, value in {**task, **model}.items()}
 
 
-def plain(value: Any, origin: str, depth: int = 0) -> Any:
+def plain(value: Any, origin: str) -> Any:
     """Convert a configuration to dicts, lists, text, numbers and None.
 
     Raises:
-        ArtefactError: the value is nested too deeply to be a configuration.
+        ArtefactError: the value is nested too deeply to be a configuration, or has too many parts.
     """
+    return _plain(value, origin, 0, count())
+
+
+def _plain(value: Any, origin: str, depth: int, counter: Iterator[int]) -> Any:
     if depth > DEEPEST:
         raise ArtefactError(f"{origin}: its settings are nested more than {DEEPEST} deep")
+    if next(counter) > MOST:
+        raise ArtefactError(f"{origin}: it has more than {MOST} settings")
     if isinstance(value, enum.Enum):
         return value.value
     if value is None or isinstance(value, str | int | float):
@@ -55,14 +64,17 @@ def plain(value: Any, origin: str, depth: int = 0) -> Any:
     own = getattr(value, "__dict__", {})
     for content in ("_content", "_val"):  # omegaconf's containers and leaves
         if content in own:
-            return plain(own[content], origin, depth + 1)
+            return _plain(own[content], origin, depth + 1, counter)
     if isinstance(value, Mapping):
-        return {str(key): plain(item, origin, depth + 1) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else shown(key): _plain(item, origin, depth + 1, counter)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [plain(item, origin, depth + 1) for item in value]
+        return [_plain(item, origin, depth + 1, counter) for item in value]
     if isinstance(value, Placeholder) and value.arguments and not own:  # an enum's value
-        return plain(value.arguments[-1], origin, depth + 1)
-    return {key: plain(item, origin, depth + 1) for key, item in own.items()}
+        return _plain(value.arguments[-1], origin, depth + 1, counter)
+    return {key: _plain(item, origin, depth + 1, counter) for key, item in own.items()}
 
 
 def require(settings: Mapping[str, Any], key: str, kind: type, origin: str) -> Any:
@@ -73,8 +85,17 @@ def require(settings: Mapping[str, Any], key: str, kind: type, origin: str) -> A
     """
     value = settings.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ArtefactError(f"{origin}: setting {key}: expected {kind.__name__}, found {value!r}")
+        raise ArtefactError(
+            f"{origin}: setting {key}: expected {kind.__name__}, found {shown(value)}"
+        )
     return value
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut short: a few lists that contain each other can be endless text."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 200
+    return short.repr(value)
 
 
 def demand(settings: Mapping[str, Any], wanted: Mapping[str, Any], origin: str) -> None:
@@ -89,7 +110,7 @@ def demand(settings: Mapping[str, Any], wanted: Mapping[str, Any], origin: str) 
         ArtefactError: a setting has another value; the message names it.
     """
     wrong = [
-        f"{key}: expected {value!r}, found {settings[key]!r}"
+        f"{key}: expected {value!r}, found {shown(settings[key])}"
         for key, value in wanted.items()
         if key in settings and (settings[key] or None) != (value or None)
     ]

@@ -13,9 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.encoders.hubert import HUBERT
+from speechprompt.encoders.weights import check_layers
 from speechprompt.errors import ArtefactError, some_of
-from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require
-from speechprompt.models.importing.pickles import identify, load_checkpoint, named_tensors
+from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require, shown
+from speechprompt.models.importing.pickles import (
+    identify,
+    load_checkpoint,
+    named_tensors,
+    published,
+)
 from speechprompt.storage.tensors import check_shapes, shapes_of
 
 __all__ = ["fairseq_names", "import_hubert"]
@@ -62,16 +68,17 @@ def import_hubert(
     """
     origin = str(checkpoint)
     source = identify(checkpoint, sha256)
-    state = load_checkpoint(checkpoint, trust=trust)
-    is_fairseq = isinstance(state, Mapping) and "model" in state
-    read = _read_fairseq if is_fairseq else _read_torchaudio
-    config, names, tensors = read(state, origin)
-    shapes = HUBERT.shapes(origin, config)
-    expected = {theirs: shapes[ours] for theirs, ours in names.items()}
-    model = HUBERT.description.format(**config)
-    check_shapes(origin, model, expected=expected, found=shapes_of(tensors))
-    weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
-    HUBERT.write(out, weights, config, {"source": source})
+    with published(origin):
+        state = load_checkpoint(checkpoint, trust=trust)
+        is_fairseq = isinstance(state, Mapping) and "model" in state
+        read = _read_fairseq if is_fairseq else _read_torchaudio
+        config, names, tensors = read(state, origin)
+        shapes = HUBERT.shapes(origin, config)
+        expected = {theirs: shapes[ours] for theirs, ours in names.items()}
+        model = HUBERT.description.format(**config)
+        check_shapes(origin, model, expected=expected, found=shapes_of(tensors))
+        weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
+        HUBERT.write(out, weights, config, {"source": source})
 
 
 def _read_fairseq(state: Mapping[str, Any], origin: str) -> Contents:
@@ -87,20 +94,21 @@ def _read_fairseq(state: Mapping[str, Any], origin: str) -> Contents:
         if not HEADS.fullmatch(name.removeprefix(FINE_TUNED))
     }
     config = _config(settings, origin)
+    check_layers(origin, "setting encoder_layers", config["encoder_num_layers"])
     return config, dict(fairseq_names(config)), tensors
 
 
 def _config(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Convert fairseq's settings to the configuration of :mod:`speechprompt.encoders.hubert`."""
     name = settings.get("_name") or settings.get("arch") or "hubert"
-    if not str(name).startswith("hubert"):
-        raise ArtefactError(f"{origin}: expected a HuBERT, found {name!r}")
+    if not (isinstance(name, str) and name.startswith("hubert")):
+        raise ArtefactError(f"{origin}: expected a HuBERT, found {shown(name)}")
     demand(settings, FIXED, origin)
     mode = settings.get("extractor_mode")
     if mode not in EXTRACTOR_MODES:
         raise ArtefactError(
             f"{origin}: setting extractor_mode: expected one of {', '.join(EXTRACTOR_MODES)}, "
-            f"found {mode!r}"
+            f"found {shown(mode)}"
         )
     layers = require(settings, "conv_feature_layers", str, origin)
     return {
@@ -171,6 +179,7 @@ def _convolutions(text: str, origin: str) -> list[list[int]]:
             )
         listed = [[int(n) for n in re.findall(r"\d+", one)] for one in re.findall(LAYER, match[1])]
         layers += listed * int(match[2] or 1)
+        check_layers(origin, "setting conv_feature_layers", len(layers))
     return layers
 
 

@@ -10,11 +10,12 @@ import lzma
 import math
 import mmap
 import pickle
+import reprlib
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,13 +25,19 @@ import torch
 from torch import Tensor
 
 from speechprompt.errors import ArtefactError, AssetError, some_of
+from speechprompt.models.importing.limits import LimitError
 from speechprompt.models.importing.placeholders import ArrayWrapper, RestrictedNames
+from speechprompt.storage.files import content_of
 from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["identify", "load_checkpoint", "load_joblib", "named_tensors"]
+__all__ = ["identify", "load_checkpoint", "load_joblib", "named_tensors", "published"]
 
-# No pickled k-means model is nearly as large.
-MAX_UNPACKED = 2**31
+# No pickled k-means model is nearly as large. A checkpoint has its numbers outside of its pickle.
+MAX_UNPACKED = 2**28
+# "little" or "big".
+LONGEST_BYTE_ORDER = 6
+# The longest side of an array; products of more could take any time.
+LONGEST_SIDE = 2**40
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_HEADER = struct.Struct("<26xHH")
@@ -57,6 +64,11 @@ def identify(path: str | Path, sha256: str | None = None) -> dict[str, str]:
     return {"file": Path(path).name, "sha256": found}
 
 
+def published(path: str | Path) -> AbstractContextManager[None]:
+    """A context in which any error in what a model of somebody else's holds names its file."""
+    return content_of(path, "that of a published model", "check where the file is from")
+
+
 def named_tensors(state: Any, origin: str) -> dict[str, Tensor]:
     """Check that a loaded value is a state dict: names and tensors.
 
@@ -68,7 +80,8 @@ def named_tensors(state: Any, origin: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise ArtefactError(
-                f"{origin}: expected named weights, found {type(tensor).__name__} as {name!r}"
+                f"{origin}: expected named weights, found {type(tensor).__name__} as "
+                f"{reprlib.repr(name)}"
             )
     return dict(state)
 
@@ -138,7 +151,17 @@ def _errors_of(path: str | Path, what: str) -> Iterator[None]:
 
 # Both formats are read by the unpickler in Python. A pickle can make the compiled one reserve any
 # amount of memory, and that one reads beyond the arrays of joblib.
-class _TorchUnpickler(RestrictedNames, pickle._Unpickler):
+class _Unpickler(RestrictedNames, pickle._Unpickler):
+    """Python's unpickler with the restrictions and limits of both other modules."""
+
+    dispatch: ClassVar[dict[int, Any]] = pickle._Unpickler.dispatch | RestrictedNames.dispatch
+
+    def __init__(self, origin: str | Path, file: Any, encoding: str = "ASCII") -> None:
+        super().__init__(self.limit(file), encoding=encoding)
+        self.origin = origin
+
+
+class _TorchUnpickler(_Unpickler):
     """One pickle of a checkpoint.
 
     Args:
@@ -153,17 +176,18 @@ class _TorchUnpickler(RestrictedNames, pickle._Unpickler):
         file: io.BufferedIOBase,
         storage: Callable[[str, torch.dtype, int], Tensor] | None = None,
     ) -> None:
-        super().__init__(file, encoding="utf-8")
-        self.origin, self.storage = origin, storage
+        super().__init__(origin, file, encoding="utf-8")
+        self.storage = storage
 
     def persistent_load(self, saved: Any) -> Tensor:
         """Return a storage, which torch saves outside of the pickle."""
         kind, dtype, key, _, count, *view = saved
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view) or not self.storage:
+        is_plain = isinstance(dtype, torch.dtype) and isinstance(key, str)
+        if kind != "storage" or not is_plain or any(view) or not self.storage:
             raise ValueError("a storage of a kind that torch.save does not write today")
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"a storage of {count!r} numbers")
-        return self.storage(str(key), dtype, count)
+        if not isinstance(count, int) or not 0 <= count <= LONGEST_SIDE:
+            raise ValueError("a storage without a count of its numbers")
+        return self.storage(key, dtype, count)
 
 
 def _load_zip(path: str | Path, file: io.BufferedReader) -> Any:
@@ -175,32 +199,40 @@ def _load_zip(path: str | Path, file: io.BufferedReader) -> Any:
             f"{path}: expected a checkpoint of torch.save, found an archive of "
             f"{some_of(sorted(records), 5)}"
         )
-    if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
+    order = records.get("byteorder")
+    if order and (order.file_size > LONGEST_BYTE_ORDER or archive.read(order) != b"little"):
         raise AssetError(f"{path}: expected little-endian numbers; save it again on such a machine")
     # Pages of the file need no memory of their own, and changes of a tensor are not written back.
     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
     @cache  # a storage may have several tensors, and its record is checked once
-    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-        return _map_record(pages, records[f"data/{key}"], dtype, count)
+    def start_of(key: str) -> int:
+        return _check_record(pages, records[f"data/{key}"])
 
+    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        start, entry = start_of(key), records[f"data/{key}"]
+        if (size := count * dtype.itemsize) > entry.file_size:
+            raise ValueError(f"{entry.filename}: expected {size} bytes, found {entry.file_size}")
+        if not count:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(pages, dtype=dtype, count=count, offset=start)
+
+    if (size := records["data.pkl"].file_size) > MAX_UNPACKED:
+        raise LimitError(f"its pickle of {size} bytes is over {MAX_UNPACKED} bytes")
     with archive.open(records["data.pkl"]) as stream:
         return _TorchUnpickler(path, io.BytesIO(stream.read(MAX_UNPACKED)), storage).load()
 
 
-def _map_record(pages: mmap.mmap, entry: zipfile.ZipInfo, dtype: torch.dtype, count: int) -> Tensor:
-    """Check a record of the archive against its sum, and return its numbers (count,)."""
+def _check_record(pages: mmap.mmap, entry: zipfile.ZipInfo) -> int:
+    """Check a record of the archive against its sum; return where it starts."""
     n_name, n_extra = ZIP_HEADER.unpack_from(pages, entry.header_offset)
     start = entry.header_offset + ZIP_HEADER.size + n_name + n_extra
-    size = count * dtype.itemsize
-    if entry.compress_type != zipfile.ZIP_STORED or not size <= entry.file_size:
-        raise ValueError(f"{entry.filename}: expected {size} bytes, found {entry.file_size}")
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{entry.filename}: expected it as it is, found it compressed")
     with memoryview(pages) as view, view[start : start + entry.file_size] as record:
         if len(record) != entry.file_size or zlib.crc32(record) != entry.CRC:
             raise ValueError(f"{entry.filename}: its checksum is wrong")
-    if not count:
-        return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(pages, dtype=dtype, count=count, offset=start)
+    return start
 
 
 def _load_legacy(path: str | Path, file: io.BufferedReader) -> Any:
@@ -209,9 +241,10 @@ def _load_legacy(path: str | Path, file: io.BufferedReader) -> Any:
     storages: dict[str, Tensor] = {}
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-        if count * dtype.itemsize > limit:
-            raise ValueError(f"a storage of {count} numbers in a file of {limit} bytes")
         if key not in storages:
+            together = sum(one.nbytes for one in storages.values()) + count * dtype.itemsize
+            if together > limit:
+                raise ValueError(f"storages of {together} bytes in a file of {limit} bytes")
             storages[key] = torch.zeros(count, dtype=dtype)
         return storages[key]
 
@@ -231,19 +264,18 @@ def _load_legacy(path: str | Path, file: io.BufferedReader) -> Any:
     return result
 
 
-class _JoblibUnpickler(RestrictedNames, pickle._Unpickler):
+class _JoblibUnpickler(_Unpickler):
     """A pickle that contains the bytes of its arrays, as ``joblib.numpy_pickle`` writes them."""
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
-    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
     def __init__(self, origin: str | Path, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.origin, self.file = origin, file
+        super().__init__(origin, file)
+        self.file = file
 
     def load_build(self) -> None:
         """Set an object's state; an announcement of an array is replaced by the array."""
-        super().load_build()  # type: ignore[misc]  # typeshed omits the methods of opcodes
+        super().load_build()
         if isinstance(self.stack[-1], ArrayWrapper):
             self.stack[-1] = self._read_array(vars(self.stack[-1]))
 
@@ -254,6 +286,8 @@ class _JoblibUnpickler(RestrictedNames, pickle._Unpickler):
             (padding,) = self.file.read(1)
             self.file.read(padding)
         plain = about["dtype"].resolve()
+        if not all(type(side) is int and 0 <= side <= LONGEST_SIDE for side in about["shape"]):
+            raise ValueError("an array whose shape is not one of numbers")
         size = math.prod(about["shape"]) * plain.itemsize
         data = self.file.read(size)
         if len(data) != size:

@@ -7,7 +7,6 @@ arrays are not called either, because a crafted state makes NumPy's corrupt memo
 """
 
 import re
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from speechprompt.errors import AssetError
+from speechprompt.models.importing.limits import BoundedWork, LimitError
 
 __all__ = ["ArrayWrapper", "Dtype", "Placeholder", "RestrictedNames"]
 
@@ -33,12 +33,8 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Types that pickle itself needs. Calling them has no side effect.
-VALUES: dict[tuple[str, str], type] = {
-    **{("builtins", kind.__name__): kind for kind in (set, frozenset, list, dict, tuple, complex)},
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "Size"): tuple,
-}
+# No model has nearly as many classes.
+MAX_PLACEHOLDERS = 1000
 # Objects from here become placeholders: whole packages, whole modules, and single names.
 PLACEHOLDER_PACKAGES = frozenset({"fairseq", "omegaconf", "hydra", "sklearn", "enum", "typing"})
 PLACEHOLDER_MODULES = ("numpy.random",)
@@ -133,7 +129,7 @@ class ArrayWrapper(Placeholder):
     """joblib's announcement that the bytes of an array follow."""
 
 
-class RestrictedNames:
+class RestrictedNames(BoundedWork):
     """The names that an unpickler may use; a mixin for one of pickle's unpicklers."""
 
     origin: str | Path
@@ -147,8 +143,6 @@ class RestrictedNames:
         module = MOVED.get(module, module)
         if module.startswith("numpy.core."):
             module = module.replace("core", "_core", 1)
-        if (module, name) in VALUES:
-            return VALUES[module, name]
         if module in ("torch", "torch.cuda") and name in STORAGES:
             return STORAGES[name]
         if found := self._functions().get((module, name)):
@@ -159,19 +153,28 @@ class RestrictedNames:
             or (module, name) in PLACEHOLDER_NAMES
         ):
             return self._placeholder(module, name)
+        asked = f"{module}.{name}"[:200]
         raise AssetError(
-            f"{self.origin}: refused, because its pickle asks for {module}.{name}: no published "
+            f"{self.origin}: refused, because its pickle asks for {asked}: no published "
             "model needs that, and it may run code. Check where the file is from; if it is your "
             "own, import it with --trust (trust: true), which lets it run whatever it holds"
         )
 
     def _functions(self) -> dict[tuple[str, str], Any]:
-        """Replacements of NumPy's and torch's functions.
+        """Replacements of types, and of NumPy's and torch's functions.
 
         They are bound methods, to which a pickle cannot add attributes.
         """
         wrapper = "numpy_pickle", "NumpyArrayWrapper"
         return {
+            ("builtins", "list"): self.make_list,
+            ("builtins", "tuple"): self.make_tuple,
+            ("builtins", "set"): self.make_set,
+            ("builtins", "frozenset"): self.make_frozenset,
+            ("builtins", "dict"): self.make_dict,
+            ("builtins", "complex"): complex,
+            ("collections", "OrderedDict"): self.make_ordered,
+            ("torch", "Size"): self.make_tuple,
             ("_codecs", "encode"): self._encode,
             ("torch._utils", "_rebuild_tensor"): self._tensor,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
@@ -188,11 +191,14 @@ class RestrictedNames:
         """Make a class for this unpickler only, so that no other pickle can change it."""
         classes = self.__dict__.setdefault("placeholders", {})
         if (module, name) not in classes:
+            if len(classes) >= MAX_PLACEHOLDERS:
+                raise LimitError(f"its pickle names more than {MAX_PLACEHOLDERS} classes")
             classes[module, name] = type(name, (Placeholder,), {"__module__": module})
         return classes[module, name]
 
     def _encode(self, text: str, encoding: str = "latin1") -> bytes:
         """Return bytes, which protocol 2 writes as text."""
+        self.pay(len(text))
         return text.encode("latin-1")
 
     def _scalar(self, dtype: Dtype, data: bytes) -> Any:
@@ -200,7 +206,10 @@ class RestrictedNames:
 
     def _tensor(self, flat: Tensor, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
         """View a storage; torch refuses a view that leaves it."""
-        return flat.as_strided(size, stride, offset)
+        view = flat.as_strided(size, stride, offset)
+        if view.numel() > flat.numel():
+            raise ValueError("a tensor of more numbers than are stored for it")
+        return view
 
     def _parameter(self, data: Tensor, *rest: Any) -> Tensor:
         return data

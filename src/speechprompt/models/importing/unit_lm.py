@@ -13,8 +13,13 @@ from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, describe, load_weights, weights
-from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require
-from speechprompt.models.importing.pickles import identify, load_checkpoint, named_tensors
+from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require, shown
+from speechprompt.models.importing.pickles import (
+    identify,
+    load_checkpoint,
+    named_tensors,
+    published,
+)
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
 from speechprompt.storage.files import sha256_artefact
@@ -76,16 +81,17 @@ def import_unit_lm(
     """
     origin = str(source)
     identity = identify(source, sha256)
-    with _files(Path(source), dictionary, Path(out).parent) as (checkpoint, words):
-        units, n_filler = read_dictionary(words)
-        if n_units is not None and units.n_units != n_units:
-            raise ArtefactError(
-                f"{origin}: expected a unit LM of the codebook's {n_units} units, found "
-                f"{units.n_units} in its {words.name}"
-            )
-        state = load_checkpoint(checkpoint, trust=trust)
-        model = _build(state, units.n_symbols, n_filler, origin)
-    save_lm(out, model, units, codebook_sha256, {"source": identity})
+    with published(origin):
+        with _files(Path(source), dictionary, Path(out).parent) as (checkpoint, words):
+            units, n_filler = read_dictionary(words)
+            if n_units is not None and units.n_units != n_units:
+                raise ArtefactError(
+                    f"{origin}: expected a unit LM of the codebook's {n_units} units, found "
+                    f"{units.n_units} in its {words.name}"
+                )
+            state = load_checkpoint(checkpoint, trust=trust)
+            model = _build(state, units.n_symbols, n_filler, origin)
+        save_lm(out, model, units, codebook_sha256, {"source": identity})
 
 
 def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
@@ -108,9 +114,10 @@ def _build(state: Any, n_symbols: int, n_filler: int, origin: str) -> UnitLM:
 
 
 def _config(settings: Mapping[str, Any], n_symbols: int, origin: str) -> LMConfig:
-    name = str(settings.get("_name") or settings.get("arch") or "transformer_lm")
+    given = settings.get("_name") or settings.get("arch") or "transformer_lm"
+    name = given if isinstance(given, str) else shown(given)
     if not name.startswith("transformer_lm"):
-        raise ArtefactError(f"{origin}: expected a transformer_lm, found {name!r}")
+        raise ArtefactError(f"{origin}: expected a transformer_lm, found {name[:100]!r}")
     dim = require(settings, "decoder_embed_dim", int, origin)
     same_width = {"decoder_input_dim": dim, "decoder_output_dim": dim}
     demand(settings, {**FIXED, **same_width}, origin)
