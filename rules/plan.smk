@@ -6,6 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from speechprompt.errors import ConfigError
 from speechprompt.runtime.gpus import memory_mb
+from speechprompt.storage.text import printable
 from speechprompt.workflow import snakemake_internals as internals
 from speechprompt.workflow.configuration import load_config
 from speechprompt.workflow.paths import CODEBOOK, FEATURES, MANIFEST, PART, SEED, UNITS, UNIT_LM
@@ -26,7 +27,7 @@ try:
         files=internals.config_files(workflow) if IS_MAIN else (),
     )
 except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(printable(str(error), lines=True)) from None
 
 PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
 

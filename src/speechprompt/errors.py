@@ -6,6 +6,7 @@ __all__ = [
     "ArtefactError",
     "AssetError",
     "ConfigError",
+    "ConfigErrors",
     "CorpusError",
     "SpeechPromptError",
     "some_of",
@@ -18,6 +19,10 @@ class SpeechPromptError(Exception):
 
 class ConfigError(SpeechPromptError):
     """A configuration key or command-line option is unknown, mistyped or impossible."""
+
+
+class ConfigErrors(ConfigError):
+    """Several wrong keys, with a line for each."""
 
 
 class CorpusError(SpeechPromptError):

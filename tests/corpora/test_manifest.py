@@ -236,3 +236,13 @@ def test_validate_wants_labels_files_and_manifests(prepared):
     (prepared / "m" / "train.parquet").unlink()
     with pytest.raises(CorpusError, match=r"train\.parquet: not a readable manifest"):
         validate_corpus(prepared / "m")
+
+
+def test_the_list_of_failed_recordings_is_safe_in_a_sheet_and_on_a_terminal(tmp_path, record):
+    names = ["=HYPERLINK(1).wav", "+1.wav", "-1.wav", "@a.wav", "\ta.wav", "a\x1b[2J.wav"]
+    recordings = [Recording(name, "train", {"label": "a"}) for name in names] + listing(1)
+    with pytest.raises(CorpusError, match="max_rejected"):
+        write(recordings, tmp_path, tmp_path / "m", max_rejected=0.1)
+    with (tmp_path / "m" / "rejects.failed.csv").open(newline="") as stream:
+        found = [row["path"] for row in csv.DictReader(stream)][: len(names)]
+    assert found == [*(f"'{name}" for name in names[:4]), "'\\ta.wav", "a\\x1b[2J.wav"]

@@ -16,8 +16,9 @@ from typing import Any
 from speechprompt import __version__
 from speechprompt.cli.verb import Verb
 from speechprompt.cli.verbs import VERBS
-from speechprompt.errors import SpeechPromptError
+from speechprompt.errors import ConfigErrors, SpeechPromptError
 from speechprompt.runtime.progress import log, log_to
+from speechprompt.storage.text import printable
 
 __all__ = ["build_parser", "main"]
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return VERBS[parsed.verb].run(parsed)
     except SpeechPromptError as error:
-        log(f"speechprompt {parsed.verb}: {error}")
+        log(f"speechprompt {parsed.verb}: {error}", lines=isinstance(error, ConfigErrors))
         return 1
     except KeyboardInterrupt:
         log(f"speechprompt {parsed.verb}: interrupted")
@@ -53,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log(f"speechprompt {parsed.verb}: {error}")
         return 1
     except Exception:
-        log(traceback.format_exc())
+        log(traceback.format_exc(), lines=True)
         return 1
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs, in the order data flows."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="speechprompt",
         description="Prompt tuning of a frozen generative spoken language model. Snakemake calls "
         "these verbs in order; each works by hand too: speechprompt VERB --help.",
@@ -77,7 +78,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _VerbParser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages show control characters of arguments as escapes."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message, lines=True), file)
+
+
+class _VerbParser(_Parser):
     """A verb's parser. It reads the verb's options when it is used, and takes mixed arguments."""
 
     declared: Verb | None = None

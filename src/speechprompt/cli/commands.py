@@ -150,7 +150,7 @@ def compare_units(ours: Path, reference: Path, shown: int = 5) -> None:
     """
     from speechprompt.units import comparison
 
-    print(comparison.describe_comparison(comparison.compare_units(ours, reference, shown)))
+    show(comparison.describe_comparison(comparison.compare_units(ours, reference, shown)))
 
 
 def pool_scores(predictions: Sequence[Path], against: Sequence[Path] | None = None) -> None:
@@ -166,7 +166,7 @@ def pool_scores(predictions: Sequence[Path], against: Sequence[Path] | None = No
     def told(score: "Score") -> str:
         return f"{in_percent(score.value, score.interval, ' %')} of {score.n}"
 
-    print(told(pool_predictions(predictions)))
+    show(told(pool_predictions(predictions)))
     if against:
-        print(f"against: {told(pool_predictions(against))}")
-        print(f"gain:    {told(pooled_gain(predictions, against))}")
+        show(f"against: {told(pool_predictions(against))}")
+        show(f"gain:    {told(pooled_gain(predictions, against))}")

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from speechprompt.config.explain import explain
 from speechprompt.config.setup import Config
 from speechprompt.config.text import parse_text
-from speechprompt.errors import ConfigError
+from speechprompt.errors import ConfigError, ConfigErrors
+from speechprompt.storage.text import printable
 
 __all__ = ["Config", "merge", "parse_config", "read_config"]
 
@@ -38,8 +39,8 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
-        lines = [explain(entry) for entry in error.errors()]
-        raise ConfigError("the configuration is wrong:\n  " + "\n  ".join(lines)) from None
+        lines = [printable(explain(entry)) for entry in error.errors()]
+        raise ConfigErrors("the configuration is wrong:\n  " + "\n  ".join(lines)) from None
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from speechprompt.config.fields import Block
 from speechprompt.config.text import parse_text
-from speechprompt.errors import ConfigError
+from speechprompt.errors import ConfigError, ConfigErrors
+from speechprompt.storage.text import printable
 
 __all__ = ["block_from_value", "block_to_json"]
 
@@ -44,8 +45,8 @@ def block_from_value(value: str, block: Any, name: str = "--settings") -> Any:
     try:
         return TypeAdapter(block).validate_python(found)
     except ValidationError as error:
-        lines = [f"{name}: {_explain(entry)}" for entry in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        lines = [printable(f"{name}: {_explain(entry)}") for entry in error.errors()]
+        raise ConfigErrors("\n".join(lines)) from None
 
 
 def _explain(entry: Any) -> str:

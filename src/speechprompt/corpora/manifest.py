@@ -17,6 +17,7 @@ from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.hashes import share_of
 from speechprompt.storage.parquet import metadata_of, read_schema, write_parquet
+from speechprompt.storage.text import cell_text
 
 __all__ = [
     "RESERVED_COLUMNS",
@@ -305,7 +306,7 @@ def _judge_rejects(
             log(f"{root}: {len(rejects)} of {n_recordings} recordings rejected")
         return
     with atomic_path(report) as temporary:
-        rejects.to_pandas().to_csv(temporary, index=False)
+        rejects.to_pandas().map(cell_text).to_csv(temporary, index=False)
     raise CorpusError(
         f"{root}: {len(rejects)} of {n_recordings} recordings are unusable, more than "
         f"max_rejected = {max_rejected:g} allows; all are listed in {report}: "

@@ -9,6 +9,7 @@ from typing import Any
 from speechprompt.inspect.artefacts import Inspection
 from speechprompt.inspect.utterances import Utterance
 from speechprompt.storage.tables import align_columns
+from speechprompt.storage.text import printable
 
 __all__ = ["cell", "describe_inspection", "describe_utterance"]
 
@@ -19,7 +20,7 @@ WIDEST_VALUE = 90
 def describe_inspection(found: Inspection) -> str:
     """Write a description as sections with titles; empty sections are left out."""
     sections = [
-        f"{found.path}: {found.kind}",
+        printable(f"{found.path}: {found.kind}"),
         _pairs({name: _count(value) for name, value in found.facts.items()}),
         _titled("metadata", _pairs(_flatten(found.metadata))),
         _titled("provenance", _pairs(found.provenance, widest=200)),
@@ -35,7 +36,7 @@ def describe_utterance(utterance: Utterance) -> str:
         name: " ".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in utterance.row.items()
     }
-    return f"{utterance.part}: utterance\n\n{_pairs(values, widest=100_000)}"
+    return f"{printable(str(utterance.part))}: utterance\n\n{_pairs(values, widest=100_000)}"
 
 
 def cell(value: Any) -> str:
@@ -68,7 +69,7 @@ def _layers_together(schema: Mapping[str, str]) -> dict[str, str]:
     together = {}
     for (key, kind), layers in numbers.items():
         span = str(layers[0]) if len(layers) == 1 else f"{{{layers[0]}…{layers[-1]}}}"
-        together[key.replace("*", span, 1)] = kind
+        together[printable(key.replace("*", span, 1))] = kind
     return together
 
 
@@ -93,14 +94,19 @@ def _list(values: list[Any]) -> str:
 
 
 def _pairs(values: Mapping[str, str], widest: int = WIDEST_VALUE) -> str:
-    return _indented([[name, _cut(value, widest)] for name, value in values.items()])
+    return _indented([[printable(name), _cut(value, widest)] for name, value in values.items()])
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    return _indented([names, *([cell(row.get(name)) for name in names] for row in rows)])
+    return _indented(
+        [
+            [printable(name) for name in names],
+            *([cell(row.get(name)) for name in names] for row in rows),
+        ]
+    )
 
 
 def _indented(rows: Sequence[Sequence[str]]) -> str:
@@ -112,5 +118,5 @@ def _titled(title: str, text: str) -> str:
 
 
 def _cut(text: str, widest: int) -> str:
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= widest else f"{text[: widest - 1]}…"

@@ -8,6 +8,7 @@ import numpy as np
 
 from speechprompt.prompting.decoding import Predictions
 from speechprompt.storage.tables import align_columns
+from speechprompt.storage.text import printable
 from speechprompt.tasks.classification import COLUMN_SEPARATOR
 from speechprompt.tasks.labels import Labels
 from speechprompt.tasks.sequences import parse_slots
@@ -105,6 +106,6 @@ class AnswerTable:
 def _row(answer: Answer) -> tuple[str, str, str, str]:
     share = answer.probability
     if share is None:
-        return answer.file, answer.task, f"error: {answer.error}", ""
+        return printable(answer.file), answer.task, printable(f"error: {answer.error}"), ""
     written = f"{share:.4f}" if share >= 0.0001 else f"{share:.1e}"
-    return answer.file, answer.task, answer.answer or "-", written
+    return printable(answer.file), answer.task, printable(answer.answer or "-"), written

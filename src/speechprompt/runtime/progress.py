@@ -9,6 +9,8 @@ from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
+from speechprompt.storage.text import printable
+
 __all__ = ["log", "log_to", "progress", "show"]
 
 T = TypeVar("T")
@@ -26,18 +28,26 @@ def log_to(path: str | Path) -> None:
         _log_file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
         # Work of hours must not end because its log cannot be written.
-        tqdm.write(f"{path}: cannot be written ({error.strerror})", file=sys.stderr)
+        tqdm.write(f"{printable(str(path))}: cannot be written ({error.strerror})", file=sys.stderr)
 
 
-def log(message: str) -> None:
-    """Report one line on standard error, above a running bar, and in the log file."""
+def log(message: str, *, lines: bool = False) -> None:
+    """Report one line on standard error, above a running bar, and in the log file.
+
+    Control characters, which names of files may have, are written as escapes.
+
+    Args:
+        message: The line.
+        lines: The message has several lines.
+    """
+    message = printable(message, lines=lines)
     tqdm.write(message, file=sys.stderr)
     _write_line(message)
 
 
 def show(result: str) -> None:
-    """Print a result on standard output, above a running bar."""
-    tqdm.write(result, file=sys.stdout)
+    """Print a result on standard output, above a running bar; control characters as escapes."""
+    tqdm.write(printable(result, lines=True), file=sys.stdout)
     sys.stdout.flush()
 
 
@@ -47,6 +57,7 @@ def progress(
     """Iterate and show a bar with rate and remaining time; without a terminal there is no bar."""
     if total is None and isinstance(items, Sized):
         total = len(items)
+    description = printable(description)
     started = due = time.monotonic()
     silent = not sys.stderr.isatty()
     with tqdm(
