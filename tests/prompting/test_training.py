@@ -118,6 +118,31 @@ def test_units_are_left_out_in_training_only(lm, tmp_path, monkeypatch):
     assert sum(length for length, _ in seen[False]) == 2 * sum(map(len, valid.units))
 
 
+def test_label_smoothing_spreads_targets_over_what_is_allowed_in_training_only(lm, tmp_path):
+    labels = Classification(("a", "b"), (("x", "y", "z"), ("u", "v")))
+    units = learnable_examples(16).units
+    data = Examples([str(i) for i in range(16)], units, [[i % 3, 3 + i % 2] for i in range(16)])
+    settings = {"verbalizer": "learnable", "mode": "query", "max_epochs": 1}
+    _, path = run(lm, tmp_path, data_of(data, data, labels), **settings)
+    task = load_task_model(path, lm, CODEBOOK)
+    plain = task.loss(data.units, data.labels, task.prompt_tensors()).total.item()
+    every = [[a, b] for a in range(3) for b in (3, 4)]
+    spread = [
+        task.loss(data.units, [answer] * 16, task.prompt_tensors()).total.item() for answer in every
+    ]
+    task.smoothing = 0.25
+    smoothed = task.loss(data.units, data.labels, task.prompt_tensors()).total.item()
+    assert smoothed == pytest.approx(0.75 * plain + 0.25 * np.mean(spread), rel=1e-5)
+    with torch.no_grad():
+        held_out = task.loss(data.units, data.labels, task.prompt_tensors()).total.item()
+    assert held_out == pytest.approx(plain, rel=1e-6)
+    results = [
+        run(lm, tmp_path, data_of(data, data, labels), label_smoothing=share, **settings)[0]
+        for share in (0.0, 0.5)
+    ]
+    assert results[0].valid_loss != results[1].valid_loss
+
+
 def test_patience_stops_and_the_file_says_how_it_ended(lm, tmp_path):
     result, path = run(lm, tmp_path, max_epochs=50, patience=2, lr=1.0)
     assert result.epochs == result.best_epoch + 2 < 50

@@ -84,6 +84,11 @@ class TrainingSettings(LoopSettings):
     unit_dropout: Share = Field(
         0.0, description="share of each utterance's units left out at random, against overfitting"
     )
+    label_smoothing: Share = Field(
+        0.0,
+        description="share of each training target that is spread evenly over all that the loss "
+        "compares, against overfitting",
+    )
     end_loss: bool = Field(
         True,
         description="whether the end `</s>` after the labels of a classification is learnt too, as "

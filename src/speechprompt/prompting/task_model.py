@@ -75,6 +75,7 @@ class TaskModel:
         allowed: label indices allowed at each position of an answer; None for generation, where
             every label and the end are allowed anywhere.
         end_loss: whether ``</s>`` after the answer is predicted in training, as published.
+        smoothing: share of each target that is spread over all that is allowed, in training only.
         dtype: number type of the activations.
 
     Raises:
@@ -90,6 +91,7 @@ class TaskModel:
         allowed: Sequence[Sequence[int]] | None,
         *,
         end_loss: bool = True,
+        smoothing: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if verbalizer.writes and (prompt is None or prompt.mode != "query"):
@@ -101,6 +103,7 @@ class TaskModel:
         self.verbalizer = verbalizer
         self.allowed = None if allowed is None else [list(column) for column in allowed]
         self.end_loss = (end_loss or allowed is None) and not self.reads_at_once
+        self.smoothing = smoothing
         self.dtype = dtype
         device = lm.model.embed.device
         if prompt is not None:
@@ -297,9 +300,9 @@ class TaskModel:
         found = self._label_scores(scores)
         target_label = target % found.shape[1]  # the end is last
         if self.verbalizer.writes:
-            total = F.cross_entropy(found, target_label, reduction="sum")
+            total = self._cross_entropy(found, target_label)
         else:
-            total = F.cross_entropy(scores, self.label_table[target], reduction="sum")
+            total = self._cross_entropy(scores, self.label_table[target])
         wrong = (found + self._allowed(reading.places)).argmax(1).ne(target_label)
         if self.allowed is not None:
             wrong &= target >= 0
@@ -311,8 +314,17 @@ class TaskModel:
         """The loss of labels (B, columns) from scores (B, n_symbols) or (B, R, n_symbols)."""
         label_scores = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
         table = label_scores[:, None] + self.allowed_masks[:, :-1]  # (B, columns, n_labels)
-        total = F.cross_entropy(table.flatten(0, 1), target.flatten(), reduction="sum")
+        total = self._cross_entropy(table.flatten(0, 1), target.flatten())
         return TeacherForcingLoss(total, target.numel(), (table.argmax(2) == target).all(dim=1))
+
+    def _cross_entropy(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Summed cross-entropy () of targets (N,) under scores (N, C); -inf is not allowed."""
+        total = F.cross_entropy(scores, target, reduction="sum")
+        if not self.smoothing or not torch.is_grad_enabled():
+            return total
+        allowed = scores > float("-inf")
+        found = scores.log_softmax(1).where(allowed, 0.0).sum(1) / allowed.sum(1)
+        return (1 - self.smoothing) * total - self.smoothing * found.sum()
 
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
         """Log-probabilities (M, n_labels + 1) of the labels and the end that a position allows.

@@ -217,7 +217,13 @@ def _build_model(
         writes=writes and prompt is not None,
     )
     return TaskModel(
-        lm, prompt, verbalizer, data.labels.allowed, end_loss=task.training.end_loss, dtype=dtype
+        lm,
+        prompt,
+        verbalizer,
+        data.labels.allowed,
+        end_loss=task.training.end_loss,
+        smoothing=task.training.label_smoothing,
+        dtype=dtype,
     )
 
 
