@@ -38,7 +38,12 @@ def test_the_options_of_a_verb_are_the_parameters_of_its_functions(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("COMPUTE_THREADS", "many"), ("COMPUTE_THREADS", "0"), ("DEVICE", "tpu")]
+    ("name", "value"),
+    [
+        *(("COMPUTE_THREADS", "many"), ("COMPUTE_THREADS", "0"), ("DEVICE", "tpu")),
+        *(("COMPUTE_THREADS", "1000000000"), ("COMPUTE_THREADS", "9" * 5000)),
+        *(("LM_THREADS", "many"), ("LM_THREADS", "-1"), ("LM_THREADS", "")),
+    ],
 )
 def test_a_wrong_variable_is_named(name, value, monkeypatch, capsys):
     monkeypatch.setenv(f"SPEECHPROMPT_{name}", value)
@@ -115,3 +120,10 @@ def test_check_config_looks_at_what_the_setup_starts_from(tmp_path, capsys):
         assert expected in capsys.readouterr().err
     table.write_text("path,split,wrd\n")
     assert main(["check-config", str(setup)]) == 0
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "1000000000", "9" * 5000, "many"])
+def test_a_wrong_number_of_threads_is_refused(value, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "results/ks", "a.wav", f"--compute-threads={value}"])
+    assert "--compute-threads: expected a number above 0 and up to" in capsys.readouterr().err

@@ -145,3 +145,12 @@ def test_an_encoder_without_a_network_does_without_a_gpu(tmp_path, monkeypatch, 
     ):
         assert main([*command, "--encoder", json.dumps(encoder)]) == 1
         assert found in capsys.readouterr().err
+
+
+def test_a_folder_of_somebody_else_is_not_used_for_locks(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (tmp_path / f"speechprompt-{os.getuid()}").symlink_to(own)
+    with pytest.raises(ConfigError, match="expected a folder of your own"):
+        claim_gpu(["0"], tmp_path)
+    assert not list(own.iterdir())

@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
@@ -15,7 +15,20 @@ from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
 __all__ = ["ExitStatus", "Verb", "boolean", "find", "take_device"]
 
+# More threads than any machine has cores for would only take memory.
+MOST_THREADS = 1024
 NUMBER, PATH = {"type": int, "metavar": "N"}, {"type": Path, "metavar": "PATH"}
+
+
+def n_threads(text: str) -> int:
+    """Parse a number of threads."""
+    if not (text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MOST_THREADS):
+        raise argparse.ArgumentTypeError(
+            f"expected a number above 0 and up to {MOST_THREADS}, found {text!r}"
+        )
+    return int(text)
+
+
 # Options that are the same for all verbs.
 SHARED: dict[str, dict[str, Any]] = {
     "--seed": NUMBER | {"default": 1, "help": "seed of all that is drawn (default: 1)"},
@@ -23,6 +36,7 @@ SHARED: dict[str, dict[str, Any]] = {
     | {"default": None, "help": "weights of the encoder, unless its settings have them"},
     "--compute-threads": NUMBER
     | {
+        "type": n_threads,
         "default": "2",
         "help": "threads of numeric work (default: $SPEECHPROMPT_COMPUTE_THREADS, else 2)",
     },
@@ -32,6 +46,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "default: $SPEECHPROMPT_DEVICE, else auto",
     },
 }
+# The rules of pre-trainings take their threads from here.
+LM_THREADS = "SPEECHPROMPT_LM_THREADS"
 # The pipeline sets some of them by the environment.
 BY_ENVIRONMENT = {
     "--compute-threads": "SPEECHPROMPT_COMPUTE_THREADS",
@@ -87,8 +103,11 @@ class Verb:
             if option == "--settings":
                 (name,) = (key for key, value in self.parameters.items() if value.settings)
             about = SHARED.get(option) or _about(self.parameters[name], word.startswith("["))
+            if option == "--compute-threads" and LM_THREADS in os.environ:
+                _check_variable(parser, LM_THREADS, os.environ[LM_THREADS], ())
             if (given := os.environ.get(BY_ENVIRONMENT.get(option, ""))) is not None:
-                about = {**about, "default": _from_environment(parser, option, given, about)}
+                _check_variable(parser, BY_ENVIRONMENT[option], given, about.get("choices", ()))
+                about = {**about, "default": given}
             if not option.startswith("-"):
                 if "default" in about:  # argparse cannot suppress that of an optional position
                     about |= {"nargs": "?", "default": None}
@@ -123,15 +142,17 @@ class Verb:
         return result if isinstance(result, ExitStatus) else 0
 
 
-def _from_environment(
-    parser: argparse.ArgumentParser, option: str, given: str, about: Mapping[str, Any]
-) -> str:
-    """The value of a variable; a wrong one ends the program with the variable's name."""
-    choices = about.get("choices")
-    if (given not in choices) if choices else not (given.isdecimal() and int(given)):
-        expected = ", ".join(choices) if choices else "a number above 0"
-        parser.error(f"{BY_ENVIRONMENT[option]}: expected {expected}, found {given!r}")
-    return given
+def _check_variable(
+    parser: argparse.ArgumentParser, name: str, given: str, choices: Sequence[str]
+) -> None:
+    """Check the value of a variable; a wrong one ends the program with the variable's name."""
+    if choices and given not in choices:
+        parser.error(f"{name}: expected {', '.join(choices)}, found {given!r}")
+    if not choices:
+        try:
+            n_threads(given)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"{name}: {error}")
 
 
 def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import jiwer
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from speechprompt.tasks.classification import COLUMN_SEPARATOR
 from speechprompt.tasks.sequences import parse_slots
@@ -47,7 +47,7 @@ class Score(BaseModel):
 
     value: float
     interval: tuple[float, float]
-    n: int
+    n: int = Field(ge=0, lt=2**63)
 
     def columns(self, value: str = "value", prefix: str = "") -> dict[str, float]:
         """Columns of a table: the value, and the interval's bounds as low and high."""

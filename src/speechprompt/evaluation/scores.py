@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import (
@@ -45,6 +45,7 @@ from speechprompt.storage.files import (
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = [
+    "REPORTED_BESIDE",
     "Metrics",
     "check_scored",
     "describe",
@@ -57,6 +58,8 @@ __all__ = [
 ]
 
 Scores = dict[str, dict[str, Score]]  # split -> metric -> score
+# What the table shows beside the main metric.
+REPORTED_BESIDE = {"wer": ("cer",), "acc": ("macro_f1",)}
 # The file that a training wrote, by its name in ``hashes``.
 TRAINED = {"prompt": "prompt.safetensors", "model": "model.safetensors"}
 
@@ -80,14 +83,14 @@ class Metrics(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    task: str
-    type: str
-    method: str
+    task: str = Field(min_length=1)
+    type: str = Field(min_length=1)
+    method: str = Field(min_length=1)
     main: MainMetric
     splits: Scores
     floors: dict[str, Scores] = {}
     gains: dict[str, Scores] = {}
-    trainable_parameters: int | None = None
+    trainable_parameters: int | None = Field(None, ge=0, lt=2**63)
     seeds: list[int] = []
     per_seed: dict[str, float] = {}
     details: dict[str, Any] = {}
@@ -96,9 +99,33 @@ class Metrics(BaseModel):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a metrics.json."""
+        """Read a metrics.json.
+
+        Raises:
+            ArtefactError: it is damaged, or lacks a score.
+        """
         with content_of(path):
-            return cls.model_validate(read_json(path))
+            found = cls.model_validate(read_json(path))
+            found.check_complete()
+            return found
+
+    def check_complete(self) -> None:
+        """Check that the last split has what is reported, and that each baseline has it too.
+
+        Raises:
+            ValueError: a score is missing.
+        """
+        if not self.splits:
+            raise ValueError("it has no splits")
+        split, scores = list(self.splits.items())[-1]
+        names = {self.main.name, *REPORTED_BESIDE.get(self.main.name, ())}
+        groups = {"splits": scores}
+        for baseline in self.floors.keys() | self.gains.keys():
+            for group, found in (("floors", self.floors), ("gains", self.gains)):
+                groups[f"{group}.{baseline}"] = found.get(baseline, {}).get(split, {})
+        for group, given in groups.items():
+            if missing := sorted(names - given.keys()):
+                raise ValueError(f"{group} has no {', '.join(missing)} on {split}")
 
 
 def write_metrics(

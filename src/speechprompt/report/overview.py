@@ -15,7 +15,8 @@ import yaml
 from speechprompt.evaluation.metrics import in_percent
 from speechprompt.evaluation.scores import Metrics, judge
 from speechprompt.report.names import BASELINES, METHODS, METRICS
-from speechprompt.storage.files import write_text
+from speechprompt.report.results_table import SCHEMA
+from speechprompt.storage.files import content_of, write_text
 from speechprompt.storage.package_data import data_file, data_files
 from speechprompt.storage.parquet import read_parquet
 
@@ -47,7 +48,8 @@ def write_overview(results: str | Path, setup: dict[str, Any], out: str | Path) 
         for metrics in methods.values():
             versions |= metrics.versions
     captions = [path for path in data_files(__file__) if path.suffix == ".rst"]
-    rows = read_parquet(results / "table.parquet").to_pylist()
+    with content_of(results / "table.parquet"):
+        rows = read_parquet(results / "table.parquet").select(SCHEMA.names).to_pylist()
     blocks = setup["tasks"].values()
 
     def picture(path: str) -> str:

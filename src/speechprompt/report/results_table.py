@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.evaluation.metrics import in_percent
-from speechprompt.evaluation.scores import Metrics
+from speechprompt.evaluation.scores import REPORTED_BESIDE, Metrics
 from speechprompt.storage.files import write_text
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.storage.tables import markdown_table
@@ -58,8 +58,7 @@ def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list
     """Rows of a task and method."""
     split, scores = list(metrics.splits.items())[-1]
     rows = []
-    second = {"wer": ["cer"], "acc": ["macro_f1"]}
-    for name in [metrics.main.name, *second.get(metrics.main.name, [])]:
+    for name in [metrics.main.name, *REPORTED_BESIDE.get(metrics.main.name, ())]:
         known = reported.get(metrics.task, {}).get(metrics.method)
         row = {
             "task": metrics.task,

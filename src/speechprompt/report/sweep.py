@@ -10,6 +10,7 @@ import pyarrow as pa
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.names import METHODS, METRICS
 from speechprompt.report.pictures import BLUE, ORANGE, draw_line, house_figure
+from speechprompt.storage.files import content_of
 from speechprompt.storage.parquet import write_parquet
 
 __all__ = ["SETTINGS", "gather_sweep"]
@@ -67,6 +68,8 @@ def _gather(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) 
     rows = []
     for path, point in zip(metrics, points, strict=True):
         found = Metrics.read(path)
+        with content_of(path):
+            utterances = found.details["training"]["utterances"]
         own = {f"own_{name}": name in point["own"] for name in SETTINGS}
         for split, scores in found.splits.items():
             for name, score in scores.items():
@@ -74,7 +77,7 @@ def _gather(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) 
                     {
                         "task": found.task,
                         **{key: point[key] for key in SETTINGS[:4]},
-                        "utterances": found.details["training"]["utterances"],
+                        "utterances": utterances,
                         "seed": point["seed"],
                         "trainable_parameters": found.trainable_parameters,
                         "split": split,

@@ -7,6 +7,7 @@ free slot; the operating system releases the lock whenever and however the proce
 import fcntl
 import os
 import re
+import stat
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
+
+from speechprompt.errors import ConfigError
 
 __all__ = ["SLOTS", "claim_gpu", "gpu_slots", "gpus", "memory_mb"]
 
@@ -58,17 +61,26 @@ def claim_gpu(slots: Sequence[str], folder: str | Path | None = None) -> str:
 
     Returns:
         The GPU, by its name in ``CUDA_VISIBLE_DEVICES``.
+
+    Raises:
+        ConfigError: the folder is somebody else's.
     """
     from speechprompt.runtime.progress import log
 
     place = Path(folder or tempfile.gettempdir(), f"speechprompt-{os.getuid()}")
     place.mkdir(mode=0o700, exist_ok=True)
+    status = place.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise ConfigError(
+            f"{place}: expected a folder of your own for the locks of GPUs, found somebody else's; "
+            "set TMPDIR to a folder of yours"
+        )
     waiting = False
     while True:
         seen: Counter[str] = Counter()
         for name in slots:
             seen[name] += 1
-            stream = (place / f"gpu-{name.replace('/', '_')}-{seen[name]}.lock").open("w")
+            stream = (place / f"gpu-{name.replace('/', '_')}-{seen[name]}.lock").open("a")
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
