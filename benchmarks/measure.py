@@ -59,9 +59,11 @@ def measure(
 
     # Warm up: load the pages of the weights and build the kernels.
     some = _first(batches[0], -(-case.batch // 4))
-    if device == "cuda":  # a whole batch, for which its memory is reserved
-        run(batches[0])
-        run(batches[0])
+    if device == "cuda":  # memory is reserved, and what repeats is recorded
+        long_answers = not training and workload.answer > 1
+        for batch in batches[:1] if long_answers else batches:
+            run(batch)
+            run(batch)
     elif training:
         contender.update(some)
     else:

@@ -56,6 +56,7 @@ class Ours:
         self.task = TaskModel(lm, prompt, verbalizer, [range(workload.n_labels)], dtype=dtype)
         self.optimiser = Update(list(self.task.named_parameters().values()))
         self.updates = 0
+        self.answering: dict[int, TaskModel] = {}
         self.training_tokens = micro_budget("auto", self.config.activation_bytes(dtype), device)
         self.inference_tokens = decoding_budget(self.task, workload.answer)
 
@@ -113,10 +114,15 @@ class Ours:
         labels: Sequence[Sequence[int]] = batch.labels if with_labels else [()] * len(batch)
         pairs = zip(batch.units, labels, strict=True)
         lengths = [self.task.length(units, row) for units, row in pairs]
-        return micro_batches(lengths, range(len(batch)), budget)
+        even = with_labels and self.task.padded is not None
+        return micro_batches(lengths, range(len(batch)), budget, even)
 
     def _answering(self, answer: int) -> TaskModel:
         """The task with ``answer`` label columns, so that answers have a fixed length."""
         task = self.task
-        columns = [range(len(task.label_ids))] * answer
-        return TaskModel(task.lm, task.prompt, task.verbalizer, columns, dtype=task.dtype)
+        if answer not in self.answering:
+            columns = [range(len(task.label_ids))] * answer
+            self.answering[answer] = TaskModel(
+                task.lm, task.prompt, task.verbalizer, columns, dtype=task.dtype
+            )
+        return self.answering[answer]

@@ -27,6 +27,8 @@ _WAITED_FOR = {
 }
 READS = []
 """The operations so far by which the host read from the mock GPU."""
+SENT = []
+"""The operations so far that copied numbers from the host to the mock GPU."""
 
 
 class MockTensor(torch.Tensor):
@@ -102,9 +104,11 @@ def compute(function, arguments, settings):
         assert indexed, f"{function}: tensors on two devices, of shapes {[t.shape for t in here]}"
     if asked is not None:
         settings = settings | {"device": "cpu"}
+    if here and (on_mock(asked) or (there and function in _INDEXING)):
+        SENT.append(str(function))
     held = tree_map(lambda t: t.held if isinstance(t, MockTensor) else t, (arguments, settings))
     result = function(*held[0], **held[1])
-    on_device = bool(there) if asked is None else torch.device(asked).type == DEVICE
+    on_device = bool(there) if asked is None else on_mock(asked)
     if function is _ATEN.copy_.default:
         return arguments[0]
     if function._schema.is_mutable and isinstance(result, torch.Tensor):
@@ -112,6 +116,11 @@ def compute(function, arguments, settings):
     if not on_device:
         return result
     return tree_map(lambda t: MockTensor(t) if isinstance(t, torch.Tensor) else t, result)
+
+
+def on_mock(device):
+    """Whether a device that may be None is the mock GPU."""
+    return device is not None and torch.device(device).type == DEVICE
 
 
 def _has_mask(function, arguments):

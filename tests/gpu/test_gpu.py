@@ -86,6 +86,43 @@ def test_loss_and_gradients_are_the_processors(mode, kind, allowed):
 
 
 @pytest.mark.parametrize(
+    ("mode", "kind", "allowed"),
+    [
+        ("deep", "frequency", TWO),
+        ("deep", "learnable", ONE),
+        ("deep", "frequency", None),
+        ("query", "learnable", TWO),
+        ("query", "frequency", None),
+    ],
+)
+def test_a_replayed_update_is_the_processors(mode, kind, allowed):
+    """From the second update with lengths of one form on, a graph is replayed."""
+    columns = [range(8)] * 3 if allowed is None else allowed
+    batches = [examples(24, columns, seed) for seed in (1, 1, 2, 1, 2)]
+
+    def losses(device):
+        task = task_model(device, mode, kind, allowed)
+        optimiser = torch.optim.SGD(task.named_parameters().values(), lr=0.01)
+        found = []
+        for number, batch in enumerate(batches):
+            optimiser.zero_grad()
+            loss = task.loss(batch.units, batch.labels, task.prompt_tensors(number))
+            (loss.total / loss.n_tokens).backward()
+            optimiser.step()
+            found.append(loss.total.item())
+            with torch.no_grad():
+                found.append(
+                    task.loss(batch.units, batch.labels, task.prompt_tensors()).total.item()
+                )
+        return found, task
+
+    here, _ = losses("cpu")
+    there, task = losses("cuda")
+    np.testing.assert_allclose(there, here, rtol=1e-4)
+    assert any(task.padded._trainings._recordings.values())
+
+
+@pytest.mark.parametrize(
     ("allowed", "settings"),
     [
         (TWO, {}),
@@ -94,6 +131,8 @@ def test_loss_and_gradients_are_the_processors(mode, kind, allowed):
         (TWO, {"beam": 2}),
         (None, {"max_length": 6}),
         (None, {"max_length": 6, "beam": 3}),
+        (None, {"max_length": 40}),
+        (None, {"max_length": 40, "beam": 3}),
     ],
 )
 def test_answers_are_the_processors(allowed, settings):

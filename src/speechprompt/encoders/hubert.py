@@ -98,8 +98,7 @@ class HubertEncoder(Encoder):
         if not waveforms:
             return []
         with full_precision():
-            frames = self.model([self._prepare(waveform) for waveform in waveforms])
-        return [frame.clone() for frame in frames]
+            return list(self.model([self._prepare(waveform) for waveform in waveforms]))
 
     @torch.inference_mode()
     def encode_states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -110,8 +109,8 @@ class HubertEncoder(Encoder):
     def _prepare(self, waveform: Tensor) -> Tensor:
         if self.normalize_waveform:
             waveform = nn.functional.layer_norm(waveform, waveform.shape)
-        missing = max(0, self.window - len(waveform))
-        return nn.functional.pad(waveform, (0, missing))
+        missing = self.window - len(waveform)
+        return nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
 
 
 def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:

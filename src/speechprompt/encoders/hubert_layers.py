@@ -22,7 +22,7 @@ from torchaudio.models.wav2vec2 import components
 
 from speechprompt.encoders.groups import Group, group_utterances
 from speechprompt.encoders.linear import Product
-from speechprompt.runtime.device import to_device
+from speechprompt.runtime.device import to_device, to_host
 
 __all__ = ["HubertLayers"]
 
@@ -35,11 +35,15 @@ PIECE_STEP = 7
 BLOCK_ROWS = 512
 BLOCK_STEP = 32
 # On an accelerator the start of an operation takes long, so that pieces and blocks are large, and
-# utterances whose frames fit one piece together are computed at once.
+# utterances whose frames fit one piece together are computed at once. A GPU with more memory gets
+# larger pieces.
 ACCELERATED_FRAMES = 3136
-ACCELERATED_ROWS = 16_384
+FRAME_BYTES = 400_000  # of the convolutions' activations
+SHARE_OF_MEMORY = 24
+ACCELERATED_ROWS = 32_768
 # Stretches of 256 frames that the positional convolution transforms at a time.
 STRETCHES = 32
+ACCELERATED_STRETCHES = 512
 
 
 class HubertLayers:
@@ -68,7 +72,7 @@ class HubertLayers:
         """
         lengths, states = self._run(waveforms)
         (last,) = deque(states, maxlen=1)
-        return last.cpu().split(lengths)
+        return to_host(last).split(lengths)
 
     def states(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Encode into ``[S, n_frames, D]``: the input of the first layer, and all outputs."""
@@ -121,7 +125,7 @@ class ConvolutionalFrontEnd:
 
         On an accelerator, short waveforms are padded and computed together.
         """
-        most = 0 if device.type == "cpu" else ACCELERATED_FRAMES
+        most = 0 if device.type == "cpu" else _most_frames(device)
         lengths = [self.n_frames(len(waveform)) for waveform in waveforms]
         remaining = iter(waveforms)
         for group in group_utterances(lengths, device, most):
@@ -163,11 +167,12 @@ class _Convolution:
 
     def __init__(self, block: components.ConvLayerBlock, dtype: torch.dtype) -> None:
         self.kernel, self.stride, self.norm = block.kernel_size, block.stride, block.layer_norm
+        self.bias = block.conv.bias
         weight = block.conv.weight.transpose(1, 2).flatten(1)  # (O, kernel * C)
         if isinstance(self.norm, nn.GroupNorm):
             self.weight = weight.double()
         else:
-            self.product = Product(weight.to(dtype), block.conv.bias, gelu=self.norm is None)
+            self.product = Product(weight.to(dtype), self.bias, gelu=self.norm is None)
 
     def over(self, waveform: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the convolution for pieces of this waveform.
@@ -214,12 +219,38 @@ class _Convolution:
         return (scale[..., None] * self.weight).float(), bias.float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = self.product(self.windows(x))
+        on_cpu = x.device.type == "cpu"
+        x = self.product(self.windows(x)) if on_cpu else self._by_strides(x)
         if self.norm is None:
             return x
         norm = self.norm  # torchaudio's layer expects channels before time
         y = F.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         return F.gelu(y).to(x.dtype)
+
+    def _by_strides(self, x: Tensor) -> Tensor:
+        """The product with the windows (..., T', O) as a sum of products with rows of ``x``.
+
+        Windows overlap, and cuBLAS would get a copy of them. Their first ``stride`` samples do not,
+        nor do the next ones.
+        """
+        batch = x if x.dim() == 3 else x[None]
+        n, length, n_channels = batch.shape
+        n_windows = (length - self.kernel) // self.stride + 1
+        weight, total = self.product.weight.T.to(x.dtype), None
+        for start in range(0, self.kernel, self.stride):
+            taps = min(self.stride, self.kernel - start)
+            rows = batch.as_strided(
+                (n, n_windows, taps * n_channels),
+                (batch.stride(0), self.stride * n_channels, 1),
+                batch.storage_offset() + start * n_channels,
+            )
+            part = weight[start * n_channels :][: taps * n_channels].expand(n, -1, -1)
+            total = torch.bmm(rows, part) if total is None else total.baddbmm_(rows, part)
+        assert total is not None
+        if self.bias is not None:
+            total += self.bias.to(total.dtype)
+        total = F.gelu(total) if self.norm is None else total
+        return total.view(*x.shape[:-2], n_windows, -1)
 
     def windows(self, x: Tensor) -> Tensor:
         """(..., T, C) to (..., T', kernel * C), without a copy."""
@@ -254,7 +285,8 @@ class PositionalConvolution:
         counts = [len(part) for part in stretches]
         # An odd stretch would become a product with a vector, which rounds differently.
         stretches.append(x.new_zeros(sum(counts) % 2, x.shape[1], self.size))
-        parts = torch.cat(stretches).split(STRETCHES)
+        on_cpu = x.device.type == "cpu"
+        parts = torch.cat(stretches).split(STRETCHES if on_cpu else ACCELERATED_STRETCHES)
         output = torch.cat([self._convolve(part) for part in parts])  # (S, hop, D)
         result = torch.zeros_like(x)
         for group, own in zip(groups, output[: sum(counts)].split(counts), strict=True):
@@ -325,6 +357,14 @@ class TransformerLayer:
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=group.mask)
             mixed[group.rows] = group.unpad(attended.transpose(1, 2))
         return mixed
+
+
+def _most_frames(device: torch.device) -> int:
+    """Frames that an accelerator's front end computes at once."""
+    if device.type != "cuda":
+        return ACCELERATED_FRAMES
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(ACCELERATED_FRAMES, memory // SHARE_OF_MEMORY // FRAME_BYTES)
 
 
 def _block_rows(x: Tensor) -> int:

@@ -10,19 +10,32 @@ from speechprompt.errors import CorpusError
 __all__ = ["check_lengths", "micro_batches", "micro_budget"]
 
 
-def micro_batches(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
+# Slots of an even micro-batch, which keep a GPU busy.
+EVEN_SLOTS = 6000
+
+
+def micro_batches(
+    lengths: Sequence[int], order: Sequence[int], budget: int, even: bool = False
+) -> list[list[int]]:
     """Cut a batch into micro-batches of similar lengths whose padded size stays within a budget.
 
     Args:
         lengths: number of slots of every sequence of the corpus.
         order: indices of the sequences in the batch.
         budget: most slots of a micro-batch, padding included; a single sequence may have more.
+        even: whether equally many sequences are taken each time, so that shapes recur.
 
     Returns:
         Lists of indices, the longest sequences first.
     """
+    order = sorted(order, key=lambda i: (-lengths[i], i))
+    if even and order:
+        n_pieces = max(1, round(sum(lengths[i] for i in order) / EVEN_SLOTS))
+        size = -(-len(order) // (8 * n_pieces)) * 8
+        size = min(size, max(1, budget // lengths[order[0]]))
+        return [order[i : i + size] for i in range(0, len(order), size)]
     pieces: list[list[int]] = []
-    for index in sorted(order, key=lambda i: (-lengths[i], i)):
+    for index in order:
         if pieces and lengths[pieces[-1][0]] * (len(pieces[-1]) + 1) <= budget:
             pieces[-1].append(index)
         else:

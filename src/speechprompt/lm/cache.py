@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechprompt.runtime.device import in_any_order
+
 __all__ = ["Cache"]
 
 
@@ -16,7 +18,8 @@ class Cache:
     """Keys and values of the sequences so far.
 
     New tokens stand at the same slot in all sequences, behind the longest of them, so that a step
-    reads and writes memory in order.
+    reads and writes memory in order. Once :meth:`fix` was called, steps of one token read all slots
+    and have the same form each, so that they can be replayed.
 
     Attributes:
         room: number of free slots to keep for new tokens.
@@ -26,6 +29,7 @@ class Cache:
         starts: per layer S.
         used: number of new tokens so far.
         positions: (B,) position of the next token.
+        free: by S (1,) the first free slot, once the form of steps is fixed.
     """
 
     room: int
@@ -34,20 +38,32 @@ class Cache:
     starts: list[int] = field(default_factory=list)
     used: int = 0
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    free: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether :meth:`fix` was called."""
+        return bool(self.free)
 
     def add(self, kv: Tensor, lengths: Tensor) -> None:
         """Append a layer's keys and values (B, 2, H, S, D / H), of which (B,) slots are in use."""
         start = kv.shape[3]
-        self.layers.append(F.pad(kv, (0, 0, 0, self.room)))
+        # torch's fused kernels copy a mask whose lines are no multiple of 16.
+        room = self.room if kv.device.type == "cpu" else self.room + -(start + self.room) % 16
+        self.layers.append(F.pad(kv, (0, 0, 0, room)))
         self.starts.append(start)
         if start not in self.masks:
-            slot = torch.arange(start + self.room, device=kv.device)
+            slot = torch.arange(start + room, device=kv.device)
             mask = torch.zeros(len(kv), 1, 1, len(slot), dtype=kv.dtype, device=kv.device)
             empty = slot >= lengths[:, None, None, None]
             self.masks[start] = mask.masked_fill_(empty, float("-inf"))
 
     def open(self, n: int) -> dict[int, Tensor]:
         """Use the next ``n`` free slots: by S the masks (B, 1, n, S + used) of their queries."""
+        if self.is_fixed:
+            for start, mask in self.masks.items():
+                mask.index_fill_(3, self.free[start], 0.0)
+            return self.masks
         self.used += n
         opened = {}
         for start, mask in self.masks.items():
@@ -64,12 +80,35 @@ class Cache:
 
         Where a gradient is wanted, the cache keeps those of the source only.
         """
+        if self.is_fixed:
+            with in_any_order():  # there is one place
+                return self.layers[layer].index_copy_(3, self.free[self.starts[layer]], kv)
         end = self.starts[layer] + self.used
         before = end - kv.shape[3]
         if torch.is_grad_enabled():
             return torch.cat((self.layers[layer][:, :, :, :before], kv), dim=3)
         self.layers[layer][:, :, :, before:end] = kv
         return self.layers[layer][:, :, :, :end]
+
+    def close(self, n: int) -> None:
+        """End the step that opened ``n`` slots."""
+        self.positions += n
+        for slot in self.free.values():
+            slot += n
+
+    def fix(self) -> None:
+        """Fix the form of the steps from now on; who replays them adds to ``used`` for each."""
+        device = self.positions.device
+        self.free = {
+            start: torch.full((1,), start + self.used, device=device) for start in self.masks
+        }
+
+    def shrinks(self, n: int) -> bool:
+        """Whether it pays to go on with ``n`` of the sequences only.
+
+        Where steps have a fixed form, their record has to be made anew.
+        """
+        return 2 * n <= len(self.positions) if self.is_fixed else n < len(self.positions)
 
     def select(self, index: Tensor) -> Cache:
         """The cache of some of the sequences, in the order of ``index``."""

@@ -235,10 +235,8 @@ class UnitLM(nn.Module):
                 q, kv = _project_for_free(free, layer, x, wanted)
             else:
                 q, kv = layer.project(x, wanted)
-            memory = pack.plain
-            if i in deep:
-                memory, kv = pack.deep, torch.cat((deep[i], kv))
-            kv = layer.split_heads(memory.gather(kv), len(memory.lengths))
+            memory = pack.deep if i in deep else pack.plain
+            kv = layer.split_heads(memory.gather(kv, deep.get(i)), len(memory.lengths))
             if cache is not None:
                 cache.add(kv, memory.lengths)
             if last:
@@ -309,6 +307,8 @@ class UnitLM(nn.Module):
         """
         n = x.shape[1]
         positions = cache.positions[:, None] + torch.arange(n, device=x.device)
+        # A search may go on with answers that are finished, and need no further position.
+        positions = positions.clamp_(max=self.config.max_positions - 1)
         p = self.dropout if self.training else 0.0
         x = _in(cache.layers[0].dtype, x * self.scale + self.sinusoids[positions]).flatten(0, 1)
         masks = cache.open(n)
@@ -318,7 +318,7 @@ class UnitLM(nn.Module):
             q, kv = layer.project(x)
             kv = cache.append(i, layer.split_heads(kv, len(positions)))
             x = layer.finish(x, layer.attend(q, kv, masks[cache.starts[i]]), p)
-        cache.positions = cache.positions + n
+        cache.close(n)
         return _in(torch.float32, _norm(self.norm, x)).unflatten(0, (-1, n))
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,8 +33,9 @@ class Gather:
         """A table of arrays, which become tensors later; ``index`` may have any shape."""
         return cls(index.ravel(), places, starts)
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Copy rows (R, D) to places (K, D)."""
+    def __call__(self, rows: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Copy rows (R, D), behind those of a prompt if it is given, to places (K, D)."""
+        rows = rows if prompt is None else torch.cat((prompt, rows))
         return _GatherRows.apply(rows, self.index, self.places, self.starts)
 
 
@@ -49,6 +51,10 @@ class _GatherRows(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         places, starts = ctx.saved_tensors
         return F.embedding_bag(places, gradient, starts, mode="sum"), None, None, None
+
+
+# What copies rows, behind those of a prompt if one is given, to places.
+Copy = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Memory:
     the last query sees the last key, so that torch's fused kernels need no mask in memory.
     """
 
-    gather: Gather
+    gather: Copy
     lengths: Tensor
     slots: Tensor
     queries: Tensor
@@ -126,13 +132,13 @@ class Pack:
     separators: Tensor
     prompt_rows: Tensor
     prompt_numbers: Tensor
-    spread: Gather
-    collect: Gather
+    spread: Copy
+    collect: Copy
     plain: Memory
     deep: Memory
     wanted: Tensor
-    wanted_spread: Gather
-    wanted_collect: Gather
+    wanted_spread: Copy
+    wanted_collect: Copy
     answers: Tensor
     lines: Tensor
     places: Tensor
@@ -146,5 +152,6 @@ class Pack:
 
     @property
     def wanted_query(self) -> Tensor:
-        """(B, W) index into the wanted rows; padding has any index."""
+        """(B, W) index into the wanted rows of a prefix tree; padding has any index."""
+        assert isinstance(self.wanted_spread, Gather)
         return self.wanted_spread.index.view(len(self.next_position), -1)

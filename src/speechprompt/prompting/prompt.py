@@ -19,6 +19,7 @@ The separator's embedding, d numbers, is always trained.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -67,6 +68,7 @@ class Prompt(nn.Module):
         if mode in ("deep", "both") and not self.layers:
             raise ConfigError(f"prompt.layers: mode {mode!r} needs at least one layer, found none")
         self.n_lm_layers = config.layers
+        self._drawn: tuple[tuple[int, torch.device], tuple[Tensor, ...]] | None = None
 
         def normal(*shape: int) -> nn.Parameter:
             values = torch.randn(*shape, config.dim, generator=generator)
@@ -133,8 +135,19 @@ class Prompt(nn.Module):
             tensors["shifts"] = self.shifts
         if seed is not None and self.dropout:
             sizes = [values.numel() for values in tensors.values()]
-            drawn = torch.rand(sum(sizes), generator=torch.Generator().manual_seed(seed))
-            factors = to_device((drawn >= self.dropout) / (1 - self.dropout), self.separator.device)
-            for name, factor in zip(tensors, factors.split(sizes), strict=True):
+            for name, factor in zip(tensors, self._mask(seed, sizes), strict=True):
                 tensors[name] = tensors[name] * factor.view_as(tensors[name])
         return PromptTensors(self.separator, layers=self.layers, **tensors)
+
+    def _mask(self, seed: int, sizes: list[int]) -> tuple[Tensor, ...]:
+        """Factors 0 or 1 / (1 - dropout), of so many numbers each; the last mask is kept."""
+        device = self.separator.device
+        if self._drawn is None or self._drawn[0] != (seed, device):
+            # The host draws, so that masks are the same on every device, and fast.
+            numbers = np.random.Generator(np.random.SFC64(seed)).integers(
+                0, 2**16, sum(sizes), np.uint16
+            )
+            kept = torch.from_numpy(numbers >= round(2**16 * self.dropout))
+            factors = to_device(kept, device) / (1 - self.dropout)
+            self._drawn = (seed, device), factors.split(sizes)
+        return self._drawn[1]

@@ -15,6 +15,7 @@ from torch import Tensor
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END
 from speechprompt.prompting.task_model import TaskModel
+from speechprompt.prompting.writer import Writer
 
 __all__ = ["Found", "search_beam", "search_free", "search_greedily"]
 
@@ -53,7 +54,7 @@ def search_greedily(task: TaskModel, hidden: Tensor, cache: Cache | None, limits
         cache: of the sources; None where every answer has at most one label.
         limits: (N,) longest answer of each utterance, at least 1.
     """
-    write, end = task.writer(), len(task.label_ids)
+    write, end = Writer(task), len(task.label_ids)
 
     def score(hidden: Tensor, step: int) -> Tensor:
         return task.answer_scores(hidden, _filled(len(hidden), step, hidden.device))
@@ -109,7 +110,7 @@ def search_beam(
             (length + 1) to this power.
     """
     device, n = hidden.device, len(hidden)
-    write, end, longest = task.writer(), len(task.label_ids), int(limits.max())
+    write, end, longest = Writer(task), len(task.label_ids), int(limits.max())
     best = _Finished.none(n, longest, end, device)
     utterance = torch.arange(n, device=device)  # (U,) those that are still searched
     prefixes = torch.full((n, 1, longest), end, device=device)  # (U, hypotheses, T)
@@ -147,6 +148,8 @@ def search_beam(
             rows = (scores[:, 0] > -INFINITY).nonzero()[:, 0]
             if not len(rows):
                 break
+            if not cache.shrinks(len(rows) * prefixes.shape[1]):
+                rows = torch.arange(len(utterance), device=device)
         width, same = prefixes.shape[1], len(rows) == len(utterance)
         same &= width == kept.shape[1]
         utterance, scores, n_finished = utterance[rows], scores[rows], n_finished[rows]
@@ -206,7 +209,7 @@ def _take_best(
             kept = going.nonzero()[:, 0]
             if not len(kept):
                 break
-            if len(kept) < len(row):
+            if cache.shrinks(len(kept)):
                 row, going, chosen, cache = row[kept], going[kept], chosen[kept], cache.select(kept)
         hidden = advance(chosen, cache)
     return Found(labels, (labels != end).sum(1), scores)

@@ -6,8 +6,7 @@ verbalizer. For the fine-tuning baseline (FT-LM) it holds the whole LM instead o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,30 +23,17 @@ from speechprompt.lm.fairseq import weights
 from speechprompt.lm.model import PromptTensors, UnitLM
 from speechprompt.lm.pack import Pack
 from speechprompt.lm.packing import pack_padded
+from speechprompt.prompting.loss import TeacherForcingLoss, cross_entropy
+from speechprompt.prompting.padded import Padded
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
+from speechprompt.runtime.replay import replays
 from speechprompt.storage.tensors import write_tensors
 from speechprompt.tasks.verbalizer import Verbalizer
 
-__all__ = ["FORMAT", "Reading", "TaskModel", "TeacherForcingLoss"]
+__all__ = ["FORMAT", "Reading", "TaskModel"]
 
 FORMAT = "speechprompt prompt 1"
-
-
-@dataclass(frozen=True)
-class TeacherForcingLoss:
-    """The loss of the answers to B utterances under teacher forcing.
-
-    Attributes:
-        total: () summed cross-entropy of the predicted tokens in nats, differentiable.
-        n_tokens: number of these tokens.
-        correct: (B,) whether the best allowed label is correct at every position; exactly then
-            greedy decoding gives the reference.
-    """
-
-    total: Tensor
-    n_tokens: int
-    correct: Tensor
 
 
 class Reading(NamedTuple):
@@ -77,6 +63,7 @@ class TaskModel:
         end_loss: whether ``</s>`` after the answer is predicted in training, as published.
         smoothing: share of each target that is spread over all that is allowed, in training only.
         dtype: number type of the activations.
+        padded: how a GPU computes it; None where it is computed as here.
 
     Raises:
         ConfigError: a learnable verbalizer for generation without query rows, behind which alone
@@ -112,9 +99,11 @@ class TaskModel:
         dictionary = lm.dictionary
         self.unit_ids = torch.from_numpy(dictionary.ids(np.arange(dictionary.n_units))).to(device)
         self.label_ids = dictionary.ids(verbalizer.units)
-        # Ids of the labels and, last, of the end.
-        self.label_table = torch.from_numpy(np.append(self.label_ids, END)).to(device)
+        self.symbols = np.append(self.label_ids, END)
+        self.label_table = torch.from_numpy(self.label_ids).to(device)
         self.allowed_masks = _allowed_masks(self.allowed, len(verbalizer.units)).to(device)
+        padded = replays(device) and prompt is not None and prompt.mode in ("deep", "query")
+        self.padded = Padded(self) if padded else None
 
     @property
     def model(self) -> UnitLM:
@@ -236,8 +225,6 @@ class TaskModel:
         cache: Cache | None,
     ) -> Reading:
         """Read utterances, and then query rows, separator and answers behind them."""
-        assert prompt.rows is not None
-        assert prompt.separator is not None
         assert prompt.shifts is not None
         counts = np.fromiter(map(len, labels or [()] * len(units)), np.int64, len(units))
         places = np.arange(1 + counts.max())
@@ -249,82 +236,89 @@ class TaskModel:
         read, lines, nth = to_device(tables, self.device).split(
             [answers.size, len(line), len(line)]
         )
-
-        n_answers = answers.shape[1]
         cache = cache or Cache(room=0)
-        cache.room += prompt.shifts.shape[1] + n_answers
+        cache.room += prompt.shifts.shape[1] + answers.shape[1]
         slots, _, ends = self.slots(units)
         packed = pack_padded(
             slots[:, : ends.max()], ends, ends - 1, device=self.device, dtype=self.dtype
         )
         with torch.no_grad():
             self.model(packed, cache=cache)
-        rows = torch.cat((prompt.rows, prompt.separator[None])).expand(len(units), -1, -1)
-        behind = F.embedding(read.view(answers.shape), self._label_embeddings())
-        x = torch.cat((rows, behind), dim=1)
-        shifts = [prompt.shifts, prompt.shifts[:, -1:].expand(-1, n_answers, -1)]
-        hidden = self.model.extend(x, cache, torch.cat(shifts, dim=1))
+        hidden = self.read_behind(read.view(answers.shape), prompt, cache)
         if self.reads_at_once:
             return Reading(hidden, lines, nth)
-        first = len(prompt.rows)
-        return Reading(hidden[lines, nth + first], lines, nth)
+        return Reading(hidden[lines, nth + prompt.shifts.shape[1] - 1], lines, nth)
 
-    def writer(self) -> Callable[[Tensor, Cache], Tensor]:
-        """What reads one label (B,) more behind every cached sequence: hidden states (B, D)."""
-        shifts, embeddings = self.prompt_tensors().shifts_behind, self._label_embeddings()
+    def read_behind(self, answers: Tensor, prompt: PromptTensors, cache: Cache) -> Tensor:
+        """Read query rows, separator and the labels (B, n) of answers: (B, R + n, D)."""
+        assert prompt.rows is not None
+        assert prompt.separator is not None
+        assert prompt.shifts is not None
+        n, n_answers = answers.shape
+        rows = torch.cat((prompt.rows, prompt.separator[None])).expand(n, -1, -1)
+        x = torch.cat((rows, F.embedding(answers, self.label_embeddings())), dim=1)
+        shifts = (prompt.shifts, prompt.shifts[:, -1:].expand(-1, n_answers, -1))
+        return self.model.extend(x, cache, torch.cat(shifts, dim=1))
 
-        def write(labels: Tensor, cache: Cache) -> Tensor:
-            return self.model.extend(F.embedding(labels, embeddings)[:, None], cache, shifts)[:, 0]
-
-        return write
-
-    def _label_embeddings(self) -> Tensor:
+    def label_embeddings(self) -> Tensor:
         """What the unit LM reads for each label, (n_labels, D), before scaling."""
         embed = self.model.embed
         if self.verbalizer.writes:
             return self.verbalizer.inputs @ embed.index_select(0, self.unit_ids)
-        return embed.index_select(0, self.label_table[:-1])
+        return embed.index_select(0, self.label_table)
 
     def loss(
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
     ) -> TeacherForcingLoss:
         """Cross-entropy of the answers to utterances under teacher forcing."""
+        if self.padded is not None:
+            return self.padded.loss(units, labels, prompt)
         reading = self.read(units, prompt, labels)
-        scores = self.model.logits(reading.hidden)
-        # A label, or -1 for the end.
-        ends = np.cumsum([len(row) for row in labels]) if self.end_loss else ()
-        targets = np.insert(np.concatenate(labels).astype(np.int64), ends, -1)
-        target = to_device(torch.from_numpy(targets), self.device)
+        targets, judged, _ = self.targets(labels)
+        there = to_device(torch.from_numpy(np.stack((targets, judged))), self.device)
+        total, wrong = self.score(reading.hidden, there[0], there[1], reading.places)
         if self.reads_at_once:
-            return self._loss_at_once(scores, target.view(len(units), -1))
-        found = self._label_scores(scores)
-        target_label = target % found.shape[1]  # the end is last
-        if self.verbalizer.writes:
-            total = self._cross_entropy(found, target_label)
-        else:
-            total = self._cross_entropy(scores, self.label_table[target])
-        wrong = (found + self._allowed(reading.places)).argmax(1).ne(target_label)
-        if self.allowed is not None:
-            wrong &= target >= 0
+            return TeacherForcingLoss(total, len(targets), ~wrong.view(len(units), -1).any(dim=1))
         n_wrong = torch.zeros(len(units), dtype=torch.long, device=self.device)
         n_wrong.index_add_(0, reading.lines, wrong.long())
-        return TeacherForcingLoss(total, len(target), n_wrong == 0)
+        return TeacherForcingLoss(total, len(targets), n_wrong == 0)
 
-    def _loss_at_once(self, scores: Tensor, target: Tensor) -> TeacherForcingLoss:
-        """The loss of labels (B, columns) from scores (B, n_symbols) or (B, R, n_symbols)."""
-        label_scores = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
-        table = label_scores[:, None] + self.allowed_masks[:, :-1]  # (B, columns, n_labels)
-        total = self._cross_entropy(table.flatten(0, 1), target.flatten())
-        return TeacherForcingLoss(total, target.numel(), (table.argmax(2) == target).all(dim=1))
+    def targets(self, labels: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is predicted in answers, all A positions one after the other.
 
-    def _cross_entropy(self, scores: Tensor, target: Tensor) -> Tensor:
-        """Summed cross-entropy () of targets (N,) under scores (N, C); -inf is not allowed."""
-        total = F.cross_entropy(scores, target, reduction="sum")
-        if not self.smoothing or not torch.is_grad_enabled():
-            return total
-        allowed = scores > float("-inf")
-        found = scores.log_softmax(1).where(allowed, 0.0).sum(1) / allowed.sum(1)
-        return (1 - self.smoothing) * total - self.smoothing * found.sum()
+        Returns:
+            (A,) symbols, or labels where these are scored themselves; (A,) the right labels, -100
+            for an end that is not judged; (B,) positions of each answer.
+        """
+        counts = np.fromiter(map(len, labels), np.int64, len(labels))
+        found, end = np.concatenate(labels).astype(np.int64), len(self.label_ids)
+        if self.end_loss:
+            found = np.insert(found, counts.cumsum(), end)
+        judged = found if self.allowed is None else np.where(found < end, found, -100)
+        scored = self.verbalizer.writes or self.reads_at_once
+        return (found if scored else self.symbols[found]), judged, counts + int(self.end_loss)
+
+    def score(
+        self, hidden: Tensor, targets: Tensor, judged: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The summed cross-entropy () in nats, and which (A,) positions are wrong.
+
+        Args:
+            hidden: see :class:`Reading`.
+            targets, judged: (A,) see :meth:`targets`; -100 is left out.
+            places: (A,) positions in their answers.
+        """
+        scores = self.model.logits(hidden)
+        if self.reads_at_once:
+            label_scores = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
+            table = label_scores[:, None] + self.allowed_masks[:, :-1]  # (B, columns, n_labels)
+            table = asked = table.flatten(0, 1)
+        else:
+            found = self._label_scores(scores)
+            asked = found if self.verbalizer.writes else scores
+            table = found + self._allowed(places)
+        smoothing = self.smoothing if torch.is_grad_enabled() else 0.0
+        return cross_entropy(asked, targets, smoothing), table.argmax(1).ne(judged) & (judged >= 0)
 
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
         """Log-probabilities (M, n_labels + 1) of the labels and the end that a position allows.

@@ -176,7 +176,8 @@ class _PromptTraining:
         torch.manual_seed(seed)
         drawn = _leave_out_units(self.data.train, batch, settings.unit_dropout, seed)
         lengths = [self.lengths[i] for i in batch]
-        pieces = micro_batches(lengths, range(len(batch)), self.budget)
+        even = self.model.padded is not None
+        pieces = micro_batches(lengths, range(len(batch)), self.budget, even)
         return _sums(self.model, drawn, pieces, seed)
 
     def evaluate(self) -> Sums:
@@ -242,7 +243,8 @@ def _copy_hidden_rows(
 def evaluate_loss(task: TaskModel, examples: Examples, micro_tokens: int) -> Sums:
     """Sums over some utterances; correct are the answers that greedy decoding gets right."""
     task.model.eval()
-    pieces = micro_batches(_lengths(task, examples), range(len(examples)), micro_tokens)
+    even = task.padded is not None
+    pieces = micro_batches(_lengths(task, examples), range(len(examples)), micro_tokens, even)
     return _sums(task, examples, pieces)
 
 

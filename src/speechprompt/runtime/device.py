@@ -1,6 +1,8 @@
 """Device and number of threads of a job, which its settings decide."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from speechprompt.errors import ConfigError
@@ -8,7 +10,13 @@ from speechprompt.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor, device
 
-__all__ = ["make_deterministic", "resolve_device", "set_compute_threads", "to_device"]
+__all__ = [
+    "in_any_order",
+    "make_deterministic",
+    "resolve_device",
+    "set_compute_threads",
+    "to_device",
+]
 
 
 def set_compute_threads(count: int) -> None:
@@ -51,8 +59,36 @@ def make_deterministic(name: str) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch declares no type for it
 
 
+@contextmanager
+def in_any_order() -> Iterator[None]:
+    """Let operations here ignore :func:`make_deterministic`: those that write no place twice.
+
+    The order that they would be given costs a GPU a sort of the places.
+    """
+    import torch
+
+    ordered = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(ordered)
+
+
 def to_device(tensor: "Tensor", where: "str | device") -> "Tensor":
     """Move a tensor; pinned memory lets the host go on while a GPU copies."""
     if str(where).startswith("cuda") and tensor.device.type == "cpu":
         return tensor.pin_memory().to(where, non_blocking=True)
     return tensor.to(where)
+
+
+def to_host(tensor: "Tensor") -> "Tensor":
+    """Move a tensor to the CPU; a GPU copies faster to pinned memory."""
+    import torch
+
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return host

@@ -1,11 +1,12 @@
-"""Reading files in threads ahead of the work on them."""
+"""Reading files in threads ahead of the work on them, and writing behind it."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["read_ahead"]
+__all__ = ["read_ahead", "write_behind"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,3 +40,25 @@ def read_ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def write_behind(write: Callable[..., None], in_thread: bool) -> Iterator[Callable[..., None]]:
+    """Yield ``write``, or what lets a thread call it, in order, while the next work is done.
+
+    One call waits at most. An error is raised at the next call, or at the end.
+    """
+    if not in_thread:
+        yield write
+        return
+    waiting: deque[Future[None]] = deque()
+
+    def later(*arguments: object) -> None:
+        if waiting:
+            waiting.popleft().result()
+        waiting.append(pool.submit(write, *arguments))
+
+    with ThreadPoolExecutor(1) as pool:
+        yield later
+        while waiting:
+            waiting.popleft().result()

@@ -38,11 +38,11 @@ def write_parquet(path: str | Path, table: pa.Table) -> None:
 
 @contextmanager
 def parquet_writer(
-    path: str | Path, schema: pa.Schema, *, use_dictionary: bool = True
+    path: str | Path, schema: pa.Schema, *, compression: str = "zstd", use_dictionary: bool = True
 ) -> Iterator[pq.ParquetWriter]:
-    """Write a zstd-compressed Parquet file table by table; it appears when all are written."""
+    """Write a Parquet file table by table; it appears when all are written."""
     with atomic_path(path) as temporary:
-        options = {"compression": "zstd", "use_dictionary": use_dictionary}
+        options = {"compression": compression, "use_dictionary": use_dictionary}
         with pq.ParquetWriter(temporary, schema, **options) as writer:
             yield writer
         _insert_seal(temporary)

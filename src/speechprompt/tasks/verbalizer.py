@@ -36,6 +36,8 @@ class Verbalizer(nn.Module):
         writes: whether a learnable verbalizer is for answers that are written label by label.
     """
 
+    index: Tensor
+
     def __init__(
         self,
         kind: VerbalizerKind,
@@ -48,6 +50,7 @@ class Verbalizer(nn.Module):
         self.kind = kind
         self.units = [int(unit) for unit in units]
         self.rows, self.writes = rows, writes
+        self.register_buffer("index", torch.tensor(self.units, dtype=torch.long), persistent=False)
         if kind != "learnable":
             return
         start = nn.functional.one_hot(torch.tensor(self.units), n_units).float()
@@ -65,7 +68,7 @@ class Verbalizer(nn.Module):
         """Scores (N, n_labels) of the labels from those of the units, (N, K) or (N, R, K)."""
         if self.kind == "learnable":
             return unit_scores.flatten(1) @ self.weight.T
-        return unit_scores[:, self.units]
+        return unit_scores.index_select(-1, self.index)
 
 
 def build_verbalizer(

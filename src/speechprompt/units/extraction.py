@@ -12,7 +12,7 @@ from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.runtime.progress import progress
-from speechprompt.runtime.reading_ahead import read_ahead
+from speechprompt.runtime.reading_ahead import read_ahead, write_behind
 from speechprompt.storage.parquet import checked_meanwhile, open_parquet, read_parquet
 from speechprompt.units.feature_files import (
     FeatureMetadata,
@@ -85,9 +85,14 @@ def extract_features(
     listed = progress(read_ahead(read, pairs, encoder.readers), "features", total=len(manifest))
     schema = features_schema(FeatureMetadata.of(encoder))
     with frames_writer(out, schema) as writer:
-        for utt_ids, waveforms in in_windows(listed):
-            frames = encode_in_batches(encoder, list(map(torch.from_numpy, waveforms)))
-            writer.write_table(features_table(utt_ids, [f.numpy() for f in frames], schema))
+
+        def write(utt_ids: list[str], frames: list[torch.Tensor]) -> None:
+            writer.write_table(features_table(utt_ids, frames, schema))
+
+        with write_behind(write, in_thread=encoder.readers > 0) as write_window:
+            for utt_ids, waveforms in in_windows(listed):
+                frames = encode_in_batches(encoder, list(map(torch.from_numpy, waveforms)))
+                write_window(utt_ids, frames)
     return len(manifest)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,9 @@ from speechprompt.storage.parquet import (
     read_schema,
     schema_metadata,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "FeatureMetadata",
@@ -62,18 +65,21 @@ def features_schema(metadata: FeatureMetadata) -> pa.Schema:
 
 
 def features_table(
-    utt_ids: Sequence[str], frames: Sequence[np.ndarray], schema: pa.Schema
+    utt_ids: Sequence[str], frames: Sequence["Tensor"], schema: pa.Schema
 ) -> pa.Table:
-    """Make rows of :func:`features_schema` from float arrays ``[n_frames, D]``.
+    """Make rows of :func:`features_schema` from float tensors ``[n_frames, D]``.
 
     Raises:
         ArtefactError: a number is not finite or too large for 16 bits.
     """
-    with np.errstate(over="ignore"):
-        values = np.concatenate(frames).astype(np.float16)  # (all frames, D)
+    import torch
+
+    values = torch.cat(list(frames)).half().numpy()  # (all frames, D)
     lengths = np.array([len(frame) for frame in frames], dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    if not (finite := np.isfinite(values).all(axis=1)).all():
+    # Of an infinite number, or one that is not a number, all bits of the exponent are set.
+    if ((values.view(np.uint16) & 0x7C00) == 0x7C00).any():
+        finite = np.isfinite(values).all(axis=1)
         culprit = int(np.searchsorted(offsets, np.argmin(finite), side="right")) - 1
         raise ArtefactError(f"frames of utterance {utt_ids[culprit]!r} are not finite in 16 bits")
     nested = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
@@ -96,8 +102,9 @@ def sample_table(frames: np.ndarray, schema: pa.Schema) -> pa.Table:
 
 def frames_writer(path: str | Path, schema: pa.Schema) -> AbstractContextManager[pq.ParquetWriter]:
     """Write a file of either schema, table by table."""
-    # Frames hardly repeat, so that a dictionary of them takes time and saves nothing.
-    return parquet_writer(path, schema, use_dictionary=False)
+    # Frames hardly repeat: a dictionary of them saves nothing, and compression an eighth, for more
+    # time than a GPU takes to compute them.
+    return parquet_writer(path, schema, compression="none", use_dictionary=False)
 
 
 def read_feature_metadata(path: str | Path) -> FeatureMetadata:
