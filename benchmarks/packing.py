@@ -1,4 +1,4 @@
-"""Time that the host takes to build a batch for training."""
+"""Time that the host takes to prepare a batch for training on a GPU."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.data import make_workload
 from benchmarks.machine import peak_memory
 from benchmarks.ours import Ours
 from benchmarks.timing import Timing, repeat
+from speechprompt.prompting.padded import Padded
 from speechprompt.tasks.examples import Examples
 
 __all__ = ["measure_packing"]
@@ -23,7 +24,7 @@ _BATCHES = 8
 def measure_packing(
     case: Case, effort: Effort, lm_path: str, units_file: str | None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Time :meth:`TaskModel.pack`, the copy to the device included.
+    """Time :meth:`Padded.tables`.
 
     Returns:
         The values of :func:`benchmarks.measure.measure`, and ``microseconds``, the median
@@ -31,10 +32,10 @@ def measure_packing(
     """
     workload = make_workload(case.lengths, _BATCHES * case.batch, units_file)
     task = Ours(lm_path, workload, case.precision, device).task
-    batches = workload.batches(case.batch)
+    padded, batches = Padded(task), workload.batches(case.batch)
 
     def run(batch: Examples) -> float:
-        task.pack(batch.units, batch.labels)
+        padded.tables(batch.units, batch.labels)
         return 1.0
 
     for batch in batches:

@@ -51,15 +51,7 @@ class Padded:
         self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]], prompt: PromptTensors
     ) -> TeacherForcingLoss:
         """The loss of the answers to utterances; see :meth:`TaskModel.loss`."""
-        targets, judged, counts = self.task.targets(labels)
-        n, width = rounded(len(units)), int(counts.max())
-        if self.task.reads_at_once:
-            tables = self._tables(units, n)
-        else:
-            width = 1 << (width - 1).bit_length()
-            tables = self._tables(units, n, labels, width - 1)
-        tables |= {"targets": _fill(targets, counts, n, width, -100)}
-        tables |= {"judged": _fill(judged, counts, n, width, -100)}
+        tables, n_targets = self.tables(units, labels)
         given = self._given(prompt)
         if torch.is_grad_enabled():
             total, right = _Loss.apply(
@@ -67,7 +59,22 @@ class Padded:
             )
         else:
             total, right = self._losses(tables, given)
-        return TeacherForcingLoss(total, len(targets), right[: len(units)])
+        return TeacherForcingLoss(total, n_targets, right[: len(units)])
+
+    def tables(
+        self, units: Sequence[np.ndarray], labels: Sequence[Sequence[int]]
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """What the host prepares of a batch for its loss, and the number of predicted tokens."""
+        targets, judged, counts = self.task.targets(labels)
+        n, width = rounded(len(units)), int(counts.max())
+        if self.task.reads_at_once:
+            tables = self._tables(units, n)
+        else:
+            width = 1 << (width - 1).bit_length()
+            tables = self._tables(units, n, labels, width - 1)
+        tables["targets"] = _fill(targets, counts, n, width, -100)
+        tables["judged"] = _fill(judged, counts, n, width, -100)
+        return tables, len(targets)
 
     def sources(
         self, units: Sequence[np.ndarray], prompt: PromptTensors, cache: Cache | None = None
