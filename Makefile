@@ -5,9 +5,9 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CODE := src tests benchmarks
+CODE := src tests benchmarks faults
 
-.PHONY: help all report test quality format reference cluster nano bench clean FORCE
+.PHONY: help all report test quality format reference cluster nano bench faults clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -50,6 +50,9 @@ nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
 
 bench: $(VENV)/.bench ## Measure speed and memory against peers
 	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks
+
+faults: $(VENV)/.dev ## Inject some hundred faults and count what becomes of them
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 python -m faults
 
 clean: ## Delete the environment, not the results
 	rm -rf $(VENV)

@@ -146,6 +146,8 @@ def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
                         f"{reader.line_num}"
                     )
                 if any(cells := [cell.strip() for cell in row]):
+                    if any("\0" in cell for cell in cells):
+                        raise CorpusError(f"{table}, line {start}: a cell has a zero byte")
                     yield start, cells
                 start = reader.line_num + 1
     except csv.Error as error:

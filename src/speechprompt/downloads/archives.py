@@ -20,6 +20,8 @@ LONGEST_LINK = 4096
 # Names and further attributes of a member are read into memory; few bytes can unpack to gigabytes.
 LONGEST_HEADER = 2**20
 FILES = (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE)
+# Zeros behind the last file; most archives have some ten thousand.
+MAX_PADDING = 2**24
 # The errors that a damaged, encrypted or unknown archive raises, and those of the disk.
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
@@ -129,6 +131,9 @@ def _unpack_tar(archive: Path, folder: Path, gate: _Gate) -> None:
     with tarfile.open(archive, tarinfo=_Member) as stream:
         members = progress(stream, f"unpack {archive.name}", unit="file")
         stream.extractall(folder, members, filter=gate)
+        # The sum of the compressed bytes is at their end, behind what ends the archive.
+        if stream.fileobj is not None:
+            stream.fileobj.read(MAX_PADDING)
 
 
 def _unpack_zip(archive: Path, folder: Path, gate: _Gate) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, shipped_model
-from speechprompt.storage.files import content_of, read_json, sha256_artefact, write_json
+from speechprompt.storage.files import content_of, read_json, write_json
 from speechprompt.storage.hashes import sha256_file
-from speechprompt.storage.tensors import read_tensor_metadata
+from speechprompt.storage.tensors import read_tensor_header, read_tensor_metadata
 
 __all__ = ["MODEL", "TaskFolder", "describe_model", "is_task_folder", "open_task"]
 
@@ -80,6 +80,7 @@ def describe_model(
     """
     from speechprompt.evaluation.scores import check_scored
 
+    read_tensor_header(prompt)
     check_scored(prompt)
     folder = Path(out).parent
     settings = dict(encoder or {})
@@ -87,7 +88,7 @@ def describe_model(
     value = {
         "format": FORMAT,
         "task": task,
-        "prompt": {"path": PROMPT, "sha256": sha256_artefact(prompt)},
+        "prompt": {"path": PROMPT, "sha256": sha256_file(prompt)},
         "unit_lm": _reference(unit_lm, folder),
         "codebook": codebook and _reference(codebook, folder),
         "encoder": encoder and {"settings": settings, "weights": _reference(weights, folder)},
@@ -147,7 +148,8 @@ def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
     run = folder.absolute().parent.parent
     stays = Path(path).is_absolute() and not Path(path).is_relative_to(run)
     place = Path(path if stays else os.path.relpath(path, folder))
-    return {"path": place.as_posix(), "sha256": sha256_artefact(path)}
+    read_tensor_header(path)  # raises an error if the file is damaged
+    return {"path": place.as_posix(), "sha256": sha256_file(path)}
 
 
 def _read_model(folder: Path) -> dict[str, Any]:
