@@ -31,9 +31,10 @@ rule fit_ngram_baseline:
     params:
         answers=PLAN.tasks.answers,
         balance=PLAN.tasks.balance,
+        few=PLAN.tasks.few,
     shell:
         "speechprompt --log {log:q} fit-ngram-baseline --train {input.train:q} --dev {input.dev:q} --scored {input.scored:q}"
-        " --name={wildcards.task} {params.answers} --balance {params.balance}"
+        " --name={wildcards.task} {params.answers} --balance {params.balance} {params.few}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 

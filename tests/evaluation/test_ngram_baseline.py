@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +12,7 @@ from speechprompt.evaluation.ngram_baseline import fit_classifier, fit_ngram_bas
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.storage.files import read_json
 from speechprompt.tasks.classification import Classification
-from speechprompt.tasks.examples import Examples
+from speechprompt.tasks.examples import Examples, few_examples
 from speechprompt.units.text_corpus import prepare_units
 
 
@@ -52,6 +54,28 @@ def test_the_baseline_of_a_task_is_scored(tmp_path):
     assert metrics.main.value == np.mean(np.array(answers) == np.array(test[1]))
     assert metrics.details == details
     assert read_json(files.metrics)["method"] == "ngram_logistic_regression"
+
+
+def test_a_baseline_of_few_learns_from_those_of_the_prompt_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    train, dev, test = (sequences(rng, n) for n in (200, 50, 60))
+    labels = Classification(("label",), (("0", "1"),))
+    unlabelled, looked_at, scored = (
+        Examples([str(i) for i in range(len(units))], units, [], answers)
+        for units, answers in (train, dev, test)
+    )
+    data = BaselineData(labels, unlabelled, looked_at, {"test": scored})
+    files = ScoreFiles(tmp_path / "predictions.parquet", tmp_path / "metrics.json")
+    fit_ngram_baseline("ks", data, files, utterances=4, seed=3)
+
+    numbered = replace(unlabelled, labels=[[int(answer)] for answer in train[1]])
+    few = few_examples(numbered, 4, 3)
+    assert sorted(few.references) == ["0"] * 2 + ["1"] * 2
+    _, found = fit_classifier((few.units, few.references), dev, {"test": test[0]}, learns_dev=False)
+    rows = pq.read_table(files.predictions)["prediction"].to_pylist()
+    assert rows == found["test"][0]
+    _, both = fit_classifier((few.units, few.references), dev, {"test": test[0]})
+    assert both["test"][0] != rows
 
 
 def test_class_weights_lift_the_rare_class():

@@ -88,7 +88,7 @@ prompting.training:train_prompt --name --train --dev=valid --unit-lm \
 downstream.training:train_downstream --name --train --dev=valid --type=task_type --labels=columns \
     --balance {ENCODER} data=downstream.recordings:DownstreamData.read {TRAINING}
     Train a downstream model on a learned sum of a frozen encoder's layers.
-evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance
+evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance --utterances --seed
     Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.
 evaluation.constant_baseline:choose_constant_baseline {BASELINE}
     Score the constant baseline: the best single answer, which needs no audio.

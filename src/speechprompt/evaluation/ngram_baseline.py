@@ -13,12 +13,18 @@ from speechprompt.evaluation.ngram_classifier import Ngrams, Setting, Units, ans
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.examples import few_examples
 
 __all__ = ["fit_classifier", "fit_ngram_baseline"]
 
 
 def fit_ngram_baseline(
-    task: str, data: BaselineData, files: ScoreFiles, balance: bool = False
+    task: str,
+    data: BaselineData,
+    files: ScoreFiles,
+    balance: bool = False,
+    utterances: int | None = None,
+    seed: int = 0,
 ) -> Metrics:
     """Fit the n-gram baseline of a classification and score it.
 
@@ -27,16 +33,22 @@ def fit_ngram_baseline(
         data: utterances to learn from and to answer.
         files: files to write.
         balance: weight the classes equally.
+        utterances: number of train utterances to learn from, as ``training.utterances`` of a
+            prompt has it; nothing is learnt from dev then.
+        seed: seed of their draw.
 
     Raises:
         ArtefactError: the regression did not converge.
+        CorpusError: train has fewer utterances.
     """
+    train = data.train if utterances is None else few_examples(data.train, utterances, seed)
     details, answers = fit_classifier(
-        (data.train.units, data.train.references),
+        (train.units, train.references),
         (data.dev.units, data.dev.references),
         {split: examples.units for split, examples in data.scored.items()},
         columns=data.labels.columns,
         balance=balance,
+        learns_dev=utterances is None,
     )
     return data.write_scores(files, task, "ngram_logistic_regression", answers, details)
 
@@ -47,13 +59,14 @@ def fit_classifier(
     scored: Mapping[str, Sequence[Units]],
     columns: Sequence[str] = ("label",),
     balance: bool = False,
+    learns_dev: bool = True,
 ) -> tuple[dict[str, Any], dict[str, tuple[list[str], np.ndarray]]]:
     """Fit classifiers of answers on 1-grams to 3-grams of units.
 
     With several label columns, ``joint`` has one classifier, whose classes are the whole answers of
     train; ``per column`` has one classifier for each column. ``per column`` is chosen where it has
     more whole answers right on dev, by more than the standard error of the difference. ``joint`` is
-    not tried where train has too few of dev's answers to win. What is chosen is fitted again on
+    not tried where train has too few of dev's answers to win. What is chosen is fitted again, on
     train and dev together.
 
     Args:
@@ -62,6 +75,7 @@ def fit_classifier(
         scored: units of each split to answer.
         columns: label columns of an answer.
         balance: weight the classes equally.
+        learns_dev: whether dev is learnt from in the end; otherwise it only chooses.
 
     Returns:
         Its ``model``, the number ``n_features`` of different n-grams, how it ``answers``, the
@@ -95,7 +109,7 @@ def fit_classifier(
             right[way] = np.array(guesses) == dev_wholes
         way = _choose(right)
         found = [
-            answer(ngrams, settings[name], np.concatenate(targets[name]), balance)
+            answer(ngrams, settings[name], np.concatenate(targets[name][: 1 + learns_dev]), balance)
             for name in ways[way]
         ]
     details: dict[str, Any] = {

@@ -129,12 +129,12 @@ def choose_setting(
 def answer(
     ngrams: Ngrams, setting: Setting, classes: np.ndarray, balance: bool
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Fit the chosen setting on train and dev together, and answer the scored splits.
+    """Fit the chosen setting on train, or on train and dev together, and answer the scored splits.
 
     Args:
         ngrams: n-grams of the utterances.
         setting: what :func:`choose_setting` has chosen.
-        classes: class of each utterance of train and then dev.
+        classes: class of each utterance of train and then, if it is learnt from, of dev.
         balance: weight the classes equally.
 
     Returns:
@@ -143,7 +143,8 @@ def answer(
     Raises:
         ArtefactError: the regression did not converge.
     """
-    known = _as_kind(sparse.vstack([ngrams.train, ngrams.dev], format="csr"), setting.binary)
+    known = sparse.vstack([ngrams.train, ngrams.dev], format="csr")[: len(classes)]
+    known = _as_kind(known, setting.binary)
     scored = [_as_kind(counts, setting.binary) for counts in ngrams.scored.values()]
     features, others = _features(known, scored, classes)
     model = _fit(features, classes, setting.strength, balance, None)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -51,16 +51,17 @@ def few_examples(examples: Examples, n: int, seed: int) -> Examples:
         )
     taken: dict[tuple[int, ...], int] = defaultdict(int)
     turns = []
+    answers = [tuple(answer) for answer in examples.labels or examples.references]
     for i in np.random.default_rng(seed).permutation(len(examples)):
-        answer = tuple(examples.labels[i])
+        answer = answers[i]
         turns.append((taken[answer], i))
         taken[answer] += 1
     # The sort is stable: within a turn the utterances stay in their random order.
     chosen = sorted(i for _, i in sorted(turns, key=lambda turn: turn[0])[:n])
-    references = [examples.references[i] for i in chosen] if examples.references else []
-    return Examples(
-        [examples.utt_ids[i] for i in chosen],
-        [examples.units[i] for i in chosen],
-        [examples.labels[i] for i in chosen],
-        references,
+    return replace(
+        examples,
+        utt_ids=[examples.utt_ids[i] for i in chosen],
+        units=[examples.units[i] for i in chosen],
+        labels=[examples.labels[i] for i in chosen if examples.labels],
+        references=[examples.references[i] for i in chosen if examples.references],
     )

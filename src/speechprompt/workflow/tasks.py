@@ -86,6 +86,11 @@ class Tasks(Trainings):
         """Whether a task's classes are evened out."""
         return self._task(wildcards).balance
 
+    def few(self, wildcards: Wildcards) -> str:
+        """From how many utterances a baseline learns if its task learns from few, as options."""
+        n = self._task(wildcards).training.utterances
+        return options(utterances=n, seed=n and self.config.seeds[0])
+
     def baselines(self, wildcards: Wildcards) -> list[str]:
         """Predictions that a task's scores are compared with."""
         own = ["ngram"] if self._task(wildcards).type == "classification" else []
