@@ -17,6 +17,9 @@ from speechprompt.runtime.device import to_device
 
 __all__ = ["Replay", "ReplayedStep", "replays"]
 
+# Graphs of one computation. Further forms of inputs are computed without one.
+MOST_RECORDINGS = 64
+
 Tables = Mapping[str, Tensor]
 Compute = Callable[[Tables, Sequence[Tensor]], tuple[Tensor, ...]]
 
@@ -38,6 +41,7 @@ class Replay:
     def __init__(self, compute: Compute, device: torch.device) -> None:
         self.compute, self.device = compute, device
         self._recordings: dict[Any, _Recording | None] = {}
+        self._tensors: dict[Any, list[Tensor]] = {}  # that graphs read, by their shapes
         self._pool: Any = None  # of memory, which all graphs share, as one runs at a time
 
     def __call__(
@@ -46,16 +50,22 @@ class Replay:
         """Compute; the results of a replay are copies."""
         numbers = torch.from_numpy(np.concatenate([table.ravel() for table in tables.values()]))
         shapes = {name: table.shape for name, table in tables.items()}
-        form = (*shapes.items(), *(tuple(tensor.shape) for tensor in tensors))
+        kinds = tuple(tuple(tensor.shape) for tensor in tensors)
+        form = (*shapes.items(), *kinds)
         sent = to_device(numbers, self.device)
         if form not in self._recordings or not replays(self.device):
             self._recordings[form] = None
             return self.compute(_cut(sent, shapes), tensors)
         recording = self._recordings[form]
         if recording is None:
-            recording = _Recording(self.compute, sent, shapes, tensors, self._pool)
+            if sum(each is not None for each in self._recordings.values()) == MOST_RECORDINGS:
+                return self.compute(_cut(sent, shapes), tensors)
+            if kinds not in self._tensors:
+                self._tensors[kinds] = [tensor.detach().clone() for tensor in tensors]
+            read = (sent.clone(), *self._tensors[kinds])
+            recording = _Recording(self.compute, read, shapes, self._pool)
             self._recordings[form], self._pool = recording, recording.graph.pool()
-        return recording.replay(sent, tensors)
+        return recording.replay((sent, *tensors))
 
 
 class ReplayedStep:
@@ -90,20 +100,19 @@ class _Recording:
     def __init__(
         self,
         compute: Compute,
-        numbers: Tensor,
+        read: Sequence[Tensor],
         shapes: Mapping[str, Sequence[int]],
-        tensors: Sequence[Tensor],
         pool: Any,
     ) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        self.inputs = [each.detach().clone() for each in (numbers, *tensors)]
+        self.read = read
         with torch.cuda.graph(self.graph, pool=pool):
-            first, *others = self.inputs
-            self.outputs = compute(_cut(first, shapes), others)
+            numbers, *others = read
+            self.outputs = compute(_cut(numbers, shapes), others)
 
     @torch.no_grad()
-    def replay(self, numbers: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        for own, given in zip(self.inputs, (numbers, *tensors), strict=True):
+    def replay(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        for own, given in zip(self.read, inputs, strict=True):
             own.copy_(given)
         self.graph.replay()
         return tuple(output.clone() for output in self.outputs)
