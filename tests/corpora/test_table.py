@@ -133,6 +133,7 @@ def test_chosen_labels_let_other_columns_be_empty(tmp_path, record):
         ('path,split,label\nx.wav,train,a\ny.wav,train,"to be\nz.wav,test,a\n', "line 3"),
         ("path,split,label\n,train,a\n", "line 2: column 'path' is empty"),
         ("path,split,label\nx.wav,train\n", "line 2: expected 3 cells, found 2"),
+        ("path,split,label\nx.wav,train,a\0\n", "line 2: a cell has a zero byte"),
         (
             "path,split,label\nx.wav,train,a\ny.wav,train,a\nx.wav,test,a\n",
             r"line 4: x\.wav is listed before, in line 2",

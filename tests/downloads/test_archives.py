@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -143,6 +144,16 @@ def test_damage_is_named(attempt, tar, pack):
         attempt(b"not an archive")
     with pytest.raises(AssetError, match="expected files, found none"):
         attempt(tar({}) if pack == "tar" else zipped({}))
+
+
+def test_a_changed_byte_of_a_compressed_archive_is_damage(attempt, tar):
+    """Also one that decompresses to other samples: the sum is behind the end of the archive."""
+    archive = tar({"a": random.Random(0).randbytes(5000)})
+    for place in range(100, len(archive) - 100, 400):
+        changed = bytearray(archive)
+        changed[place] ^= 1
+        with pytest.raises(AssetError, match="cannot be unpacked"):
+            attempt(bytes(changed))
 
 
 def test_a_failed_unpacking_leaves_the_old_folder(tmp_path, tar):

@@ -168,6 +168,12 @@ def test_a_prompt_that_was_not_scored_is_not_passed_on(copied):
 
     finish_task(copied / PROMPT, copied / "out.safetensors")
     describe()
+    whole = (copied / LM).read_bytes()
+    for content in (b"", whole[:-1]):  # with or without a hash in it
+        (copied / LM).write_bytes(content)
+        with pytest.raises(ArtefactError, match=r"model\.safetensors"):
+            describe()
+    (copied / LM).write_bytes(whole)
     tensors, metadata = read_tensors(copied / PROMPT)
     write_tensors(copied / PROMPT, tensors, metadata | {"seed": 9})
     expected = r"prompt\.safetensors: expected sha256 \w+ as in .*metrics\.json, found"
