@@ -316,10 +316,10 @@ def layers(first, form):
 def test_a_few_lines_that_stand_for_billions_are_refused(tmp_path, text, message):
     path = tmp_path / "setup.yaml"
     path.write_text(text)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigError, match=rf"setup\.yaml: .*{message}"):
         read_config(path)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_aliases_are_values_like_others(tmp_path):

@@ -8,6 +8,7 @@ import struct
 import time
 import zipfile
 from argparse import Namespace
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -29,9 +30,9 @@ MAPPED = b"}q\x00" + b"0}q\x01(K\x00h\x00K\x01h\x00uq\x00" * 40
 
 @pytest.fixture(autouse=True)
 def soon():
-    began = time.monotonic()
+    began = time.process_time()
     yield
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def named(module, name):
@@ -160,6 +161,27 @@ def test_a_record_beside_the_pickle_that_decompresses_to_gigabytes(tmp_path):
         archive.writestr("a/byteorder", bytes(10**7))
     with pytest.raises(AssetError, match="little-endian"):
         load_checkpoint(path)
+
+
+def test_a_tensor_cannot_be_changed_to_any_size(tmp_path):
+    class Changed:
+        def __init__(self, *rest):
+            self.rest = rest
+
+        def __reduce__(self):
+            tensor = torch.ones(2)
+            return (
+                torch._utils._rebuild_tensor_v2,
+                (*(tensor.storage(), 0, (2,), (1,), False, OrderedDict()),),
+                *self.rest,
+            )
+
+    path = tmp_path / "small.pt"
+    state = (torch.ones(2), 0, (10**9,), (1,))
+    for rest in ((state,), (None, None, iter([(0, 5.0)]))):
+        torch.save({"w": Changed(*rest)}, path)
+        with pytest.raises(AssetError, match="its pickle changes a Tensor"):
+            load_checkpoint(path)
 
 
 def test_a_number_that_stands_for_a_billion(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from speechprompt.errors import AssetError
 from speechprompt.runtime.progress import log, progress
-from speechprompt.storage.files import atomic_folder
+from speechprompt.storage.files import WRITE_ERRORS, atomic_folder
 
 __all__ = ["unpack"]
 
@@ -51,7 +51,7 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
     gate = _Gate(archive, max_bytes)
     try:
         with atomic_folder(folder) as temporary:
-            (_unpack_zip if _is_zip(archive) else _unpack_tar)(archive, temporary, gate)
+            _extract(archive, temporary, gate)
             if not gate.n_files:
                 raise AssetError(f"{archive}: expected files, found none")
     except DAMAGE as error:
@@ -59,6 +59,17 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int) -> int:
     if gate.n_links:
         log(f"{archive}: {gate.n_links} links skipped")
     return gate.n_files
+
+
+def _extract(archive: Path, folder: Path, gate: "_Gate") -> None:
+    """Unpack an archive; names that the system refuses are damage of the archive too."""
+    try:
+        (_unpack_zip if _is_zip(archive) else _unpack_tar)(archive, folder, gate)
+    except OSError as error:
+        if error.errno in WRITE_ERRORS:
+            raise
+        reason = error.strerror or str(error)
+        raise AssetError(f"{archive}: cannot be unpacked ({reason})") from error
 
 
 @dataclass

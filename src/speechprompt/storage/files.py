@@ -17,6 +17,7 @@ from speechprompt.storage.locks import is_held, take
 from speechprompt.storage.seals import SEAL, UNSEALED, DamageError, is_sealed, seal
 
 __all__ = [
+    "WRITE_ERRORS",
     "atomic_folder",
     "atomic_path",
     "check_intact",

@@ -21,6 +21,7 @@ from speechprompt.units.unit_files import UnitsMetadata, write_units
 __all__ = ["prepare_units", "read_vocabulary"]
 
 SEPARATOR_TOKEN = "<s>"
+LONGEST_UNIT = 9  # digits, more than any codebook needs
 
 
 @dataclass(slots=True)
@@ -107,9 +108,10 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
         CorpusError: this is no such file, or its units are not 0 … K-1.
     """
     symbols = read_symbols(dictionary, CorpusError)
-    units = {int(symbol) for symbol in symbols if symbol.isdecimal()}
+    units = {unit for symbol in symbols if (unit := _unit(symbol)) is not None}
     if not units or units != set(range(len(units))):
-        missing = sorted(set(range(max(units, default=0) + 1)) - units)
+        # Not up to the largest, which may be any number.
+        missing = sorted(set(range(len(units) + 1)) - units)
         raise CorpusError(
             f"{dictionary}: expected the units 0 to K-1, found {len(units)} units without "
             + some_of(map(str, missing))
@@ -135,16 +137,22 @@ def _read_lines(
                 f"{where}: expected {len(label_columns)} labels ({', '.join(label_columns)}), "
                 f"found {len(labels)}: {' '.join(labels)!r}"
             )
-        if unknown := [u for u in units if not (u.isdecimal() and int(u) in vocabulary)]:
+        if unknown := [u for u in units if _unit(u) not in vocabulary]:
             raise CorpusError(
                 f"{where}: expected units 0 to {len(vocabulary) - 1} of the dictionary, "
-                f"found {unknown[0]!r}"
+                f"found {unknown[0][:60]!r}"
             )
         pairs = zip(label_columns, labels, strict=True)
         named = tuple(_name_label(where, column, label, names) for column, label in pairs)
         yield _Line(name or f"{split}-{number:06d}", tuple(map(int, units)), named)
     if not number:
         raise CorpusError(f"{path}: no lines")
+
+
+def _unit(text: str) -> int | None:
+    """The number of a unit; None for any other text."""
+    is_unit = text.isascii() and text.isdecimal() and len(text) <= LONGEST_UNIT
+    return int(text) if is_unit else None
 
 
 def _split_line(where: str, text: str) -> tuple[str, list[str], list[str]]:

@@ -56,9 +56,13 @@ class BoundedWork:
     Attributes:
         dispatch: The steps that it replaces.
         stack: What the steps work on.
+        metastack: The stacks below, since the last marks.
+        objects: Classes of the objects that a pickle may change.
     """
 
     stack: list[Any]
+    metastack: list[list[Any]]
+    objects: ClassVar[tuple[type, ...]] = ()
 
     def limit(self, file: Any) -> "_Counted":
         """Start to count; return the file to read from."""
@@ -152,15 +156,28 @@ class BoundedWork:
         super().load_tuple3()  # type: ignore[misc]
         self._known(self.stack[-1])
 
+    def _check_target(self, place: int, kind: type) -> None:
+        """Check what a step changes; a tensor, for instance, could be made any size.
+
+        Raises:
+            LimitError: it is neither of a kind nor an object of the pickle.
+        """
+        target = self.stack[place] if place < 0 else self.metastack[-1][-1]
+        if not isinstance(target, (kind, *self.objects)):
+            raise LimitError(f"its pickle changes a {type(target).__name__}")
+
     def _load_setitem(self) -> None:
+        self._check_target(-3, dict)
         self.pay_keys([self.stack[-2]])
         super().load_setitem()  # type: ignore[misc]
 
     def _load_setitems(self) -> None:
+        self._check_target(0, dict)
         self.pay_keys(self.stack[::2])
         super().load_setitems()  # type: ignore[misc]
 
     def _load_items(self) -> None:
+        self._check_target(0, set)
         self.pay_keys(self.stack)
         super().load_additems()  # type: ignore[misc]
 
@@ -186,6 +203,7 @@ class BoundedWork:
 
     def load_build(self) -> None:
         """Set an object's state."""
+        self._check_target(-2, OrderedDict)
         state = self.stack[-1]
         parts = state if isinstance(state, tuple) else (state,)
         self.pay(sum(len(part) for part in parts if isinstance(part, dict)))

@@ -8,7 +8,7 @@ arrays are not called either, because a crafted state makes NumPy's corrupt memo
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -133,6 +133,7 @@ class RestrictedNames(BoundedWork):
     """The names that an unpickler may use; a mixin for one of pickle's unpicklers."""
 
     origin: str | Path
+    objects: ClassVar[tuple[type, ...]] = (Placeholder, Dtype, _Array)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the object for a name of a pickle.
