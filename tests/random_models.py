@@ -66,17 +66,19 @@ def learnable_examples(n, n_labels=3, n_units=20, seed=0):
     return Examples([f"utt-{i}" for i in range(n)], units, labels)
 
 
-def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32):
+def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32, members=1):
     """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
     model = random_lm(scale=1.5).to(device).freeze(dtype)
     prompt = None
     if mode is not None:
         generator = torch.Generator().manual_seed(1)
         layers = [1] if mode in ("both", "infix") else None
-        prompt = Prompt(model.config, PromptSettings(length=2, mode=mode, layers=layers), generator)
+        settings = PromptSettings(length=2, mode=mode, layers=layers, members=members)
+        prompt = Prompt(model.config, settings, generator)
     else:
         model.requires_grad_(True)
     lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
     rows = 1 + (prompt.n_positions if prompt else 0)
-    verbalizer = Verbalizer(kind, range(2, 2 + (8 if allowed is None else 5)), 20, rows)
+    units = range(2, 2 + (8 if allowed is None else 5))
+    verbalizer = Verbalizer(kind, units, 20, rows, members=members)
     return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)

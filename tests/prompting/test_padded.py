@@ -12,13 +12,14 @@ from speechprompt.prompting import writer
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.padded import Padded
 
-TASKS = [
-    ("deep", "frequency", TWO),
-    ("deep", "learnable", [[0, 1, 2, 3, 4]]),
-    ("deep", "frequency", None),
-    ("query", "frequency", TWO),
-    ("query", "learnable", TWO),
-    ("query", "frequency", None),
+TASKS = [  # mode, verbalizer, allowed labels, members
+    ("deep", "frequency", TWO, 1),
+    ("deep", "learnable", [[0, 1, 2, 3, 4]], 1),
+    ("deep", "frequency", None, 1),
+    ("query", "frequency", TWO, 1),
+    ("query", "learnable", TWO, 1),
+    ("query", "learnable", TWO, 3),
+    ("query", "frequency", None, 1),
 ]
 
 
@@ -30,12 +31,12 @@ def batch_for(allowed):
 
 
 @pytest.mark.parametrize("seed", [None, 5])
-@pytest.mark.parametrize(("mode", "kind", "allowed"), TASKS)
-def test_losses_and_answers_are_those_of_packed_rows(mode, kind, allowed, seed):
+@pytest.mark.parametrize(("mode", "kind", "allowed", "members"), TASKS)
+def test_losses_and_answers_are_those_of_packed_rows(mode, kind, allowed, members, seed):
     batch = batch_for(allowed)
 
     def results(padded):
-        task = task_model("cpu", mode, kind, allowed)
+        task = task_model("cpu", mode, kind, allowed, members=members)
         task.smoothing = 0.1
         task.padded = Padded(task) if padded else None
         loss = task.loss(batch.units, batch.labels, task.prompt_tensors(seed))
@@ -57,12 +58,12 @@ def test_losses_and_answers_are_those_of_packed_rows(mode, kind, allowed, seed):
     np.testing.assert_allclose(answers_padded.scores, answers.scores, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("mode", "kind", "allowed"), TASKS)
-def test_a_loss_can_be_recorded(mode, kind, allowed, monkeypatch):
+@pytest.mark.parametrize(("mode", "kind", "allowed", "members"), TASKS)
+def test_a_loss_can_be_recorded(mode, kind, allowed, members, monkeypatch):
     """The host neither reads from the device nor sends to it while a loss is computed."""
     batch = batch_for(allowed)
     with mock_gpu() as device:
-        task = task_model(device, mode, kind, allowed)
+        task = task_model(device, mode, kind, allowed, members=members)
         padded = Padded(task)
         for replay in (padded._trainings, padded._losses, padded._sources):
             compute = replay.compute

@@ -57,6 +57,12 @@ class PromptSettings(Block):
     layers: list[int] | None = Field(
         None, description="layers with deep rows, from 0; null is every layer"
     )
+    members: Count = Field(
+        1,
+        description="prompts that are learnt side by side and answer by the mean of their "
+        "probabilities; more than one needs a classification with `mode: query` and "
+        "`verbalizer: learnable`",
+    )
     dropout: Share = Field(0.1, description="dropout on the prompt rows")
     init: Initialisation = Field(
         "normal", description="random as published, or hidden rows of the LM on train utterances"
@@ -209,6 +215,12 @@ class Task(Block):
             raise ValueError(
                 f"verbalizer: learnable needs `prompt: {{mode: query}}` for {self.type}, found "
                 f"mode {self.prompt.mode}; or use frequency, random or aligned"
+            )
+        asks = self.prompt.mode == "query" and self.verbalizer == "learnable"
+        if self.prompt.members > 1 and not (asks and self.type == "classification"):
+            raise ValueError(
+                "prompt.members: several need a classification with `mode: query` and "
+                "`verbalizer: learnable`"
             )
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")

@@ -58,8 +58,11 @@ class Cache:
             empty = slot >= lengths[:, None, None, None]
             self.masks[start] = mask.masked_fill_(empty, float("-inf"))
 
-    def open(self, n: int) -> dict[int, Tensor]:
-        """Use the next ``n`` free slots: by S the masks (B, 1, n, S + used) of their queries."""
+    def open(self, n: int, members: int = 1) -> dict[int, Tensor]:
+        """Use the next ``n`` free slots: by S the masks (B, 1, n, S + used) of their queries.
+
+        The slots are of so many continuations, which do not see each other.
+        """
         if self.is_fixed:
             for start, mask in self.masks.items():
                 mask.index_fill_(3, self.free[start], 0.0)
@@ -71,8 +74,12 @@ class Cache:
             mask[..., end - n : end] = 0
             opened[start] = mask[..., :end]
             if n > 1:
-                later = torch.full((n, n), float("-inf"), dtype=mask.dtype, device=mask.device)
-                opened[start] = opened[start] + F.pad(later.triu(1), (end - n, 0))
+                unseen = torch.full((n, n), float("-inf"), dtype=mask.dtype, device=mask.device)
+                unseen = unseen.triu(1)
+                if members > 1:
+                    member = torch.arange(n, device=mask.device) // (n // members)
+                    unseen.masked_fill_(member != member[:, None], float("-inf"))
+                opened[start] = opened[start] + F.pad(unseen, (end - n, 0))
         return opened
 
     def append(self, layer: int, kv: Tensor) -> Tensor:

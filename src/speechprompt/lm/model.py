@@ -16,7 +16,6 @@ the prompt get a gradient in the first layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -28,8 +27,9 @@ from speechprompt.errors import ConfigError
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import PAD, SEPARATOR
 from speechprompt.lm.pack import Pack
+from speechprompt.lm.prompt_tensors import PromptTensors
 
-__all__ = ["LMConfig", "PromptTensors", "UnitLM"]
+__all__ = ["LMConfig", "UnitLM"]
 
 
 # Layers and sides beyond those of any model: a file that asks for more would keep a program busy.
@@ -74,34 +74,6 @@ class LMConfig:
     def to_dict(self) -> dict[str, int]:
         """The fields as metadata."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class PromptTensors:
-    """A prompt as the model takes it, or several prompts one after the other.
-
-    Attributes:
-        separator: (D,) embedding that stands for ``<s>``, before scaling; None keeps the LM's own.
-            With several prompts it is (P, D), and each row of the batch has that of its owner.
-        rows: (L, D) input prompt, or None.
-        layers: the layers with deep rows.
-        keys, values: (layers, L, D) deep rows, which stand in the place of the LayerNorm's output
-            before the frozen projections; None without such layers.
-        shifts: (layers, L + 1, D) what is added to query rows and separator in front of each layer;
-            None without query rows.
-    """
-
-    separator: Tensor | None = None
-    rows: Tensor | None = None
-    layers: Sequence[int] = ()
-    keys: Tensor | None = None
-    values: Tensor | None = None
-    shifts: Tensor | None = None
-
-    @property
-    def shifts_behind(self) -> Tensor | None:
-        """(layers, 1, D) the separator's shifts, which every token behind it has, too."""
-        return None if self.shifts is None else self.shifts[:, -1:]
 
 
 class Layer(nn.Module):
@@ -294,24 +266,29 @@ class UnitLM(nn.Module):
         shifts = None if prompt is None else prompt.shifts_behind
         return self.extend(x[:, None], cache, shifts)[:, 0]
 
-    def extend(self, x: Tensor, cache: Cache, shifts: Tensor | None = None) -> Tensor:
+    def extend(
+        self, x: Tensor, cache: Cache, shifts: Tensor | None = None, members: int = 1
+    ) -> Tensor:
         """Read n more tokens of every cached sequence.
 
         Args:
             x: (B, n, D) embeddings, before scaling.
             cache: the sequences so far.
             shifts: (layers, n, D) what is added to the tokens' inputs of each layer.
+            members: of how many continuations the tokens are; each reads the sequence so far and
+                itself.
 
         Returns:
             Hidden states after the final norm, (B, n, D), float32.
         """
         n = x.shape[1]
-        positions = cache.positions[:, None] + torch.arange(n, device=x.device)
+        positions = cache.positions[:, None] + torch.arange(n // members, device=x.device)
+        positions = positions.repeat(1, members) if members > 1 else positions
         # A search may go on with answers that are finished, and need no further position.
         positions = positions.clamp_(max=self.config.max_positions - 1)
         p = self.dropout if self.training else 0.0
         x = _in(cache.layers[0].dtype, x * self.scale + self.sinusoids[positions]).flatten(0, 1)
-        masks = cache.open(n)
+        masks = cache.open(n, members)
         for i, layer in enumerate(self.decoder_layers):
             if shifts is not None:
                 x = (x.unflatten(0, (-1, n)) + _in(x.dtype, shifts[i])).flatten(0, 1)

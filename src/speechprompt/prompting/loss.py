@@ -1,13 +1,29 @@
-"""The loss of answers under teacher forcing."""
+"""What answers are predicted from, and their loss under teacher forcing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["TeacherForcingLoss", "cross_entropy"]
+__all__ = ["Reading", "TeacherForcingLoss", "cross_entropy"]
+
+
+class Reading(NamedTuple):
+    """What the answers to B utterances are predicted from.
+
+    Attributes:
+        hidden: (A, D) hidden states at the separators and, where answers were read, behind each
+            token of them, utterance by utterance; with a learnable verbalizer and query rows
+            (B, R, D), those of the rows and of the separator.
+        lines, places: (A,) the utterance of each, and its position in the answer.
+    """
+
+    hidden: Tensor
+    lines: Tensor
+    places: Tensor
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.lines import pack_lines, rounded
-from speechprompt.lm.model import PromptTensors
+from speechprompt.lm.prompt_tensors import PromptTensors
 from speechprompt.prompting.loss import TeacherForcingLoss
 from speechprompt.runtime.replay import Replay
 
@@ -175,7 +175,7 @@ class Padded:
             packed = pack_lines(tokens, lengths, wanted, self.prompt.length, separators, dtype)
             return model(packed, prompt, cache).view(*wanted.shape, -1)
         cache = cache or Cache(room=0)
-        cache.room += prompt.shifts.shape[1] + answers.shape[1]
+        cache.room += prompt.n_behind + answers.shape[1]
         wanted = lengths[:, None] - 1
         packed = pack_lines(tokens, lengths, wanted, 0, separators, dtype)
         with torch.no_grad():

@@ -12,7 +12,8 @@ Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix
 - ``query`` (not in the paper): L rows behind the utterance, right before the separator, and shifts
   of these rows and of the separator in front of every layer, (layers + 1) x L x d + layers x d
   numbers. The rows have positions. They read the utterance, which does not see the prompt: its own
-  hidden states are those of the LM as it is, and get no gradient.
+  hidden states are those of the LM as it is, and get no gradient. Several members of a prompt do
+  not see each other; their tensors have the members as a dimension of their own.
 
 The separator's embedding, d numbers, is always trained.
 """
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ConfigError
-from speechprompt.lm.model import LMConfig, PromptTensors
+from speechprompt.lm.model import LMConfig
+from speechprompt.lm.prompt_tensors import PromptTensors
 from speechprompt.runtime.device import to_device
 
 __all__ = ["Prompt"]
@@ -58,6 +60,8 @@ class Prompt(nn.Module):
         super().__init__()
         mode, length = settings.mode, settings.length
         self.length, self.mode, self.dropout = length, mode, settings.dropout
+        self.members = settings.members
+        own = (self.members,) if self.members > 1 else ()
         every = range(config.layers)
         chosen = every if settings.layers is None else set(settings.layers)
         self.layers = [] if mode in ("input", "query") else sorted(chosen)
@@ -74,15 +78,15 @@ class Prompt(nn.Module):
             values = torch.randn(*shape, config.dim, generator=generator)
             return nn.Parameter(values * config.dim**-0.5)
 
-        self.separator = normal()
+        self.separator = normal(*own)
         if mode != "deep":
-            self.rows = normal(length)
+            self.rows = normal(*own, length)
         if self.layers:
             self.keys = normal(len(self.layers), length)
             self.values = normal(len(self.layers), length)
         if mode == "query":
             # Shifts of the size of hidden states, so that rows ask for different things at once.
-            self.shifts = normal(config.layers, length + 1)
+            self.shifts = normal(config.layers, *own, length + 1)
             with torch.no_grad():
                 self.shifts.mul_(SHIFT * config.dim**0.5)
 
@@ -94,8 +98,10 @@ class Prompt(nn.Module):
             inputs: (layers + 1, N, D), what :meth:`UnitLM.layer_inputs` gives for real units.
             generator: draws which of the N positions each prompt row copies.
         """
-        chosen = torch.randint(inputs.shape[1], (self.length,), generator=generator)
+        n_rows = self.length * self.members
+        chosen = torch.randint(inputs.shape[1], (n_rows,), generator=generator)
         if self.mode == "query":
+            chosen = chosen.view(self.rows.shape[:-1])
             self.rows.copy_(inputs[0, chosen] / inputs.shape[2] ** 0.5)
         elif self.mode != "deep":
             self.rows.copy_(inputs[0, chosen])
@@ -113,6 +119,11 @@ class Prompt(nn.Module):
     def n_slots(self) -> int:
         """Slots of a packed sequence that the prompt takes; query rows are read behind it."""
         return 0 if self.mode == "query" else self.length
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that are computed or attended to for each utterance."""
+        return self.members * (self.length + 1) - 1
 
     @property
     def n_positions(self) -> int:

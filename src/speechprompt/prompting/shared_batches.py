@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from speechprompt.lm.cache import Cache
-from speechprompt.lm.model import PromptTensors
 from speechprompt.lm.packing import pack
+from speechprompt.lm.prompt_tensors import PromptTensors
 from speechprompt.prompting.task_model import TaskModel
 
 __all__ = ["group_tasks", "read_sources"]

@@ -57,10 +57,11 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
                 "use the unit LM of that training, or train the prompt again"
             )
     settings = metadata["verbalizer"]
-    # Files of the first versions have no `rows` and `writes`.
+    # Files of the first versions have no `rows`, `writes` and `members`.
     rows, writes = settings.get("rows", 1), settings.get("writes", False)
     kind, units = settings["kind"], settings["units"]
-    verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes)
+    members = settings.get("members", 1)
+    verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes, members)
     shape = metadata["prompt"]
     prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
     task = TaskModel(

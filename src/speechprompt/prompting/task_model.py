@@ -6,9 +6,10 @@ verbalizer. For the fine-tuning baseline (FT-LM) it holds the whole LM instead o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,11 @@ from speechprompt.lm.artefact import LoadedLM
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END, SEPARATOR, Dictionary
 from speechprompt.lm.fairseq import weights
-from speechprompt.lm.model import PromptTensors, UnitLM
+from speechprompt.lm.model import UnitLM
 from speechprompt.lm.pack import Pack
 from speechprompt.lm.packing import pack_padded
-from speechprompt.prompting.loss import TeacherForcingLoss, cross_entropy
+from speechprompt.lm.prompt_tensors import PromptTensors
+from speechprompt.prompting.loss import Reading, TeacherForcingLoss, cross_entropy
 from speechprompt.prompting.padded import Padded
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.runtime.device import to_device
@@ -31,24 +33,9 @@ from speechprompt.runtime.replay import replays
 from speechprompt.storage.tensors import write_tensors
 from speechprompt.tasks.verbalizer import Verbalizer
 
-__all__ = ["FORMAT", "Reading", "TaskModel"]
+__all__ = ["FORMAT", "TaskModel"]
 
 FORMAT = "speechprompt prompt 1"
-
-
-class Reading(NamedTuple):
-    """What the answers to B utterances are predicted from.
-
-    Attributes:
-        hidden: (A, D) hidden states at the separators and, where answers were read, behind each
-            token of them, utterance by utterance; with a learnable verbalizer and query rows
-            (B, R, D), those of the rows and of the separator.
-        lines, places: (A,) the utterance of each, and its position in the answer.
-    """
-
-    hidden: Tensor
-    lines: Tensor
-    places: Tensor
 
 
 class TaskModel:
@@ -148,7 +135,7 @@ class TaskModel:
 
     def length(self, units: np.ndarray, labels: Sequence[int] = ()) -> int:
         """Number of slots of an utterance with its answer and the prompt."""
-        rows = self.prompt.length if self.prompt else 0
+        rows = self.prompt.n_rows if self.prompt else 0
         return rows + len(units) + 2 + len(labels)
 
     def n_positions(self, units: np.ndarray, labels: Sequence[int]) -> int:
@@ -237,7 +224,7 @@ class TaskModel:
             [answers.size, len(line), len(line)]
         )
         cache = cache or Cache(room=0)
-        cache.room += prompt.shifts.shape[1] + answers.shape[1]
+        cache.room += prompt.n_behind + answers.shape[1]
         slots, _, ends = self.slots(units)
         packed = pack_padded(
             slots[:, : ends.max()], ends, ends - 1, device=self.device, dtype=self.dtype
@@ -255,10 +242,12 @@ class TaskModel:
         assert prompt.separator is not None
         assert prompt.shifts is not None
         n, n_answers = answers.shape
-        rows = torch.cat((prompt.rows, prompt.separator[None])).expand(n, -1, -1)
-        x = torch.cat((rows, F.embedding(answers, self.label_embeddings())), dim=1)
-        shifts = (prompt.shifts, prompt.shifts[:, -1:].expand(-1, n_answers, -1))
-        return self.model.extend(x, cache, torch.cat(shifts, dim=1))
+        rows = torch.cat((prompt.rows, prompt.separator.unsqueeze(-2)), dim=-2).flatten(0, -2)
+        behind = F.embedding(answers, self.label_embeddings())
+        x = torch.cat((rows.expand(n, -1, -1), behind), dim=1)
+        own = prompt.shifts.flatten(1, -2)
+        shifts = torch.cat((own, own[:, -1:].expand(-1, n_answers, -1)), dim=1)
+        return self.model.extend(x, cache, shifts, self.verbalizer.members)
 
     def label_embeddings(self) -> Tensor:
         """What the unit LM reads for each label, (n_labels, D), before scaling."""
@@ -308,17 +297,24 @@ class TaskModel:
             targets, judged: (A,) see :meth:`targets`; -100 is left out.
             places: (A,) positions in their answers.
         """
-        scores = self.model.logits(hidden)
+        scores, members = self.model.logits(hidden), self.verbalizer.members
         if self.reads_at_once:
             label_scores = self.verbalizer.label_scores(scores.index_select(-1, self.unit_ids))
-            table = label_scores[:, None] + self.allowed_masks[:, :-1]  # (B, columns, n_labels)
-            table = asked = table.flatten(0, 1)
+            # (B, columns, n_labels), with several members (B, M, columns, n_labels).
+            table = label_scores.unsqueeze(-2) + self.allowed_masks[:, :-1]
+            asked = table.flatten(0, -2)
+            if members > 1:
+                table = table.log_softmax(-1).logsumexp(1)
+                targets = targets.view(len(table), -1).repeat(1, members).flatten()
+            table = table.flatten(0, 1)
         else:
             found = self._label_scores(scores)
             asked = found if self.verbalizer.writes else scores
             table = found + self._allowed(places)
         smoothing = self.smoothing if torch.is_grad_enabled() else 0.0
-        return cross_entropy(asked, targets, smoothing), table.argmax(1).ne(judged) & (judged >= 0)
+        total = cross_entropy(asked, targets, smoothing)
+        total = total / members if members > 1 else total  # the mean of theirs
+        return total, table.argmax(1).ne(judged) & (judged >= 0)
 
     def answer_scores(self, hidden: Tensor, position: Tensor) -> Tensor:
         """Log-probabilities (M, n_labels + 1) of the labels and the end that a position allows.
@@ -328,7 +324,11 @@ class TaskModel:
             position: (M,) position in the answer.
         """
         found = self._label_scores(self.model.logits(hidden))
-        return (found + self._allowed(position)).log_softmax(1)
+        allowed = self._allowed(position)
+        if self.verbalizer.members == 1:
+            return (found + allowed).log_softmax(1)
+        by_member = (found + allowed[:, None]).log_softmax(2)
+        return by_member.logsumexp(1) - math.log(self.verbalizer.members)
 
     def _label_scores(self, scores: Tensor) -> Tensor:
         """Scores (M, n_labels + 1) of labels and end from those of all symbols."""
@@ -336,7 +336,10 @@ class TaskModel:
         end = scores[:, END] if scores.dim() == 2 else scores[:, -1, END]
         if self.verbalizer.writes:
             return self.verbalizer.written_scores(torch.cat((units, end[:, None]), dim=1))
-        return torch.cat((self.verbalizer.label_scores(units), end[:, None]), dim=1)
+        labels = self.verbalizer.label_scores(units)
+        if labels.dim() == 3:  # of several members
+            return torch.cat((labels, end[:, None, None].expand(-1, labels.shape[1], 1)), dim=2)
+        return torch.cat((labels, end[:, None]), dim=1)
 
     def _allowed(self, position: Tensor) -> Tensor:
         """What is added to the scores (M, n_labels + 1) at positions (M,)."""
@@ -346,6 +349,7 @@ class TaskModel:
         """Write the trained tensors, and in the metadata what is needed to load them again."""
         prompt = self.prompt and {
             "length": self.prompt.length,
+            "members": self.prompt.members,
             "mode": self.prompt.mode,
             "layers": self.prompt.layers,
             "dropout": self.prompt.dropout,
@@ -359,6 +363,7 @@ class TaskModel:
                 "units": self.verbalizer.units,
                 "rows": self.verbalizer.rows,
                 "writes": self.verbalizer.writes,
+                "members": self.verbalizer.members,
             },
             "allowed": self.allowed,
             "end_loss": self.end_loss,

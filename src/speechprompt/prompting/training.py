@@ -216,6 +216,7 @@ def _build_model(
         seed=seed,
         rows=1 + (prompt.n_positions if prompt and not writes else 0),
         writes=writes and prompt is not None,
+        members=prompt.members if prompt else 1,
     )
     return TaskModel(
         lm,

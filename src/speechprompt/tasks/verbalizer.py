@@ -34,6 +34,7 @@ class Verbalizer(nn.Module):
         rows: number of places R whose unit scores a learnable layer reads; at the start it reads
             the last.
         writes: whether a learnable verbalizer is for answers that are written label by label.
+        members: members M of the prompt, each with a layer of its own.
     """
 
     index: Tensor
@@ -45,11 +46,12 @@ class Verbalizer(nn.Module):
         n_units: int,
         rows: int = 1,
         writes: bool = False,
+        members: int = 1,
     ) -> None:
         super().__init__()
         self.kind = kind
         self.units = [int(unit) for unit in units]
-        self.rows, self.writes = rows, writes
+        self.rows, self.writes, self.members = rows, writes, members
         self.register_buffer("index", torch.tensor(self.units, dtype=torch.long), persistent=False)
         if kind != "learnable":
             return
@@ -58,14 +60,21 @@ class Verbalizer(nn.Module):
             self.inputs = nn.Parameter(start.clone())
             self.weight = nn.Parameter(torch.block_diag(start, torch.ones(1, 1)))
         else:
-            self.weight = nn.Parameter(nn.functional.pad(start, ((rows - 1) * n_units, 0)))
+            start = nn.functional.pad(start, ((rows - 1) * n_units, 0))
+            self.weight = nn.Parameter(start.repeat(members, 1, 1) if members > 1 else start)
 
     def written_scores(self, scores: Tensor) -> Tensor:
         """Scores (N, n_labels + 1) of labels and end from those (N, K + 1) of units and end."""
         return scores @ self.weight.T
 
     def label_scores(self, unit_scores: Tensor) -> Tensor:
-        """Scores (N, n_labels) of the labels from those of the units, (N, K) or (N, R, K)."""
+        """Scores (N, n_labels) of the labels from those of the units, (N, K) or (N, R, K).
+
+        With several members they are (N, M, n_labels), from (N, M * R, K).
+        """
+        if self.members > 1:
+            by_member = unit_scores.reshape(len(unit_scores), self.members, -1)
+            return torch.einsum("nmk,mlk->nml", by_member, self.weight)
         if self.kind == "learnable":
             return unit_scores.flatten(1) @ self.weight.T
         return unit_scores.index_select(-1, self.index)
@@ -81,6 +90,7 @@ def build_verbalizer(
     seed: int,
     rows: int = 1,
     writes: bool = False,
+    members: int = 1,
 ) -> Verbalizer:
     """Build the verbalizer of a task from its training data.
 
@@ -94,6 +104,7 @@ def build_verbalizer(
         rows: number of places that a learnable layer reads.
         writes: whether answers are written label by label; a learnable verbalizer then starts from
             the aligned units.
+        members: members of the prompt.
 
     Raises:
         ConfigError: more labels than units, unless the kind is ``learnable``.
@@ -101,7 +112,7 @@ def build_verbalizer(
     if n_labels > n_units:
         if kind == "learnable":
             chosen = [i % n_units for i in range(n_labels)]
-            return Verbalizer(kind, chosen, n_units, rows, writes)
+            return Verbalizer(kind, chosen, n_units, rows, writes, members)
         raise ConfigError(
             f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
             f"{n_units}; use a larger codebook, fewer or merged labels, or, in a classification, "
@@ -110,7 +121,8 @@ def build_verbalizer(
     if kind == "random":
         return Verbalizer(kind, random_units(n_labels, n_units, seed), n_units)
     by_data = aligned_units if kind == "aligned" or writes else frequency_units
-    return Verbalizer(kind, by_data(labels, units, n_labels, n_units), n_units, rows, writes)
+    chosen = by_data(labels, units, n_labels, n_units)
+    return Verbalizer(kind, chosen, n_units, rows, writes, members)
 
 
 def frequency_units(
