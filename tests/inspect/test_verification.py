@@ -144,6 +144,23 @@ def test_verify_finds_files_that_are_missing_or_another(copied, capsys):
     assert "nowhere: expected the folder of a run" in capsys.readouterr().err
 
 
+def test_verify_compares_downloads_with_their_sums(copied, capsys):
+    download, corpus = copied / "resources/models/a.pt", copied / "resources/corpora/digits"
+    for path in (download, corpus / "recordings/1.wav"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"right")
+    download.with_name("a.pt.sha256").write_text(f"{sha256_file(download)}  a.pt\n")
+    write_json(corpus / "corpus.json", {"kind": "fsdd", "sizes": {"recordings": {"1.wav": 5}}})
+    assert main(["verify", str(copied)]) == 0
+    assert f"ok       {download}\n" in capsys.readouterr().out
+    download.write_bytes(b"wrong")
+    (corpus / "recordings/1.wav").unlink()
+    assert main(["verify", str(copied)]) == 1
+    said = capsys.readouterr().out
+    assert f"damaged  {download}: a.pt has sha256" in said
+    assert "corpus.json: 1 of 1 files in recordings are missing" in said
+
+
 def test_verify_looks_at_this_folder_by_default(copied, capsys, monkeypatch):
     monkeypatch.chdir(copied)
     assert main(["verify"]) == 0

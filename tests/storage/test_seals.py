@@ -127,6 +127,18 @@ def test_the_footer_of_a_long_parquet_file_may_be_longer_than_what_is_searched(
         check_intact(path)
 
 
+def test_headers_and_json_may_be_long(tmp_path):
+    long = [f"label {number}" for number in range(200_000)]
+    paths = tmp_path / "long.safetensors", tmp_path / "long.json"
+    write_tensors(paths[0], {"0": np.zeros(500_000)}, {"answers": long})
+    write_json(paths[1], {"answers": long})
+    for path in paths:
+        assert check_intact(path)
+        flip(path, path.read_bytes(), 1_500_000, 1)
+        with pytest.raises(ArtefactError):
+            check_intact(path)
+
+
 def test_a_file_that_was_checked_is_checked_again_when_it_changes(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechprompt.errors import ArtefactError, SpeechPromptError
+from speechprompt.downloads.download import recorded_sum
+from speechprompt.errors import ArtefactError, SpeechPromptError, some_of
 from speechprompt.evaluation.scores import TRAINED, check_scored
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.storage.files import check_intact, content_of, read_json
@@ -41,8 +42,9 @@ def verify_run(folder: str | Path) -> Iterator[Checked]:
     """Check all safetensors, Parquet and JSON files below a folder, in the order of their names.
 
     A file is damaged if its content is not what was written, if it cannot be read, or if a file
-    that it names by hash is missing or another one. Files of other programs and of earlier versions
-    have no hash; only their heads are read.
+    that it names by hash or size is missing or another one. Files of other programs and of earlier
+    versions have no hash; only their heads are read. Downloads are compared with the sums beside
+    them.
 
     Raises:
         ArtefactError: there is no such folder, or no such file in it.
@@ -55,16 +57,28 @@ def verify_run(folder: str | Path) -> Iterator[Checked]:
         raise ArtefactError(f"{folder}: expected a run, found no {', '.join(READERS)} files")
     for path in paths:
         try:
-            state = "ok" if check_intact(path) else "no hash"
-            with content_of(path):
-                content = READERS[path.suffix](path)
-                if path.suffix == ".json" and isinstance(content, Mapping):
-                    _check_named_files(path, content)
-                if path.name in TRAINED.values():
-                    check_scored(path)
-            yield Checked(path, state)
+            yield Checked(path, _state(path))
         except SpeechPromptError as error:
             yield Checked(path, "damaged", str(error).removeprefix(f"{path}: "))
+
+
+def _state(path: Path) -> str:
+    """Check a file; return its state.
+
+    Raises:
+        SpeechPromptError: it is damaged.
+    """
+    if (expected := recorded_sum(path)) is not None:
+        _compare(path, path, expected)
+        return "ok"
+    state = "ok" if check_intact(path) else "no hash"
+    with content_of(path):
+        content = READERS[path.suffix](path)
+        if path.suffix == ".json" and isinstance(content, Mapping):
+            _check_named_files(path, content)
+        if path.name in TRAINED.values():
+            check_scored(path)
+    return state
 
 
 def _artefacts(folder: Path) -> Iterator[Path]:
@@ -72,12 +86,13 @@ def _artefacts(folder: Path) -> Iterator[Path]:
         folders[:] = sorted({*folders} - SKIPPED)
         for name in sorted(files):
             path = Path(parent, name)
-            if path.suffix in READERS and path.is_file():
+            is_download = path.with_name(f"{name}.sha256").is_file()
+            if (path.suffix in READERS or is_download) and path.is_file():
                 yield path
 
 
 def _check_named_files(path: Path, value: Mapping[str, Any]) -> None:
-    """Check the files that an index.json or a model.json names."""
+    """Check the files that an index.json, a model.json or a corpus.json names."""
     named = [(part["name"], part["sha256"]) for part in value.get("parts", ())]
     if str(value.get("format", "")).startswith("speechprompt model"):
         encoder = value["encoder"] or {}
@@ -89,5 +104,17 @@ def _check_named_files(path: Path, value: Mapping[str, Any]) -> None:
             continue  # the package has it
         if not file.is_file():
             raise ArtefactError(f"{path}: the file {name} that it names is missing")
-        if (sha256 := sha256_file(file)) != expected:
-            raise ArtefactError(f"{path}: {name} has sha256 {sha256}, expected {expected}")
+        _compare(path, file, expected)
+    for folder, sizes in value.get("sizes", {}).items():
+        files = {name: path.parent / folder / name for name in sizes}
+        lost = [n for n, f in files.items() if not f.is_file() or f.stat().st_size != sizes[n]]
+        if lost:
+            raise ArtefactError(
+                f"{path}: {len(lost)} of {len(sizes)} files in {folder} are missing or have "
+                f"another size ({some_of(lost, 3)})"
+            )
+
+
+def _compare(path: Path, file: Path, expected: str) -> None:
+    if (found := sha256_file(file)) != expected:
+        raise ArtefactError(f"{path}: {file.name} has sha256 {found}, expected {expected}")

@@ -21,8 +21,8 @@ SEAL = "seal"
 BEFORE, ZEROS, AFTER = b"sha256 of this file with 64 zeros here: ", b"0" * 64, b" (end of seal)"
 # What a writer puts into the file, for :func:`seal` to fill in.
 UNSEALED = (BEFORE + ZEROS + AFTER).decode()
-# Headers of safetensors and ends of Parquet files are shorter by far, but for Parquet's footer.
-EDGE = 2**20
+# A seal is at most so far from the beginning or the end, besides a header or a footer.
+EDGE, LONGEST = 2**20, 2**28
 CHUNK = 2**20
 _INTACT: set[tuple[int, ...]] = set()
 
@@ -89,15 +89,19 @@ def _find(stream: BufferedIOBase) -> int | None:
 
 
 def _edges(stream: BufferedIOBase) -> Iterator[tuple[int, bytes]]:
-    """The beginning of a file, and the end before which Parquet's footer is, with their places."""
+    """The beginning of a file and its end, with their places.
+
+    Safetensors say how long their header is, and Parquet how long its footer is.
+    """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    yield 0, stream.read(EDGE)
+    header = int.from_bytes(stream.read(8), "little")
+    stream.seek(0)
+    yield 0, stream.read(EDGE + (header if header < min(size, LONGEST) else 0))
     if size > EDGE:
         stream.seek(-8, os.SEEK_END)
-        footer = int.from_bytes(stream.read(4), "little")
-        is_parquet = stream.read(4) == b"PAR1"
-        start = max(0, size - EDGE - (footer if is_parquet else 0))
+        footer, name = int.from_bytes(stream.read(4), "little"), stream.read(4)
+        start = max(0, size - EDGE - (min(footer, LONGEST) if name == b"PAR1" else 0))
         stream.seek(start)
         yield start, stream.read()
 
