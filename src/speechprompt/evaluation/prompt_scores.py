@@ -6,6 +6,7 @@ from pathlib import Path
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.evaluation.scored_splits import (
     ScoreFiles,
+    check_described,
     prediction_rows,
     read_split,
     write_scores,
@@ -14,7 +15,7 @@ from speechprompt.evaluation.scores import Metrics
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_file import load_task_model
 from speechprompt.runtime.precision import resolve_precision
-from speechprompt.storage.files import read_json
+from speechprompt.storage.files import content_of, read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.tasks.labels import restore_labels
@@ -48,10 +49,18 @@ def score_prompt(
         CorpusError: a label column is missing, or an utterance leaves no room for an answer.
     """
     described = read_tensor_metadata(prompt)
-    labels = restore_labels(described["answers"])
+    with content_of(prompt):
+        check_described(described)
+        labels = restore_labels(described["answers"])
+        hashes = {name: described[f"{name}_sha256"] for name in ("lm", "codebook")}
+        details = {"training": described["training"]}
+    codebooks = set()
+    for index in scored:
+        with content_of(index):
+            codebooks.add(read_json(index)["codebook_sha256"])
     dtype = resolve_precision(decoding.precision, device)
     # There is one codebook. Otherwise the unit LM refuses those that are not its own.
-    for codebook in {read_json(index)["codebook_sha256"] for index in scored}:
+    for codebook in codebooks:
         model = load_task_model(prompt, unit_lm, codebook, dtype, device)
     splits = {}
     for index in scored:
@@ -65,7 +74,5 @@ def score_prompt(
             if not decoding.free:
                 found = predict(model, examples.units, DecodingSettings(free=True))
             splits[split]["invalid"] = ~found.valid
-    hashes = {name: described[f"{name}_sha256"] for name in ("lm", "codebook")}
     hashes["prompt"] = sha256_file(prompt)
-    details = {"training": described["training"]}
     return write_scores(files, splits, labels, task, described, details, hashes)

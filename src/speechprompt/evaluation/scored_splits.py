@@ -14,7 +14,14 @@ from speechprompt.storage.files import read_json
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.labels import Labels, read_examples, read_labels
 
-__all__ = ["BaselineData", "ScoreFiles", "prediction_rows", "read_split", "write_scores"]
+__all__ = [
+    "BaselineData",
+    "ScoreFiles",
+    "check_described",
+    "prediction_rows",
+    "read_split",
+    "write_scores",
+]
 
 
 Answers = Mapping[str, tuple[Sequence[str], Sequence[float] | np.ndarray]]
@@ -132,6 +139,18 @@ def prediction_rows(
         "score": scores,
         "is_repeat": [first.setdefault(key, row) < row for row, key in keys],
     }
+
+
+def check_described(described: Mapping[str, Any]) -> None:
+    """Check what :func:`write_scores` takes from the metadata of what was trained.
+
+    Raises:
+        ValueError: a field has another type than trainings write.
+    """
+    kinds = {"method": str, "seed": int, "trainable_parameters": int}
+    for name, kind in kinds.items():
+        if type(found := described.get(name)) is not kind or found == "":
+            raise ValueError(f"{name}: expected {kind.__name__}, found {found!r:.100}")
 
 
 def write_scores(

@@ -10,6 +10,7 @@ from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.fairseq import load_weights
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import FORMAT, TaskModel
+from speechprompt.storage.files import content_of
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of
 from speechprompt.tasks.verbalizer import Verbalizer
 
@@ -30,7 +31,8 @@ def load_task_model(
             tensors or has others.
     """
     lm = load_lm(lm_path, codebook_sha256, dtype, device)
-    return attach_prompt(prompt_path, lm, lm_path)
+    with content_of(prompt_path):
+        return attach_prompt(prompt_path, lm, lm_path)
 
 
 def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) -> TaskModel:
