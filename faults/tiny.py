@@ -128,11 +128,9 @@ def _stage(line: str, *outputs: str, of: str = "") -> Stage:
     words = shlex.split(line)
     verb = words[0]
     named = [words[i + 1] for i, word in enumerate(words) if word in WRITTEN]
-    common = [
-        word for option, words in COMMON.items() if option in _options(verb) for word in words
-    ]
-    outputs = outputs or tuple(named)
-    return Stage(f"{verb} {of}".strip(), [*words, *common], outputs)
+    for option, given in COMMON.items():
+        words += given if option in _options(verb) else []
+    return Stage(f"{verb} {of}".strip(), words, outputs or named)
 
 
 def _options(verb: str) -> set[str]:
