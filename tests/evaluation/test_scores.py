@@ -8,12 +8,11 @@ import pytest
 
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.error_by_length import error_by_length
+from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import (
     finish_task,
     judge,
-    pool_predictions,
-    pooled_gain,
     summarise_seeds,
     write_metrics,
 )

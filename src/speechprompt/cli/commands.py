@@ -161,7 +161,7 @@ def pool_scores(predictions: Sequence[Path], against: Sequence[Path] | None = No
         against: other predictions files of the same utterances, to compare with.
     """
     from speechprompt.evaluation.metrics import in_percent
-    from speechprompt.evaluation.scores import pool_predictions, pooled_gain
+    from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
 
     def told(score: "Score") -> str:
         return f"{in_percent(score.value, score.interval, ' %')} of {score.n}"

@@ -1,7 +1,6 @@
 """Scores: metrics beside their baselines, from the predictions of one or several seeds.
 
-Scores over several predictions files, such as those of speakers that are left out in turn, and the
-files of a finished task's folder are here too.
+The files of a finished task's folder are here too.
 """
 
 import platform
@@ -17,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.metrics import (
     MAIN_METRIC,
-    AnyMetric,
     Score,
     count_errors,
     in_percent,
@@ -29,7 +27,6 @@ from speechprompt.evaluation.predictions import (
     about_predictions,
     check_same_utterances,
     counts,
-    read_predictions,
     split_rows,
 )
 from speechprompt.evaluation.verdict import compare_in_words
@@ -51,8 +48,6 @@ __all__ = [
     "describe",
     "finish_task",
     "judge",
-    "pool_predictions",
-    "pooled_gain",
     "summarise_seeds",
     "write_metrics",
 ]
@@ -270,34 +265,6 @@ def check_scored(trained: str | Path) -> None:
         )
 
 
-def pool_predictions(paths: Sequence[str | Path]) -> Score:
-    """Compute the main metric on the last split of several predictions files together.
-
-    Args:
-        paths: predictions files with disjoint utterances.
-
-    Raises:
-        ArtefactError: an utterance is in two files.
-    """
-    pooled = _pooled(paths)
-    return score(_main_metric(pooled), counts([pooled]))
-
-
-def pooled_gain(paths: Sequence[str | Path], others: Sequence[str | Path]) -> Score:
-    """Compute how much better the main metric is than in other predictions files.
-
-    Args:
-        paths: predictions files with disjoint utterances.
-        others: predictions files of the same utterances.
-
-    Raises:
-        ArtefactError: an utterance is in two files, or the utterances are not the same.
-    """
-    ours, theirs = _pooled(paths), _pooled(others)
-    check_same_utterances(ours, theirs)
-    return score_gain(_main_metric(ours), counts([ours]), counts([theirs]))
-
-
 def describe(metrics: Metrics) -> str:
     """Describe the main metric in one line, with its interval, macro-F1 and the baselines."""
     split, scores = list(metrics.splits.items())[-1]
@@ -384,25 +351,6 @@ def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
     counted = count_errors(about["type"], about["columns"], references, answers.to_pylist())
     columns = dict(zip(table.column_names, table.columns, strict=True)) | counted
     return pa.table(columns, metadata=table.schema.metadata)
-
-
-def _pooled(paths: Sequence[str | Path]) -> pa.Table:
-    """The rows of the last split of all files, sorted by ``utt_id``."""
-    tables = []
-    seen: set[str] = set()
-    for path in paths:
-        table = read_predictions(path)
-        utterances = set(table["utt_id"].to_pylist())
-        if seen & utterances:
-            raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")
-        seen |= utterances
-        tables.append(table)
-    return pa.concat_tables(tables).sort_by("utt_id")
-
-
-def _main_metric(table: pa.Table) -> AnyMetric:
-    """The main metric of a predictions file's type of task."""
-    return metrics_of(table.column_names)[MAIN_METRIC[about_predictions(table)["type"]]]
 
 
 def _versions() -> dict[str, str]:
