@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,8 @@ class PrefixTuning:
             task_type="CAUSAL_LM", num_virtual_tokens=workload.prompt_length
         )
         self.device = device
-        self.model = get_peft_model(OPTForCausalLM(shape).to(dtype), tuning).to(device)
+        model: Any = OPTForCausalLM(shape)
+        self.model = get_peft_model(model.to(dtype), tuning).to(device)
         self.dictionary = Dictionary(range(config.n_symbols - 4))
         self.optimiser = Update(list(self.model.parameters()))
 
