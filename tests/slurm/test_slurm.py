@@ -49,7 +49,7 @@ def shard(number):
 def worker_of(path):
     """The process that writes a file right now, on this one node; None where there is none."""
     for half_written in path.parent.glob(f".{path.name}.*.part"):
-        return psutil.Process(int(half_written.name.split(".")[-2]))
+        return psutil.Process(int(half_written.name.split(".")[-2].partition("-")[0]))
     return None
 
 
