@@ -1,7 +1,6 @@
 """Download: a server or the way to it goes wrong, and what arrives is hostile."""
 
 import gzip
-import io
 import tarfile
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+from faults.archives import pack_tar
 from faults.tiny import Tiny
 from faults.trial import CLEAN, HALF, SAME, SILENT, Case, Process, Stage, Verdict, judge
 from speechprompt.downloads import download
@@ -23,18 +23,6 @@ __all__ = ["faults"]
 NAME = "fsdd.tar.gz"
 WORDS = ["download-corpus", "--kind", "fsdd", "--out", "digits"]
 PAGE = b"<!DOCTYPE html><html><body>Log in to the network</body></html>" * 200
-
-
-def _archive(files: dict[str, bytes], *members: tarfile.TarInfo) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-        for member in members:
-            archive.addfile(member)
-    return buffer.getvalue()
 
 
 def _link(name: str, target: str) -> tarfile.TarInfo:
@@ -60,7 +48,7 @@ class Answer:
 def _answers(run: Tiny) -> dict[str, Answer]:
     names = [f"corpus/audio/{n:03d}.wav" for n in range(12)]
     files = {f"x/recordings/{n}_ann_0.wav": run.content[name] for n, name in enumerate(names)}
-    good, half = _archive(files), len(_archive(files)) // 2
+    good, half = pack_tar(files), len(pack_tar(files)) // 2
     return {
         "good": Answer(good),
         "busy at first": Answer(good, statuses=(503, 429)),
@@ -78,11 +66,11 @@ def _answers(run: Tiny) -> dict[str, Answer]:
         "slow": Answer(good, pause=0.05),
         "half an archive": Answer(good[:half]),
         "an archive with a changed byte": Answer(good[:half] + b"??" + good[half + 2 :]),
-        "an archive of something else": Answer(_archive({"x/readme.txt": b"hello"})),
-        "an archive that leaves its folder": Answer(_archive(files | {"../../evil.wav": b"x"})),
-        "an absolute name": Answer(_archive(files | {"/tmp/evil-of-faults.wav": b"x"})),
-        "a link out": Answer(_archive(files, _link("x/recordings/9_a_1.wav", "/etc/passwd"))),
-        "a bomb": Answer(_archive(files | {"x/recordings/8_bob_0.wav": bytes(60_000_000)})),
+        "an archive of something else": Answer(pack_tar({"x/readme.txt": b"hello"})),
+        "an archive that leaves its folder": Answer(pack_tar(files | {"../../evil.wav": b"x"})),
+        "an absolute name": Answer(pack_tar(files | {"/tmp/evil-of-faults.wav": b"x"})),
+        "a link out": Answer(pack_tar(files, _link("x/recordings/9_a_1.wav", "/etc/passwd"))),
+        "a bomb": Answer(pack_tar(files | {"x/recordings/8_bob_0.wav": bytes(60_000_000)})),
     }
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import multiprocessing
 import os
 import shutil
-import tarfile
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,10 @@ import pytest
 from filelock import FileLock
 
 from pipeline import REPOSITORY, snakemake
+
+sys.path.append(str(REPOSITORY))
+
+from faults.archives import pack_tar
 
 # More threads than cores are at work here: those that wait for others must not keep a core busy.
 # Read when torch is loaded, here and in whatever the tests start.
@@ -95,19 +98,7 @@ def at_once():
 @pytest.fixture
 def tar():
     """Pack files, or members with a type of their own, as tar.gz."""
-
-    def pack(files: dict[str, bytes], *members: tarfile.TarInfo) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            for name, content in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-            for member in members:
-                archive.addfile(member)
-        return buffer.getvalue()
-
-    return pack
+    return pack_tar
 
 
 @dataclass

@@ -4,7 +4,6 @@ import hashlib
 import io
 import itertools
 import json
-import tarfile
 import zipfile
 from argparse import Namespace
 
@@ -12,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 import yaml
+from faults.archives import pack_tar
 from publishing import SMALL, build_hubert, publish
 from sklearn.cluster import KMeans
 
@@ -66,24 +66,13 @@ def published_files(folder, n_units=N_UNITS, encoder_layers=3):
     )
     checkpoint = publish(folder / "lm.pt", to_fairseq(lm), args=args, legacy=True)
     words = "".join(f"{unit} {9 + unit}\n" for unit in reversed(range(n_units)))
-    archive = pack(
+    archive = pack_tar(
         {
             "lm/checkpoint_best.pt": checkpoint.read_bytes(),
             "lm/dict.txt": words.encode(),
         }
     )
     return hubert.read_bytes(), (folder / "km.bin").read_bytes(), archive
-
-
-def pack(files):
-    """Files by their paths as tar.gz."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return archive.getvalue()
 
 
 def pack_zip(files):
@@ -165,11 +154,11 @@ def test_the_papers_plan_is_whole(tmp_path, name, encoder):
 
 
 CORPORA = {
-    "speech_commands_v0.01.tar.gz": pack({"./_background_noise_/pink.wav": b"noise"}),
-    "speech_commands_test_set_v0.01.tar.gz": pack({"./_silence_/tap.wav": b"silence"}),
-    "fluent.tar.gz": pack({"fluent_speech_commands_dataset/data/train_data.csv": b"path"}),
+    "speech_commands_v0.01.tar.gz": pack_tar({"./_background_noise_/pink.wav": b"noise"}),
+    "speech_commands_test_set_v0.01.tar.gz": pack_tar({"./_silence_/tap.wav": b"silence"}),
+    "fluent.tar.gz": pack_tar({"fluent_speech_commands_dataset/data/train_data.csv": b"path"}),
     **{
-        f"{subset}.tar.gz": pack({f"LibriSpeech/{subset}/1/2/1-2.trans.txt": b"1-2-0000 ONE"})
+        f"{subset}.tar.gz": pack_tar({f"LibriSpeech/{subset}/1/2/1-2.trans.txt": b"1-2-0000 ONE"})
         for subset in ("train-clean-100", "dev-clean", "test-clean")
     },
     "snips.zip": pack_zip({"SNIPS/all.iob.snips.txt": b"a b"}),
