@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import stat
 import tarfile
@@ -11,6 +12,7 @@ import pytest
 
 from speechprompt.downloads.archives import unpack
 from speechprompt.errors import AssetError
+from speechprompt.storage.files import atomic_folder
 
 
 def member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
@@ -184,6 +186,22 @@ def test_processes_that_unpack_into_the_same_folder_all_succeed(tmp_path, tar, a
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
     assert found == files
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
+
+
+def test_a_folder_that_is_removed_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    opened, removed = os.open, []
+
+    def removing(path, *arguments, **options):
+        if str(path).endswith(".part") and not removed:
+            removed.append(path)
+            os.rmdir(path)
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr("speechprompt.storage.files.os.open", removing)
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "a").touch()
+    assert removed
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])

@@ -153,10 +153,13 @@ def _open_folder(path: Path) -> tuple[Path, int]:
     while True:
         folder = path.with_name(f".{path.name}.{token_hex(4)}.part")
         folder.mkdir()
-        lock = os.open(folder, os.O_RDONLY)
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process has taken it for an abandoned one, before it was locked
         if take(lock) and is_held(folder, lock):
             return folder, lock
-        os.close(lock)  # another process has taken it for an abandoned one
+        os.close(lock)  # likewise, since it was opened
 
 
 def _remove_abandoned(path: Path) -> None:
