@@ -19,7 +19,14 @@ from speechprompt.storage.files import (
     sha256_artefact,
     write_json,
 )
-from speechprompt.storage.parquet import parquet_writer, read_parquet, read_schema, write_parquet
+from speechprompt.storage.parquet import (
+    checked_meanwhile,
+    open_parquet,
+    parquet_writer,
+    read_parquet,
+    read_schema,
+    write_parquet,
+)
 from speechprompt.storage.tensors import read_tensor_metadata, read_tensors, write_tensors
 
 TABLE = pa.table({"a": [1, 2], "b": ["x", None]}).replace_schema_metadata({"root": "here"})
@@ -111,6 +118,75 @@ def test_other_programs_read_sealed_files(tmp_path):
     assert pq.read_table(tmp_path / "a.parquet").equals(TABLE, check_metadata=True)
     found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert list(found) == ["value", "name", "seal"]
+
+
+def test_seals_of_sha256_are_checked_as_before(tmp_path):
+    path = tmp_path / "earlier.json"
+    text = '{"value": 0.5, "seal": "sha256 of this file with 64 zeros here: %s (end of seal)"}'
+    unsealed = (text % ("0" * 64)).encode()
+    content = (text % sha256(unsealed).hexdigest()).encode()
+    path.write_bytes(content)
+    assert read_json(path) == {"value": 0.5}
+    for place in range(len(content)):
+        flip(path, content, place, place % 8)
+        with pytest.raises(ArtefactError, match="earlier"):
+            read_json(path)
+
+
+def write_groups(path, n_groups=6, length=100_000):
+    numbers = np.random.default_rng(0).integers(2**60, size=(n_groups, length))
+    schema = pa.schema({"a": pa.int64(), "b": pa.int64()})
+    with parquet_writer(path, schema, compression="none", use_dictionary=False) as writer:
+        for group in numbers:
+            writer.write_table(pa.table({"a": group, "b": group[::-1]}, schema))
+    return n_groups
+
+
+ORDERS = {"all": range, "backwards": lambda n: range(n)[::-1], "some": lambda n: [1, n - 2]}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_file_that_is_checked_meanwhile_is_covered_whatever_is_read(tmp_path, order):
+    path = tmp_path / "groups.parquet"
+    groups = ORDERS[order](write_groups(path))
+
+    def read_meanwhile():
+        with checked_meanwhile(path) as wait:
+            with open_parquet(path) as file:
+                tables = [file.read_row_group(group, ["a"]) for group in groups]
+            with open_parquet(path) as file:
+                tables += [file.read_row_group(group) for group in groups]
+            wait()
+        return tables
+
+    expected = pq.ParquetFile(path)
+    assert read_meanwhile()[-1] == expected.read_row_group(groups[-1])
+    content = path.read_bytes()
+    places = np.random.default_rng(1).integers(len(content), size=30)
+    for place in [0, 3, 4, len(content) - 1, len(content) - 5, len(content) - 300, *places]:
+        flip(path, content, place, place % 8)
+        with pytest.raises(ArtefactError, match=r"groups\.parquet"):
+            read_meanwhile()
+
+
+def test_a_file_that_is_checked_meanwhile_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "groups.parquet"
+    n_groups = write_groups(path)
+    again = []
+    read = seals._read
+
+    def counted(*args):
+        for part in read(*args):
+            again.append(len(part))
+            yield part
+
+    monkeypatch.setattr(seals, "_read", counted)
+    with checked_meanwhile(path) as wait:
+        with open_parquet(path) as file:
+            for group in range(n_groups):
+                file.read_row_group(group)
+        wait()
+    assert sum(again) < path.stat().st_size / 100
 
 
 def test_the_footer_of_a_long_parquet_file_may_be_longer_than_what_is_searched(

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import atomic_path
-from speechprompt.storage.seals import UNSEALED, DamageError, is_sealed, seal
+from speechprompt.storage.seals import UNSEALED, DamageError, GradualCheck, is_sealed, seal
 
 __all__ = [
     "checked_meanwhile",
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 
-_CHECKED_MEANWHILE: set[str] = set()
+_CHECKED_MEANWHILE: dict[str, GradualCheck] = {}
 
 
 def write_parquet(path: str | Path, table: pa.Table) -> None:
@@ -67,26 +66,61 @@ def _insert_seal(path: Path) -> None:
 def checked_meanwhile(*paths: str | Path) -> Iterator[Callable[[], None]]:
     """Check long files by their seals while they are read, which takes hardly any time.
 
+    Each file has one reader at a time.
+
     Yields:
-        A function to call before anything is made of what was read: it waits for the check.
+        A function to call before anything is made of what was read: it ends the check.
 
     Raises:
         ArtefactError: a file is damaged, whatever error that led to before.
     """
-    with ThreadPoolExecutor(1) as pool:
-        checks = {str(path): pool.submit(is_sealed, path) for path in paths}
+    checks: dict[str, GradualCheck] = {}
+
+    def finish() -> None:
+        for path, check in checks.items():
+            with _named(path):
+                check.finish()
+
+    try:
+        for path in map(str, paths):
+            with _named(path):
+                checks[path] = GradualCheck(path)
         _CHECKED_MEANWHILE.update(checks)
-
-        def wait() -> None:
-            for path, check in checks.items():
-                with _named(path):
-                    check.result()
-
+        yield finish
+    finally:
+        for path in checks:
+            _CHECKED_MEANWHILE.pop(path, None)
         try:
-            yield wait
+            finish()
         finally:
-            _CHECKED_MEANWHILE.difference_update(checks)
-            wait()
+            for check in checks.values():
+                check.stream.close()
+
+
+class _CheckedSource:
+    """A file for Arrow that is checked while Arrow reads it."""
+
+    closed = False
+
+    def __init__(self, check: GradualCheck) -> None:
+        self._check = check
+        self.seek, self.tell = check.stream.seek, check.stream.tell
+
+    def read(self, n_bytes: int) -> bytes:
+        return self.read_buffer(n_bytes).to_pybytes()
+
+    def read_buffer(self, n_bytes: int) -> pa.Buffer:
+        """Read into memory of Arrow, which it uses again, unlike that of new ``bytes``."""
+        start = self.tell()
+        buffer = pa.allocate_buffer(n_bytes, resizable=True)
+        with memoryview(buffer).cast("B") as content:
+            n_read = self._check.stream.readinto(content)
+            self._check.add(start, content[:n_read])
+        buffer.resize(n_read)
+        return buffer
+
+    def close(self) -> None:
+        """Stay open for the next reader."""
 
 
 @contextmanager
@@ -97,9 +131,11 @@ def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
         ArtefactError: the file is missing or damaged, even if only a later read shows that.
     """
     with _named(path):
-        if str(path) not in _CHECKED_MEANWHILE:
+        check = _CHECKED_MEANWHILE.get(str(path))
+        if check is None:
             is_sealed(path)
-        with pq.ParquetFile(path) as file:
+        source = path if check is None else pa.PythonFile(_CheckedSource(check), mode="r")
+        with pq.ParquetFile(source) as file:
             yield file
 
 
