@@ -7,6 +7,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := src tests benchmarks faults
 
+# Snakemake ends in a traceback where it cannot write its cache, before it reads the workflow.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(abspath .snakemake/caches)
+endif
+
 .PHONY: help all report test quality format reference cluster nano bench faults clean FORCE
 
 help: ## Show the targets

@@ -75,3 +75,23 @@ def test_the_image_has_all_that_a_run_reads(repository, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rule train_prompt:" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+@pytest.mark.parametrize("home", ["/proc/nowhere", None])
+def test_make_gives_snakemake_a_cache_where_there_is_no_home(repository, tmp_path, home):
+    shown = [
+        "make",
+        "-s",
+        "--no-print-directory",
+        "--eval",
+        "show:; @echo $$XDG_CACHE_HOME",
+        "show",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key != "XDG_CACHE_HOME"}
+    environment["HOME"] = home or str(tmp_path)
+    found = subprocess.run(
+        shown, cwd=repository, env=environment, capture_output=True, text=True, check=True
+    )
+    expected = repository / ".snakemake/caches" if home else ""
+    assert found.stdout.strip() == str(expected)
