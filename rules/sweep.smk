@@ -4,6 +4,7 @@
 use rule train_prompt as train_swept with:
     input:
         unpack(PLAN.sweep.training_files),
+        compared=ancient(PLAN.sweep.compared),
     output:
         prompt=f"results/sweep/{POINT}/seed-{{seed}}/prompt.safetensors",
         curve=f"results/sweep/{POINT}/seed-{{seed}}/curve.parquet",

@@ -1,6 +1,7 @@
 rule train_prompt:
     input:
         unpack(PLAN.tasks.training_files),
+        compared=ancient(PLAN.tasks.compared),
     output:
         prompt=f"{SEED}/prompt.safetensors",
         curve=f"{SEED}/curve.parquet",

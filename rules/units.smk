@@ -36,6 +36,7 @@ rule prepare_units:
 
 rule gather_units:
     input:
+        unpack(PLAN.units.train_units),
         parts=PLAN.units.parts_of,
         manifest=PLAN.units.manifest,
     output:
@@ -43,7 +44,7 @@ rule gather_units:
     resources:
         **needs(600, 3, minutes=30),
     params:
-        manifest=PLAN.units.manifest_option,
+        options=PLAN.units.gathered_by,
     shell:
         "speechprompt --log {log:q} gather-units {input.parts:q} --corpus={wildcards.corpus}"
-        " --split={wildcards.split} {params.manifest} --out {output.index:q}"
+        " --split={wildcards.split} {params.options} --out {output.index:q}"

@@ -138,7 +138,7 @@ def test_copies_in_a_later_split_are_counted(tmp_path, record, capsys):
     told = capsys.readouterr().err
     assert "1 of 2 recordings in test have the same samples as recordings of an earlier" in told
     assert "(1 in train)" in told
-    assert "1 of 1 speakers in test are in train too" in told
+    assert "1 of 1 speakers in test are in train too: " in told
     with pytest.raises(CorpusError, match=r"more than max_repeated = 0\.4 allows"):
         write(recordings, tmp_path, tmp_path / "m", max_repeated=0.4)
 

@@ -52,7 +52,8 @@ units.quantization:quantize_units --features=features_part --manifest=manifest_p
     Assign every frame to its nearest centroid and collapse repeats.
 units.text_corpus:prepare_units --settings --train --valid --test --split --dictionary --out
     Turn lines of ready units and labels into a units file.
-units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --out
+units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --train \
+    --max-repeated --out
     Check the parts of a split and list them in its index.
 cli.commands:compare_units ours reference --shown
     Compare units with others of the same recordings: agreement, error rate, differences.

@@ -61,7 +61,8 @@ class Config(Block):
         ge=0,
         le=1,
         description="share of valid, and of test, that may have the same samples as recordings of "
-        "an earlier split; there is a warning in any case",
+        "an earlier split, or the same units as utterances of train; there is a warning in any "
+        "case",
     )
     corpora: dict[Name, AnyCorpus] = Field({}, description="corpora by name")
     encoders: dict[Name, AnyEncoder] = Field({}, description="encoders by name")

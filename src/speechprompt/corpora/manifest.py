@@ -247,7 +247,10 @@ def _report_speakers(kept: Mapping[str, Sequence[Row]], root: Path) -> None:
         {row["speaker"] for row in kept[split]} - {None} for split in ("train", "test")
     )
     if both := heard & tested:
-        log(f"{root}: {len(both)} of {len(tested)} speakers in test are in train too")
+        log(
+            f"{root}: {len(both)} of {len(tested)} speakers in test are in train too: "
+            f"{some_of(sorted(both))}"
+        )
 
 
 def _hold_out_valid(

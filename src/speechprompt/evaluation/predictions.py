@@ -18,6 +18,7 @@ __all__ = [
     "check_same_utterances",
     "counts",
     "read_predictions",
+    "shared_with_train",
     "split_rows",
     "write_predictions",
 ]
@@ -30,17 +31,19 @@ def write_predictions(
     task_type: str,
     columns: Sequence[str],
     method: str,
+    speakers: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a predictions file.
 
     Args:
         path: Parquet file to write.
         splits: columns of each split: ``utt_id``, ``reference``, ``prediction``, ``score``
-            (log-probability of the prediction), ``is_repeat``, and ``invalid`` where free decoding
-            was tried.
+            (log-probability of the prediction), ``is_repeat``, ``invalid`` where free decoding was
+            tried, and ``in_train`` where train is known.
         task_type: classification, transcription or slot_filling.
         columns: the label columns.
         method: name of the method or baseline that made the predictions.
+        speakers: what each split's speakers have in common with those of train.
 
     Raises:
         ArtefactError: the score of an answer is no number.
@@ -58,9 +61,13 @@ def write_predictions(
         }
         if "invalid" in data:
             given["invalid"] = pa.array(np.asarray(data["invalid"]).astype(np.int64))
+        if "in_train" in data:
+            given["in_train"] = pa.array(data["in_train"], pa.bool_())
         counted = count_errors(task_type, columns, data["reference"], data["prediction"])
         tables.append(pa.table({**given, **counted}))
-    about = {"type": task_type, "columns": list(columns), "method": method}
+    about: dict[str, Any] = {"type": task_type, "columns": list(columns), "method": method}
+    if speakers:
+        about["speakers"] = dict(speakers)
     table = pa.concat_tables(tables)
     write_parquet(path, table.replace_schema_metadata({"speechprompt": json.dumps(about)}))
 
@@ -118,6 +125,20 @@ def split_rows(table: pa.Table) -> dict[str, np.ndarray]:
     """The rows of each split, as masks ``[n]``, in the order in which the splits appear."""
     split_of = np.array(table["split"].to_pylist())
     return {str(split): split_of == split for split in dict.fromkeys(split_of.tolist())}
+
+
+def shared_with_train(tables: Sequence[pa.Table]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Which utterances have units that occur in train, ``[n]``, and the speakers that train has.
+
+    A baseline's predictions say so; those of other methods for the same utterances do not.
+    """
+    heard = np.zeros(len(tables[0]), dtype=bool)
+    speakers: dict[str, Any] = {}
+    for table in tables:
+        if "in_train" in table.column_names:
+            heard |= table["in_train"].to_numpy()
+        speakers |= about_predictions(table).get("speakers", {})
+    return heard, speakers
 
 
 def check_same_utterances(first: pa.Table, other: pa.Table) -> None:

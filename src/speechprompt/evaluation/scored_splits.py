@@ -1,7 +1,7 @@
 """What all scorings share: reading the scored splits, writing predictions and metrics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,9 +10,11 @@ import numpy as np
 from speechprompt.downstream.recordings import Recordings
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
+from speechprompt.evaluation.verdict import SharedSpeakers
 from speechprompt.storage.files import read_json
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.labels import Labels, read_examples, read_labels
+from speechprompt.units.unit_files import read_units
 
 __all__ = [
     "BaselineData",
@@ -51,12 +53,14 @@ class BaselineData:
         train: utterances to learn from.
         dev: utterances by which settings are chosen.
         scored: utterances of each scored split, the main split last.
+        speakers: speakers of each scored split that train has too.
     """
 
     labels: Labels
     train: Examples
     dev: Examples
     scored: dict[str, Examples]
+    speakers: dict[str, SharedSpeakers] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -82,12 +86,21 @@ class BaselineData:
         """
         labels = read_labels(train, task_type, columns)
         learnt, looked_at = (read_examples(index, labels, encode=False) for index in (train, dev))
-        return cls(labels, learnt, looked_at, dict(read_split(index, labels) for index in scored))
+        splits = dict(read_split(index, labels) for index in scored)
+        heard = _speakers(train)
+        found = {
+            split: SharedSpeakers.between(heard, _speakers(index))
+            for split, index in zip(splits, scored, strict=True)
+        }
+        speakers = {split: shared for split, shared in found.items() if shared.n_shared}
+        return cls(labels, learnt, looked_at, splits, speakers)
 
     def write_scores(
         self, files: ScoreFiles, task: str, method: str, answers: Answers, details: dict[str, Any]
     ) -> Metrics:
         """Write predictions and metrics of a baseline.
+
+        The utterances whose units occur in train are marked.
 
         Args:
             files: files to write.
@@ -96,11 +109,24 @@ class BaselineData:
             answers: answers to each split as text, with their log-probabilities.
             details: further facts about the baseline for metrics.json.
         """
+        learnt = set(map(_content, self.train.units))
         splits = {
             split: prediction_rows(rows, rows.units, *answers[split])
+            | {"in_train": [_content(units) in learnt for units in rows.units]}
             for split, rows in self.scored.items()
         }
-        return write_scores(files, splits, self.labels, task, {"method": method}, details)
+        described = {"method": method, "speakers": self.speakers}
+        return write_scores(files, splits, self.labels, task, described, details)
+
+
+def _speakers(index: str | Path) -> set[str]:
+    """The known speakers of a split."""
+    return set(read_units(index, ["speaker"])["speaker"].to_pylist()) - {None}
+
+
+def _content(given: np.ndarray) -> bytes:
+    """An utterance's units or the like as bytes, the same for the same units."""
+    return np.asarray(given, dtype=np.int64).tobytes()
 
 
 def read_split(index: str | Path, labels: Labels) -> tuple[str, Examples]:
@@ -129,8 +155,7 @@ def prediction_rows(
         hypotheses: answer to each utterance as text.
         scores: log-probability of each answer.
     """
-    contents = (np.asarray(given, dtype=np.int64).tobytes() for given in inputs)
-    keys = enumerate(zip(contents, utterances.references, strict=True))
+    keys = enumerate(zip(map(_content, inputs), utterances.references, strict=True))
     first: dict[tuple[bytes, str], int] = {}  # the row where each occurs first
     return {
         "utt_id": utterances.utt_ids,
@@ -170,13 +195,19 @@ def write_scores(
         labels: labels of the task.
         task: name of the task.
         described: the ``method``. For what was trained, its metadata, which have ``seed`` and
-            ``trainable_parameters`` too.
+            ``trainable_parameters`` too; for a baseline, the ``speakers`` that train has too.
         details: further facts about the method for metrics.json.
         hashes: hashes of what was trained and of the models that it was trained on.
     """
     method = described["method"]
+    speakers = {split: found.model_dump() for split, found in described.get("speakers", {}).items()}
     write_predictions(
-        files.predictions, splits, task_type=labels.type, columns=labels.columns, method=method
+        files.predictions,
+        splits,
+        task_type=labels.type,
+        columns=labels.columns,
+        method=method,
+        speakers=speakers,
     )
     return write_metrics(
         files.metrics,

@@ -27,9 +27,10 @@ from speechprompt.evaluation.predictions import (
     about_predictions,
     check_same_utterances,
     counts,
+    shared_with_train,
     split_rows,
 )
-from speechprompt.evaluation.verdict import compare_in_words
+from speechprompt.evaluation.verdict import SharedSpeakers, compare_in_words, overlap_in_words
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import (
     content_of,
@@ -74,6 +75,8 @@ class Metrics(BaseModel):
 
     ``floors`` has the scores of each baseline on the same utterances. ``gains`` has how much better
     than each baseline the result is: above 0 it is better, whichever way the metric points.
+    ``in_train`` is the number of utterances of each split whose units occur in train, and
+    ``speakers`` has the speakers that train has too.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -88,6 +91,8 @@ class Metrics(BaseModel):
     trainable_parameters: int | None = Field(None, ge=0, lt=2**63)
     seeds: list[int] = []
     per_seed: dict[str, float] = {}
+    in_train: dict[str, int] = {}
+    speakers: dict[str, SharedSpeakers] = {}
     details: dict[str, Any] = {}
     versions: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -135,7 +140,9 @@ def write_metrics(
     """Score the predictions of one or several seeds, write metrics.json and log the main score.
 
     Values are means over the seeds. Intervals come from a bootstrap over utterances, whose numbers
-    are averaged over the seeds first. The main metric is that of the last split. Generated answers
+    are averaged over the seeds first. The main metric is that of the last split. Beside it stands
+    its value on the novel utterances, whose units do not occur in train, where some are not novel;
+    the baselines' predictions say which. Generated answers
     are also compared with the baseline ``shuffled``, the same answers moved to other utterances: it
     shows how good answers are that do not depend on the audio.
 
@@ -157,9 +164,11 @@ def write_metrics(
     }
     if baselines and about["type"] != "classification":
         compared["shuffled"] = [_shuffled(table, about) for table in tables]
-    for other in (*tables, *(table for group in compared.values() for table in group)):
+    everything = [*tables, *(table for group in compared.values() for table in group)]
+    for other in everything:
         check_same_utterances(tables[0], other)
-    scores = _scores(tables)
+    heard, speakers = shared_with_train(everything)
+    scores = _scores(tables, heard)
     name = MAIN_METRIC[about["type"]]
     metrics = Metrics(
         task=task,
@@ -171,8 +180,14 @@ def write_metrics(
             higher_is_better=metrics_of(tables[0].column_names)[name].higher_is_better,
         ),
         splits=scores,
-        floors={key: _scores(group) for key, group in compared.items()},
-        gains={key: _gains(tables, group) for key, group in compared.items()},
+        floors={key: _scores(group, heard) for key, group in compared.items()},
+        gains={key: _gains(tables, group, heard) for key, group in compared.items()},
+        in_train={
+            split: n
+            for split, rows in split_rows(tables[0]).items()
+            if (n := int(heard[rows].sum()))
+        },
+        speakers=speakers,
         versions=_versions(),
         **facts,
     )
@@ -285,7 +300,8 @@ def judge(metrics: Metrics) -> list[str]:
     """Say in words where the main metric is not above its baselines, and what to do about it.
 
     Returns:
-        Sentences for each baseline that the result is worse than, or does not differ from.
+        Sentences for each baseline that the result is worse than, or does not differ from; and on
+        what the scored split has in common with train.
     """
     split, scores = list(metrics.splits.items())[-1]
     name = metrics.main.name
@@ -297,7 +313,10 @@ def judge(metrics: Metrics) -> list[str]:
             metrics.floors.items(), metrics.gains.values(), strict=True
         )
     )
-    return [sentences for sentences in found if sentences]
+    overlap = overlap_in_words(
+        split, name, scores, metrics.in_train.get(split, 0), metrics.speakers.get(split)
+    )
+    return [*filter(None, found), *overlap]
 
 
 def _check_numbers(path: str | Path, metrics: Metrics) -> None:
@@ -312,8 +331,12 @@ def _check_numbers(path: str | Path, metrics: Metrics) -> None:
                     )
 
 
-def _scores(tables: Sequence[pa.Table]) -> Scores:
-    """Metrics per split; where a split has repeats, ``{main}_distinct`` leaves them out."""
+def _scores(tables: Sequence[pa.Table], heard: np.ndarray) -> Scores:
+    """Metrics per split.
+
+    Where a split has repeats, ``{main}_distinct`` leaves them out; where utterances occur in train,
+    ``{main}_novel`` leaves these out.
+    """
     main = MAIN_METRIC[about_predictions(tables[0])["type"]]
     metrics = metrics_of(tables[0].column_names)
     distinct = ~tables[0]["is_repeat"].to_numpy()
@@ -324,16 +347,27 @@ def _scores(tables: Sequence[pa.Table]) -> Scores:
         if not distinct[rows].all():
             found = counts(tables, rows & distinct)
             result[split][f"{main}_distinct"] = score(metrics[main], found)
+        if _has_both(heard[rows]):
+            result[split][f"{main}_novel"] = score(metrics[main], counts(tables, rows & ~heard))
     return result
 
 
-def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table]) -> Scores:
+def _has_both(heard: np.ndarray) -> bool:
+    """Whether some utterances are novel and some are not."""
+    return bool(heard.any() and not heard.all())
+
+
+def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table], heard: np.ndarray) -> Scores:
     """Gains over a baseline per split, of the metrics that both have."""
+    main = MAIN_METRIC[about_predictions(tables[0])["type"]]
     metrics = metrics_of(sorted({*tables[0].column_names} & {*baseline[0].column_names}))
     result: Scores = {}
     for split, rows in split_rows(tables[0]).items():
         ours, theirs = counts(tables, rows), counts(baseline, rows)
         result[split] = {name: score_gain(m, ours, theirs) for name, m in metrics.items()}
+        if main in metrics and _has_both(heard[rows]):
+            ours, theirs = (counts(group, rows & ~heard) for group in (tables, baseline))
+            result[split][f"{main}_novel"] = score_gain(metrics[main], ours, theirs)
     return result
 
 

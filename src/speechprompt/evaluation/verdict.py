@@ -1,8 +1,14 @@
 """What the comparison with a baseline says, in words, and what can be done about it."""
 
+from collections.abc import Mapping, Set
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from speechprompt.errors import some_of
 from speechprompt.evaluation.metrics import Score, in_percent
 
-__all__ = ["compare_in_words"]
+__all__ = ["SharedSpeakers", "compare_in_words", "overlap_in_words"]
 
 METHODS = {
     "prompt": "the prompt",
@@ -29,6 +35,59 @@ ADVICE = {
 }
 # What to do for the other methods, whatever the baseline.
 OTHERWISE = f"{OVERFITTING}take more recordings or fewer epochs. Otherwise take more epochs."
+
+
+class SharedSpeakers(BaseModel):
+    """Speakers of a scored split that train has too."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_shared: int = Field(ge=0, lt=2**63)
+    n_speakers: int = Field(ge=0, lt=2**63)
+    names: str
+
+    @classmethod
+    def between(cls, train: Set[str], scored: Set[str]) -> Self:
+        """Compare the speakers of train and of a scored split."""
+        shared = sorted(train & scored)
+        return cls(n_shared=len(shared), n_speakers=len(scored), names=some_of(shared, 3))
+
+
+def overlap_in_words(
+    split: str,
+    main: str,
+    scores: Mapping[str, Score],
+    in_train: int,
+    speakers: SharedSpeakers | None,
+) -> list[str]:
+    """Say what a scored split has in common with train: utterances, and speakers.
+
+    Args:
+        split: name of the split.
+        main: name of the main metric.
+        scores: scores of the split.
+        in_train: number of its utterances whose units occur in train.
+        speakers: its speakers that train has too.
+
+    Returns:
+        Sentences; none without anything in common.
+    """
+    found = []
+    if in_train:
+        text = f"{in_train} of {scores[main].n} utterances of {split} have units of one of train"
+        novel = scores.get(f"{main}_novel")
+        found.append(
+            f"{text}: {main} is {100 * scores[main].value:.2f} %, and "
+            f"{in_percent(novel.value, novel.interval, ' %')} on the {novel.n} novel ones."
+            if novel
+            else f"{text}; no utterance is novel."
+        )
+    if speakers:
+        found.append(
+            f"{speakers.n_shared} of {speakers.n_speakers} speakers of {split} are in train too "
+            f"({speakers.names})."
+        )
+    return found
 
 
 def compare_in_words(method: str, baseline: str, ours: Score, theirs: Score, gain: Score) -> str:

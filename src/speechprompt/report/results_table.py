@@ -42,6 +42,7 @@ def write_table(
 
     It has a row for every task, method, metric and baseline. The metric is the task's main metric.
     Transcriptions have rows for the character error rate too, and classifications for macro-F1.
+    Where units of some utterances occur in train, there is a row for the other utterances.
 
     Args:
         metrics: metrics.json of every task and method.
@@ -58,7 +59,9 @@ def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list
     """Rows of a task and method."""
     split, scores = list(metrics.splits.items())[-1]
     rows = []
-    for name in [metrics.main.name, *REPORTED_BESIDE.get(metrics.main.name, ())]:
+    main = metrics.main.name
+    novel = [f"{main}_novel"] if f"{main}_novel" in scores else []
+    for name in [main, *novel, *REPORTED_BESIDE.get(main, ())]:
         known = reported.get(metrics.task, {}).get(metrics.method)
         row = {
             "task": metrics.task,
@@ -68,7 +71,7 @@ def _rows(metrics: Metrics, reported: Mapping[str, Mapping[str, float]]) -> list
             "n_utterances": scores[name].n,
             "n_seeds": len(metrics.seeds),
             "trainable_parameters": metrics.trainable_parameters,
-            "reported": known / 100 if known and name == metrics.main.name else None,
+            "reported": known / 100 if known and name == main else None,
         }
         compared = [
             {

@@ -1,8 +1,9 @@
 """Units files: Parquet shards of units with their labels, and the index of a split."""
 
+import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.runtime.progress import log
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.parquet import (
@@ -96,8 +98,12 @@ def gather_units(
     corpus: str,
     split: str,
     manifest_path: str | Path | None = None,
+    train: str | Path | None = None,
+    max_repeated: float = 1.0,
 ) -> dict[str, Any]:
     """Check that the parts of a split belong together, and list them with their hashes.
+
+    A warning counts the utterances whose units are those of an utterance of train.
 
     Args:
         parts: Units files in order, in the folder of ``out``.
@@ -105,6 +111,9 @@ def gather_units(
         corpus: Name of the corpus.
         split: Name of the split.
         manifest_path: Manifest of the split; the parts must have its utterances in its order.
+        train: index.json of the train split of the same corpus and codebook.
+        max_repeated: Largest share of the utterances whose units may be those of an utterance of
+            train, 0 to 1.
 
     Returns:
         The index as written.
@@ -112,6 +121,7 @@ def gather_units(
     Raises:
         ArtefactError: parts have different codebooks or columns, an utterance occurs twice, or the
             utterances are not those of the manifest.
+        CorpusError: more than ``max_repeated`` of the utterances have units of train.
     """
     if not parts:
         raise ArtefactError(f"{out}: expected units files to list, found none")
@@ -139,6 +149,8 @@ def gather_units(
                 f"{out}: expected the {len(expected)} utterances of {manifest_path} in its order, "
                 f"found {len(utt_ids)} that differ; quantise all parts of the split again"
             )
+    if train is not None:
+        _judge_repeats(parts, train, f"{corpus}, {split}", max_repeated)
     metadata = metadata_of(schema)
     index = {
         "codebook": metadata["codebook"],
@@ -152,6 +164,28 @@ def gather_units(
     }
     write_json(out, index)
     return index
+
+
+def _judge_repeats(parts: Sequence[str | Path], train: str | Path, split: str, most: float) -> None:
+    """Report the utterances whose units occur in train; too many are an error."""
+    known = set(_unit_strings(read_units(train, ["units"])))
+    found = [
+        units in known for part in parts for units in _unit_strings(read_parquet(part, ["units"]))
+    ]
+    if n_repeated := sum(found):
+        message = (
+            f"{split}: {n_repeated} of {len(found)} utterances have the same units as one of train"
+        )
+        if n_repeated > most * len(found):
+            raise CorpusError(f"{message}, more than max_repeated = {most:g} allows")
+        log(f"warning: {message}; there is a score of the others too")
+
+
+def _unit_strings(table: pa.Table) -> Iterator[bytes]:
+    """The units of each utterance as bytes, the same for the same units."""
+    for chunk in table["units"].chunks:
+        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+        yield from (values[i:j].tobytes() for i, j in itertools.pairwise(offsets))
 
 
 def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:

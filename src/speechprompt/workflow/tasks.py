@@ -41,6 +41,10 @@ class Trainings:
         indexes, parts = self._splits(task, self.config.corpora[task.corpus].scored_splits)
         return {"scored": indexes, "parts": parts, "lm": UNIT_LM.format(lm=task.lm)}
 
+    def compared(self, wildcards: Wildcards) -> list[str]:
+        """Scored splits, which must have been compared with train before it is learnt from."""
+        return self.scored_files(wildcards)["scored"]
+
     def settings(self, wildcards: Wildcards) -> str:
         """The block that a training by a method depends on."""
         task = self._task(wildcards).trained_by(wildcards.method)

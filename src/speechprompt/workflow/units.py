@@ -81,15 +81,23 @@ class Units:
         """The parts of a corpus's train split."""
         return self.parts(wildcards.codebook, wildcards.corpus, "train")
 
+    def train_units(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The units of train, which those of another split are compared with."""
+        if wildcards.split == "train":
+            return {"train": [], "train_parts": []}
+        index = self.index(wildcards.codebook, wildcards.corpus, "train")
+        return {"train": [index], "train_parts": self.train_parts(wildcards)}
+
     def manifest(self, wildcards: Wildcards) -> list[str]:
         """The manifest of a split; units that were there already have none."""
         if self.config.corpora[wildcards.corpus].kind == "units":
             return []
         return [self.corpora.manifest(wildcards.corpus, wildcards.split)]
 
-    def manifest_option(self, wildcards: Wildcards, input: Any) -> str:
-        """The manifest as an option."""
-        return options(manifest=input.manifest)
+    def gathered_by(self, wildcards: Wildcards, input: Any) -> str:
+        """The manifest, and what is compared with train, as options."""
+        limit = f"{self.config.max_repeated:g}" if input.train else None
+        return options(manifest=input.manifest, train=input.train, max_repeated=limit)
 
     def source(self, codebook: str) -> str:
         """What a codebook is hashed from."""
