@@ -203,13 +203,38 @@ def test_what_follows_the_first_stream_is_not_passed_over(tmp_path, tone, ending
     for read in (probe_audio, read_audio):
         with pytest.raises(AudioError, match=r"read in part only|not audio"):
             read(twice)
-    if ending != "flac":  # its end is not written anywhere
-        twice.write_bytes(content + b"left over " * 50)
-        with pytest.raises(AudioError, match=r"read in part only: 500 bytes|No 'RIFF' chunk"):
-            probe_audio(twice)
+    twice.write_bytes(content + b"left over " * 50)
+    with pytest.raises(AudioError, match=r"read in part only: 500 bytes|No 'RIFF' chunk"):
+        probe_audio(twice)
     # Players put titles and zeros there.
     twice.write_bytes(content + bytes(3) + b"TAG" + b"title".ljust(125))
     assert probe_audio(twice) == (32_000, 16_000)
+
+
+@pytest.mark.parametrize("junk", [b"left over " * 50, b"x", b"RIFF" + bytes(range(256))])
+@pytest.mark.parametrize(
+    ("ending", "subtype"),
+    [("w64", "PCM_16"), ("w64", "FLOAT"), ("voc", "PCM_16"), ("flac", "PCM_24"), ("flac", None)],
+)
+def test_nothing_behind_the_samples_is_read_as_samples_or_passed_over(
+    tmp_path, tone, ending, subtype, junk
+):
+    path = tmp_path / f"a.{ending}"
+    for n_samples in (1, 4096, 8191, 20_001):
+        soundfile.write(path, tone[:n_samples], 16_000, subtype=subtype)
+        assert probe_audio(path)[0] == n_samples
+        path.write_bytes(path.read_bytes() + junk)
+        for read in (probe_audio, read_audio):
+            with pytest.raises(AudioError, match=f"{len(junk)} bytes follow what is read"):
+                read(path)
+
+
+def test_a_frame_of_flac_that_looks_like_the_last_one_is_no_end(tmp_path):
+    """Silence has frames of a few bytes, and noise may hold any bytes."""
+    rng = np.random.default_rng(0)
+    for samples in (np.zeros(5_000), rng.uniform(-1, 1, (30_000, 2)), np.ones(4097)):
+        soundfile.write(tmp_path / "a.flac", samples, 44_100)
+        assert probe_audio(tmp_path / "a.flac") == (len(samples), 44_100)
 
 
 def test_a_rate_beyond_all_recorders_is_refused(tmp_path, monkeypatch):

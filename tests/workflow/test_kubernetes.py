@@ -26,7 +26,7 @@ def manifests(tmp_path_factory):
     for name in (
         *(
             f"units/mfcc50/keywords/{split}/{file}"
-            for split in ("train", "valid")
+            for split in ("train", "valid", "test")
             for file in units
         ),
         "lm/tiny/model.safetensors",

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
+from speechprompt.audio.flac_end import flac_ends
+
 __all__ = ["find_remainder"]
 
 # Programs that write to a pipe state at least this size, because they do not know it yet.
@@ -38,6 +40,8 @@ def find_remainder(stream: BinaryIO, size: int, n_samples: int) -> str | None:
     with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
         if content[:3] == b"ID3" or (content[0] == 0xFF and content[1:2] >= b"\xe0"):
             return _after_mp3(content, n_samples)
+        if content[:4] == b"fLaC":
+            return _after_flac(content, n_samples)
         walk: Callable[[mmap.mmap], str | None] | None = {
             b"RIFF": _after_chunks,
             b"RIFX": _after_chunks,
@@ -45,8 +49,9 @@ def find_remainder(stream: BinaryIO, size: int, n_samples: int) -> str | None:
             b"FORM": _after_chunks,
             b".snd": _after_au,
             b"caff": _after_caf,
-            b"fLaC": _after_flac,
             b"OggS": _after_ogg,
+            b"riff": _after_w64,
+            b"Crea": _after_voc,
         }.get(content[:4])
         return walk(content) if walk else None
 
@@ -104,12 +109,46 @@ def _after_caf(content: mmap.mmap) -> str | None:
     return _rest(content, min(position, len(content))) if data_seen else None
 
 
-def _after_flac(content: mmap.mmap) -> str | None:
-    """FLAC does not say where it ends, but a second stream has the same first bytes."""
+def _after_w64(content: mmap.mmap) -> str | None:
+    """W64: chunks as in WAV, with long names, and lengths that include the name and the length."""
+    position, end, data_seen = 40, 40, False
+    while position + 24 <= len(content):
+        name = content[position : position + 4]
+        (length,) = struct.unpack("<Q", content[position + 16 : position + 24])
+        fits = 24 <= length <= len(content) - position and name.isascii()
+        if data_seen and (not fits or name in (b"riff", b"data")):
+            break
+        if not fits:
+            return None  # a length that is not known: all the rest are samples
+        data_seen |= name == b"data"
+        end = position + length
+        position = end + -length % 8
+    return _rest(content, end) if data_seen else None
+
+
+def _after_voc(content: mmap.mmap) -> str | None:
+    """VOC: blocks, whose lengths have three bytes, and a zero."""
+    position = int.from_bytes(content[20:22], "little")
+    if len(content) >= 2**24:
+        return None  # longer than a block can say
+    while position < len(content):
+        length = int.from_bytes(content[position + 1 : position + 4], "little")
+        if content[position] == 0:
+            return _rest(content, position + 1)
+        position += 4 + length
+    return None
+
+
+def _after_flac(content: mmap.mmap, n_samples: int) -> str | None:
+    """A second stream has the same first bytes; anything else follows the last frame."""
     marks = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22", b"OggS\0\x02")
     starts = (content.find(mark, 4) for mark in marks)
     second = min((start for start in starts if start > 0), default=None)
-    return None if second is None else _rest(content, second)
+    if second is not None:
+        return _rest(content, second)
+    rests = [_rest(content, end) for end in flac_ends(content, n_samples)]
+    # The shortest is right, because only an end by chance may be in front of the true one.
+    return None if None in rests else next(iter(rests), None)
 
 
 def _after_ogg(content: mmap.mmap) -> str | None:
