@@ -44,7 +44,8 @@ rule gather_units:
     resources:
         **needs(600, 3, minutes=30),
     params:
-        options=PLAN.units.gathered_by,
+        manifest=PLAN.units.manifest_option,
+        train=PLAN.units.train_option,
     shell:
         "speechprompt --log {log:q} gather-units {input.parts:q} --corpus={wildcards.corpus}"
-        " --split={wildcards.split} {params.options} --out {output.index:q}"
+        " --split={wildcards.split} {params.manifest} {params.train} --out {output.index:q}"

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from speechprompt.errors import ArtefactError
+from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm.dictionary import Dictionary
-from speechprompt.lm.fairseq import load_weights, weights
+from speechprompt.lm.fairseq import check_weights, load_weights, weights
 from speechprompt.lm.model import LMConfig, UnitLM
-from speechprompt.runtime.uninitialised import without_initial_values
+from speechprompt.runtime.uninitialised import without_initial_values, without_weights
 from speechprompt.storage.files import content_of, copy_file, sha256_artefact
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
@@ -87,8 +87,14 @@ def load_lm(
                 f"codebook in use is {codebook_sha256}; train the unit LM again or use its own "
                 "codebook"
             )
+        try:
+            config = LMConfig(**metadata["architecture"])
+        except ConfigError as error:
+            raise ArtefactError(f"{path}: {error}") from error
+        with without_weights():  # the metadata may claim any size
+            check_weights(UnitLM(config), tensors, str(path))
         with without_initial_values():
-            model = UnitLM(LMConfig(**metadata["architecture"]))
+            model = UnitLM(config)
         load_weights(model, tensors, str(path))
         model.to(device).freeze(dtype)
         dictionary = Dictionary(metadata["dictionary"])

@@ -16,7 +16,14 @@ from speechprompt.errors import ArtefactError
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.storage.tensors import check_shapes, shapes_of
 
-__all__ = ["config_from_weights", "describe", "load_weights", "to_fairseq", "weights"]
+__all__ = [
+    "check_weights",
+    "config_from_weights",
+    "describe",
+    "load_weights",
+    "to_fairseq",
+    "weights",
+]
 
 PREFIX = "decoder."
 _LAYER = (
@@ -47,6 +54,18 @@ def describe(config: LMConfig) -> str:
     )
 
 
+def check_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Check names and shapes as :func:`load_weights` does; the model's weights need no memory.
+
+    Raises:
+        ArtefactError: weights are missing, left over or of another shape.
+    """
+    given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    found = {n: shape for n, shape in shapes_of(given).items() if n not in (TIED, *CONSTANTS)}
+    expected = shapes_of(weights(model))
+    check_shapes(origin, describe(model.config), expected=expected, found=found)
+
+
 def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Load weights named as fairseq names them, with or without ``decoder.``.
 
@@ -54,19 +73,15 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
         ArtefactError: weights are missing, left over or of another shape, or the output matrix is
             not the embedding; ``origin`` names the file.
     """
+    check_weights(model, tensors, origin)
     given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    tied = given.pop(TIED, None)
-    for name in CONSTANTS:
-        given.pop(name, None)
-    expected = weights(model)
-    found = shapes_of(given)
-    check_shapes(origin, describe(model.config), expected=shapes_of(expected), found=found)
+    tied = given.get(TIED)
     if tied is not None and not torch.equal(tied, given["embed_tokens.weight"]):
         raise ArtefactError(
             f"{origin}: {TIED} differs from embed_tokens.weight; expected tied embeddings"
         )
     with torch.no_grad():
-        for name, target in expected.items():
+        for name, target in weights(model).items():
             target.copy_(given[name])
 
 

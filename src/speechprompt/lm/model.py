@@ -34,6 +34,8 @@ __all__ = ["LMConfig", "UnitLM"]
 
 # Layers and sides beyond those of any model: a file that asks for more would keep a program busy.
 MOST_LAYERS, LARGEST = 1000, 2**24
+# Numbers in the table of positions, which no weight bears witness to.
+LARGEST_TABLE = 2**28
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class LMConfig:
                 raise ConfigError(
                     f"lm.{name}: expected a whole number from 1 to {most}, found {value!r:.100}"
                 )
+        if self.max_positions * self.dim > LARGEST_TABLE:
+            raise ConfigError(
+                f"lm.max_positions: expected at most {LARGEST_TABLE // self.dim} for {self.dim} "
+                f"dimensions, found {self.max_positions}"
+            )
         if self.dim % (2 * self.heads):
             raise ConfigError(
                 f"lm.dim: expected a multiple of 2 x heads = {2 * self.heads}, found {self.dim}"

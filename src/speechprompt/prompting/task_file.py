@@ -1,20 +1,26 @@
 """Reading a ``prompt.safetensors`` onto its unit LM."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from speechprompt.config.tasks import PromptSettings
-from speechprompt.errors import ArtefactError
+from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.fairseq import load_weights
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import FORMAT, TaskModel
+from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.files import content_of
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of
 from speechprompt.tasks.verbalizer import Verbalizer
 
 __all__ = ["attach_prompt", "load_task_model"]
+
+DESCRIBED = "the prompt that it describes"
+# Numbers that a small file may ask for: as many as the largest vocabularies need.
+ALWAYS_GRANTED = 2**24
 
 
 def load_task_model(
@@ -63,23 +69,55 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
     rows, writes = settings.get("rows", 1), settings.get("writes", False)
     kind, units = settings["kind"], settings["units"]
     members = settings.get("members", 1)
+    own = {n: t for n, t in tensors.items() if not n.startswith("lm.")}
+    n_numbers = {"allowed": len(metadata["allowed"] or ()) * len(units)}
+    if kind == "learnable":
+        each = 1 if writes else rows * members
+        n_numbers["verbalizer"] = each * len(units) * lm.dictionary.n_units
+    _check_claims(prompt_path, n_numbers, sum(tensor.numel() for tensor in own.values()))
+    shape = PromptSettings(**metadata["prompt"]) if metadata["prompt"] else None
+    if shape:
+        try:
+            with without_weights():
+                claimed = shapes_of(dict(Prompt(lm.model.config, shape).named_parameters()))
+        except ConfigError as error:
+            raise ArtefactError(f"{prompt_path}: {error}") from error
+        trained = {n: t for n, t in own.items() if not n.startswith("verbalizer.")}
+        check_shapes(prompt_path, DESCRIBED, expected=claimed, found=shapes_of(trained))
     verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes, members)
-    shape = metadata["prompt"]
-    prompt = Prompt(lm.model.config, PromptSettings(**shape)) if shape else None
+    prompt = Prompt(lm.model.config, shape) if shape else None
     task = TaskModel(
         lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
     )
-    own = {n: t for n, t in tensors.items() if not n.startswith("lm.")}
     if prompt is None:
         load_weights(
             lm.model, {n[3:]: t for n, t in tensors.items() if n not in own}, str(prompt_path)
         )
     expected = {n: p for n, p in task.state().items() if not n.startswith("lm.")}
-    what = "the prompt that it describes"
-    check_shapes(prompt_path, what, expected=shapes_of(expected), found=shapes_of(own))
+    check_shapes(prompt_path, DESCRIBED, expected=shapes_of(expected), found=shapes_of(own))
     for name, target in expected.items():
         target.copy_(own[name])
     for module in (prompt, verbalizer):
         if module is not None:
             module.requires_grad_(False)
     return task
+
+
+def _check_claims(path: str | Path, n_numbers: Mapping[str, int], n_stored: int) -> None:
+    """Refuse metadata that ask for more memory than the tensors bear witness to.
+
+    Args:
+        path: the file.
+        n_numbers: how many numbers each entry of the metadata asks for.
+        n_stored: how many numbers the tensors have.
+
+    Raises:
+        ArtefactError: an entry asks for many more.
+    """
+    most = max(n_stored, ALWAYS_GRANTED)
+    for entry, n in n_numbers.items():
+        if not 0 <= n <= most:
+            raise ArtefactError(
+                f"{path}: its metadata ask for {n:,} numbers for {entry!r}, but its tensors have "
+                f"{n_stored:,}; restore the file or train it again"
+            )

@@ -94,10 +94,14 @@ class Units:
             return []
         return [self.corpora.manifest(wildcards.corpus, wildcards.split)]
 
-    def gathered_by(self, wildcards: Wildcards, input: Any) -> str:
-        """The manifest, and what is compared with train, as options."""
+    def manifest_option(self, wildcards: Wildcards, input: Any) -> str:
+        """The manifest as an option."""
+        return options(manifest=input.manifest)
+
+    def train_option(self, wildcards: Wildcards, input: Any) -> str:
+        """Train, and how much a split may have in common with it, as options."""
         limit = f"{self.config.max_repeated:g}" if input.train else None
-        return options(manifest=input.manifest, train=input.train, max_repeated=limit)
+        return options(train=input.train, max_repeated=limit)
 
     def source(self, codebook: str) -> str:
         """What a codebook is hashed from."""
