@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import socket
 import threading
@@ -45,6 +46,16 @@ def test_a_download_is_checked_and_recorded(host, out, sha256):
     assert names(out) == ["data.bin", "data.bin.sha256"]
     fetch(asset(url, sha256=sha256), out)
     assert len(host.requests) == 1
+
+
+def test_a_download_is_on_the_disk_before_it_gets_its_name(host, out, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        usual = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=usual: (done.append((n, a)), f(*a))[1])
+    fetch(asset(host.serve("f", CONTENT), sha256=SUM), out)
+    place = next(i for i, (name, given) in enumerate(done) if name == "replace" and given[1] == out)
+    assert done[place - 1][0] == "fsync"
 
 
 @pytest.mark.parametrize("sha256", [SUM, None], ids=["published", "unpublished"])

@@ -4,7 +4,13 @@ import os
 import pytest
 
 from speechprompt.errors import ArtefactError, CorpusError
-from speechprompt.storage.files import atomic_path, content_of, read_json, text_lines
+from speechprompt.storage.files import (
+    atomic_folder,
+    atomic_path,
+    content_of,
+    read_json,
+    text_lines,
+)
 from speechprompt.storage.tensors import read_tensor_metadata, read_tensors
 
 
@@ -22,6 +28,20 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "sync", "replace"):
+        usual = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=usual: (done.append(n), f(*a))[1])
+    with atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("content")
+    assert done == ["fsync", "replace"]
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "file").write_text("content")
+    assert done[2] == "sync"
+    assert set(done[3:]) == {"replace"}
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"not a safetensors file at all", b"\x02" * 64])

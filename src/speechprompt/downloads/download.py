@@ -23,7 +23,7 @@ from speechprompt.downloads.assets import ASSETS, Asset
 from speechprompt.downloads.proof import prove_model, refuse_page
 from speechprompt.errors import AssetError, SpeechPromptError
 from speechprompt.runtime.progress import log, progress
-from speechprompt.storage.files import write_text
+from speechprompt.storage.files import flush_file, write_text
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.locks import locked
 
@@ -195,6 +195,7 @@ def _download(
             raise type(error)(
                 f"{asset.url}: what came is not {asset.name}, and nothing of it is kept: {reason}"
             ) from error
+    flush_file(part)
     os.replace(part, out)
     _validator_path(part).unlink(missing_ok=True)
     return found

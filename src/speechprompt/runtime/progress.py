@@ -28,7 +28,7 @@ def log_to(path: str | Path) -> None:
         _log_file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
         # Work of hours must not end because its log cannot be written.
-        tqdm.write(f"{printable(str(path))}: cannot be written ({error.strerror})", file=sys.stderr)
+        _write_error(f"{printable(str(path))}: cannot be written ({error.strerror})")
 
 
 def log(message: str, *, lines: bool = False) -> None:
@@ -41,7 +41,7 @@ def log(message: str, *, lines: bool = False) -> None:
         lines: The message has several lines.
     """
     message = printable(message, lines=lines)
-    tqdm.write(message, file=sys.stderr)
+    _write_error(message)
     _write_line(message)
 
 
@@ -72,6 +72,12 @@ def progress(
                 left = f", {(total - done) / rate:.0f} s left" if total else ""
                 of = f" of {total}" if total else ""
                 _write_line(f"{description}: {done}{of} {unit}, {rate:.1f} {unit}/s{left}")
+
+
+def _write_error(message: str) -> None:
+    """Write on standard error, which a cluster may keep in a file on a full disk."""
+    with suppress(OSError):
+        tqdm.write(message, file=sys.stderr)
 
 
 def _write_line(message: str) -> None:

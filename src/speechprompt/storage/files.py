@@ -23,6 +23,7 @@ __all__ = [
     "check_intact",
     "content_of",
     "copy_file",
+    "flush_file",
     "read_json",
     "sha256_artefact",
     "text_lines",
@@ -94,7 +95,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with _writing(path):
             yield temporary
         with _writing(path, every_error=True):
-            _flush(temporary)
+            flush_file(temporary)
             os.replace(temporary, path)
     finally:
         with suppress(OSError):
@@ -118,7 +119,7 @@ def _writing(path: Path, *, every_error: bool = False) -> Iterator[None]:
         raise ArtefactError(f"{path}: cannot be written ({reason}); {advice}") from error
 
 
-def _flush(path: Path) -> None:
+def flush_file(path: Path) -> None:
     """Wait until a file is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -131,6 +132,8 @@ def _flush(path: Path) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder, which replaces ``path`` on success and is deleted on failure.
 
+    All files are on the disk before the folder gets its name.
+
     Several processes may do so at once: each has a folder of its own, and the last one's stays.
     """
     path = Path(path)
@@ -142,6 +145,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         with _writing(path):
             yield temporary
         with _writing(path, every_error=True):
+            os.sync()  # there may be many files
             _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

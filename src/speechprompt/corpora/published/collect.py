@@ -118,6 +118,7 @@ def _download(source: Source, asset: Asset, out_dir: Path, sizes: Mapping[str, i
             folder.unlink()
         elif folder.exists():
             shutil.rmtree(folder)
+        os.sync()  # before the archive is deleted
         os.replace(found[0], folder)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)

@@ -99,6 +99,7 @@ def _make(
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in _made_in(work):
         os.replace(path, out_dir / path.name)
+    os.sync()  # the recordings, before they are said to be whole
     write_json(out_dir / PARAMETERS, parameters)
     work.rmdir()
 

@@ -1,0 +1,26 @@
+"""Reports cost no result: where they cannot be written, the work goes on."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+WORK = """
+from speechprompt.runtime.progress import log, log_to, progress
+log_to("/dev/full")
+for _ in progress(range(3), "training"):
+    log("one more epoch")
+log_to("/proc/no/such/folder/log")
+log("the last one")
+print("done")
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_under_the_logs_ends_no_work():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=full, text=True
+        )
+    assert (done.returncode, done.stdout) == (0, "done\n")
