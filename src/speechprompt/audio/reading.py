@@ -33,7 +33,8 @@ __all__ = [
 
 SAMPLE_RATE = 16_000
 BLOCK_SAMPLES = 65_536
-# The longest recording, which bounds memory. A unit LM has room for a few minutes at most.
+# The longest recording, which bounds memory. A unit LM has room for a few minutes at most, and
+# windows of a longer recording would get other units than the whole (docs/reliability.md).
 MAX_SECONDS = 400
 LARGEST_RATE = 192_000
 # Terms of a ratio of rates; the ratios of all usual rates have smaller ones.
@@ -195,7 +196,8 @@ def _too_long(path: Path, n_samples: int, rate: int) -> AudioError:
     seconds = n_samples / rate
     if seconds <= MAX_SECONDS:
         return AudioError(path, f"has more than {LARGEST_RATE:,} samples a second ({rate:,})")
-    return AudioError(path, f"{seconds:.0f} s long; an utterance has at most {MAX_SECONDS:.0f} s")
+    most = f"an utterance has at most {MAX_SECONDS:.0f} s, cut it at pauses"
+    return AudioError(path, f"{seconds:.0f} s long; {most}")
 
 
 def _check_file(path: Path) -> int:
