@@ -17,7 +17,9 @@ from speechprompt.lm.pretraining import UnitLmTraining
 from speechprompt.lm.pretraining_tasks import cluster_utterances, make_up_tasks
 
 N_UNITS = 20
-THREE = PretrainingTaskSettings(tasks=5, slots=3, classes=[2, 4], weight=0.5, unit_dropout=0.0)
+THREE = PretrainingTaskSettings(
+    tasks=5, slots=3, classes=[2, 4], weight=0.5, unit_dropout=0.0, sequences=0
+)
 
 
 def ask_both_corpora(n=64, **changes):

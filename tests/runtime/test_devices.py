@@ -12,7 +12,8 @@ from speechprompt.config.tasks import DecodingSettings, Task
 from speechprompt.encoders.hubert_layers import HubertLayers
 from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.lm.pretraining import _sums
-from speechprompt.lm.pretraining_tasks import make_up_tasks
+from speechprompt.lm.pretraining_tasks import Questions, make_up_tasks
+from speechprompt.lm.sequence_tasks import Dictation
 from speechprompt.prompting import training
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.training import TaskData
@@ -134,22 +135,27 @@ def test_a_training_reads_nothing_back_between_its_reports(tmp_path, monkeypatch
     assert reads(64) == reads(16) > 0
 
 
-def test_pretraining_of_a_unit_lm():
+@pytest.mark.parametrize("kind", [Questions, Dictation])
+def test_pretraining_of_a_unit_lm(kind):
     units = random_units(16)
     sequences = [Dictionary(range(20)).sentence(row) for row in units]
     every = np.arange(len(units))
-    settings = PretrainingTaskSettings(tasks=2, slots=2, classes=[2])
+    settings = PretrainingTaskSettings(tasks=2, slots=2, classes=[2], sequences=1)
     names = [f"c/{i}" for i in every]
 
     def step(device):
         model = random_lm()
         tasks = make_up_tasks(model.config, names, units, every, settings, 1).to(device)
-        questions = tasks.draw(every, 1)
-        sums = _sums(model.to(device), sequences, [every.tolist()], torch.float32, questions)
+        asked = next(q for s in range(99) if isinstance(q := tasks.draw(every, s), kind))
+        sums = _sums(model.to(device), sequences, [every.tolist()], torch.float32, asked)
         trained = [*model.named_parameters(), *tasks.named_parameters()]
-        return float(sums.loss), {name: p.grad.cpu() for name, p in trained}
+        gradients = {name: p.grad.cpu() for name, p in trained if p.grad is not None}
+        return float(sums.loss), gradients
 
     (loss, gradients), (loss_there, gradients_there) = on_both(step)
+    assert len(gradients) == len(dict(random_lm().named_parameters())) + (
+        6 if kind is Questions else 4
+    )
     assert loss_there == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(gradients_there, gradients, rtol=1e-4, atol=1e-4)
 

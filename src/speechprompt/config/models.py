@@ -251,7 +251,11 @@ AnyCodebook = Annotated[
 
 
 class PretrainingTaskSettings(Block):
-    """Made-up tasks beside the next-unit loss: which cluster of its corpus is an utterance in?"""
+    """Made-up tasks beside the next-unit loss.
+
+    Some ask which cluster of its corpus an utterance is in, others for its spelling in a made-up
+    orthography.
+    """
 
     tasks: Count = Field(12, description="number of tasks made up for each corpus")
     slots: Count = Field(4, description="tasks that one update asks for, in as many slots")
@@ -263,6 +267,16 @@ class PretrainingTaskSettings(Block):
     )
     weight: Positive = Field(
         1.0, description="weight of the tasks' mean loss; the next-unit loss has 1"
+    )
+    sequences: int = Field(
+        24, ge=0, description="number of tasks whose answers are sequences of made-up letters"
+    )
+    sequence_share: Share = Field(
+        0.5, description="random share of the updates that ask for a sequence and for no cluster"
+    )
+    sequence_rows: Count = Field(8, description="rows of each of these tasks")
+    sequence_weight: Positive = Field(
+        0.5, description="weight of the loss of a letter; that of a unit has 1"
     )
     unit_dropout: Share = Field(
         0.1, description="random share of its units that an utterance loses, anew in each epoch"

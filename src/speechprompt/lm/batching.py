@@ -1,6 +1,6 @@
 """Cutting a batch into micro-batches that are computed at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -15,7 +15,10 @@ EVEN_SLOTS = 6000
 
 
 def micro_batches(
-    lengths: Sequence[int], order: Sequence[int], budget: int, even: bool = False
+    lengths: Sequence[int] | Mapping[int, int],
+    order: Sequence[int],
+    budget: int,
+    even: bool = False,
 ) -> list[list[int]]:
     """Cut a batch into micro-batches of similar lengths whose padded size stays within a budget.
 

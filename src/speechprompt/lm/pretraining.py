@@ -13,7 +13,7 @@ held-out loss, which decides when to stop, is that of the next unit alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from speechprompt.lm.dictionary import Dictionary
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.lm.packing import pack
 from speechprompt.lm.pretraining_tasks import PretrainingTasks, Questions, make_up_tasks
+from speechprompt.lm.sequence_tasks import Dictation
 from speechprompt.runtime.device import to_device
 from speechprompt.training.job import Computation, TrainingFiles, fingerprint
 from speechprompt.training.loop import Sums, fit
@@ -130,9 +131,11 @@ class UnitLmTraining:
             settings.micro_tokens, model.config.activation_bytes(dtype), model.embed.device
         )
         self.train, valid = splits
-        drawn = self._draw()
+        _, drawn = self._draw()
         self.valid = [drawn[i] for i in valid]
-        self.drawn: list[np.ndarray] = []  # those of the present epoch
+        # Those of the present epoch, and the same before a share of them was repeated.
+        self.drawn: list[np.ndarray] = []
+        self.once: list[np.ndarray] = []
         self.lengths: list[int] = []
 
     @property
@@ -148,7 +151,7 @@ class UnitLmTraining:
 
         With made-up tasks a batch is of one corpus, and the batches are in random order.
         """
-        self.drawn = self._draw(epoch, 1)
+        self.once, self.drawn = self._draw(epoch, 1)
         self.lengths = [len(sentence) - 1 for sentence in self.drawn]
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(self.train)
@@ -166,8 +169,13 @@ class UnitLmTraining:
         self.model.train()
         torch.manual_seed(seed)
         questions = None if self.tasks is None else self.tasks.draw(batch, seed)
-        pieces = micro_batches(self.lengths, batch, self.budget)
-        return _sums(self.model, self.drawn, pieces, self.dtype, questions)
+        lengths: Sequence[int] | Mapping[int, int] = self.lengths
+        sentences = self.drawn
+        if questions is not None and questions.reads_once:
+            sentences = self.once
+            lengths = {i: len(sentences[i]) - 1 + questions.room(i) for i in batch}
+        pieces = micro_batches(lengths, batch, self.budget)
+        return _sums(self.model, sentences, pieces, self.dtype, questions)
 
     @torch.no_grad()
     def evaluate(self) -> Sums:
@@ -178,19 +186,19 @@ class UnitLmTraining:
         pieces = micro_batches(lengths, range(len(self.valid)), 2 * self.budget)
         return _sums(self.model, self.valid, pieces, self.dtype)
 
-    def _draw(self, *draw: int) -> list[np.ndarray]:
-        """All sentences, a share of them twice; each ``draw`` chooses anew.
+    def _draw(self, *draw: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """All sentences once, and a share of them twice; each ``draw`` chooses anew.
 
         With made-up tasks, a drawn sentence loses a share of its units.
         """
-        sentences, settings = self.sentences, self.settings
+        once, settings = self.sentences, self.settings
         generator = np.random.default_rng([self.seed, *draw])
         if draw and self.tasks is not None:
             share = self.tasks.settings.unit_dropout
-            sentences = [_leave_out_units(sentence, share, generator) for sentence in sentences]
-        if settings.repeat_share:
-            sentences = [_repeat(sentence, settings, generator) for sentence in sentences]
-        return sentences
+            once = [_leave_out_units(sentence, share, generator) for sentence in once]
+        if not settings.repeat_share:
+            return once, once
+        return once, [_repeat(sentence, settings, generator) for sentence in once]
 
 
 def read_sentences(
@@ -230,7 +238,7 @@ def _sums(
     sequences: list[np.ndarray],
     pieces: list[list[int]],
     dtype: torch.dtype,
-    questions: Questions | None = None,
+    questions: Questions | Dictation | None = None,
 ) -> Sums:
     """Sums over the micro-batches of a batch; where gradients are enabled they are added up.
 
@@ -241,14 +249,13 @@ def _sums(
     # The loop divides by the tokens, which makes this the tasks' mean over the utterances.
     scale = sum(n_tokens) / sum(map(len, pieces))
     for piece, n in zip(pieces, n_tokens, strict=True):
-        cache = None if questions is None else Cache(questions.n_slots)
+        cache = None if questions is None else Cache(max(map(questions.room, piece)))
         loss = total = _loss(model, [sequences[i] for i in piece], dtype, cache)
         n_correct: int | Tensor = 0
         n_answers = 0
         if questions is not None and cache is not None:
-            answered, n_correct = questions.ask(model, cache, piece)
-            total = loss + scale * questions.weight * answered
-            n_answers = questions.n_slots * len(piece)
+            answered, n_correct, n_answers = questions.ask(model, cache, piece, scale)
+            total = loss + answered
         if torch.is_grad_enabled():
             total.backward()
         parts.append(Sums(loss.detach().double(), n, n_correct, n_answers))

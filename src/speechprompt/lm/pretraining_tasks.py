@@ -1,13 +1,15 @@
 """Made-up tasks beside the next-unit loss, with which a unit LM learns to be prompted.
 
 A next-unit loss teaches an LM to look a few units back, and a prompt can only direct attention that
-is there. Each made-up task asks which cluster an utterance is in. The clusters come from the units
-of the train utterances alone: no label and no other split is read.
+is there. A made-up task asks which cluster an utterance is in, or for a spelling of it
+(:mod:`speechprompt.lm.sequence_tasks`). The clusters come from the units of the train utterances
+alone: no label and no other split is read.
 
-A batch is asked several tasks. Each has a slot behind the utterance, as a prompt of mode ``query``
-has rows: an embedding, and a shift of the slot's input of each layer. A layer without bias maps the
-scores of the units at the slot to the clusters, as a learnable verbalizer does. Slots,
-shifts and these layers are trained along and thrown away at the end.
+A batch is asked one task of spelling, or several of clusters. Of these, each has a slot behind the
+utterance, as a prompt of mode ``query`` has rows: an embedding, and a shift of the slot's input of
+each layer. A layer without bias maps the scores of the units at the slot to the clusters, as a
+learnable verbalizer does. Slots, shifts and these layers are trained along and thrown away at the
+end.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from speechprompt.config.models import PretrainingTaskSettings
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import N_SPECIALS
 from speechprompt.lm.model import LMConfig, UnitLM
+from speechprompt.lm.sequence_tasks import Dictation, SequenceTasks
 from speechprompt.runtime.device import to_device
 from speechprompt.runtime.progress import log
 
@@ -128,8 +131,13 @@ def make_up_tasks(
         least = LEAST_PER_CLUSTER * min(settings.classes)
         log(f"pretraining_tasks: left out, because no corpus has {least} utterances to learn from")
         return None
-    log(f"pretraining_tasks: {settings.tasks} made-up tasks for each of {len(classes)} corpora")
-    return PretrainingTasks(config, classes, labels, corpora, settings)
+    tasks = f"{settings.tasks} made-up tasks for each of {len(classes)} corpora"
+    sequences = None
+    if settings.sequences:
+        sequences = SequenceTasks(config, units, train, settings, seed)
+        tasks += f", {settings.sequences} of sequences"
+    log(f"pretraining_tasks: {tasks}")
+    return PretrainingTasks(config, classes, labels, corpora, settings, sequences)
 
 
 class PretrainingTasks(nn.Module):
@@ -141,6 +149,7 @@ class PretrainingTasks(nn.Module):
         labels: (N, tasks) cluster of every utterance in the tasks of its corpus.
         corpora: (N,) number of each utterance's corpus.
         settings: how many tasks are asked at once, and their weight.
+        sequences: tasks of sequences, if there are any.
     """
 
     def __init__(
@@ -150,8 +159,10 @@ class PretrainingTasks(nn.Module):
         labels: np.ndarray,
         corpora: np.ndarray,
         settings: PretrainingTaskSettings,
+        sequences: SequenceTasks | None = None,
     ) -> None:
         super().__init__()
+        self.sequences = sequences
         self.labels, self.corpora, self.settings = labels, corpora, settings
         self.tasks = nn.ModuleDict(
             {
@@ -165,13 +176,17 @@ class PretrainingTasks(nn.Module):
         corpora = self.corpora[order]
         return [order[corpora == corpus] for corpus in np.unique(corpora)]
 
-    def draw(self, batch: Sequence[int], seed: int) -> Questions | None:
-        """Choose the tasks that a batch of one corpus is asked; None if this corpus has none."""
+    def draw(self, batch: Sequence[int], seed: int) -> Questions | Dictation | None:
+        """Choose what a batch of one corpus is asked; None for nothing."""
+        generator = np.random.default_rng(seed)
+        share = self.settings.sequence_share
+        if self.sequences is not None and generator.random() < share:
+            return self.sequences.draw(batch, seed)
         corpus = str(self.corpora[batch[0]])
         if corpus not in self.tasks:
             return None
         tasks = list(cast("nn.ModuleList", self.tasks[corpus]))
-        order = np.random.default_rng(seed).permutation(len(tasks))[: self.settings.slots]
+        order = generator.permutation(len(tasks))[: self.settings.slots]
         chosen = [cast("_Task", tasks[i]) for i in order]
         return Questions(chosen, self.labels[:, order], self.settings.weight)
 
@@ -185,25 +200,30 @@ class Questions:
         weight: weight of the tasks' mean loss.
     """
 
+    reads_once = False
+
     def __init__(self, tasks: Sequence[_Task], labels: np.ndarray, weight: float) -> None:
         self.tasks, self.labels, self.weight = tasks, labels, weight
 
-    @property
-    def n_slots(self) -> int:
-        """Number of slots behind each utterance."""
+    def room(self, _: int) -> int:
+        """Number of tokens behind an utterance: the slots."""
         return len(self.tasks)
 
-    def ask(self, model: UnitLM, cache: Cache, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def ask(
+        self, model: UnitLM, cache: Cache, rows: Sequence[int], scale: float
+    ) -> tuple[Tensor, Tensor, int]:
         """Read the slots behind utterances that the cache holds.
 
         Args:
             model: the unit LM.
             cache: the utterances, with room for the slots.
             rows: which utterances these are.
+            scale: units for each utterance, by which the loss is multiplied, so that it weighs as
+                much as the loss of all units.
 
         Returns:
-            Cross-entropy in nats, summed over the utterances and averaged over the tasks; number of
-            correct answers.
+            Weighted cross-entropy in nats, summed over the utterances and averaged over the tasks;
+            number of correct answers; number of all.
         """
         slots = torch.stack([task.slot for task in self.tasks])
         shifts = torch.stack([task.shifts for task in self.tasks], dim=1)
@@ -217,7 +237,8 @@ class Questions:
             told = F.linear(asked, task.head)
             losses.append(F.cross_entropy(told, answer, reduction="sum"))
             correct.append((told.detach().argmax(1) == answer).sum())
-        return torch.stack(losses).mean(), torch.stack(correct).sum()
+        loss = scale * self.weight * torch.stack(losses).mean()
+        return loss, torch.stack(correct).sum(), answers.numel()
 
 
 class _Task(nn.Module):
