@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import nn
 
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.lm import Dictionary, LMConfig, LoadedLM, UnitLM, save_lm
@@ -70,15 +71,18 @@ def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.f
     """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
     model = random_lm(scale=1.5).to(device).freeze(dtype)
     prompt = None
+    writes = kind == "learnable" and mode == "query" and allowed is None
     if mode is not None:
         generator = torch.Generator().manual_seed(1)
         layers = [1] if mode in ("both", "infix") else None
         settings = PromptSettings(length=2, mode=mode, layers=layers, members=members)
-        prompt = Prompt(model.config, settings, generator)
+        prompt = Prompt(model.config, settings, generator, 8 if writes else 0)
+        if writes:
+            nn.init.normal_(prompt.label_shifts, generator=generator)
     else:
         model.requires_grad_(True)
     lm = LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
-    rows = 1 + (prompt.n_positions if prompt else 0)
+    rows = 1 + (prompt.n_positions if prompt and not writes else 0)
     units = range(2, 2 + (8 if allowed is None else 5))
-    verbalizer = Verbalizer(kind, units, 20, rows, members=members)
+    verbalizer = Verbalizer(kind, units, 20, rows, writes, members)
     return TaskModel(lm, prompt, verbalizer, allowed, dtype=dtype)

@@ -12,7 +12,16 @@ import torch.nn.functional as F
 
 
 def literal_hidden(
-    weights, heads, tokens, prompt=None, place=0, separator=None, trace=None, query=None, mixed=None
+    weights,
+    heads,
+    tokens,
+    prompt=None,
+    place=0,
+    separator=None,
+    trace=None,
+    query=None,
+    mixed=None,
+    label_shifts=None,
 ):
     """Final hidden states of one sequence, prompt positions included.
 
@@ -26,6 +35,7 @@ def literal_hidden(
         query: None, or rows (L, D) that stand as tokens behind ``place`` others, and shifts
             (layers, L + 1, D) of them and of the tokens behind them.
         mixed: (m, D) embeddings of the last m tokens, in place of those of their ids.
+        label_shifts: (layers, m, D) shifts of the last m tokens, beside those of ``query``.
     """
     d = weights["embed_tokens.weight"].shape[1]
     embedded = []
@@ -67,6 +77,9 @@ def literal_hidden(
         if query is not None:
             end = place + len(rows) + 1
             behind = x[end:] + shifts[layer][-1]
+            if label_shifts is not None:
+                assert len(behind) == len(label_shifts[layer])
+                behind = behind + label_shifts[layer]
             x = torch.cat((x[:place], x[place:end] + shifts[layer], behind))
         h = norm(x, w, "self_attn_layer_norm")
         trace.append(h)

@@ -62,6 +62,7 @@ def in_fixed_order():
         ("infix", "frequency", TWO),
         ("query", "frequency", TWO),
         ("query", "learnable", TWO),
+        ("query", "learnable", None),
         (None, "frequency", TWO),
     ],
 )
@@ -93,6 +94,7 @@ def test_loss_and_gradients_are_the_processors(mode, kind, allowed):
         ("deep", "frequency", None),
         ("query", "learnable", TWO),
         ("query", "frequency", None),
+        ("query", "learnable", None),
     ],
 )
 def test_a_replayed_update_is_the_processors(mode, kind, allowed):

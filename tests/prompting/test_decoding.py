@@ -27,14 +27,17 @@ def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, 
     model = random_lm(seed=seed, scale=1.5).freeze()
     dictionary = Dictionary(range(19, -1, -1))
     prompt = None
+    writes = kind == "learnable" and allowed is None
     if mode is not None:
         generator = torch.Generator().manual_seed(seed)
-        prompt = Prompt(model.config, PromptSettings(length=2, mode=mode, layers=layers), generator)
+        settings = PromptSettings(length=2, mode=mode, layers=layers)
+        prompt = Prompt(model.config, settings, generator, n_labels if writes else 0)
         with torch.no_grad():
             for parameter in prompt.parameters():
                 parameter.mul_(5)
+            if writes:
+                prompt.label_shifts.normal_(0, 2, generator=generator)
     lm = LoadedLM(model, dictionary, "lm", CODEBOOK, {})
-    writes = kind == "learnable" and allowed is None
     rows = 1 + (prompt.n_positions if prompt and not writes else 0)
     verbalizer = Verbalizer(kind, range(2, 2 + n_labels), 20, rows, writes)
     with torch.no_grad():
@@ -135,6 +138,23 @@ def test_a_learnable_verbalizer_writes_like_a_full_computation():
         assert found.labels[i] == answer
         assert found.scores[i] == pytest.approx(score, abs=1e-4)
     assert len(set(map(tuple, found.labels))) > 1
+    with torch.no_grad():
+        task.prompt.label_shifts.zero_()
+    assert decode(task, UNITS, max_length=5).labels != found.labels
+
+
+def test_a_beam_that_writes_has_the_probabilities_of_a_full_computation():
+    task = task_model(None, "query", kind="learnable")
+    found = decode(task, UNITS, beam=3, max_length=5)
+    for i, units in enumerate(UNITS):
+        answer, score = found.labels[i], 0.0
+        with torch.no_grad():
+            for k in range(min(len(answer) + 1, 5)):
+                table = answer_log_probabilities(task, units, answer[:k])
+                score += table[answer[k] if k < len(answer) else -1]
+        assert found.scores[i] == pytest.approx(score, abs=1e-4)
+    greedy = decode(task, UNITS, max_length=5)
+    assert found.labels != greedy.labels
 
 
 @pytest.mark.parametrize("mode", ["deep", "query"])
@@ -152,11 +172,13 @@ def test_a_learnable_verbalizer_answers_every_column_from_what_it_reads_once(mod
     assert len(set(found.scores.round(3))) > 1
 
 
-@pytest.mark.parametrize("mode", ["deep", "query"])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("deep", "frequency"), ("query", "frequency"), ("query", "learnable")]
+)
 @pytest.mark.parametrize("allowed", [ONE, THREE, None])
 @pytest.mark.parametrize("beam", [1, 3])
-def test_a_batch_equals_its_utterances_one_by_one(mode, allowed, beam):
-    task = task_model(allowed, mode)
+def test_a_batch_equals_its_utterances_one_by_one(mode, kind, allowed, beam):
+    task = task_model(allowed, mode, kind=kind)
     together = decode(task, UNITS, beam=beam, max_length=6)
     for i, units in enumerate(UNITS):
         alone = decode(task, [units], beam=beam, max_length=6)

@@ -20,6 +20,7 @@ TASKS = [  # mode, verbalizer, allowed labels, members
     ("query", "learnable", TWO, 1),
     ("query", "learnable", TWO, 3),
     ("query", "frequency", None, 1),
+    ("query", "learnable", None, 1),
 ]
 
 
@@ -82,10 +83,19 @@ def test_a_loss_can_be_recorded(mode, kind, allowed, members, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [{"max_length": 9}, {"max_length": 9, "beam": 3}])
-@pytest.mark.parametrize("mode", ["deep", "query", "input", "infix"])
-def test_steps_of_one_form_find_the_same_answers(mode, settings, monkeypatch):
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("deep", "frequency"),
+        ("query", "frequency"),
+        ("query", "learnable"),
+        ("input", "frequency"),
+        ("infix", "frequency"),
+    ],
+)
+def test_steps_of_one_form_find_the_same_answers(mode, kind, settings, monkeypatch):
     def answers():
-        task = task_model("cpu", mode, "frequency", None)
+        task = task_model("cpu", mode, kind, None)
         return predict(task, random_units(12), DecodingSettings(**settings))
 
     plain = answers()

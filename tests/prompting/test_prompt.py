@@ -144,12 +144,14 @@ def test_a_learnable_verbalizer_reads_all_columns_at_once(mode):
 
 def test_a_learnable_verbalizer_writes_with_two_tables():
     """Loss and gradients of generated answers, whose labels are read as mixtures of units."""
-    task = task_model("query", None, [[7]])
+    lm = task_model("query", None, [[7]]).lm
+    settings = PromptSettings(length=3, mode="query")
+    prompt = Prompt(lm.model.config, settings, torch.Generator().manual_seed(0), n_written=8)
     verbalizer = Verbalizer("learnable", range(3, 11), 20, writes=True)
     with torch.no_grad():
-        for parameter in verbalizer.parameters():
+        for parameter in (*prompt.parameters(), *verbalizer.parameters()):
             parameter += 0.3 * torch.randn(parameter.shape)
-    task = TaskModel(task.lm, task.prompt, verbalizer, None)
+    task = TaskModel(lm, prompt, verbalizer, None)
     data = examples(10, [range(8)] * 3)
     loss = task.loss(data.units, data.labels, task.prompt_tensors())
     loss.total.backward()
@@ -169,6 +171,7 @@ def test_a_learnable_verbalizer_writes_with_two_tables():
             p["separator"],
             query=(p["rows"], p["shifts"]),
             mixed=p["verbalizer.inputs"][labels] @ embeddings[unit_ids],
+            label_shifts=p["label_shifts"][:, labels],
         )[place + task.prompt.length :]
         scores = hidden @ embeddings[[*unit_ids, 2]].T @ p["verbalizer.weight"].T
         target = torch.tensor([*labels, 8])
@@ -180,6 +183,28 @@ def test_a_learnable_verbalizer_writes_with_two_tables():
     for name, parameter in task.named_parameters().items():
         error = (parameter.grad - p[name].grad).abs().max()
         assert error <= 2e-5 * p[name].grad.abs().max(), name
+    assert task.named_parameters().keys() >= {"shifts", "label_shifts", "verbalizer.inputs"}
+
+
+def test_every_label_that_is_written_has_shifts_which_start_at_zero():
+    def prompt(mode, n_written, dropout=0.0):
+        settings = PromptSettings(length=6, mode=mode, dropout=dropout)
+        return Prompt(GSLM, settings, torch.Generator().manual_seed(1), n_written)
+
+    plain, writing = prompt("query", 0), prompt("query", 30)
+    assert torch.equal(writing.label_shifts, torch.zeros(12, 30, 1024))
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(parameter, writing.get_parameter(name))
+    counts = [sum(p.numel() for p in each.parameters()) for each in (plain, writing)]
+    assert counts[1] - counts[0] == 12 * 30 * 1024
+    assert plain.tensors().label_shifts is None
+    assert "label_shifts" not in prompt("deep", 30).state_dict()
+    dropping = prompt("query", 30, dropout=0.1)
+    with torch.no_grad():
+        dropping.label_shifts += 1
+    dropped = dropping.tensors(3).label_shifts
+    assert 0.09 < (dropped == 0).float().mean() < 0.11
+    assert torch.equal(dropped[dropped != 0], torch.full_like(dropped[dropped != 0], 1 / 0.9))
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,16 @@ def shared_lm(seed=0):
 
 def task_on(lm, length, seed, *, allowed=None, mode="deep", layers=None, kind="frequency", first=2):
     generator = torch.Generator().manual_seed(seed)
-    prompt = Prompt(
-        lm.model.config, PromptSettings(length=length, mode=mode, layers=layers), generator
-    )
+    n_labels, writes = 4 if kind == "learnable" else 8, mode == "query" and allowed is None
+    settings = PromptSettings(length=length, mode=mode, layers=layers)
+    prompt = Prompt(lm.model.config, settings, generator, n_labels if writes else 0)
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.mul_(5)
-    n_labels = 4 if kind == "learnable" else 8
-    return TaskModel(lm, prompt, Verbalizer(kind, range(first, first + n_labels), 20), allowed)
+        if writes:
+            prompt.label_shifts.normal_(0, 2, generator=generator)
+    verbalizer = Verbalizer(kind, range(first, first + n_labels), 20, writes=writes)
+    return TaskModel(lm, prompt, verbalizer, allowed)
 
 
 def four_tasks(lm):
@@ -104,8 +106,9 @@ def test_what_cannot_share_a_batch_has_its_own():
         task_on(lm, 3, seed=3, layers=[1]),
         task_on(lm, 5, seed=4, mode="both"),
         TaskModel(lm, None, Verbalizer("frequency", range(8), 20), None),
+        task_on(lm, 4, seed=5, mode="query", kind="learnable"),
     ]
-    assert group_tasks(tasks) == [[0, 4], [1], [2], [3], [5]]
+    assert group_tasks(tasks) == [[0, 4], [1], [2], [3], [5], [6]]
     units = random_units(5)
     short = DecodingSettings(max_length=4)
     together = predict_together([Question(task, units, short) for task in tasks])

@@ -294,6 +294,24 @@ def test_a_damaged_prompt_is_refused(lm, tmp_path, change):
         load_task_model(path, lm, CODEBOOK)
 
 
+def test_labels_that_are_written_learn_shifts_that_their_file_must_have(lm, tmp_path):
+    data = examples(40, [[0, 1, 2]] * 3)
+    data = data_of(data, data, labels=Transcription(("text",), ("a", "b", "c")))
+    result, path = run(lm, tmp_path, data, verbalizer="learnable", mode="query", dropout=0.1)
+    tensors, metadata = read_tensors(path)
+    assert tensors["label_shifts"].shape == (3, 3, 32)
+    assert (tensors["label_shifts"].abs().amax(2) > 0).all()
+    assert metadata["trainable_parameters"] == sum(t.numel() for t in tensors.values())
+    task = load_task_model(path, lm, CODEBOOK)
+    assert torch.equal(task.prompt.label_shifts, tensors["label_shifts"])
+    sums = evaluate_loss(task, data.valid, 64)
+    assert sums.loss / sums.weight == pytest.approx(result.valid_loss, rel=1e-5)
+    del tensors["label_shifts"]
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(ArtefactError, match=r"prompt\.safetensors.*missing: label_shifts"):
+        load_task_model(path, lm, CODEBOOK)
+
+
 def test_examples_of_several_columns_train_too(lm, tmp_path):
     columns = [[0, 1, 2], [3, 4]]
     labels = Classification(("one", "two"), (("a", "b", "c"), ("d", "e")))

@@ -51,6 +51,7 @@ def test_two_devices_are_not_mixed():
         ("infix", "frequency", TWO),
         ("query", "frequency", TWO),
         ("query", "learnable", TWO),
+        ("query", "learnable", None),
         (None, "frequency", TWO),
     ],
 )

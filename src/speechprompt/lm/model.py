@@ -274,7 +274,12 @@ class UnitLM(nn.Module):
         return self.extend(x[:, None], cache, shifts)[:, 0]
 
     def extend(
-        self, x: Tensor, cache: Cache, shifts: Tensor | None = None, members: int = 1
+        self,
+        x: Tensor,
+        cache: Cache,
+        shifts: Tensor | None = None,
+        members: int = 1,
+        shift_of: Tensor | None = None,
     ) -> Tensor:
         """Read n more tokens of every cached sequence.
 
@@ -284,6 +289,7 @@ class UnitLM(nn.Module):
             shifts: (layers, n, D) what is added to the tokens' inputs of each layer.
             members: of how many continuations the tokens are; each reads the sequence so far and
                 itself.
+            shift_of: (B, n) which of S shifts each token has; by default the i-th has the i-th.
 
         Returns:
             Hidden states after the final norm, (B, n, D), float32.
@@ -298,7 +304,8 @@ class UnitLM(nn.Module):
         masks = cache.open(n, members)
         for i, layer in enumerate(self.decoder_layers):
             if shifts is not None:
-                x = (x.unflatten(0, (-1, n)) + _in(x.dtype, shifts[i])).flatten(0, 1)
+                own = shifts[i] if shift_of is None else F.embedding(shift_of, shifts[i])
+                x = (x.unflatten(0, (-1, n)) + _in(x.dtype, own)).flatten(0, 1)
             q, kv = layer.project(x)
             kv = cache.append(i, layer.split_heads(kv, len(positions)))
             x = layer.finish(x, layer.attend(q, kv, masks[cache.starts[i]]), p)

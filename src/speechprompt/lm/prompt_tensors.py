@@ -24,6 +24,8 @@ class PromptTensors:
         shifts: (layers, L + 1, D) what is added to query rows and separator in front of each layer;
             None without query rows. With several members of a prompt it is (layers, M, L + 1, D),
             rows are (M, L, D) and the separator (M, D).
+        label_shifts: (layers, n_labels, D) what is added to labels behind the separator, beside its
+            shifts; None without shifts of their own.
     """
 
     separator: Tensor | None = None
@@ -32,6 +34,7 @@ class PromptTensors:
     keys: Tensor | None = None
     values: Tensor | None = None
     shifts: Tensor | None = None
+    label_shifts: Tensor | None = None
 
     @property
     def n_behind(self) -> int:
@@ -40,5 +43,11 @@ class PromptTensors:
 
     @property
     def shifts_behind(self) -> Tensor | None:
-        """(layers, 1, D) the separator's shifts, which every token behind it has, too."""
-        return None if self.shifts is None else self.shifts[:, -1:]
+        """Shifts of tokens behind the separator: (layers, 1, D), or by label (layers, n_labels, D).
+
+        Every token has the separator's shifts, and a label its own beside them.
+        """
+        if self.shifts is None:
+            return None
+        behind = self.shifts[:, -1:]
+        return behind if self.label_shifts is None else behind + self.label_shifts

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Padded"]
 
 # What a prompt's tensors may be, in the order in which they are passed on.
-_NAMES = ("separator", "rows", "keys", "values", "shifts")
+_NAMES = ("separator", "rows", "keys", "values", "shifts", "label_shifts")
 
 
 class Padded:

@@ -13,7 +13,8 @@ Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix
   of these rows and of the separator in front of every layer, (layers + 1) x L x d + layers x d
   numbers. The rows have positions. They read the utterance, which does not see the prompt: its own
   hidden states are those of the LM as it is, and get no gradient. Several members of a prompt do
-  not see each other; their tensors have the members as a dimension of their own.
+  not see each other; their tensors have the members as a dimension of their own. Labels that a
+  learnable verbalizer writes have a shift of their own, too: layers x labels x d numbers more.
 
 The separator's embedding, d numbers, is always trained.
 """
@@ -40,12 +41,14 @@ class Prompt(nn.Module):
     """Trainable rows and separator for one task.
 
     Parameters, all float32: ``separator`` (D,); with input rows ``rows`` (L, D); with deep rows
-    ``keys`` and ``values`` (layers, L, D); with query rows ``shifts`` (all layers, L + 1, D).
+    ``keys`` and ``values`` (layers, L, D); with query rows ``shifts`` (all layers, L + 1, D), and
+    where labels are written behind them ``label_shifts`` (all layers, labels, D), zeros at first.
 
     Args:
         config: shape of the unit LM.
         settings: length L, mode, layers with deep rows (``infix`` may have none), and dropout.
         generator: source of the initial values, normal with standard deviation d^-1/2 as published.
+        n_written: number of labels that a learnable verbalizer writes.
 
     Raises:
         ConfigError: no layer, where the mode needs one, or a layer that the LM does not have.
@@ -56,11 +59,13 @@ class Prompt(nn.Module):
         config: LMConfig,
         settings: PromptSettings,
         generator: torch.Generator | None = None,
+        n_written: int = 0,
     ) -> None:
         super().__init__()
         mode, length = settings.mode, settings.length
         self.length, self.mode, self.dropout = length, mode, settings.dropout
         self.members = settings.members
+        self.n_written = n_written if mode == "query" else 0
         own = (self.members,) if self.members > 1 else ()
         every = range(config.layers)
         chosen = every if settings.layers is None else set(settings.layers)
@@ -89,6 +94,8 @@ class Prompt(nn.Module):
             self.shifts = normal(config.layers, *own, length + 1)
             with torch.no_grad():
                 self.shifts.mul_(SHIFT * config.dim**0.5)
+        if self.n_written:
+            self.label_shifts = nn.Parameter(torch.zeros(config.layers, n_written, config.dim))
 
     @torch.no_grad()
     def start_from(self, inputs: Tensor, generator: torch.Generator) -> None:
@@ -144,6 +151,8 @@ class Prompt(nn.Module):
             tensors["rows"] = self.rows
         if self.mode == "query":
             tensors["shifts"] = self.shifts
+        if self.n_written:
+            tensors["label_shifts"] = self.label_shifts
         if seed is not None and self.dropout:
             sizes = [values.numel() for values in tensors.values()]
             for name, factor in zip(tensors, self._mask(seed, sizes), strict=True):

@@ -76,16 +76,17 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
         n_numbers["verbalizer"] = each * len(units) * lm.dictionary.n_units
     _check_claims(prompt_path, n_numbers, sum(tensor.numel() for tensor in own.values()))
     shape = PromptSettings(**metadata["prompt"]) if metadata["prompt"] else None
+    n_written = len(units) if writes else 0
     if shape:
         try:
             with without_weights():
-                claimed = shapes_of(dict(Prompt(lm.model.config, shape).named_parameters()))
+                claimed = Prompt(lm.model.config, shape, n_written=n_written).state_dict()
         except ConfigError as error:
             raise ArtefactError(f"{prompt_path}: {error}") from error
         trained = {n: t for n, t in own.items() if not n.startswith("verbalizer.")}
-        check_shapes(prompt_path, DESCRIBED, expected=claimed, found=shapes_of(trained))
+        check_shapes(prompt_path, DESCRIBED, expected=shapes_of(claimed), found=shapes_of(trained))
     verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes, members)
-    prompt = Prompt(lm.model.config, shape) if shape else None
+    prompt = Prompt(lm.model.config, shape, n_written=n_written) if shape else None
     task = TaskModel(
         lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
     )

@@ -245,9 +245,14 @@ class TaskModel:
         rows = torch.cat((prompt.rows, prompt.separator.unsqueeze(-2)), dim=-2).flatten(0, -2)
         behind = F.embedding(answers, self.label_embeddings())
         x = torch.cat((rows.expand(n, -1, -1), behind), dim=1)
-        own = prompt.shifts.flatten(1, -2)
-        shifts = torch.cat((own, own[:, -1:].expand(-1, n_answers, -1)), dim=1)
-        return self.model.extend(x, cache, shifts, self.verbalizer.members)
+        own, shift_of = prompt.shifts.flatten(1, -2), None
+        if prompt.label_shifts is None:
+            shifts = torch.cat((own, own[:, -1:].expand(-1, n_answers, -1)), dim=1)
+        else:
+            shifts = torch.cat((own, own[:, -1:] + prompt.label_shifts), dim=1)
+            in_order = torch.arange(len(rows), device=answers.device)
+            shift_of = torch.cat((in_order.expand(n, -1), len(rows) + answers), dim=1)
+        return self.model.extend(x, cache, shifts, self.verbalizer.members, shift_of)
 
     def label_embeddings(self) -> Tensor:
         """What the unit LM reads for each label, (n_labels, D), before scaling."""

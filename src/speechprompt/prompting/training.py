@@ -195,23 +195,24 @@ def _build_model(
 ) -> TaskModel:
     """Load the unit LM, add a new prompt or make it trainable, and choose the labels' units."""
     prompted = task.method == "prompt"
+    writes = data.labels.allowed is None and task.verbalizer == "learnable"
+    n_labels = len(data.labels.names)
     # A fine-tuned LM keeps float32 weights; frozen ones are stored as they are used.
     lm = load_lm(unit_lm, data.codebook_sha256, dtype if prompted else torch.float32, device)
     prompt = None
     if prompted:
         generator = torch.Generator().manual_seed(seed)
-        prompt = Prompt(lm.model.config, task.prompt, generator)
+        prompt = Prompt(lm.model.config, task.prompt, generator, n_labels if writes else 0)
         if task.prompt.init == "hidden":
             _copy_hidden_rows(prompt, lm, data.train, generator)
     else:
         lm.model.requires_grad_(True)
         lm.model.dropout = task.prompt.dropout
-    writes = data.labels.allowed is None and task.verbalizer == "learnable"
     verbalizer = build_verbalizer(
         "aligned" if writes and prompt is None else task.verbalizer,
         data.train.labels,
         data.train.units,
-        n_labels=len(data.labels.names),
+        n_labels=n_labels,
         n_units=lm.dictionary.n_units,
         seed=seed,
         rows=1 + (prompt.n_positions if prompt and not writes else 0),

@@ -23,7 +23,9 @@ class Writer:
 
     def __init__(self, task: TaskModel) -> None:
         self._model = task.model
-        self._shifts = task.prompt_tensors().shifts_behind
+        prompt = task.prompt_tensors()
+        self._shifts = prompt.shifts_behind
+        self._by_label = prompt.label_shifts is not None
         self._embeddings = task.label_embeddings()
         self._replayed = replays(task.device)
         self._cache: Cache | None = None
@@ -41,4 +43,5 @@ class Writer:
 
     def _read(self, labels: Tensor, cache: Cache) -> Tensor:
         x = F.embedding(labels, self._embeddings)
-        return self._model.extend(x[:, None], cache, self._shifts)[:, 0]
+        shift_of = labels[:, None] if self._by_label else None
+        return self._model.extend(x[:, None], cache, self._shifts, shift_of=shift_of)[:, 0]
