@@ -11,8 +11,9 @@ rule pretrain_unit_lm:
         **needs(PLAN.resources.lm_memory, minutes=1440, network=True),
     params:
         settings=PLAN.models.lm_settings,
+        start=PLAN.models.start_option,
         seed=CONFIG.seed,
     shell:
         "SPEECHPROMPT_COMPUTE_THREADS=$SPEECHPROMPT_LM_THREADS"
         " speechprompt --log {log:q} pretrain-unit-lm {input.units:q} --settings {params.settings:q}"
-        " --seed {params.seed} --out {output.lm:q} --curve {output.curve:q}"
+        " {params.start} --seed {params.seed} --out {output.lm:q} --curve {output.curve:q}"

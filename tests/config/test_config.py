@@ -225,6 +225,20 @@ def test_downstream_settings_are_superbs_unless_given():
     )
 
 
+def test_a_unit_lm_goes_on_from_one_of_its_codebook():
+    values = changed("lm.larger", {"codebook": "k100", "corpora": ["words"], "start": "small"})
+    assert parse_config(values).lm["larger"].start == "small"
+    values["lm"]["small"]["start"] = "larger"
+    with pytest.raises(ConfigError, match=r"start: unit LM 'small' would go on from itself"):
+        parse_config(values)
+    values["lm"]["small"]["start"] = "smal"
+    with pytest.raises(ConfigError, match=r"lm\.small\.start: .*'smal'"):
+        parse_config(values)
+    ready = {"codebook": "other", "corpora": ["ready"], "start": "small"}
+    with pytest.raises(ConfigError, match=r"start: 'small' reads codebook 'k100', not 'other'"):
+        parse_config(changed("lm.ready", ready))
+
+
 def test_quality_is_measured_where_it_is_configured():
     assert parse_config(BASE).quality is None
     quality = parse_config(changed("quality", {"corpus": "words", "codebooks": ["k100"]})).quality

@@ -179,6 +179,31 @@ def test_utterances_beyond_the_positions_are_named(tmp_path):
         train(index, tmp_path / "lm.safetensors", max_positions=longest + 3)
 
 
+def test_it_goes_on_from_another_unit_lm(tmp_path):
+    index = write_split(tmp_path)
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    train(index, first, max_epochs=2)
+    hardly = {"lr": 1e-9, "max_epochs": 1}
+
+    def go_on(start=first, **changes):
+        settings = UnitLmSettings(codebook="k", corpora=["c"], **SMALL | hardly | changes)
+        pretrain_unit_lm(settings, [index], TrainingFiles(second), start=start, **ONE_THREAD)
+
+    go_on()
+    before, after = (read_tensors(path)[0] for path in (first, second))
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, rtol=1e-5, atol=1e-6)
+    losses = [load_lm(path).metadata["training"]["held_out_loss"] for path in (first, second)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+    with pytest.raises(ArtefactError, match=r"first.safetensors: expected the shape .* 'dim': 32"):
+        go_on(dim=32)
+    other = write_split(tmp_path, corpus="d", codebook="j")
+    train(other, tmp_path / "other.safetensors", max_epochs=1)
+    with pytest.raises(ArtefactError, match=r"other.safetensors: trained on units of codebook"):
+        go_on(tmp_path / "other.safetensors")
+
+
 @pytest.mark.parametrize("tasks", [{"tasks": 5, "classes": [5, 8]}, None])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tasks):
     index = write_split(tmp_path)

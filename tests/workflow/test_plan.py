@@ -205,6 +205,17 @@ def test_another_layer_has_the_weights_of_its_encoder():
     assert taught["heard"] == ["results/manifests/english/train.parquet"]
 
 
+def test_a_unit_lm_goes_on_from_another():
+    setup = yaml.safe_load((REPOSITORY / "configs/nano.yaml").read_text())
+    plan = Plan(parse_config(setup))
+    start = ["results/lm/next_units/model.safetensors"]
+    assert plan.models.lm_files(of(lm="nano"))["start"] == start
+    found = plan.models.start_option(of(lm="nano"), Files(start=start[0]))
+    assert found == f"--start-from {start[0]}"
+    assert plan.models.lm_files(of(lm="next_units"))["start"] == []
+    assert plan.models.start_option(of(lm="next_units"), Files(start=[])) == ""
+
+
 def test_options_without_a_value_are_left_out():
     assert options(root=None, weights=[], trust=False) == ""
     assert options(trust=True, folders="a b") == "--trust --folders 'a b'"

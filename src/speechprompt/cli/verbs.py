@@ -81,7 +81,7 @@ lm.artefact:take_unit_lm unit_lm --codebook --out
 pretraining.hubert:pretrain_encoder units --heard --start-from=start \
     targets=pretraining.hubert:pair_targets {TRAINING}
     Pre-train a HuBERT on unlabelled audio.
-lm.pretraining:pretrain_unit_lm units=index_paths {TRAINING}
+lm.pretraining:pretrain_unit_lm units=index_paths --start-from=start {TRAINING}
     Pre-train a unit LM on the units of train splits.
 prompting.training:train_prompt --name --train --dev=valid --unit-lm \
     data=prompting.training:TaskData.read {TRAINING}

@@ -300,6 +300,11 @@ class UnitLmSettings(PretrainingSettings):
     dim: Count = Field(256, description="width of the model")
     ffn: Count = Field(1024, description="width of the feed-forward layers")
     max_positions: Count = Field(3072, description="longest sequence, in units")
+    start: Name | None = Field(
+        None,
+        description="name under `lm`: unit LM of the same shape and codebook to go on from; null "
+        "is random weights",
+    )
     dropout: Share = Field(0.1, description="dropout while pre-training")
     lr: LearningRate = 2e-3
     batch_tokens: Count = Field(2048, description="units in one update")

@@ -121,6 +121,7 @@ class Config(Block):
                     f"lm.{name}.dim: must be a multiple of 2 x heads ({2 * lm.heads}), "
                     f"found {lm.dim}"
                 )
+            self._check_start(name, lm)
         for name, task in self.tasks.items():
             if name in RESERVED_TASK_NAMES:
                 raise ValueError(
@@ -140,6 +141,24 @@ class Config(Block):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: a seed stands twice in {self.seeds}")
         return self
+
+    def _check_start(self, name: str, lm: UnitLmSettings) -> None:
+        """Check that a unit LM goes on from one of its codebook, and not from itself."""
+        passed = [name]
+        while lm.start is not None:
+            key = f"lm.{passed[-1]}.start"
+            _require(key, lm.start, self.lm)
+            if lm.start in passed:
+                raise ValueError(f"{key}: unit LM {lm.start!r} would go on from itself")
+            passed.append(lm.start)
+            other = self.lm[lm.start]
+            if other.codebook != lm.codebook:
+                raise ValueError(
+                    f"{key}: {lm.start!r} reads codebook {other.codebook!r}, not {lm.codebook!r}"
+                )
+            if not isinstance(other, UnitLmSettings):
+                break
+            lm = other
 
     def _check_pretraining(self, name: str, encoder: Any) -> None:
         """Check the audio, the codebook of the targets, and that no encoder learns from itself."""

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechprompt.config.models import UnitLmSettings
-from speechprompt.lm.artefact import save_lm
+from speechprompt.errors import ArtefactError
+from speechprompt.lm.artefact import load_lm, save_lm
 from speechprompt.lm.batching import check_lengths, micro_batches, micro_budget
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import Dictionary
@@ -32,6 +33,7 @@ from speechprompt.lm.packing import pack
 from speechprompt.lm.pretraining_tasks import PretrainingTasks, Questions, make_up_tasks
 from speechprompt.lm.sequence_tasks import Dictation
 from speechprompt.runtime.device import to_device
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.training.job import Computation, TrainingFiles, fingerprint
 from speechprompt.training.loop import Sums, fit
 from speechprompt.training.result import TrainingResult
@@ -47,6 +49,7 @@ def pretrain_unit_lm(
     files: TrainingFiles,
     *,
     computation: Computation,
+    start: str | Path | None = None,
     seed: int = 1,
 ) -> TrainingResult:
     """Train a unit LM and write the one with the best loss on the held-out utterances.
@@ -56,10 +59,12 @@ def pretrain_unit_lm(
         index_paths: index.json of the train splits, all of one codebook.
         files: model.safetensors, learning curve (epoch, split, loss, lr) and checkpoint.
         computation: device and threads.
+        start: unit LM of the same shape and codebook, to start from.
         seed: seed of weights, order and dropout.
 
     Raises:
-        ArtefactError: the splits are of different codebooks, or not train.
+        ArtefactError: the splits are of different codebooks, or not train; the unit LM to start
+            from has another codebook or shape.
         CorpusError: too few utterances, or one that is too long.
     """
     device, dtype = computation.start(settings.precision)
@@ -72,16 +77,20 @@ def pretrain_unit_lm(
     train, valid = hold_out(names, settings.valid_share)
     torch.manual_seed(seed)
     shape = (settings.layers, settings.heads, settings.dim, settings.ffn, settings.max_positions)
-    model = UnitLM(LMConfig(dictionary.n_symbols, *shape), settings.dropout).to(device)
+    model = UnitLM(LMConfig(dictionary.n_symbols, *shape), settings.dropout)
+    if start is not None:
+        _start_from(model, start, about["codebook_sha256"])
+    model.to(device)
     tasks = None
     if asked is not None:
         tasks = make_up_tasks(model.config, names, units, train, asked, seed)
+    inputs = {"seed": seed, "start": start and sha256_file(start), **about}
     result = fit(
         UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype, tasks),
         settings,
         files,
         seed=seed,
-        fingerprint=fingerprint(settings, computation, {"seed": seed, **about}),
+        fingerprint=fingerprint(settings, computation, inputs),
     )
     training = {
         "seed": seed,
@@ -218,6 +227,16 @@ def read_sentences(
         names += [f"{index['corpus']}/{name}" for name in table["utt_id"].to_pylist()]
         sentences += [np.asarray(units, np.int64) for units in table["units"].to_pylist()]
     return names, sentences, about
+
+
+def _start_from(model: UnitLM, path: str | Path, codebook_sha256: str) -> None:
+    found = load_lm(path, codebook_sha256).model
+    if found.config != model.config:
+        raise ArtefactError(
+            f"{path}: expected the shape of the configuration, {model.config.to_dict()}, "
+            f"found {found.config.to_dict()}"
+        )
+    model.load_state_dict(found.state_dict())
 
 
 def _loss(

@@ -15,7 +15,7 @@ from speechprompt.downloads.assets import ASSETS
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.corpora import Corpora
-from speechprompt.workflow.paths import Wildcards, one_of, operand, options
+from speechprompt.workflow.paths import UNIT_LM, Wildcards, one_of, operand, options
 from speechprompt.workflow.units import Units
 
 __all__ = ["Models"]
@@ -97,7 +97,7 @@ class Models:
         return block_to_json(self._pretraining(wildcards))
 
     def start_option(self, wildcards: Wildcards, input: Any) -> str:
-        """The encoder that a pre-training goes on from, as an option."""
+        """The model that a pre-training goes on from, as an option."""
         return options(start_from=input.start)
 
     def _pretraining(self, wildcards: Wildcards) -> HubertPretraining:
@@ -115,6 +115,7 @@ class Models:
             "units": [self.units.index(*split) for split in splits],
             "parts": [part for split in splits for part in self.units.parts(*split)],
             "codebook": self.units.source(lm.codebook),
+            "start": [] if lm.start is None else [UNIT_LM.format(lm=lm.start)],
         }
 
     def lm_settings(self, wildcards: Wildcards) -> str:
