@@ -12,7 +12,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(abspath .snakemake/caches)
 endif
 
-.PHONY: help all report test quality format reference cluster nano bench faults clean FORCE
+.PHONY: help all report test quality format reference cluster nano voices bench faults clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -53,6 +53,8 @@ nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
 	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors
 
+voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
+
 bench: $(VENV)/.bench ## Measure speed and memory against peers
 	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks
 
@@ -79,6 +81,10 @@ $(VENV)/.cluster: envs/cluster.txt $(VENV)/.run
 $(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.cluster
 	$(PIP) -r envs/speechprompt.txt -r envs/cluster.txt -r envs/dev.txt -r envs/fairseq.txt
 	$(PIP) --no-deps fairseq==0.12.2
+	@touch $@
+
+$(VENV)/.voices: envs/voices.txt $(VENV)/.run
+	$(PIP) -r envs/speechprompt.txt -r envs/voices.txt
 	@touch $@
 
 $(VENV)/.bench: envs/bench.txt $(VENV)/.dev

@@ -1,7 +1,11 @@
 import numpy as np
+import pytest
 
 from speechprompt.pretraining import augmentation
 from speechprompt.pretraining.augmentation import augment
+
+HARD = ("TRACT", "CLIPPING", "CODEC")
+NAMES = ("REVERBERATION", "TALKER", "NOISE", "NARROW", *HARD)
 
 
 def recordings(n=4, n_samples=24_000, seed=0):
@@ -21,10 +25,11 @@ def test_the_same_seed_gives_the_same_surroundings():
     assert np.isfinite(first).all()
 
 
-def test_recordings_do_not_move_in_time():
+@pytest.mark.parametrize("hard", [False, True])
+def test_recordings_do_not_move_in_time(hard):
     batch = recordings()
     for seed in range(20):
-        disturbed, _ = augment(batch, np.random.default_rng(seed), speed=(1, 1))
+        disturbed, _ = augment(batch, np.random.default_rng(seed), speed=(1, 1), hard=hard)
         for before, after in zip(batch, disturbed, strict=True):
             spectrum = np.fft.rfft(after, 65_536) * np.conj(np.fft.rfft(before, 65_536))
             lag = int(np.argmax(np.abs(np.fft.irfft(spectrum))))
@@ -33,20 +38,19 @@ def test_recordings_do_not_move_in_time():
 
 def test_each_disturbance_does_something(monkeypatch):
     batch = recordings()
-    names = ("REVERBERATION", "TALKER", "NOISE", "NARROW")
     monkeypatch.setattr(augmentation, "TILT_DB", (0.0, 0.0))
-    for name in names:
-        for other in names:
+    for name in NAMES:
+        for other in NAMES:
             monkeypatch.setattr(augmentation, other, float(other == name))
-        disturbed, _ = augment(batch, np.random.default_rng(1), speed=(1, 1))
+        disturbed, _ = augment(batch, np.random.default_rng(1), speed=(1, 1), hard=name in HARD)
         assert not np.allclose(disturbed, batch, atol=1e-4), name
-    monkeypatch.setattr(augmentation, "NARROW", 0.0)
-    disturbed, _ = augment(batch, np.random.default_rng(1), speed=(1, 1))
+    monkeypatch.setattr(augmentation, name, 0.0)
+    disturbed, _ = augment(batch, np.random.default_rng(1), speed=(1, 1), hard=True)
     assert np.allclose(disturbed, batch, atol=1e-5)
 
 
 def test_speed_moves_pitch_and_time(monkeypatch):
-    for name in ("REVERBERATION", "TALKER", "NOISE", "NARROW"):
+    for name in NAMES[:4]:
         monkeypatch.setattr(augmentation, name, 0.0)
     time = np.arange(16_000) / 16_000
     tone = np.sin(2 * np.pi * 500 * time)[None].astype(np.float32)
@@ -60,9 +64,31 @@ def test_speed_moves_pitch_and_time(monkeypatch):
 
 
 def test_a_telephone_has_a_narrow_band(monkeypatch):
-    for name in ("REVERBERATION", "TALKER", "NOISE"):
+    for name in NAMES:
         monkeypatch.setattr(augmentation, name, 0.0)
     monkeypatch.setattr(augmentation, "NARROW", 1.0)
     power = np.abs(np.fft.rfft(augment(recordings(), np.random.default_rng(1), (1, 1))[0])) ** 2
     bins = np.fft.rfftfreq(24_000, 1 / 16_000)
     assert power[:, bins > 5000].mean() < 1e-3 * power[:, (bins > 1000) & (bins < 2500)].mean()
+
+
+@pytest.mark.parametrize("codec", augmentation.CODECS)
+def test_codecs_neither_move_nor_lose_speech(codec, monkeypatch):
+    for name in NAMES:
+        monkeypatch.setattr(augmentation, name, float(name == "CODEC"))
+    monkeypatch.setattr(augmentation, "CODECS", (codec,))
+    monkeypatch.setattr(augmentation, "TILT_DB", (0.0, 0.0))
+    time = np.arange(24_001) / 16_000
+    tones = sum(np.sin(2 * np.pi * hz * time) * (1 + np.sin(hz * time)) for hz in (300, 700, 1500))
+    batch = (0.1 * tones[None]).astype(np.float32)
+    decoded, _ = augment(batch, np.random.default_rng(1), speed=(1, 1), hard=True)
+    assert decoded.shape == batch.shape
+    assert np.isfinite(decoded).all()
+    assert np.corrcoef(decoded[0], batch[0])[0, 1] > 0.6
+
+
+def test_a_recording_of_silence_stays_finite():
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        heard, _ = augment(np.zeros((2, 8000), np.float32), generator, hard=True)
+        assert np.isfinite(heard).all()

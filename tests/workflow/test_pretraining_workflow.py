@@ -38,7 +38,7 @@ def reduced(name):
             encoder.get("pretraining", {}).update(TINY_HUBERT)
     for book in values["codebooks"].values():
         book["n_units"] = 20
-    for lm in values["lm"].values():
+    for lm in values.get("lm", {}).values():
         lm |= {"layers": 2, "heads": 2, "dim": 32, "ffn": 64, "max_epochs": 1}
     return values
 
@@ -94,6 +94,18 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     snakemake(other, "--cores", "2", "results/ks/acc.txt", configfile=configuration)
     metrics = json.loads((other / "results/ks/metrics.json").read_text())
     assert sha256_file(run / "results/lm/nano/model.safetensors") in json.dumps(metrics)
+
+
+def test_an_encoder_that_hears_people(tmp_path):
+    """configs/nano-people.yaml, with eSpeak NG in place of the engines that may be missing."""
+    values = reduced("nano-people.yaml") | {"quality": None, "lm": {}}
+    for corpus in values["corpora"].values():
+        corpus |= {"engines": [], "n_train": 20, "n_valid": 2, "n_test": 2}
+    configuration = write(tmp_path / "people.yaml", values)
+    weights = "results/encoders/second/model.safetensors"
+    snakemake(tmp_path / "run", "--cores", "2", "--", weights, configfile=configuration)
+    about = read_tensor_metadata(tmp_path / "run" / weights)
+    assert {shard["corpus"] for shard in about["targets"]["shards"]} == {"plain", "plain_people"}
 
 
 def test_own_unlabelled_audio(shared_data, tmp_path):

@@ -3,13 +3,25 @@
 from functools import lru_cache
 
 import numpy as np
+from scipy.signal import istft, stft
 
-__all__ = ["NOISE_COLOURS", "add_noise", "colour_spectrum", "make_noise", "scale_to"]
+__all__ = [
+    "NOISE_COLOURS",
+    "add_noise",
+    "colour_spectrum",
+    "make_noise",
+    "move_formants",
+    "resize",
+    "scale_to",
+]
 
 # Exponent of 1/f in the power spectrum, from hiss to the sound of traffic.
 NOISE_COLOURS = {"blue": -1.0, "white": 0.0, "pink": 1.0, "brown": 2.0}
 LOWEST_HZ = 40.0
 PIVOT_HZ = 1000.0
+WINDOW, HOP = 512, 128
+# Cepstral coefficients of a spectrum's envelope: they show formants, but no harmonics.
+ENVELOPE = 36
 
 
 def make_noise(
@@ -66,6 +78,36 @@ def scale_to(waveform: np.ndarray, level_db: float) -> np.ndarray:
     peak = np.abs(waveform).max()
     gain = min(10 ** (level_db / 20) / rms, 0.99 / peak)
     return (waveform * gain).astype(np.float32)
+
+
+def resize(waveform: np.ndarray, n_samples: int) -> np.ndarray:
+    """Play faster or slower, so that the result has ``n_samples``; pitch and formants move, too."""
+    spectrum = np.fft.rfft(waveform)[: n_samples // 2 + 1]
+    return (np.fft.irfft(spectrum, n_samples) * (n_samples / len(waveform))).astype(np.float32)
+
+
+def move_formants(waveform: np.ndarray, factor: float) -> np.ndarray:
+    """Multiply the formants' frequencies, as in a shorter or longer vocal tract; pitch stays.
+
+    The envelope of each short-time spectrum is that of its lowest cepstral coefficients, and is
+    moved along the frequencies.
+
+    Args:
+        waveform: float32 ``[n_samples]`` at 16 kHz.
+        factor: Above 1 for a shorter tract.
+    """
+    padded = np.pad(waveform, (0, max(0, WINDOW - len(waveform))))
+    *_, spectrum = stft(padded, nperseg=WINDOW, noverlap=WINDOW - HOP)  # (bins, frames)
+    size = np.abs(spectrum)
+    cepstrum = np.fft.irfft(np.log(size + 1e-4 * size.max() + 1e-12), axis=0)
+    cepstrum[ENVELOPE : WINDOW - ENVELOPE + 1] = 0
+    envelope = np.fft.rfft(cepstrum, axis=0).real
+    places = np.minimum(np.arange(len(envelope)) / factor, len(envelope) - 1)
+    low = np.minimum(places.astype(int), len(envelope) - 2)
+    share = (places - low)[:, None]
+    moved = (1 - share) * envelope[low] + share * envelope[low + 1]
+    _, result = istft(spectrum * np.exp(moved - envelope), nperseg=WINDOW, noverlap=WINDOW - HOP)
+    return result[: len(waveform)].astype(np.float32)
 
 
 @lru_cache(maxsize=64)

@@ -28,7 +28,7 @@ config.reference:write_reference --page --schema
 corpora.published.collect:download_corpus --kind --folders --root --out=out_dir --linked
     Download, check and unpack a published corpus, or link to a copy of it.
 corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
-    Speak a synthetic corpus with eSpeak NG.
+    Speak a synthetic corpus with eSpeak NG or other engines.
 corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed \
     --compute-threads=threads --out=out_dir
     Check the recordings of a corpus and write its manifests.

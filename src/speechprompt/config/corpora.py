@@ -68,7 +68,7 @@ SYNTHETIC_COLUMNS = {
 
 
 class SyntheticCorpus(Corpus):
-    """Speech for one of the four tasks, or English for pre-training, spoken by eSpeak NG."""
+    """Speech for one of the four tasks, or English for pre-training, spoken on the spot."""
 
     kind: Literal["synthetic"] = "synthetic"
     task: Literal[
@@ -87,6 +87,11 @@ class SyntheticCorpus(Corpus):
         False,
         description="the same sentences by each accent's own voice in quiet, in the same time: "
         "what an encoder is to hear in all others",
+    )
+    engines: list[Literal["flite", "festival", "piper", "kokoro"]] = Field(
+        [],
+        description="engines whose voices, which come from recordings of people, speak instead of "
+        "eSpeak NG's; they are installed apart",
     )
 
     @property

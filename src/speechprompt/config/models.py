@@ -144,6 +144,11 @@ class HubertPretraining(PretrainingSettings):
         True,
         description="rooms, talkers, noise, narrow channels and other speeds while pre-training",
     )
+    hard_augmentation: bool = Field(
+        False,
+        description="with `augmentation`, also farther microphones, other vocal tracts, clipping "
+        "and codecs (GSM, µ-law, Opus, MP3)",
+    )
     lr: LearningRate = 1.5e-3
     warmup: Warmup = 200
     batch_seconds: Positive = Field(8.0, description="audio in one update, seconds")

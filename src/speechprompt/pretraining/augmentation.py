@@ -1,16 +1,19 @@
 """Augmentation: a room, another talker, noise, a narrow channel, and another speed.
 
-Formants and pitch move with the speed, so that another speed is another voice. The targets stay
+Formants and pitch move with the speed, so that another speed is another voice. On request there are
+also other vocal tracts, in which formants move alone, clipping and codecs. The targets stay
 those of the recording as it is, so that an encoder learns to ignore the changes.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from io import BytesIO
 
 import numpy as np
+import soundfile
 
-from speechprompt.audio.acoustics import NOISE_COLOURS, make_noise
+from speechprompt.audio.acoustics import NOISE_COLOURS, make_noise, move_formants, resize
 from speechprompt.audio.reading import SAMPLE_RATE
 
 __all__ = ["augment"]
@@ -30,10 +33,30 @@ TELEPHONE_LOW_HZ = (0.0, 400.0)
 TELEPHONE_HIGH_HZ = (3000.0, 4000.0)
 TILT_DB = (-4.0, 4.0)
 LOWEST_HZ, PIVOT_HZ = 40.0, 1000.0
+# What is heard with ``hard`` only.
+HARD_REVERBERANT_DB = (-5.0, 15.0)
+TRACT = 0.3
+TRACT_FACTOR = (0.85, 1.2)
+CLIPPING = 0.1
+CLIPPED_AT = (0.15, 0.7)  # of the peak
+CODEC = 0.2
+CODEC_PEAK = (0.1, 0.9)
+# Sample rate, container, coding and its degree of compression.
+CODECS = (
+    (8_000, "WAV", "GSM610", None),
+    (8_000, "WAV", "ULAW", None),
+    (8_000, "OGG", "OPUS", 1.0),  # 8 kbit/s
+    (16_000, "OGG", "OPUS", 1.0),
+    (16_000, "OGG", "OPUS", 0.95),  # 21 kbit/s
+    (16_000, "MP3", "MPEG_LAYER_III", 0.99),  # 22 kbit/s
+)
 
 
 def augment(
-    batch: np.ndarray, generator: np.random.Generator, speed: tuple[float, float] = SPEED
+    batch: np.ndarray,
+    generator: np.random.Generator,
+    speed: tuple[float, float] = SPEED,
+    hard: bool = False,
 ) -> tuple[np.ndarray, float]:
     """Augment each recording of a batch on its own, and play all at one speed.
 
@@ -41,6 +64,7 @@ def augment(
         batch: float32 ``[B, n_samples]`` at 16 kHz.
         generator: source of randomness.
         speed: the slowest and the fastest speed.
+        hard: also farther microphones, other vocal tracts, clipping and codecs.
 
     Returns:
         The augmented batch, float32 ``[B, about n_samples / speed]`` of any level, and the speed:
@@ -54,7 +78,7 @@ def augment(
     for row, spectrum in enumerate(spectra):
         heard = spectrum
         if generator.random() < REVERBERATION:
-            heard = heard * np.fft.rfft(_room(generator), n_padded)
+            heard = heard * np.fft.rfft(_room(generator, hard), n_padded)
         if generator.random() < TALKER and len(batch) > 1:
             other = (row + int(generator.integers(1, len(batch)))) % len(batch)
             gain = _gain(power[row], power[other], generator.uniform(*TALKER_SNR_DB))
@@ -68,7 +92,39 @@ def augment(
     n_played = _whole(round(n_padded / generator.uniform(*speed)))
     factor = n_padded / n_played
     played = np.fft.irfft(result[:, : n_played // 2 + 1], n_played)
-    return played[:, : int(n_samples / factor)].astype(np.float32), factor
+    played = played[:, : int(n_samples / factor)].astype(np.float32)
+    if hard:
+        played = np.stack([_record(waveform, generator) for waveform in played])
+    return played, factor
+
+
+def _record(waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Change formants, clip and encode, each in some of the recordings."""
+    if generator.random() < TRACT:
+        waveform = move_formants(waveform, generator.uniform(*TRACT_FACTOR))
+    if generator.random() < CLIPPING:
+        most = np.abs(waveform).max() * generator.uniform(*CLIPPED_AT)
+        waveform = np.clip(waveform, -most, most)
+    if generator.random() < CODEC:
+        waveform = _encode(waveform, generator)
+    return waveform
+
+
+def _encode(waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Encode with one of the codecs at some level, and decode."""
+    rate, container, coding, compression = CODECS[generator.integers(len(CODECS))]
+    level = generator.uniform(*CODEC_PEAK) / (np.abs(waveform).max() + 1e-10)
+    sent = resize(level * waveform, -(-len(waveform) * rate // SAMPLE_RATE))
+    stream = BytesIO()
+    with soundfile.SoundFile(
+        stream, "w", rate, 1, coding, format=container, compression_level=compression
+    ) as file:
+        file.write(sent)
+    stream.seek(0)
+    received = np.zeros_like(sent)
+    decoded, _ = soundfile.read(stream, len(sent), dtype="float32")
+    received[: len(decoded)] = decoded
+    return resize(received, len(waveform))
 
 
 def _whole(n_samples: int) -> int:
@@ -80,13 +136,13 @@ def _gain(speech_power: float, other_power: float, snr_db: float) -> float:
     return float(np.sqrt(speech_power / other_power) * 10 ** (-snr_db / 20))
 
 
-def _room(generator: np.random.Generator) -> np.ndarray:
+def _room(generator: np.random.Generator, hard: bool) -> np.ndarray:
     """A room's impulse response: the direct sound, then noise that dies away (60 dB in T60)."""
     seconds = generator.uniform(*REVERBERATION_SECONDS)
     time = np.arange(round(min(seconds, 0.45) * SAMPLE_RATE)) / SAMPLE_RATE
     tail = generator.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
     tail[: SAMPLE_RATE // 500] = 0  # 2 ms pass until the first echo
-    ratio_db = generator.uniform(*DIRECT_TO_REVERBERANT_DB)
+    ratio_db = generator.uniform(*(HARD_REVERBERANT_DB if hard else DIRECT_TO_REVERBERANT_DB))
     response = tail * 10 ** (-ratio_db / 20) / np.sqrt(np.sum(tail**2))
     response[0] = 1.0
     return response

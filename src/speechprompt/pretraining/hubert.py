@@ -185,7 +185,8 @@ class _HubertTraining:
         torch.manual_seed(seed)
         waveforms, targets = _load([self.utterances[i] for i in batch], self.crop, generator)
         if augmented:
-            waveforms, speed = augment(waveforms, generator)
+            hard = self.settings.hard_augmentation
+            waveforms, speed = augment(waveforms, generator, hard=hard)
             targets = _play(targets, waveforms.shape[1], speed)
         heard, wanted = (to_device(torch.from_numpy(a), self.device) for a in (waveforms, targets))
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):

@@ -1,18 +1,26 @@
-"""Synthetic corpora, spoken by eSpeak NG: a task and a seed come in, recordings and a table go out.
+"""Synthetic corpora, spoken on the spot: a task and a seed come in, recordings and a table go out.
+
+eSpeak NG says them, or other engines whose voices come from people (``engines``).
 
 One module per task plans the utterances, ``speech`` gives them voices and acoustics, and
 ``synthesis`` writes the recordings. No voice is in two splits, and for one seed its split is the
 same in every task.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.manifest import Listing
 from speechprompt.corpora.registry import task_module
+from speechprompt.corpora.synthetic.engines import ENGINES
+from speechprompt.corpora.synthetic.persons import PersonVoice, assign_persons
 from speechprompt.corpora.synthetic.speech import Sentence
 from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, speak_utterances
 from speechprompt.corpora.table import read_recordings
@@ -50,6 +58,7 @@ def synthesise_corpus(
         "n_valid": corpus.n_valid,
         "n_test": corpus.n_test,
         "plain": corpus.plain,
+        "engines": {name: ENGINES[name].version() for name in corpus.engines},
         "espeakng-loader": version("espeakng-loader"),
         "source": digest("corpora.synthetic.synthesis", task_module(corpus.task)),
     }
@@ -64,11 +73,26 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     """
     sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
     utterances = import_module(f"speechprompt.{task_module(corpus.task)}").plan(seed, sizes)
+    if corpus.engines:
+        voices = assign_persons(seed, corpus.engines)
+        utterances = [_said_by(item, voices[item.recording.split]) for item in utterances]
     if not corpus.plain:
         return utterances
     if not all(isinstance(item, Sentence) for item in utterances):
         raise ConfigError(f"plain: only sentences can be said plainly, not task {corpus.task!r}")
     return [replace(item, plain=True) for item in utterances]
+
+
+def _said_by(utterance: Any, voices: Sequence[PersonVoice]) -> Utterance:
+    """Give an utterance of any task one of the voices; silence stays as it is."""
+    recording = utterance.recording
+    if recording.speaker is None:
+        return utterance
+    voice = voices[int(np.random.default_rng((*utterance.seed, 2)).integers(len(voices)))]
+    path = recording.path.replace(recording.speaker, voice.name)
+    return replace(
+        utterance, voice=voice, recording=replace(recording, path=path, speaker=voice.name)
+    )
 
 
 def list_recordings(corpus: SyntheticCorpus, root: Path, seed: int) -> Listing:

@@ -30,6 +30,7 @@ SAMPLE_RATE = 22_050
 RETRIEVAL_MODE = 2
 INITIALIZE_PHONEME_EVENTS = 0x0001
 INITIALIZE_DONT_EXIT = 0x8000
+PHONEMES_IPA = 0x02
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
 CHARACTERS_UTF8 = 1
 POSITION_CHARACTER = 1
@@ -153,6 +154,25 @@ class Speaker:
             raise SpeechError(f"eSpeak NG is silent on {text!r} with voice {voice!r}")
         samples = np.concatenate(self._blocks).astype(np.float32) / 32768
         return samples, [event for raw in self._events if (event := _to_event(text, *raw))]
+
+    def transcribe(self, text: str, accent: str = "en-us") -> str:
+        """Write a text in IPA, with marks of stress and length.
+
+        Raises:
+            SpeechError: the accent is unknown.
+        """
+        voice = _voice_name(accent, None)
+        with self._loaded() as library:
+            if library.espeak_SetVoiceByName(voice.encode()) != 0:
+                raise SpeechError(f"eSpeak NG refused the voice {voice!r}")
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            # The library moves the pointer on, clause by clause, and makes it null at the end.
+            rest = ctypes.c_char_p(text.encode())
+            clauses = []
+            while rest.value:
+                arguments = (ctypes.byref(rest), CHARACTERS_UTF8, PHONEMES_IPA)
+                clauses.append(library.espeak_TextToPhonemes(*arguments).decode())
+        return " ".join(clauses)
 
     @contextmanager
     def _loaded(self) -> Iterator[ctypes.CDLL]:

@@ -17,6 +17,7 @@ from speechprompt.corpora.manifest import SPLITS, Recording
 from speechprompt.corpora.published.speech_commands import CLASSES
 from speechprompt.corpora.synthetic.espeak import Speaker
 from speechprompt.corpora.synthetic.grammar import read_data, word_lists
+from speechprompt.corpora.synthetic.persons import PersonVoice
 from speechprompt.corpora.synthetic.phones import SILENCE as SILENT_PHONE
 from speechprompt.corpora.synthetic.phones import Alignment
 from speechprompt.corpora.synthetic.speech import background, record, say, tilt
@@ -35,7 +36,7 @@ class _Keyword(Utterance):
     """A word in a voice; None is silence. ``seed`` decides the delivery and the noise."""
 
     word: str | None
-    voice: Voice
+    voice: Voice | PersonVoice
     seed: tuple[int, ...]
 
     def render(self, speaker: Speaker) -> tuple[np.ndarray, Alignment]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from speechprompt.corpora.synthetic.espeak import SAMPLE_RATE, Event
 
-__all__ = ["SILENCE", "Alignment", "align", "loud_samples"]
+__all__ = ["QUIET_DB", "SILENCE", "Alignment", "align", "loud_samples"]
 
 SILENCE = "sil"
 # Samples that are lower than the peak by more than this are silence.
@@ -33,6 +33,11 @@ class Alignment:
         """The same phones, each ``factor`` times as long."""
         starts = tuple(start * factor for start in self.starts)
         return Alignment(self.phones, starts, self.end * factor)
+
+    def warp(self, times: np.ndarray, moved: np.ndarray) -> "Alignment":
+        """The same phones, each moment of ``times`` moved to that of ``moved``; both ascend."""
+        starts, end = np.interp(self.starts, times, moved), np.interp(self.end, times, moved)
+        return _lay_out(list(zip(self.phones, starts.tolist(), strict=True)), float(end))
 
     def place(self, offset: float, end: float) -> "Alignment":
         """The same phones within a recording, with silence around them.
@@ -75,9 +80,9 @@ def align(waveform: np.ndarray, events: Iterable[Event]) -> Alignment:
     return _lay_out(segments, len(waveform) / SAMPLE_RATE)
 
 
-def loud_samples(waveform: np.ndarray) -> np.ndarray:
+def loud_samples(waveform: np.ndarray, quiet_db: float = QUIET_DB) -> np.ndarray:
     """Indices of the samples that are no silence, in order."""
-    return np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-QUIET_DB / 20))
+    return np.flatnonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (-quiet_db / 20))
 
 
 def _lay_out(segments: Sequence[tuple[str, float]], end: float) -> Alignment:

@@ -10,12 +10,14 @@ from speechprompt.audio.acoustics import (
     add_noise,
     colour_spectrum,
     make_noise,
+    resize,
     scale_to,
 )
 from speechprompt.audio.reading import SAMPLE_RATE, resample
 from speechprompt.corpora.manifest import SPLITS, Recording
-from speechprompt.corpora.synthetic import espeak
-from speechprompt.corpora.synthetic.phones import Alignment, align, loud_samples
+from speechprompt.corpora.synthetic import espeak, timing
+from speechprompt.corpora.synthetic.persons import RATE, PersonVoice, utter
+from speechprompt.corpora.synthetic.phones import QUIET_DB, Alignment, align, loud_samples
 from speechprompt.corpora.synthetic.synthesis import Utterance
 from speechprompt.corpora.synthetic.voices import Delivery, Voice, assign_voices
 
@@ -27,6 +29,9 @@ TILT_DB = (-2.5, 2.5)
 # The delivery of a plain sentence, apart from its rate, which is that of the other sentence.
 PLAIN = Delivery(rate=175, pitch=50, pitch_range=40)
 PLAIN_SNR_DB, PLAIN_LEVEL_DB = 40.0, -26.0
+# Engines whose voices were recorded leave noise before and after the speech.
+PERSONS_QUIET_DB = 40.0
+RATES = (80, 450)  # words per minute that eSpeak NG takes
 # A split, its size and a generator -> the labels of its sentences.
 Draw = Callable[[str, int, np.random.Generator], Iterable[Mapping[str, str]]]
 # Silence before and after a sentence, in samples.
@@ -43,10 +48,11 @@ class Sentence(Utterance):
 
     ``seed`` decides the delivery and the noise. A ``plain`` sentence is spoken by the accent's own
     voice in quiet, at a fixed pitch and level, and stretched to the same length. Its phones have
-    almost the same timing, because eSpeak NG's variants hardly differ in it.
+    almost the same timing, because eSpeak NG's variants hardly differ in it. That of a person's
+    voice is found by dynamic time warping.
     """
 
-    voice: Voice
+    voice: Voice | PersonVoice
     seed: tuple[int, ...]
     plain: bool = False
 
@@ -59,10 +65,7 @@ class Sentence(Utterance):
         before, after = (int(margin) for margin in generator.integers(*MARGIN, size=2))
         n_samples = _whole(before + len(spoken) + after, FAST_LENGTH)
         if self.plain:
-            delivery = replace(PLAIN, rate=delivery.rate)
-            plain, phones = say(speaker, text, Voice(self.voice.accent, None), delivery)
-            phones = phones.stretch(len(spoken) / len(plain))
-            spoken = _stretch(plain, len(spoken))
+            spoken, phones = _say_plainly(speaker, text, self.voice, delivery.rate, spoken)
         padded = np.pad(spoken, (before, n_samples - before - len(spoken)))
         active = slice(before, before + len(spoken))
         if self.plain:
@@ -97,13 +100,16 @@ def plan_sentences(seed: int, stream: int, sizes: Mapping[str, int], draw: Draw)
 
 
 def say(
-    speaker: espeak.Speaker, text: str, voice: Voice, delivery: Delivery
+    speaker: espeak.Speaker, text: str, voice: Voice | PersonVoice, delivery: Delivery
 ) -> tuple[np.ndarray, Alignment]:
     """Speak a text: float32 at 16 kHz, without silence around it; and its phones."""
+    if isinstance(voice, PersonVoice):
+        whole = utter(text, voice, delivery)
+        spoken = whole[slice(*_loud_part(whole, PERSONS_QUIET_DB))]
+        return spoken, _say_plainly(speaker, text, voice, RATE, spoken)[1]
     spoken, events = speaker.synthesise(text, voice.accent, voice.variant, **asdict(delivery))
     resampled = resample(spoken, espeak.SAMPLE_RATE, SAMPLE_RATE)
-    loud = loud_samples(resampled)
-    start, stop = int(loud[0]), int(loud[-1]) + 1
+    start, stop = _loud_part(resampled)
     phones = align(spoken, events).place(-start / SAMPLE_RATE, (stop - start) / SAMPLE_RATE)
     return resampled[start:stop], phones
 
@@ -130,10 +136,30 @@ def record(
     return scale_to(mixed, generator.uniform(*LEVEL_DB))
 
 
-def _stretch(waveform: np.ndarray, n_samples: int) -> np.ndarray:
-    """Play faster or slower, so that the result has ``n_samples``."""
-    spectrum = np.fft.rfft(waveform)[: n_samples // 2 + 1]
-    return (np.fft.irfft(spectrum, n_samples) * (n_samples / len(waveform))).astype(np.float32)
+def _say_plainly(
+    speaker: espeak.Speaker,
+    text: str,
+    voice: Voice | PersonVoice,
+    rate: int,
+    spoken: np.ndarray,
+) -> tuple[np.ndarray, Alignment]:
+    """Say what a voice has spoken in the accent's own voice, with the same timing."""
+    own, delivery = Voice(voice.accent, None), replace(PLAIN, rate=rate)
+    plain, phones = say(speaker, text, own, delivery)
+    if isinstance(voice, PersonVoice):
+        # At about the same pace there is less to warp.
+        rate = int(np.clip(rate * len(plain) / len(spoken), *RATES))
+        plain, phones = say(speaker, text, own, replace(delivery, rate=rate))
+        here, there = timing.match(spoken, plain)
+        moments = np.arange(0, len(spoken) + timing.HOP, timing.HOP) / SAMPLE_RATE
+        followed = timing.follow(plain, np.interp(moments, here, there), len(spoken))
+        return followed, phones.warp(there, here)
+    return resize(plain, len(spoken)), phones.stretch(len(spoken) / len(plain))
+
+
+def _loud_part(waveform: np.ndarray, quiet_db: float = QUIET_DB) -> tuple[int, int]:
+    loud = loud_samples(waveform, quiet_db)
+    return int(loud[0]), int(loud[-1]) + 1
 
 
 def _whole(n_samples: int, step: int) -> int:

@@ -70,7 +70,7 @@ def speak_utterances(
         out_dir: Folder of the corpus.
         utterances: The utterances in the order of the table, all with the same labels.
         parameters: All that the recordings depend on, as JSON values.
-        processes: Number of processes, each with an eSpeak NG of its own.
+        processes: Number of processes, each with speech engines of its own.
 
     Returns:
         The table: columns ``path``, ``split``, ``speaker``, then labels.
