@@ -207,13 +207,14 @@ def test_another_layer_has_the_weights_of_its_encoder():
 
 def test_a_unit_lm_goes_on_from_another():
     setup = yaml.safe_load((REPOSITORY / "configs/nano.yaml").read_text())
+    setup["lm"]["further"] = setup["lm"]["nano"] | {"start": "nano", "pretraining_tasks": {}}
     plan = Plan(parse_config(setup))
-    start = ["results/lm/next_units/model.safetensors"]
-    assert plan.models.lm_files(of(lm="nano"))["start"] == start
-    found = plan.models.start_option(of(lm="nano"), Files(start=start[0]))
+    start = ["results/lm/nano/model.safetensors"]
+    assert plan.models.lm_files(of(lm="further"))["start"] == start
+    found = plan.models.start_option(of(lm="further"), Files(start=start[0]))
     assert found == f"--start-from {start[0]}"
-    assert plan.models.lm_files(of(lm="next_units"))["start"] == []
-    assert plan.models.start_option(of(lm="next_units"), Files(start=[])) == ""
+    assert plan.models.lm_files(of(lm="nano"))["start"] == []
+    assert plan.models.start_option(of(lm="nano"), Files(start=[])) == ""
 
 
 def test_options_without_a_value_are_left_out():
