@@ -274,7 +274,10 @@ class PretrainingTaskSettings(Block):
         1.0, description="weight of the tasks' mean loss; the next-unit loss has 1"
     )
     sequences: int = Field(
-        24, ge=0, description="number of tasks whose answers are sequences of made-up letters"
+        0,
+        ge=0,
+        description="number of tasks whose answers are sequences of made-up letters, such as 24; "
+        "they help tasks that write text, best in an LM that goes on from another (`start`)",
     )
     sequence_share: Share = Field(
         0.5, description="random share of the updates that ask for a sequence and for no cluster"
