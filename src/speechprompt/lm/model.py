@@ -31,7 +31,6 @@ from speechprompt.lm.prompt_tensors import PromptTensors
 
 __all__ = ["LMConfig", "UnitLM"]
 
-
 # Layers and sides beyond those of any model: a file that asks for more would keep a program busy.
 MOST_LAYERS, LARGEST = 1000, 2**24
 # Numbers in the table of positions, which no weight bears witness to.
@@ -163,8 +162,7 @@ class UnitLM(nn.Module):
             self.embed[PAD].zero_()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        # They are computed, not learnt.
-        self.register_buffer("sinusoids", _sinusoids(config), persistent=False)
+        self.register_buffer("sinusoids", _sinusoids(config), persistent=False)  # not learnt
         self.register_buffer("projections", None, persistent=False)
 
     @property
@@ -393,8 +391,10 @@ def _drop(x: Tensor, share: float) -> Tensor:
 
 def _sinusoids(config: LMConfig) -> Tensor:
     """Positions as in tensor2tensor, (max_positions, D); the first token has number PAD + 1."""
+    table = torch.empty(config.max_positions, config.dim)
+    if table.is_meta:  # arithmetic there would make torch import its compiler
+        return table
     half = config.dim // 2
     frequency = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
-    number = torch.arange(PAD + 1, PAD + 1 + config.max_positions, dtype=torch.float)
-    angle = number[:, None] * frequency
+    angle = torch.arange(PAD + 1, PAD + 1 + len(table)).float()[:, None] * frequency
     return torch.cat((angle.sin(), angle.cos()), dim=1)
