@@ -27,6 +27,7 @@ from speechprompt.lm.cache import Cache
 from speechprompt.lm.dictionary import END, N_SPECIALS
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.runtime.device import to_device
+from speechprompt.units.information import pointwise_information, typical_units
 
 __all__ = ["Dictation", "SequenceTasks", "Spelling", "find_windows", "make_up_spellings"]
 
@@ -112,9 +113,8 @@ def _describe_units(windows: np.ndarray, counts: np.ndarray, n_units: int) -> np
     for side, column in enumerate((0, 2)):
         there = windows[:, column] >= 0
         np.add.at(table, (windows[there, 1], side, windows[there, column]), counts[there])
-    joint = table.reshape(n_units, -1) / table.sum()
-    expected = joint.sum(1, keepdims=True) * joint.sum(0)
-    left, sizes, _ = np.linalg.svd(np.maximum(np.log(joint / expected), 0.0), full_matrices=False)
+    information = pointwise_information(table.reshape(n_units, -1))
+    left, sizes, _ = np.linalg.svd(np.maximum(information, 0.0), full_matrices=False)
     described = (left * np.sqrt(sizes))[:, :N_COMPONENTS]
     return np.pad(described, ((0, 1), (0, 0))).astype(np.float32)
 
@@ -123,7 +123,6 @@ def _make_up(
     windows: np.ndarray, counts: np.ndarray, described: np.ndarray, generator: np.random.Generator
 ) -> Spelling:
     """Make up one task."""
-    from scipy.optimize import linear_sum_assignment
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     def seed() -> int:
@@ -142,10 +141,6 @@ def _make_up(
 
     heard = np.full((n_letters, len(described) - 1), 0.1)
     np.add.at(heard, (alike[clusters], windows[:, 1]), counts)
-    joint = heard / heard.sum()
-    expected = joint.sum(1, keepdims=True) * joint.sum(0)
-    _, typical = linear_sum_assignment(joint * np.log(joint / expected), maximize=True)
-
     letters = np.stack((alike, np.full_like(alike, -1)), axis=1)
     change, other = generator.random(n_clusters), generator.integers(n_letters, size=n_clusters)
     letters[change < SILENT, 0] = -1
@@ -155,7 +150,7 @@ def _make_up(
     letters[changed, 0] = other[changed]
     if generator.random() < SOME_ONLY:
         letters[generator.random(n_clusters) < LEFT_OUT] = -1
-    return Spelling(n_letters, typical, letters[clusters])
+    return Spelling(n_letters, typical_units(heard), letters[clusters])
 
 
 class SequenceTasks(nn.Module):

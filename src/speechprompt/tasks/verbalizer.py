@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from speechprompt.config.tasks import VerbalizerKind
 from speechprompt.errors import ConfigError
+from speechprompt.units.information import typical_units
 
 __all__ = ["Verbalizer", "build_verbalizer"]
 
@@ -152,19 +153,13 @@ def aligned_units(
     The j-th of m labels is taken to be said in the j-th of m equal parts of the utterance and one
     unit around it. Labels that never occur get the remaining units.
     """
-    # The import takes half a second, and only this verbalizer needs it.
-    from scipy.optimize import linear_sum_assignment
-
     counts = np.full((n_labels, n_units), 0.1)
     for said, heard in zip(labels, units, strict=True):
         edges = np.linspace(0, len(heard), len(said) + 1)
         for label, start, end in zip(said, edges, edges[1:], strict=False):
             part = heard[max(0, int(start) - 1) : int(np.ceil(end)) + 1]
             np.add.at(counts[label], part, 1)
-    joint = counts / counts.sum()
-    expected = joint.sum(1, keepdims=True) * joint.sum(0)
-    _, chosen = linear_sum_assignment(joint * np.log(joint / expected), maximize=True)
-    return chosen.tolist()
+    return typical_units(counts).tolist()
 
 
 def _ranked(occurrences: Iterable[int], size: int) -> list[int]:
