@@ -13,11 +13,17 @@ from speechprompt.runtime.uninitialised import without_initial_values, without_w
 
 LOADING = """
 import sys
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.encoders import load_encoder
 from speechprompt.lm import load_lm
 from speechprompt.models.shipped import shipped_model
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.runtime.uninitialised import without_weights
 load_encoder("hubert", weights=shipped_model("hubert-nano.safetensors"), layer=4)
-load_lm(shipped_model("unit-lm-nano.safetensors"))
+lm = load_lm(shipped_model("unit-lm-nano.safetensors"))
+with without_weights():
+    for mode in ("query", "both"):
+        Prompt(lm.model.config, PromptSettings(mode=mode), n_written=3)
 assert "torch._dynamo" not in sys.modules
 """
 

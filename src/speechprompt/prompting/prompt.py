@@ -80,8 +80,8 @@ class Prompt(nn.Module):
         self._drawn: tuple[tuple[int, torch.device], tuple[Tensor, ...]] | None = None
 
         def normal(*shape: int) -> nn.Parameter:
-            values = torch.randn(*shape, config.dim, generator=generator)
-            return nn.Parameter(values * config.dim**-0.5)
+            values = torch.empty(*shape, config.dim).normal_(generator=generator)
+            return nn.Parameter(values.mul_(config.dim**-0.5))
 
         self.separator = normal(*own)
         if mode != "deep":

@@ -26,8 +26,8 @@ def without_weights() -> Iterator[None]:
         yield
 
 
-# Some functions of ``torch.nn.init`` do not consult function modes; these are what they call.
-_DRAWS = (torch.Tensor.uniform_, torch.Tensor.normal_)
+# What functions of ``torch.nn.init`` that do not consult function modes call, and what scales draws.
+_DRAWS = (torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.mul_)
 
 
 class _NoInitialValues(TorchFunctionMode):
