@@ -55,6 +55,29 @@ rule choose_constant_baseline:
         " --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 
+rule fit_acoustic_baseline:
+    input:
+        unpack(PLAN.tasks.downstream_files),
+        scored=PLAN.tasks.downstream_scored,
+        recordings=ancient(PLAN.tasks.trained_recordings),
+        scored_recordings=ancient(PLAN.tasks.scored_recordings),
+    output:
+        predictions="results/{task}/baseline/{baseline}/predictions.parquet",
+        metrics="results/{task}/baseline/{baseline}/metrics.json",
+    wildcard_constraints:
+        task=PLAN.tasks.of_type("classification"),
+        baseline="mfcc_mean|mfcc_dtw",
+    resources:
+        **needs(2000, minutes=240),
+    params:
+        labels=PLAN.tasks.labels,
+        few=PLAN.tasks.few,
+    shell:
+        "speechprompt --log {log:q} fit-acoustic-baseline {wildcards.baseline} --train {input.train:q} --dev {input.dev:q}"
+        " --scored {input.scored:q} --name={wildcards.task} {params.labels} {params.few}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q}"
+
+
 rule score_prompt:
     input:
         unpack(PLAN.tasks.scored_files),

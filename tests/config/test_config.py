@@ -211,6 +211,17 @@ def test_downstream_models_need_audio():
     values["tasks"]["ks"]["compare"] = ["downstream"]
     with pytest.raises(ConfigError, match=r"tasks\.ks\.compare: .*'ready' holds units"):
         parse_config(values)
+    values["tasks"]["ks"] |= {"compare": [], "acoustic_baselines": ["mfcc_mean"]}
+    with pytest.raises(ConfigError, match=r"acoustic_baselines: .*'ready' holds units"):
+        parse_config(values)
+
+
+def test_acoustic_baselines_classify():
+    values = changed("tasks.ks.acoustic_baselines", ["mfcc_dtw"])
+    parse_config(values)
+    values["tasks"]["ks"] |= {"type": "transcription", "labels": ["text"]}
+    with pytest.raises(ConfigError, match="acoustic_baselines: classify"):
+        parse_config(values)
 
 
 def test_downstream_settings_are_superbs_unless_given():

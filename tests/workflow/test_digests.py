@@ -26,6 +26,7 @@ STAGES = {
     "download_model": "downloads.download:fetch",
     "extract_features": "units.extraction:extract_features",
     "finish_task": "evaluation.scores:finish_task",
+    "fit_acoustic_baseline": "evaluation.acoustic_baselines:fit_acoustic_baseline",
     "fit_codebook": "units.codebook:fit_codebook",
     "fit_ngram_baseline": "evaluation.ngram_baseline:fit_ngram_baseline",
     "gather_sweep": "report.sweep:gather_sweep",

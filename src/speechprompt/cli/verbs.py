@@ -91,6 +91,9 @@ downstream.training:train_downstream --name --train --dev=valid --type=task_type
     Train a downstream model on a learned sum of a frozen encoder's layers.
 evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance --utterances --seed
     Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.
+evaluation.acoustic_baselines:fit_acoustic_baseline model --train --dev --scored --name=task \
+    --labels=columns --utterances --seed {SCORES}
+    Score a baseline of a classification on MFCC: by means and deviations, or by the nearest.
 evaluation.constant_baseline:choose_constant_baseline {BASELINE}
     Score the constant baseline: the best single answer, which needs no audio.
 evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --baselines --settings \

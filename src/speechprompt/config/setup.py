@@ -132,6 +132,8 @@ class Config(Block):
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
             if (known := self.corpora[task.corpus].label_columns) is not None:
                 check_labels(name, task.labels, task.corpus, known)
+            if task.acoustic_baselines:
+                self._require_recordings(f"tasks.{name}.acoustic_baselines", task)
             if "downstream" in task.methods:
                 self._check_downstream(name, task)
         if self.quality is not None:
@@ -187,20 +189,24 @@ class Config(Block):
             taught.add(name)
             encoder = self.encoders[name]
 
-    def _check_downstream(self, name: str, task: Task) -> None:
-        """Check that there is audio, and that its mean over time tells utterances apart."""
-        key = f"tasks.{name}.{'method' if task.method == 'downstream' else 'compare'}"
+    def _require_recordings(self, key: str, task: Task) -> str:
+        """Check that a task's corpus has recordings; the encoder of its units."""
         book = self.codebooks[self.lm[task.lm].codebook]
         if isinstance(book, ExternalCodebook):
             raise ValueError(
-                f"{key}: downstream learns from audio, and corpus {task.corpus!r} holds units; use "
-                "prompt or finetune"
+                f"{key}: this learns from audio, and corpus {task.corpus!r} holds units only"
             )
-        encoder = self.encoders[book.encoder]
+        return book.encoder
+
+    def _check_downstream(self, name: str, task: Task) -> None:
+        """Check that there is audio, and that its mean over time tells utterances apart."""
+        key = f"tasks.{name}.{'method' if task.method == 'downstream' else 'compare'}"
+        behind = self._require_recordings(key, task)
+        encoder = self.encoders[behind]
         linear = task.type == "classification" and not task.downstream.normalize
         if linear and isinstance(encoder, MfccEncoder) and encoder.cmvn:
             raise ValueError(
-                f"{key}: downstream classifies by the mean over time, and encoder {book.encoder!r} "
+                f"{key}: downstream classifies by the mean over time, and encoder {behind!r} "
                 f"takes it to 0 in every utterance; set tasks.{name}.downstream.normalize: true, "
                 "or cmvn: false in the encoder"
             )

@@ -19,6 +19,7 @@ from speechprompt.config.training import (
 from speechprompt.runtime.precision import Precision
 
 __all__ = [
+    "AcousticBaseline",
     "DecodingSettings",
     "DownstreamSettings",
     "FinetuningSettings",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Method = Literal["prompt", "finetune", "downstream"]
+AcousticBaseline = Literal["mfcc_mean", "mfcc_dtw"]
 SweptMethod = Literal["prompt", "finetune"]
 PromptMode = Literal["deep", "input", "both", "infix", "query"]
 Initialisation = Literal["normal", "hidden"]
@@ -176,6 +178,12 @@ class Task(Block):
     compare: list[Method] = Field(
         [], description="further methods, trained for the table and the pictures"
     )
+    acoustic_baselines: list[AcousticBaseline] = Field(
+        [],
+        description="further baselines of a classification, on MFCC without units: logistic "
+        "regression on means and deviations, the nearest utterance of train by dynamic time "
+        "warping",
+    )
     reported: dict[Method, Positive] = Field(
         {}, description="results in percent that the paper reports, by method, for the table"
     )
@@ -222,6 +230,8 @@ class Task(Block):
                 "prompt.members: several need a classification with `mode: query` and "
                 "`verbalizer: learnable`"
             )
+        if self.acoustic_baselines and self.type != "classification":
+            raise ValueError(f"acoustic_baselines: classify, and {self.type} does not")
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")
         if self.decoding.free and (self.decoding.beam > 1 or self.verbalizer == "learnable"):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +42,17 @@ class Recordings:
 
     def __len__(self) -> int:
         return len(self.utt_ids)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Some of the utterances."""
+        return replace(
+            self,
+            utt_ids=[self.utt_ids[i] for i in rows],
+            paths=[self.paths[i] for i in rows],
+            seconds=[self.seconds[i] for i in rows],
+            references=[self.references[i] for i in rows],
+            labels=[self.labels[i] for i in rows if self.labels],
+        )
 
 
 @dataclass(frozen=True)

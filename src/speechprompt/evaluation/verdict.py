@@ -18,11 +18,19 @@ METHODS = {
 BASELINES = {
     "ngram_logistic_regression": "the n-gram baseline",
     "constant": "the best constant answer",
+    "mfcc_mean": "the logistic regression on means of MFCC",
+    "mfcc_dtw": "the nearest utterance of train by MFCC",
     "shuffled": "its own answers to other utterances",
 }
 OVERFITTING = "If the learning curve is far better on train than on valid, it overfits: "
+NO_ENCODER = (
+    "Features without encoder and units tell more than the prompt gets out of the units: take more "
+    "recordings, or an encoder that knows such voices. Until then the baseline is the better model."
+)
 # What to do where a prompt is worse than a baseline.
 ADVICE = {
+    "mfcc_mean": NO_ENCODER,
+    "mfcc_dtw": NO_ENCODER,
     "ngram_logistic_regression": "The units tell more than the prompt gets out of them. "
     f"{OVERFITTING}take more recordings, fewer rows (prompt.length) or training.unit_dropout. "
     "Otherwise take more epochs, more rows, `verbalizer: learnable` or another unit LM. Until then "

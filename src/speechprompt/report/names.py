@@ -10,6 +10,8 @@ METHODS = {
 BASELINES = {
     "ngram_logistic_regression": "n-grams of the units",
     "constant": "best constant answer",
+    "mfcc_mean": "means of MFCC",
+    "mfcc_dtw": "nearest utterance (MFCC, DTW)",
     "shuffled": "answers to other utterances",
 }
 METRICS = {

@@ -26,7 +26,7 @@ def without_weights() -> Iterator[None]:
         yield
 
 
-# What functions of ``torch.nn.init`` that do not consult function modes call, and what scales draws.
+# What functions of ``torch.nn.init`` that do not consult function modes call, and scaling of draws.
 _DRAWS = (torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.mul_)
 
 

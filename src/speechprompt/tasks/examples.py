@@ -1,14 +1,14 @@
 """Examples: the utterances of a split as training and evaluation see them."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from speechprompt.errors import CorpusError
 
-__all__ = ["Examples", "few_examples"]
+__all__ = ["Examples", "draw_few", "few_examples"]
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,11 @@ class Examples:
 def few_examples(examples: Examples, n: int, seed: int) -> Examples:
     """Draw ``n`` utterances, as evenly over their answers as these allow.
 
-    Every answer gets one utterance, then another one, and so on. The utterances stay in the split's
-    order.
-
     Raises:
         CorpusError: there are fewer utterances.
     """
-    if n > len(examples):
-        raise CorpusError(
-            f"training.utterances: expected at most the {len(examples)} of train, found {n}"
-        )
-    taken: dict[tuple[int, ...], int] = defaultdict(int)
-    turns = []
-    answers = [tuple(answer) for answer in examples.labels or examples.references]
-    for i in np.random.default_rng(seed).permutation(len(examples)):
-        answer = answers[i]
-        turns.append((taken[answer], i))
-        taken[answer] += 1
-    # The sort is stable: within a turn the utterances stay in their random order.
-    chosen = sorted(i for _, i in sorted(turns, key=lambda turn: turn[0])[:n])
+    answers = [tuple(answer) for answer in examples.labels] or examples.references
+    chosen = draw_few(answers, n, seed)
     return replace(
         examples,
         utt_ids=[examples.utt_ids[i] for i in chosen],
@@ -65,3 +51,27 @@ def few_examples(examples: Examples, n: int, seed: int) -> Examples:
         labels=[examples.labels[i] for i in chosen if examples.labels],
         references=[examples.references[i] for i in chosen if examples.references],
     )
+
+
+def draw_few(answers: Sequence[Hashable], n: int, seed: int) -> list[int]:
+    """Draw ``n`` utterances of a train split by their answers, as evenly as these allow.
+
+    Every answer gets one utterance, then another one, and so on.
+
+    Returns:
+        The rows of those drawn, in the split's order.
+
+    Raises:
+        CorpusError: there are fewer utterances.
+    """
+    if n > len(answers):
+        raise CorpusError(
+            f"training.utterances: expected at most the {len(answers)} of train, found {n}"
+        )
+    taken: dict[Hashable, int] = defaultdict(int)
+    turns = []
+    for i in np.random.default_rng(seed).permutation(len(answers)).tolist():
+        turns.append((taken[answers[i]], i))
+        taken[answers[i]] += 1
+    # The sort is stable: within a turn the utterances stay in their random order.
+    return sorted(i for _, i in sorted(turns, key=lambda turn: turn[0])[:n])

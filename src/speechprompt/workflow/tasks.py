@@ -17,7 +17,7 @@ from speechprompt.workflow.paths import SEED, UNIT_LM, Wildcards, one_of, option
 __all__ = ["Tasks", "Trainings"]
 
 # Fields of a task that its training does not depend on.
-NOT_TRAINED = {"compare", "reported", "finetuning", "downstream", "decoding"}
+NOT_TRAINED = {"compare", "acoustic_baselines", "reported", "finetuning", "downstream", "decoding"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,10 @@ class Tasks(Trainings):
         task = self._task(wildcards)
         return options(type=task.type, labels=json.dumps(task.labels))
 
+    def labels(self, wildcards: Wildcards) -> str:
+        """A task's label columns, as an option."""
+        return options(labels=json.dumps(self._task(wildcards).labels))
+
     def balance(self, wildcards: Wildcards) -> bool:
         """Whether a task's classes are evened out."""
         return self._task(wildcards).balance
@@ -97,8 +101,9 @@ class Tasks(Trainings):
 
     def baselines(self, wildcards: Wildcards) -> list[str]:
         """Predictions that a task's scores are compared with."""
-        own = ["ngram"] if self._task(wildcards).type == "classification" else []
-        names = [*own, "constant"]
+        task = self._task(wildcards)
+        own = ["ngram"] if task.type == "classification" else []
+        names = [*own, "constant", *dict.fromkeys(task.acoustic_baselines)]
         return [f"results/{wildcards.task}/baseline/{n}/predictions.parquet" for n in names]
 
     def baseline_option(self, wildcards: Wildcards, input: Any) -> str:
