@@ -26,10 +26,10 @@ try:
         are_files_here=IS_MAIN and not internals.has_storage(workflow),
         files=internals.config_files(workflow) if IS_MAIN else (),
     )
+    PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
+    PLAN.results.refuse_unknown(internals.given_words(workflow))
 except ConfigError as error:
     raise WorkflowError(printable(str(error), lines=True)) from None
-
-PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
 
 # Short names for what nearly every rule has. needs(1500, 5, minutes=60) is an hour, 1500 MB, and 5 MB more for
 # every MB that a job reads.

@@ -1,6 +1,7 @@
 """Errors that a user can act on; the command line prints their message without a traceback."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 __all__ = [
     "ArtefactError",
@@ -9,6 +10,7 @@ __all__ = [
     "ConfigErrors",
     "CorpusError",
     "SpeechPromptError",
+    "nearest",
     "some_of",
 ]
 
@@ -42,3 +44,9 @@ def some_of(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
     shown = ", ".join(names[:most]) or "none"
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End a message with the known name that a mistyped one is like; empty where none is."""
+    found = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -53,7 +53,11 @@ def test_base_is_accepted_with_defaults():
     ("path", "value", "expected"),
     [
         ("sed", 1, ["sed: unknown key", "seeds"]),
-        ("tasks.ks.prompt.lenght", 3, ["tasks.ks.prompt.lenght: unknown key", "length"]),
+        (
+            "tasks.ks.prompt.lenght",
+            3,
+            ["tasks.ks.prompt.lenght: unknown key; did you mean 'length'?", "length"],
+        ),
         ("corpora.words.n_tran", 3, ["corpora.words.n_tran: unknown key", "n_train"]),
         ("corpora.words.n_train", "many", ["corpora.words.n_train", "integer", "'many'"]),
         ("corpora.words.kind", "tape", ["corpora.words", "'tape'", "'csv'"]),
@@ -176,7 +180,7 @@ def test_base_is_accepted_with_defaults():
         (
             "quality",
             {"corpus": "words", "codebooks": ["k10"]},
-            ["quality.codebooks: 'k10' is not known", "k100"],
+            ["quality.codebooks: 'k10' is not known; did you mean 'k100'?", "k100"],
         ),
         (
             "quality",

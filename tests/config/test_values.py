@@ -44,7 +44,11 @@ def test_excluded_fields_are_left_out():
     ("value", "expected"),
     [
         ("{corpus: a, lm: b, prompt: {length: many}}", "--settings: prompt.length: .*'many'"),
-        ("{corpus: a, lm: b, prompt: {lenght: 3}}", "prompt.lenght: Extra inputs"),
+        (
+            "{corpus: a, lm: b, prompt: {lenght: 3}}",
+            "prompt.lenght: Extra inputs.*did you mean 'length'",
+        ),
+        ("{corpus: a, lm: b, lables: [x]}", "lables: Extra inputs.*did you mean 'labels'"),
         ("{corpus: a}", "--settings: lm: Field required"),
         ("{corpus: [", "expected YAML or JSON"),
         ("{corpus: a, lm: b, corpus: c}", "the key 'corpus' is there already"),

@@ -22,6 +22,7 @@ if internals.is_main(workflow):
     tell("folder", internals.folder_of_rules(workflow))
     tell("module", internals.is_module(workflow))
     tell("files", internals.config_files(workflow))
+    tell("words", "--cores" in internals.given_words(workflow))
     tell("cluster", internals.is_cluster(workflow))
     tell("storage", internals.has_storage(workflow))
     internals.offer(workflow, "mem_mb", 300)
@@ -100,7 +101,7 @@ def test_every_function_works_in_a_run(told, tmp_path):
     found = told()
     assert (found["complete"], found["cluster"], found["storage"]) == ("False", "False", "False")
     assert (found["module"], found["files"]) == ("False", "[]")
-    assert found["folder"] == str(tmp_path)
+    assert (found["folder"], found["words"]) == (str(tmp_path), "True")
     assert found["offered"] == "[300, 2]"
     assert found["wanting"] == "{'last'}"
     assert (found["limited"], found["limited then"]) == ("True", "False")

@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 __all__ = ["Parameter", "read_parameters"]
@@ -28,6 +29,7 @@ class Parameter:
         default: source of its default; :data:`REQUIRED` if it has none.
         text: its description in the docstring.
         settings: ``module:type`` if the annotation is a type of the configuration.
+        choices: the values that a ``Literal`` allows.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Parameter:
     default: str
     text: str
     settings: str
+    choices: tuple[str, ...] = ()
 
 
 def read_parameters(function: str) -> dict[str, Parameter]:
@@ -44,9 +47,7 @@ def read_parameters(function: str) -> dict[str, Parameter]:
         function: ``module:name`` or ``module:Class.name`` below the package.
     """
     module, _, path = function.partition(":")
-    base = PACKAGE.joinpath(*module.split("."))
-    file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = _parsed(module)
     settings: dict[str, str] = {}
     for statement in tree.body:
         if isinstance(statement, ast.ImportFrom):
@@ -61,9 +62,30 @@ def read_parameters(function: str) -> dict[str, Parameter]:
     found = {}
     for name, annotation, default in _declared(node):
         kind = annotation.removesuffix(" | None")
-        text = texts.get(name, "")
-        found[name] = Parameter(name, kind, default, text, settings.get(kind, ""))
+        text, choices = texts.get(name, ""), _choices(kind, tree)
+        block = "" if choices else settings.get(kind, "")
+        found[name] = Parameter(name, kind, default, text, block, choices)
     return found
+
+
+@cache
+def _parsed(module: str) -> ast.Module:
+    base = PACKAGE.joinpath(*module.split("."))
+    file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _choices(kind: str, tree: ast.Module) -> tuple[str, ...]:
+    """The values of a ``Literal``, or of the alias of one in this module or one that it imports."""
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and kind in {n.name for n in statement.names}:
+            room = (statement.module or "").removeprefix("speechprompt.")
+            return _choices(kind, _parsed(room)) if room != statement.module else ()
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == kind:
+            kind = ast.unparse(statement.value)
+    if not kind.startswith("Literal["):
+        return ()
+    return tuple(map(str, ast.literal_eval(f"({kind.removeprefix('Literal[')[:-1]},)")))
 
 
 def _declared(node: ast.AST) -> Iterator[tuple[str, str, str]]:

@@ -69,18 +69,22 @@ class Verb:
         usage: the function as ``module:name`` below the package, and the arguments of the verb in
             order. ``name`` is positional, ``--name`` is an option and ``[--name]`` is a flag.
             ``--name=parameter`` gives the parameter another name. ``--settings`` is the parameter
-            whose type is a type of the configuration.
+            whose type is a type of the configuration. ``--name@module:TABLE`` takes one of the
+            names in a table.
             ``parameter=module:name`` is no argument: another function makes the parameter. It is
             called with the values of the options, and with parameters that were made before.
         summary: one line of help.
+        group: title that it stands under in the list of verbs.
     """
 
-    def __init__(self, usage: str, summary: str) -> None:
+    def __init__(self, usage: str, summary: str, group: str) -> None:
         self.function, *words = usage.split()
         self.name = self.function.partition(":")[2].replace("_", "-")
-        self.arguments = [word for word in words if ":" not in word]
-        self.made = dict(word.split("=") for word in words if ":" in word)
-        self.summary = summary
+        named = [word.partition("@") for word in words if ":" not in word or "@" in word]
+        self.arguments = [word for word, _, _ in named]
+        self.tables = {word: table for word, _, table in named if table}
+        self.made = dict(word.split("=") for word in words if ":" in word and "@" not in word)
+        self.summary, self.group = summary, group
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -103,6 +107,8 @@ class Verb:
             if option == "--settings":
                 (name,) = (key for key, value in self.parameters.items() if value.settings)
             about = SHARED.get(option) or _about(self.parameters[name], word.startswith("["))
+            if word in self.tables:
+                about |= {"choices": tuple(find(self.tables[word]))}
             if option == "--compute-threads" and LM_THREADS in os.environ:
                 _check_variable(parser, LM_THREADS, os.environ[LM_THREADS], ())
             if (given := os.environ.get(BY_ENVIRONMENT.get(option, ""))) is not None:
@@ -110,7 +116,8 @@ class Verb:
                 about = {**about, "default": given}
             if not option.startswith("-"):
                 if "default" in about:  # argparse cannot suppress that of an optional position
-                    about |= {"nargs": "?", "default": None}
+                    about |= {"nargs": "*" if about.get("nargs") == "+" else "?", "default": None}
+                about["help"] += f": {', '.join(about['choices'])}" if "choices" in about else ""
                 parser.add_argument(name, **{**about, "metavar": option.upper()})
             else:
                 parser.add_argument(option, dest=name, required="default" not in about, **about)
@@ -167,6 +174,8 @@ def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:
     if parameter.settings:
         form = "as in docs/configuration.md: YAML or JSON text, or a .yaml or .json file"
         return {**about, "metavar": "VALUE", "help": f"{parameter.text} ({form})"}
+    if parameter.choices:
+        return {**about, "choices": parameter.choices}
     return {**about, **TYPES.get(parameter.type, {"type": json.loads, "metavar": "JSON"})}
 
 

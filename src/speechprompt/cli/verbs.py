@@ -1,4 +1,6 @@
-"""All verbs, in the order data flows: the function that each runs, and its arguments."""
+"""All verbs by group, in the order data flows: the function that each runs, and its arguments."""
+
+from collections.abc import Iterator
 
 from speechprompt.cli.verb import Verb
 
@@ -18,14 +20,25 @@ BASELINE = (
     "--train --dev --scored --name=task --type=task_type --labels=columns "
     f"data=evaluation.scored_splits:BaselineData.read {SCORES}"
 )
-# A line with the usage of a verb, as Verb describes it, and a line with its summary. A line that
-# ends with a backslash goes on in the next one.
+# The title of a group. Then for each verb a line with its usage, as Verb describes it, and one with
+# its summary. A line that ends with a backslash goes on in the next one.
 _TABLE = f"""\
+Use:
+workflow.run:run tasks --config --cores [--dry-run]
+    Run tasks of a set-up: the short way to a call of Snakemake, which is printed.
+cli.results:show folders [--json=as_json]
+    Show results: score, interval, baseline and verdict, a row for each task.
+cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] {COMPUTE}
+    Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
+cli.commands:inspect path --rows --utterance --picture --root --predictions [--json=as_json]
+    Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.
+cli.commands:verify folder
+    Check the files of a whole run by the hashes in them; the exit status is 1 if one is damaged.
 workflow.configuration:check_config file
     Check a configuration and print it with every default filled in.
-config.reference:write_reference --page --schema
-    Write the configuration's reference page and JSON schema.
-corpora.published.collect:download_corpus --kind --folders --root --out=out_dir --linked
+Data:
+corpora.published.collect:download_corpus --kind@corpora.published.sources:SOURCES --folders \
+    --root --out=out_dir --linked
     Download, check and unpack a published corpus, or link to a copy of it.
 corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
     Speak a synthetic corpus with eSpeak NG or other engines.
@@ -35,49 +48,21 @@ corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --s
 corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --max-repeated --seed \
     --compute-threads=threads --out=out_dir
     Check own recordings that a table lists, and write their manifests.
+units.text_corpus:prepare_units --settings --train --valid --test --split --dictionary --out
+    Turn lines of ready units and labels into a units file.
 corpora.validate:validate_corpus manifests=manifest_dir
     Check manifests against their recordings: schema, ids, splits, files.
 corpora.synthetic.alignments:align_phones manifest=manifest_path --settings --seed \
     --compute-threads=processes --out
     Write where the phones of a synthetic corpus are, as eSpeak NG itself says.
-units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard --n-shards {COMPUTE} \
-    --out encoder=encoders:open_encoder
-    Encode one shard of a manifest.
-units.extraction:sample_frames features=feature_parts --frames=n_frames --seed --out
-    Draw frames, evenly over all, for fitting codebooks.
-units.codebook:fit_codebook --sample=sample_path --n-units --seed --out
-    Fit a k-means codebook.
-units.quantization:quantize_units --features=features_part --manifest=manifest_path \
-    --codebook=codebook_path --deduplicate=dedup --out
-    Assign every frame to its nearest centroid and collapse repeats.
-units.text_corpus:prepare_units --settings --train --valid --test --split --dictionary --out
-    Turn lines of ready units and labels into a units file.
-units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --train \
-    --max-repeated --out
-    Check the parts of a split and list them in its index.
 cli.commands:compare_units ours reference --shown
     Compare units with others of the same recordings: agreement, error rate, differences.
 evaluation.phone_quality:measure_units index=index_path --alignments=alignments_path --encoder \
     --out
     Measure phone purity, cluster purity and PNMI of a codebook's units.
-downloads.download:download_model model --root --out
-    Download and check a published model file, or link to a copy of it.
-models.importing.hubert:import_hubert checkpoint --sha256 [--trust] --out
-    Import a published HuBERT.
-models.importing.cpc:import_cpc checkpoint --sha256 [--trust] --out
-    Import a published CPC encoder.
-models.importing.codebook:import_codebook kmeans {FEATURES} --sha256 [--trust] --out
-    Import a published k-means codebook.
-models.importing.unit_lm:import_unit_lm source --dictionary --codebook --sha256 [--trust] --out \
-    n_units=models.importing.unit_lm:count_units \
-    codebook_sha256=models.importing.unit_lm:hash_codebook
-    Import a unit LM that fairseq trained.
-models.shipped:copy_shipped model --out
-    Verify a model that comes with the package, and copy it.
-units.codebook:take_codebook codebook {FEATURES} --out
-    Check that a codebook belongs to an encoder, and copy it.
-lm.artefact:take_unit_lm unit_lm --codebook --out
-    Check that a unit LM reads the units of a codebook, and copy it.
+Train:
+units.codebook:fit_codebook --sample=sample_path --n-units --seed --out
+    Fit a k-means codebook.
 pretraining.hubert:pretrain_encoder units --heard --start-from=start \
     targets=pretraining.hubert:pair_targets {TRAINING}
     Pre-train a HuBERT on unlabelled audio.
@@ -89,6 +74,12 @@ prompting.training:train_prompt --name --train --dev=valid --unit-lm \
 downstream.training:train_downstream --name --train --dev=valid --type=task_type --labels=columns \
     --balance {ENCODER} data=downstream.recordings:DownstreamData.read {TRAINING}
     Train a downstream model on a learned sum of a frozen encoder's layers.
+evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --baselines --settings \
+    {COMPUTE} {SCORES}
+    Answer the scored splits with a trained prompt, and score the answers.
+evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored --baselines \
+    {COMPUTE} {SCORES}
+    Answer the scored splits with a downstream model, and score the answers.
 evaluation.ngram_baseline:fit_ngram_baseline {BASELINE} --balance --utterances --seed
     Score the n-gram baseline of a classification: logistic regression on unit 1-3-grams.
 evaluation.acoustic_baselines:fit_acoustic_baseline model --train --dev --scored --name=task \
@@ -96,22 +87,56 @@ evaluation.acoustic_baselines:fit_acoustic_baseline model --train --dev --scored
     Score a baseline of a classification on MFCC: by means and deviations, or by the nearest.
 evaluation.constant_baseline:choose_constant_baseline {BASELINE}
     Score the constant baseline: the best single answer, which needs no audio.
-evaluation.prompt_scores:score_prompt prompt --name=task --unit-lm --scored --baselines --settings \
-    {COMPUTE} {SCORES}
-    Answer the scored splits with a trained prompt, and score the answers.
-evaluation.downstream_scores:score_downstream model --name=task {ENCODER} --scored --baselines \
-    {COMPUTE} {SCORES}
-    Answer the scored splits with a downstream model, and score the answers.
+cli.commands:pool_scores predictions --against
+    Print the main metric over several predictions files together, such as speakers left out.
+Models:
+downloads.download:download_model model@downloads.assets:MODELS --root --out
+    Download and check a published model file, or link to a copy of it.
+models.importing.hubert:import_hubert checkpoint --sha256 [--trust] --out
+    Import a published HuBERT.
+models.importing.cpc:import_cpc checkpoint --sha256 [--trust] --out
+    Import a published CPC encoder.
+models.importing.codebook:import_codebook kmeans {FEATURES} --sha256 [--trust] --out
+    Import a published k-means codebook.
+models.importing.unit_lm:import_unit_lm source --dictionary --codebook --sha256 [--trust] --out \
+    n_units=models.importing.unit_lm:count_units \
+    codebook_sha256=models.importing.unit_lm:hash_codebook
+    Import a unit LM that fairseq trained.
+models.shipped:copy_shipped model@models.shipped:SHIPPED --out
+    Verify a model that comes with the package, and copy it.
+units.codebook:take_codebook codebook {FEATURES} --out
+    Check that a codebook belongs to an encoder, and copy it.
+lm.artefact:take_unit_lm unit_lm --codebook --out
+    Check that a unit LM reads the units of a codebook, and copy it.
+Internals:
+units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard --n-shards {COMPUTE} \
+    --out encoder=encoders:open_encoder
+    Encode one shard of a manifest.
+units.extraction:sample_frames features=feature_parts --frames=n_frames --seed --out
+    Draw frames, evenly over all, for fitting codebooks.
+units.quantization:quantize_units --features=features_part --manifest=manifest_path \
+    --codebook=codebook_path --deduplicate=dedup --out
+    Assign every frame to its nearest centroid and collapse repeats.
+units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --train \
+    --max-repeated --out
+    Check the parts of a split and list them in its index.
 evaluation.scores:summarise_seeds seeds=folders --baselines --out
     Score a method over its seeds.
 evaluation.scores:finish_task source --out
     Write one file of a finished task: a copy of a result, or the one-line score.
-cli.commands:pool_scores predictions --against
-    Print the main metric over several predictions files together, such as speakers left out.
+predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} --deduplicate \
+    --settings --out
+    Write model.json, which names the files that a task needs to answer new audio.
 report.results_table:write_table metrics --reported --out
     Write the table of results, as Markdown and as Parquet.
+report.overview:write_overview results --setup --out
+    Write the overview: one page of all results, pictures, configuration and versions.
+config.reference:write_reference --page --schema
+    Write the configuration's reference page and JSON schema.
 report.quality_table:compare_quality measured --out --picture
     Compare the quality of codebooks, in a table and a picture.
+report.sweep:gather_sweep metrics --points --title --out
+    Gather a sweep's scores into one table and draw them.
 report.pictures:plot_curve curve --title --out
     Draw the learning curve of a training.
 report.pictures:plot_confusion predictions --title --out
@@ -122,20 +147,16 @@ report.pictures:plot_unit_statistics index --title --out
     Count how often units occur and how long they last, and draw it.
 report.pictures:plot_codebook codebook --statistics --title --out
     Draw a map of a codebook's centroids.
-report.sweep:gather_sweep metrics --points --title --out
-    Gather a sweep's scores into one table and draw them.
-report.overview:write_overview results --setup --out
-    Write the overview: one page of all results, pictures, configuration and versions.
-predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} --deduplicate \
-    --settings --out
-    Write model.json, which names the files that a task needs to answer new audio.
-cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] {COMPUTE}
-    Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
-cli.commands:inspect path --rows --utterance --picture --root --predictions [--json=as_json]
-    Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.
-cli.commands:verify folder
-    Check the files of a whole run by the hashes in them; the exit status is 1 if one is damaged.
 """
-_LINES = iter(_TABLE.splitlines())
-_VERBS = [Verb(usage, summary.strip()) for usage, summary in zip(_LINES, _LINES, strict=True)]
-VERBS = {verb.name: verb for verb in _VERBS}
+
+
+def _read() -> Iterator[Verb]:
+    lines = iter(_TABLE.splitlines())
+    for line in lines:
+        if line.endswith(":"):
+            group = line.removesuffix(":")
+        else:
+            yield Verb(line, next(lines).strip(), group)
+
+
+VERBS = {verb.name: verb for verb in _read()}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from speechprompt.config.explain import explain
 from speechprompt.config.setup import Config
 from speechprompt.config.text import parse_text
-from speechprompt.errors import ConfigError, ConfigErrors
+from speechprompt.errors import ConfigError, ConfigErrors, nearest
 from speechprompt.storage.text import printable
 
 __all__ = ["Config", "merge", "parse_config", "read_config"]
@@ -51,8 +51,17 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     try:
         values = parse_text(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such configuration file (relative paths start from {Path.cwd()})"
+            f"{nearest(Path(path).name, _configurations_beside(Path(path)))}"
+        ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")
     return values
+
+
+def _configurations_beside(path: Path) -> list[str]:
+    return [found.name for found in path.parent.glob("*.y*ml")]

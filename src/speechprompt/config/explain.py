@@ -1,15 +1,16 @@
 """Pydantic's errors in the configuration's own words: the key's path and what is accepted."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.fields import members
 from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm
 from speechprompt.config.setup import Config
+from speechprompt.errors import nearest
 
-__all__ = ["explain"]
+__all__ = ["accepted_keys", "explain"]
 
 UNIONS = (AnyCorpus, AnyEncoder, AnyCodebook, AnyUnitLm)
 
@@ -23,21 +24,27 @@ def explain(entry: Mapping[str, Any]) -> str:
     path = ".".join(part for part in parts if part != "[key]")
     message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
-        accepted = ", ".join(_accepted_keys(location))
-        return f"{path}: unknown key; accepted here: {accepted}"
+        accepted = accepted_keys(location, Config.model_json_schema())
+        close = nearest(location[-1], accepted) or ";"
+        return f"{path}: unknown key{close} accepted here: {', '.join(accepted)}"
     if entry["type"] == "string_pattern_mismatch":
         return f"{path}: a name has only letters, digits, '-' and '_', found {entry['input']!r}"
     if entry["type"] in ("value_error", "missing", "union_tag_not_found"):
         # Messages of this package may start with a key inside the block.
         key = re.split(r"[.:]", message)[0]
-        joint = "." if key in _accepted_keys([*location, key]) else ": "
+        known = accepted_keys([*location, key], Config.model_json_schema())
+        joint = "." if key in known else ": "
         return f"{path}{joint}{message}" if path else message
     return f"{path}: {message}, found {entry['input']!r}"
 
 
-def _accepted_keys(location: list[str]) -> list[str]:
-    """Keys accepted in the block that holds the last element of ``location``."""
-    schema = Config.model_json_schema()
+def accepted_keys(location: Sequence[str], schema: dict[str, Any]) -> list[str]:
+    """Keys accepted in the block that holds the last element of ``location``.
+
+    Args:
+        location: keys from the top, with the member that pydantic chose of a union.
+        schema: JSON schema of the top.
+    """
     node: dict[str, Any] = schema
     for part in location[:-1]:
         node = _descend(schema, node, part)

@@ -19,8 +19,9 @@ from speechprompt.config.models import (
 from speechprompt.config.quality import QualitySettings
 from speechprompt.config.sweep import SweepPoint, SweepSettings
 from speechprompt.config.tasks import Task
+from speechprompt.errors import nearest
 
-__all__ = ["Config", "check_labels"]
+__all__ = ["RESERVED_TASK_NAMES", "Config", "check_labels"]
 
 RESERVED_TASK_NAMES = (
     *("manifests", "encoders", "features", "codebooks", "units", "lm", "table"),
@@ -272,11 +273,12 @@ def check_labels(task: str, labels: Sequence[str], corpus: str, known: Sequence[
     if missing := [name for name in labels if name not in known]:
         raise ValueError(
             f"tasks.{task}.labels: corpus {corpus!r} has no label column {missing[0]!r}; "
-            f"it has: {', '.join(known)}"
+            f"it has: {', '.join(known)}{nearest(missing[0], known)}"
         )
 
 
 def _require(key: str, name: str, table: Mapping[str, Any]) -> None:
     if name not in table:
         known = ", ".join(sorted(table)) or "none is configured"
-        raise ValueError(f"{key}: {name!r} is not known; known: {known}")
+        close = nearest(name, table) or ";"
+        raise ValueError(f"{key}: {name!r} is not known{close} known: {known}")

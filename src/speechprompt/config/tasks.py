@@ -19,6 +19,7 @@ from speechprompt.config.training import (
 from speechprompt.runtime.precision import Precision
 
 __all__ = [
+    "SCORE_FILES",
     "AcousticBaseline",
     "DecodingSettings",
     "DownstreamSettings",
@@ -28,6 +29,7 @@ __all__ = [
     "PromptSettings",
     "SweptMethod",
     "Task",
+    "TaskType",
     "TrainingSettings",
     "VerbalizerKind",
 ]

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from speechprompt.config.explain import accepted_keys
 from speechprompt.config.fields import Block
 from speechprompt.config.text import parse_text
-from speechprompt.errors import ConfigError, ConfigErrors
+from speechprompt.errors import ConfigError, ConfigErrors, nearest
 from speechprompt.storage.text import printable
 
 __all__ = ["block_from_value", "block_to_json"]
@@ -42,15 +43,19 @@ def block_from_value(value: str, block: Any, name: str = "--settings") -> Any:
         raise ConfigError(
             f"{name}: expected YAML or JSON, found {text[:200]!r} ({error})"
         ) from None
+    adapter = TypeAdapter(block)
     try:
-        return TypeAdapter(block).validate_python(found)
+        return adapter.validate_python(found)
     except ValidationError as error:
-        lines = [printable(f"{name}: {_explain(entry)}") for entry in error.errors()]
+        lines = [printable(f"{name}: {_explain(entry, adapter)}") for entry in error.errors()]
         raise ConfigErrors("\n".join(lines)) from None
 
 
-def _explain(entry: Any) -> str:
-    path = ".".join(str(part) for part in entry["loc"])
+def _explain(entry: Any, adapter: TypeAdapter) -> str:
+    location = [str(part) for part in entry["loc"]]
+    path = ".".join(location)
     message = entry["msg"].removeprefix("Value error, ")
     found = "" if entry["type"] == "missing" else f", found {entry['input']!r}"
+    if entry["type"] == "extra_forbidden":
+        found += nearest(location[-1], accepted_keys(location, adapter.json_schema()))
     return f"{path}: {message}{found}" if path else message

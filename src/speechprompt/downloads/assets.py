@@ -6,7 +6,7 @@ import yaml
 
 from speechprompt.storage.package_data import data_file
 
-__all__ = ["ASSETS", "Asset"]
+__all__ = ["ASSETS", "MODELS", "Asset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,4 @@ def _read_assets() -> dict[str, Asset]:
 
 
 ASSETS = _read_assets()
+MODELS = [name for name, asset in ASSETS.items() if asset.is_model]

@@ -19,7 +19,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from speechprompt import __version__
-from speechprompt.downloads.assets import ASSETS, Asset
+from speechprompt.downloads.assets import ASSETS, MODELS, Asset
 from speechprompt.downloads.proof import prove_model, refuse_page
 from speechprompt.errors import AssetError, SpeechPromptError
 from speechprompt.runtime.progress import log, progress
@@ -58,9 +58,8 @@ def download_model(model: str, out: str | Path, root: str | Path | None = None) 
     Raises:
         AssetError: there is no such model, or for a reason of :func:`fetch`.
     """
-    models = [name for name, asset in ASSETS.items() if asset.is_model]
-    if model not in models:
-        raise AssetError(f"model: expected one of {', '.join(models)}, found {model!r}")
+    if model not in MODELS:
+        raise AssetError(f"model: expected one of {', '.join(MODELS)}, found {model!r}")
     if root is not None:
         link_copy(ASSETS[model], root, out)
     fetch(ASSETS[model], out, prove_model)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from speechprompt.config.tasks import TaskType
 from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.base import encode_in_batches
@@ -159,7 +160,7 @@ class DownstreamData:
         cls,
         train: str | Path,
         valid: str | Path,
-        task_type: str,
+        task_type: TaskType,
         columns: list[str],
         balance: bool = False,
     ) -> Self:

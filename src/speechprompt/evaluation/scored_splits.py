@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from speechprompt.config.tasks import TaskType
 from speechprompt.downstream.recordings import Recordings
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
@@ -68,7 +69,7 @@ class BaselineData:
         train: str | Path,
         dev: str | Path,
         scored: Sequence[str | Path],
-        task_type: str,
+        task_type: TaskType,
         columns: list[str],
     ) -> Self:
         """Read the splits behind index.json files.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from speechprompt.errors import some_of
 from speechprompt.evaluation.metrics import Score, in_percent
 
-__all__ = ["SharedSpeakers", "compare_in_words", "overlap_in_words"]
+__all__ = ["SharedSpeakers", "compare_in_words", "overlap_in_words", "standing"]
 
 METHODS = {
     "prompt": "the prompt",
@@ -96,6 +96,12 @@ def overlap_in_words(
             f"({speakers.names})."
         )
     return found
+
+
+def standing(gain: Score) -> str:
+    """Where a result stands by the interval of its paired gain: above, level with or below."""
+    low, high = gain.interval
+    return "above" if low > 0 else "below" if high < 0 else "level with"
 
 
 def compare_in_words(method: str, baseline: str, ours: Score, theirs: Score, gain: Score) -> str:

@@ -75,8 +75,9 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
     Raises:
         ArtefactError: the artefact is missing, damaged or of another kind.
     """
-    path = Path(path)
+    path, result = Path(path), {}
     if path.is_dir():
+        result = _result_of(path)
         path = _main_file(path)
     readers = {".parquet": _parquet, ".safetensors": _tensors, ".json": _json}
     if not path.is_file():
@@ -88,7 +89,7 @@ def inspect_artefact(path: str | Path, n_rows: int = 5) -> Inspection:
         )
     with content_of(path):
         found = readers[path.suffix](path, n_rows)
-    found.facts["content"] = content_state(path)
+    found.facts = {**result, **found.facts, "content": content_state(path)}
     found.facts |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
     return found
 
@@ -112,6 +113,22 @@ def _main_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ArtefactError(f"{folder}: expected a folder with index.json, model.json or metrics.json")
+
+
+def _result_of(folder: Path) -> dict[str, str]:
+    """The score of a finished task beside its baseline; nothing where there is none."""
+    metrics = folder / "metrics.json"
+    if not metrics.is_file():
+        return {}
+    from speechprompt.evaluation.scores import Metrics
+    from speechprompt.evaluation.standing import Standing
+
+    try:
+        found = Standing.of(Metrics.read(metrics))
+    except ArtefactError as error:
+        return {"result": f"unknown ({error})"}
+    result = f"{found.metric} {found.written()}, {found.split} split, {found.score.n} utterances"
+    return {"result": result, "baseline": f"{found.written_baseline()}: {found.verdict}"}
 
 
 def _parquet(path: Path, n_rows: int) -> Inspection:

@@ -3,12 +3,16 @@
 import json
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from speechprompt.config import Config
 from speechprompt.config.models import ExternalCodebook
+from speechprompt.config.setup import RESERVED_TASK_NAMES
+from speechprompt.config.tasks import SCORE_FILES
+from speechprompt.errors import ConfigError, nearest
 from speechprompt.workflow.models import Models
 from speechprompt.workflow.paths import CODEBOOK, SEED, Wildcards, one_of
 from speechprompt.workflow.sweep import Sweep
@@ -100,6 +104,28 @@ class Results:
     def setup(self, wildcards: Wildcards = None) -> str:
         """The configuration, less what depends on the machine, as JSON."""
         return json.dumps(self.config.model_dump(mode="json", exclude=OF_THE_MACHINE))
+
+    def refuse_unknown(self, words: Iterable[str]) -> None:
+        """Refuse a result of a task that there is not, where Snakemake would say no more than that.
+
+        Args:
+            words: words of the command line; those that name no results are passed over.
+
+        Raises:
+            ConfigError: naming the tasks that exist, and the nearest.
+        """
+        for word in words:
+            _, task, *rest = [*PurePath(word).parts, "", ""]
+            if not word.startswith("results/") or not rest[0] or Path(word).exists():
+                continue
+            if task in self.config.tasks:
+                file = self.config.tasks[task].score_file
+                if rest[0] in SCORE_FILES.values() and rest[0] != file:
+                    raise ConfigError(f"{word}: the score of {task!r} is results/{task}/{file}")
+            elif task not in RESERVED_TASK_NAMES:
+                known = ", ".join(self.config.tasks) or "none"
+                close = nearest(task, self.config.tasks) or ";"
+                raise ConfigError(f"{word}: no task {task!r} is configured{close} tasks: {known}")
 
     def folder(self, wildcards: Wildcards, input: Any) -> str:
         """The folder of all results."""

@@ -6,6 +6,7 @@ a test uses each function in a real run.
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "complete_rules",
     "config_files",
     "folder_of_rules",
+    "given_words",
     "has_storage",
     "is_cluster",
     "is_complete",
@@ -47,6 +49,11 @@ def config_files(workflow: Any) -> list[str]:
     if is_module(workflow):
         return []
     return list(map(str, _get(workflow, "overwrite_configfiles") or ()))
+
+
+def given_words(workflow: Any) -> list[str]:
+    """The command line of the process that plans the run; Snakemake itself knows targets later."""
+    return sys.argv[1:] if is_main(workflow) and not is_module(workflow) else []
 
 
 def is_main(workflow: Any) -> bool:
