@@ -120,6 +120,43 @@ rule describe_model:
         " {params.hearing} --settings {params.settings:q} --out {output.model:q}"
 
 
+rule measure_robustness:
+    input:
+        unpack(PLAN.tasks.answering_files),
+        model="results/{task}/model.json",
+        manifest=PLAN.tasks.main_manifest,
+        recordings=ancient(PLAN.tasks.main_recordings),
+    output:
+        table="results/{task}/robustness.parquet",
+    wildcard_constraints:
+        task=PLAN.tasks.that_hear(),
+    threads: THREADS
+    resources:
+        **needs(2500, 4, minutes=240, network=True),
+    shell:
+        "speechprompt --log {log:q} measure-robustness results/{wildcards.task} --manifest {input.manifest:q}"
+        " --out {output.table:q}"
+
+
+rule plot_robustness:
+    input:
+        table="results/{task}/robustness.parquet",
+    output:
+        picture=report(
+            "results/{task}/robustness.png",
+            caption="../src/speechprompt/report/data/overview.robustness.rst",
+            category="{task}",
+            labels={"method": "its own", "seed": "first", "picture": "robustness"},
+        ),
+    wildcard_constraints:
+        task=PLAN.tasks.that_hear(),
+    resources:
+        **needs(1000, minutes=30),
+    shell:
+        "speechprompt --log {log:q} plot-robustness {input.table:q} --out {output.picture:q}"
+        " --title={wildcards.task}"
+
+
 rule finish_task:
     input:
         unpack(PLAN.results.finished_sources),

@@ -220,6 +220,14 @@ def test_downstream_models_need_audio():
         parse_config(values)
 
 
+def test_robustness_is_of_what_hears_by_a_unit_lm():
+    values = changed("tasks.ks.robustness", True)
+    parse_config(values)
+    values["tasks"]["ks"]["method"] = "downstream"
+    with pytest.raises(ConfigError, match="robustness: is of a prompt or of finetune"):
+        parse_config(values)
+
+
 def test_acoustic_baselines_classify():
     values = changed("tasks.ks.acoustic_baselines", ["mfcc_dtw"])
     parse_config(values)

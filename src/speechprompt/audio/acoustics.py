@@ -9,6 +9,7 @@ __all__ = [
     "NOISE_COLOURS",
     "add_noise",
     "colour_spectrum",
+    "decaying_noise",
     "make_noise",
     "move_formants",
     "resize",
@@ -57,6 +58,26 @@ def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, active: slic
     """
     level = np.sqrt(np.mean(speech[active] ** 2)) * 10 ** (-snr_db / 20)
     return speech + noise * np.float32(level)
+
+
+def decaying_noise(
+    generator: np.random.Generator, t60: float, seconds: float, sample_rate: int
+) -> np.ndarray:
+    """Make the reverberation of a room: noise that dies away.
+
+    Args:
+        generator: Source of randomness.
+        t60: Seconds until it has fallen by 60 dB.
+        seconds: Length.
+        sample_rate: In Hz.
+
+    Returns:
+        float64 ``[n_samples]`` with energy 1; the first 2 ms are silent.
+    """
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    tail = generator.standard_normal(len(time)) * 10 ** (-3 * time / t60)
+    tail[: sample_rate // 500] = 0
+    return tail / np.sqrt(np.sum(tail**2))
 
 
 def colour_spectrum(waveform: np.ndarray, tilt_db: float, sample_rate: int) -> np.ndarray:

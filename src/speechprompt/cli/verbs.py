@@ -143,6 +143,10 @@ report.pictures:plot_confusion predictions --title --out
     Draw the confusion matrix of a classification.
 report.pictures:plot_error_by_length predictions --title --out
     Draw the character error rate against the length of the reference, by method.
+predict.robustness:measure_robustness task --manifest --utterances --seed {COMPUTE} --out
+    Score a task on recordings with noise, rooms, narrow bands, codecs and other speeds.
+report.robustness:plot_robustness measured --title --out
+    Draw how a score falls as recordings get worse.
 report.pictures:plot_unit_statistics index --title --out
     Count how often units occur and how long they last, and draw it.
 report.pictures:plot_codebook codebook --statistics --title --out

@@ -135,6 +135,8 @@ class Config(Block):
                 check_labels(name, task.labels, task.corpus, known)
             if task.acoustic_baselines:
                 self._require_recordings(f"tasks.{name}.acoustic_baselines", task)
+            if task.robustness:
+                self._require_recordings(f"tasks.{name}.robustness", task)
             if "downstream" in task.methods:
                 self._check_downstream(name, task)
         if self.quality is not None:

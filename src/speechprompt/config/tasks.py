@@ -186,6 +186,10 @@ class Task(Block):
         "regression on means and deviations, the nearest utterance of train by dynamic time "
         "warping",
     )
+    robustness: bool = Field(
+        False,
+        description="score the task with noise, rooms, narrow bands, codecs and other speeds, too",
+    )
     reported: dict[Method, Positive] = Field(
         {}, description="results in percent that the paper reports, by method, for the table"
     )
@@ -234,6 +238,8 @@ class Task(Block):
             )
         if self.acoustic_baselines and self.type != "classification":
             raise ValueError(f"acoustic_baselines: classify, and {self.type} does not")
+        if self.robustness and self.method == "downstream":
+            raise ValueError("robustness: is of a prompt or of finetune, and method is downstream")
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")
         if self.decoding.free and (self.decoding.beam > 1 or self.verbalizer == "learnable"):

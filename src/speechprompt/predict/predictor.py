@@ -191,10 +191,16 @@ class Predictor:
             for file in files
         )
         for names, recordings in in_windows(found, lambda n: n == WINDOW_FILES or is_waiting()):
-            yield self._answer(names, recordings)
+            yield self.answer(names, recordings)
 
-    def _answer(self, names: Sequence[str], recordings: Sequence[ArrayOrError]) -> list[Answer]:
-        """Answer the recordings of a window by all tasks."""
+    def answer(self, names: Sequence[str], recordings: Sequence[ArrayOrError]) -> list[Answer]:
+        """Answer recordings that have been read, by all tasks.
+
+        Args:
+            names: name of each recording.
+            recordings: samples of each, float32 ``[n_samples]`` at 16 kHz, or the error that stands
+                in their place.
+        """
         units = self._quantise(recordings)
         answers: dict[tuple[int, int], Answer] = {}
         usable: list[list[int]] = []  # numbers of the recordings that each task answers

@@ -8,12 +8,16 @@ those of the recording as it is, so that an encoder learns to ignore the changes
 from __future__ import annotations
 
 from functools import cache
-from io import BytesIO
 
 import numpy as np
-import soundfile
 
-from speechprompt.audio.acoustics import NOISE_COLOURS, make_noise, move_formants, resize
+from speechprompt.audio.acoustics import (
+    NOISE_COLOURS,
+    decaying_noise,
+    make_noise,
+    move_formants,
+)
+from speechprompt.audio.degradation import CODECS, transmit
 from speechprompt.audio.reading import SAMPLE_RATE
 
 __all__ = ["augment"]
@@ -41,15 +45,6 @@ CLIPPING = 0.1
 CLIPPED_AT = (0.15, 0.7)  # of the peak
 CODEC = 0.2
 CODEC_PEAK = (0.1, 0.9)
-# Sample rate, container, coding and its degree of compression.
-CODECS = (
-    (8_000, "WAV", "GSM610", None),
-    (8_000, "WAV", "ULAW", None),
-    (8_000, "OGG", "OPUS", 1.0),  # 8 kbit/s
-    (16_000, "OGG", "OPUS", 1.0),
-    (16_000, "OGG", "OPUS", 0.95),  # 21 kbit/s
-    (16_000, "MP3", "MPEG_LAYER_III", 0.99),  # 22 kbit/s
-)
 
 
 def augment(
@@ -112,19 +107,9 @@ def _record(waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 def _encode(waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Encode with one of the codecs at some level, and decode."""
-    rate, container, coding, compression = CODECS[generator.integers(len(CODECS))]
+    codec = list(CODECS.values())[generator.integers(len(CODECS))]
     level = generator.uniform(*CODEC_PEAK) / (np.abs(waveform).max() + 1e-10)
-    sent = resize(level * waveform, -(-len(waveform) * rate // SAMPLE_RATE))
-    stream = BytesIO()
-    with soundfile.SoundFile(
-        stream, "w", rate, 1, coding, format=container, compression_level=compression
-    ) as file:
-        file.write(sent)
-    stream.seek(0)
-    received = np.zeros_like(sent)
-    decoded, _ = soundfile.read(stream, len(sent), dtype="float32")
-    received[: len(decoded)] = decoded
-    return resize(received, len(waveform))
+    return transmit(level * waveform, codec)
 
 
 def _whole(n_samples: int) -> int:
@@ -139,11 +124,9 @@ def _gain(speech_power: float, other_power: float, snr_db: float) -> float:
 def _room(generator: np.random.Generator, hard: bool) -> np.ndarray:
     """A room's impulse response: the direct sound, then noise that dies away (60 dB in T60)."""
     seconds = generator.uniform(*REVERBERATION_SECONDS)
-    time = np.arange(round(min(seconds, 0.45) * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = generator.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
-    tail[: SAMPLE_RATE // 500] = 0  # 2 ms pass until the first echo
+    tail = decaying_noise(generator, seconds, min(seconds, 0.45), SAMPLE_RATE)
     ratio_db = generator.uniform(*(HARD_REVERBERANT_DB if hard else DIRECT_TO_REVERBERANT_DB))
-    response = tail * 10 ** (-ratio_db / 20) / np.sqrt(np.sum(tail**2))
+    response = tail * 10 ** (-ratio_db / 20)
     response[0] = 1.0
     return response
 

@@ -170,6 +170,7 @@ class Results:
         return [
             *(f"results/{name}/{task.score_file}" for name, task in tasks),
             *(f"results/{name}/error_by_length.png" for name in generated),
+            *(f"results/{name}/robustness.png" for name, task in tasks if task.robustness),
             "results/table.md",
             "results/overview.html",
             *quality,

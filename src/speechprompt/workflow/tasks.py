@@ -17,7 +17,15 @@ from speechprompt.workflow.paths import SEED, UNIT_LM, Wildcards, one_of, option
 __all__ = ["Tasks", "Trainings"]
 
 # Fields of a task that its training does not depend on.
-NOT_TRAINED = {"compare", "acoustic_baselines", "reported", "finetuning", "downstream", "decoding"}
+NOT_TRAINED = {
+    "compare",
+    "acoustic_baselines",
+    "robustness",
+    "reported",
+    "finetuning",
+    "downstream",
+    "decoding",
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,17 @@ class Tasks(Trainings):
         """What a task's scores are compared with, as an option."""
         return shlex.join(["--baselines", *input.baselines])
 
+    def that_hear(self) -> str:
+        """Constraint: the tasks that answer recordings by a unit LM."""
+        return one_of(
+            name
+            for name, task in self.config.tasks.items()
+            if task.method != "downstream"
+            and not isinstance(
+                self.config.codebooks[self.config.lm[task.lm].codebook], ExternalCodebook
+            )
+        )
+
     # Downstream models
 
     def encoder_options(self, wildcards: Wildcards, input: Any) -> str:
@@ -159,6 +178,15 @@ class Tasks(Trainings):
             return files
         source = self.models.units.source(codebook)
         return {**files, "codebook": source, "weights": self.encoder_weights(wildcards)}
+
+    def main_manifest(self, wildcards: Wildcards) -> str:
+        """Manifest of the split that the one-line score is of."""
+        return self.downstream_scored(wildcards)[-1]
+
+    def main_recordings(self, wildcards: Wildcards) -> list[str]:
+        """Its audio."""
+        corpus, block = self._corpus(wildcards)
+        return self.models.corpora.recordings(corpus, block.scored_splits[-1])
 
     def hearing(self, wildcards: Wildcards, input: Any) -> str:
         """How a task's units come from audio, as options; nothing for units that were there."""
