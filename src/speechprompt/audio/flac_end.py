@@ -25,7 +25,7 @@ def _table(polynomial: int, width: int) -> list[int]:
 CRC_8, CRC_16 = _table(0x07, 8), _table(0x8005, 16)
 
 
-def flac_ends(content: mmap.mmap, n_samples: int) -> Iterator[int]:
+def flac_ends(content: mmap.mmap | bytes, n_samples: int) -> Iterator[int]:
     """Yield where the last frame may end: the places where its checksum fits.
 
     Besides the end there is a wrong place by chance in 65,536 bytes.
@@ -44,7 +44,7 @@ def flac_ends(content: mmap.mmap, n_samples: int) -> Iterator[int]:
             yield place
 
 
-def _last_frame(content: mmap.mmap, n_samples: int) -> int | None:
+def _last_frame(content: mmap.mmap | bytes, n_samples: int) -> int | None:
     """Where the frame begins that has the last sample."""
     start = len(content)
     while (start := content.rfind(b"\xff", 0, start)) > 0:

@@ -1,6 +1,9 @@
 """Audio files in any format, rate and channel count, as 16 kHz mono float32."""
 
 import hashlib
+import io
+import math
+import mmap
 import os
 import stat
 import struct
@@ -14,6 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import soundfile
 
+from speechprompt.audio.embedded import read_embedded
+from speechprompt.audio.places import Place
 from speechprompt.audio.remainder import UNKNOWN_CHUNK_SIZE, find_remainder
 from speechprompt.errors import CorpusError
 
@@ -37,6 +42,8 @@ BLOCK_SAMPLES = 65_536
 # windows of a longer recording would get other units than the whole (docs/reliability.md).
 MAX_SECONDS = 400
 LARGEST_RATE = 192_000
+# Times of utterances are rounded, so that the last may end behind the recording by this much.
+OVERSHOOT_SECONDS = 0.02
 # Terms of a ratio of rates; the ratios of all usual rates have smaller ones.
 LARGEST_TERM = 2500
 # libsndfile states more samples than this where a file does not say how many it has.
@@ -58,10 +65,10 @@ class AudioError(CorpusError):
 
 
 def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Read a whole file; channels are averaged.
+    """Read a whole file or a part of it; channels are averaged.
 
     Args:
-        path: Any file libsndfile decodes.
+        path: Any file libsndfile decodes, or a :class:`~speechprompt.audio.places.Place` in one.
         sample_rate: Rate of the result, in Hz.
 
     Returns:
@@ -157,19 +164,29 @@ def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
     This is the only check of a recording, whatever it is read for. Memory is that of a block.
     """
-    path = Path(path)
-    size = _check_file(path)
+    path, place = Path(path), Place.at(path)
+    content = None if place.row is None else _embedded(path, place)
+    file = Path(place.file)
+    size = _check_file(path, file) if content is None else _check_size(path, content)
     opened, decoded = False, 0
     try:
         # Bytes, because a name need not be text.
-        with soundfile.SoundFile(os.fsencode(path)) as stream:
+        source = os.fsencode(file) if content is None else io.BytesIO(content)
+        with soundfile.SoundFile(source) as stream:
             opened, promised, rate = True, stream.frames, stream.samplerate
+            first, last = _samples_of(path, place, stream)
             # The most samples of a recording; its length is not always known beforehand.
             most = MAX_SECONDS * min(rate, LARGEST_RATE)
-            if most < promised < UNKNOWN_LENGTH:
-                raise _too_long(path, promised, rate)
+            if most < last - first < UNKNOWN_LENGTH:
+                raise _too_long(path, last - first, rate)
+            _seek(stream, first)
             length = max(1, BLOCK_SAMPLES // stream.channels)
-            while len(block := stream.read(length, dtype="float32", always_2d=True)):
+            while wanted := min(length, last - first - decoded) if place.is_cut else length:
+                block = stream.read(wanted, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                if place.channel is not None:
+                    block = np.ascontiguousarray(block[:, place.channel, None])
                 if not np.isfinite(block).all():
                     raise AudioError(path, "has samples that are not finite (NaN or infinity)")
                 decoded += len(block)
@@ -184,12 +201,69 @@ def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
         raise AudioError(path, f"not audio that libsndfile reads ({error})") from error
     if decoded == 0:
         raise AudioError(path, "empty: no samples")
-    if decoded < promised < UNKNOWN_LENGTH:
-        raise AudioError(path, f"truncated: {decoded} of {promised} samples")
-    with _opened(path) as content:
-        remainder = find_remainder(content, size, decoded)
+    if decoded < last - first < UNKNOWN_LENGTH:
+        raise AudioError(path, f"truncated: {decoded} of {last - first} samples")
+    if content is not None:
+        # What is behind a part says nothing of it, so that its end need not be known.
+        remainder = find_remainder(content, promised if place.is_cut else decoded)
+    elif place.is_cut:
+        remainder = _remainder_of(file, size, os.stat(file).st_mtime_ns, promised)
+    else:
+        remainder = _remainder(path, file, size, decoded)
     if remainder:
         raise AudioError(path, f"read in part only: {remainder}")
+
+
+def _embedded(path: Path, place: Place) -> bytes:
+    """The bytes of a recording inside a Parquet file."""
+    try:
+        return read_embedded(place)
+    except (OSError, ValueError) as error:
+        raise AudioError(path, str(error)) from error
+
+
+def _samples_of(path: Path, place: Place, stream: soundfile.SoundFile) -> tuple[int, int]:
+    """The first sample of a place and the one behind its last, as far as that is known."""
+    if place.channel is not None and place.channel >= stream.channels:
+        raise AudioError(path, f"has no channel {place.channel}, only {stream.channels} from 0")
+    if not place.is_cut:
+        return 0, stream.frames
+    rate, length = stream.samplerate, stream.frames
+    first = math.floor(place.start * rate + 0.5)
+    last = length if place.end is None else math.floor(place.end * rate + 0.5)
+    if first >= last and place.end is not None:
+        raise AudioError(path, "has no samples between its start and its end")
+    if first >= length or last > length + OVERSHOOT_SECONDS * rate:
+        wrong = "starts" if first >= length else "ends"
+        raise AudioError(path, f"{wrong} after the end of the recording at {length / rate:.3f} s")
+    return first, min(last, length)
+
+
+def _seek(stream: soundfile.SoundFile, first: int) -> None:
+    """Go to a sample; where the format has no index, all before it are decoded."""
+    if stream.seekable():
+        stream.seek(first)
+        return
+    while first > 0 and (n_read := len(stream.read(min(first, BLOCK_SAMPLES), always_2d=True))):
+        first -= n_read
+
+
+def _remainder(path: Path, file: Path, size: int, n_samples: int) -> str | None:
+    """Say what a file has that was not read."""
+    with (
+        _opened(path, file) as stream,
+        mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content,
+    ):
+        return find_remainder(content, n_samples)
+
+
+@lru_cache(maxsize=4096)
+def _remainder_of(file: Path, size: int, changed: int, n_samples: int) -> str | None:
+    """Do :func:`_remainder` once for all the utterances in a file, until the file changes."""
+    if n_samples >= UNKNOWN_LENGTH:
+        with soundfile.SoundFile(os.fsencode(file)) as stream:
+            n_samples = sum(map(len, stream.blocks(BLOCK_SAMPLES, dtype="float32")))
+    return _remainder(file, file, size, n_samples)
 
 
 def _too_long(path: Path, n_samples: int, rate: int) -> AudioError:
@@ -200,17 +274,21 @@ def _too_long(path: Path, n_samples: int, rate: int) -> AudioError:
     return AudioError(path, f"{seconds:.0f} s long; {most}")
 
 
-def _check_file(path: Path) -> int:
+def _check_file(path: Path, file: Path) -> int:
     """Refuse what cannot be a recording before it is opened, and WAV files that were cut.
+
+    Args:
+        path: the place in the file, for messages.
+        file: the file.
 
     Returns:
         The bytes of the file.
     """
     try:
-        status = os.stat(path)
+        status = os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
-        dangles = os.path.islink(path)
-        why = "file not found" + (f" (a link to {os.readlink(path)})" if dangles else "")
+        dangles = os.path.islink(file)
+        why = "file not found" + (f" (a link to {os.readlink(file)})" if dangles else "")
         raise AudioError(path, why) from None
     except OSError as error:
         raise AudioError(path, f"cannot be opened ({error.strerror})") from error
@@ -222,17 +300,28 @@ def _check_file(path: Path) -> int:
         raise AudioError(path, f"not a file but {kind}")
     if status.st_size == 0:
         raise AudioError(path, "empty: 0 bytes")
-    with _opened(path) as stream:
-        missing = _missing_wav_bytes(stream, status.st_size)
-    if missing:
-        raise AudioError(path, f"truncated: {missing} bytes of samples are missing")
+    with _opened(path, file) as stream:
+        _check_wav(path, stream, status.st_size)
     return status.st_size
 
 
+def _check_size(path: Path, content: bytes) -> int:
+    """Do :func:`_check_file` for the bytes of a recording."""
+    if not content:
+        raise AudioError(path, "empty: 0 bytes")
+    _check_wav(path, io.BytesIO(content), len(content))
+    return len(content)
+
+
+def _check_wav(path: Path, stream: BinaryIO, size: int) -> None:
+    if missing := _missing_wav_bytes(stream, size):
+        raise AudioError(path, f"truncated: {missing} bytes of samples are missing")
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path, file: Path) -> Iterator[BinaryIO]:
     try:
-        with path.open("rb") as stream:
+        with file.open("rb") as stream:
             yield stream
     except OSError as error:
         raise AudioError(path, f"cannot be opened ({error.strerror})") from error

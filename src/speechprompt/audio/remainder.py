@@ -7,7 +7,6 @@ says nothing of the others. Here the containers are walked by their headers, wit
 import mmap
 import struct
 from collections.abc import Callable
-from typing import BinaryIO
 
 from speechprompt.audio.flac_end import flac_ends
 
@@ -29,34 +28,36 @@ MP3_BITRATES = {  # kbit/s by MPEG version (1, or 2 and 2.5) and layer
 MP3_RATES = (44_100, 48_000, 32_000)
 
 
-def find_remainder(stream: BinaryIO, size: int, n_samples: int) -> str | None:
+# The bytes of a file, as they are in memory or on the disk.
+Content = mmap.mmap | bytes
+
+
+def find_remainder(content: Content, n_samples: int) -> str | None:
     """Say what a file has that was not read; None for a file that was read as a whole.
 
     Args:
-        stream: the file.
-        size: its bytes.
+        content: the file, which is not empty.
         n_samples: samples per channel that libsndfile read.
     """
-    with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
-        if content[:3] == b"ID3" or (content[0] == 0xFF and content[1:2] >= b"\xe0"):
-            return _after_mp3(content, n_samples)
-        if content[:4] == b"fLaC":
-            return _after_flac(content, n_samples)
-        walk: Callable[[mmap.mmap], str | None] | None = {
-            b"RIFF": _after_chunks,
-            b"RIFX": _after_chunks,
-            b"RF64": _after_chunks,
-            b"FORM": _after_chunks,
-            b".snd": _after_au,
-            b"caff": _after_caf,
-            b"OggS": _after_ogg,
-            b"riff": _after_w64,
-            b"Crea": _after_voc,
-        }.get(content[:4])
-        return walk(content) if walk else None
+    if content[:3] == b"ID3" or (content[0] == 0xFF and content[1:2] >= b"\xe0"):
+        return _after_mp3(content, n_samples)
+    if content[:4] == b"fLaC":
+        return _after_flac(content, n_samples)
+    walk: Callable[[Content], str | None] | None = {
+        b"RIFF": _after_chunks,
+        b"RIFX": _after_chunks,
+        b"RF64": _after_chunks,
+        b"FORM": _after_chunks,
+        b".snd": _after_au,
+        b"caff": _after_caf,
+        b"OggS": _after_ogg,
+        b"riff": _after_w64,
+        b"Crea": _after_voc,
+    }.get(content[:4])
+    return walk(content) if walk else None
 
 
-def _rest(content: mmap.mmap, end: int) -> str | None:
+def _rest(content: Content, end: int) -> str | None:
     """What is behind the end of the audio; zeros and tags of a title do not count."""
     rest = content[end:]
     if not rest.strip(b"\0") or rest.lstrip(b"\0")[:3] in (b"TAG", b"APE", b"ID3", b"LYR"):
@@ -64,7 +65,7 @@ def _rest(content: mmap.mmap, end: int) -> str | None:
     return f"{len(rest):,} bytes follow what is read, from byte {end:,}; split or convert the file"
 
 
-def _after_chunks(content: mmap.mmap) -> str | None:
+def _after_chunks(content: Content) -> str | None:
     """WAV, RF64 and AIFF: chunks, of which one has the samples."""
     order, position, data_seen = ">" if content[:4] in (b"RIFX", b"FORM") else "<", 12, False
     long_size = 0
@@ -88,13 +89,13 @@ def _after_chunks(content: mmap.mmap) -> str | None:
     return _rest(content, min(position, len(content))) if data_seen else None
 
 
-def _after_au(content: mmap.mmap) -> str | None:
+def _after_au(content: Content) -> str | None:
     start, length = struct.unpack(">II", content[4:12])
     unknown = length >= UNKNOWN_CHUNK_SIZE or length == 0
     return None if unknown else _rest(content, start + length)
 
 
-def _after_caf(content: mmap.mmap) -> str | None:
+def _after_caf(content: Content) -> str | None:
     position, data_seen = 8, False
     while position + 12 <= len(content):
         name, length = struct.unpack(">4sq", content[position : position + 12])
@@ -109,7 +110,7 @@ def _after_caf(content: mmap.mmap) -> str | None:
     return _rest(content, min(position, len(content))) if data_seen else None
 
 
-def _after_w64(content: mmap.mmap) -> str | None:
+def _after_w64(content: Content) -> str | None:
     """W64: chunks as in WAV, with long names, and lengths that include the name and the length."""
     position, end, data_seen = 40, 40, False
     while position + 24 <= len(content):
@@ -126,7 +127,7 @@ def _after_w64(content: mmap.mmap) -> str | None:
     return _rest(content, end) if data_seen else None
 
 
-def _after_voc(content: mmap.mmap) -> str | None:
+def _after_voc(content: Content) -> str | None:
     """VOC: blocks, whose lengths have three bytes, and a zero."""
     position = int.from_bytes(content[20:22], "little")
     if len(content) >= 2**24:
@@ -139,7 +140,7 @@ def _after_voc(content: mmap.mmap) -> str | None:
     return None
 
 
-def _after_flac(content: mmap.mmap, n_samples: int) -> str | None:
+def _after_flac(content: Content, n_samples: int) -> str | None:
     """A second stream has the same first bytes; anything else follows the last frame."""
     marks = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22", b"OggS\0\x02")
     starts = (content.find(mark, 4) for mark in marks)
@@ -151,7 +152,7 @@ def _after_flac(content: mmap.mmap, n_samples: int) -> str | None:
     return None if None in rests else next(iter(rests), None)
 
 
-def _after_ogg(content: mmap.mmap) -> str | None:
+def _after_ogg(content: Content) -> str | None:
     position, streams, in_body = 0, 0, False
     while content[position : position + 4] == b"OggS":
         is_first, n_segments = content[position + 5] & 2, content[position + 26]
@@ -170,7 +171,7 @@ def _after_ogg(content: mmap.mmap) -> str | None:
     return _rest(content, min(position, len(content)))
 
 
-def _after_mp3(content: mmap.mmap, n_samples: int) -> str | None:
+def _after_mp3(content: Content, n_samples: int) -> str | None:
     """Compare the frames that there are with the samples that were read."""
     position, found = 0, 0
     while position + 10 <= len(content):

@@ -30,8 +30,9 @@ def predict(
     """Answer recordings with finished tasks.
 
     Args:
-        paths: folders of tasks, such as results/ks, then recordings: files, folders, or - for
-            paths on standard input, one a line.
+        paths: folders of tasks, such as results/ks, then recordings: files, folders, parts of
+            files such as talk.wav#t=12.5,14, manifests (Parquet), tables (CSV), or - for paths on
+            standard input, one a line.
         weights: the encoder's weights, if they have been moved.
         lists: file that lists recordings, one a line; may be repeated.
         as_json: print JSON lines with all probabilities, as is the default without a terminal.
@@ -42,6 +43,7 @@ def predict(
         The exit status: 1 if a recording could not be used.
     """
     from speechprompt.audio.paths import AudioPaths
+    from speechprompt.corpora.utterances import listed_utterances
     from speechprompt.predict.predictor import Predictor
 
     folders, arguments = _tasks_first(paths)
@@ -49,7 +51,7 @@ def predict(
         raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
     if as_json and as_table:
         raise ConfigError("expected --json or --table, found both")
-    recordings = AudioPaths(arguments, lists or [])
+    recordings = AudioPaths(list(listed_utterances(arguments)), lists or [])
     predictor = Predictor.load(*folders, weights=weights, device=device)
     files = progress(recordings, "predict", total=recordings.total, unit="file")
     as_json = as_json or not (as_table or sys.stdout.isatty())

@@ -5,13 +5,15 @@ import posixpath
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from speechprompt.audio.places import Place
 from speechprompt.audio.reading import AudioError, probe_content
+from speechprompt.corpora.overlaps import judge_overlaps
 from speechprompt.errors import ArtefactError, CorpusError, some_of
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path
@@ -55,12 +57,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One recording, as its corpus describes it; ``path`` is relative to the corpus root."""
+    """One utterance, as its corpus describes it.
+
+    Attributes:
+        path: its recording or the :class:`~speechprompt.audio.places.Place` in one, relative to the
+            corpus root.
+        split: ``train``, ``valid`` or ``test``.
+        labels: value of every label column.
+        speaker: who speaks, where that is known.
+        utt_id: its name; by default that of its place.
+    """
 
     path: str
     split: str
     labels: Mapping[str, str]
     speaker: str | None = None
+    utt_id: str | None = None
 
 
 def manifest_schema(label_columns: Sequence[str], root: str = "") -> pa.Schema:
@@ -119,10 +131,11 @@ def write_manifests(
 ) -> dict[str, int]:
     """Decode every recording and write ``{train,valid,test,rejects}.parquet``.
 
-    Rows keep the order of the listing, whatever ``threads`` is. An utterance's id is its path
-    without extension. If no recording belongs to ``valid``, a share of ``train`` becomes ``valid``:
-    the recordings with the smallest seeded hashes, so that recordings that are added later do not
-    move others. A corpus without labels, which is for pre-training only, may have no ``test``.
+    Rows keep the order of the listing, whatever ``threads`` is. An utterance's id is the one that
+    its corpus gives it, or else its path without extension. If no recording belongs to ``valid``, a
+    share of ``train`` becomes ``valid``: the recordings with the smallest seeded hashes, so that
+    recordings that are added later do not move others. A corpus without labels, which is for
+    pre-training only, may have no ``test``.
 
     Args:
         listing: The recordings of the corpus.
@@ -163,6 +176,7 @@ def write_manifests(
         if not kept[split]:
             raise CorpusError(f"{root}: no usable recording in split {split!r}")
     _judge_repeats(contents, root, max_repeated)
+    judge_overlaps(kept, root, max_repeated)
     _report_speakers(kept, root)
     # A run and its recordings may be moved together, unless they were named in different ways.
     apart = root.is_absolute() and not out_dir.is_absolute()
@@ -192,10 +206,22 @@ def unique_ids(names: Iterable[str]) -> list[str]:
 
 def _identify(recordings: Iterable[Recording], root: Path) -> list[Row]:
     """Give every recording its id and a normalised path, which may occur once only."""
-    rows: list[Row] = [
-        {"path": posixpath.normpath(r.path), "split": r.split, "speaker": r.speaker, **r.labels}
-        for r in recordings
-    ]
+    rows: list[Row] = []
+    names: list[str] = []
+    for recording in recordings:
+        place = Place.at(root / recording.path)
+        fragment = place.fragment
+        file = posixpath.normpath(recording.path.removesuffix(fragment))
+        path = f"{file}{fragment}"
+        rows.append(
+            {
+                "path": path,
+                "split": recording.split,
+                "speaker": recording.speaker,
+                **recording.labels,
+            }
+        )
+        names.append(recording.utt_id or replace(place, file=file).name)
     if not rows:
         raise CorpusError(f"{root}: no recordings")
     counts = Counter(row["path"] for row in rows)
@@ -204,15 +230,18 @@ def _identify(recordings: Iterable[Recording], root: Path) -> list[Row]:
     _refuse_aliases(rows, root)
     if unknown := {row["split"] for row in rows} - set(SPLITS):
         raise CorpusError(f"{root}: expected splits {', '.join(SPLITS)}, found {some_of(unknown)}")
-    ids = unique_ids(posixpath.splitext(row["path"])[0] for row in rows)
-    return [{"utt_id": utt_id, **row} for utt_id, row in zip(ids, rows, strict=True)]
+    return [{"utt_id": utt_id, **row} for utt_id, row in zip(unique_ids(names), rows, strict=True)]
 
 
 def _refuse_aliases(rows: Sequence[Row], root: Path) -> None:
     """Refuse a file that is listed by two spellings of its path, or through a link."""
     first: dict[str, Row] = {}
+    files: dict[str, str] = {}
     for row in rows:
-        before = first.setdefault(os.path.realpath(root / row["path"]), row)
+        place = Place.at(root / row["path"])
+        if place.file not in files:
+            files[place.file] = os.path.realpath(place.file)
+        before = first.setdefault(files[place.file] + place.fragment, row)
         if before is not row:
             raise CorpusError(
                 f"{root}: {before['path']} ({before['split']}) and {row['path']} ({row['split']}) "

@@ -1,12 +1,14 @@
 """The user's own corpus: a table of paths, splits and labels."""
 
 import csv
+import math
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from speechprompt.audio.places import Place
 from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Listing, Recording
 from speechprompt.errors import CorpusError
@@ -19,16 +21,22 @@ __all__ = [
     "read_label_columns",
     "read_recordings",
     "read_table",
+    "read_times",
 ]
+
+# Columns that are no labels.
+COLUMNS = ("path", "split", "speaker", "start", "end")
 
 
 def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
     """List the recordings of a table, whose paths are relative to the table's folder.
 
-    The table has the columns ``path``, ``split``, optionally ``speaker``, and then the labels; an
-    unlabelled corpus has none. Cells of a ``.tsv`` file are separated by tabs, those of a CSV file
-    by commas or, if its header has none, by semicolons. Quotation marks enclose cells of a CSV file
-    only; where tabs separate the cells, they belong to the text.
+    The table has the columns ``path``, ``split``, optionally ``speaker``, ``start`` and ``end``,
+    and then the labels; an unlabelled corpus has none. ``start`` and ``end`` are seconds: they say
+    which part of a recording an utterance is, where one recording has many. Cells of a ``.tsv``
+    file are separated by tabs, those of a CSV file by commas or, if its header has none, by
+    semicolons. Quotation marks enclose cells of a CSV file only; where tabs separate the cells,
+    they belong to the text.
     """
     table = root / Path(corpus.table).name
     recordings, labels = read_recordings(table)
@@ -51,8 +59,8 @@ def read_recordings(
 
     Raises:
         CorpusError: a column is missing, repeated or has a name that a stage writes itself, a
-            split is unknown, a path or a wanted label is empty, a path is listed twice, or no
-            rows.
+            split is unknown, a path or a wanted label is empty, times are wrong, an utterance is
+            listed twice, or there are no rows.
     """
     table = Path(table)
     header, rows = read_table(table, ["path", "split", *(label_columns or ())])
@@ -61,7 +69,9 @@ def read_recordings(
     lines: dict[str, int] = {}
     filled = ("path", *(label_columns or ()))
     for line, row in rows:
-        where, path, split = f"{table}, line {line}", row["path"], row["split"]
+        where, split = f"{table}, line {line}", row["split"]
+        start, end = read_times(row.get("start"), row.get("end"), where)
+        path = row["path"] + Place("", start, end).fragment
         if split not in SPLITS:
             raise CorpusError(f"{where}: expected split train, valid or test, found {split!r}")
         if empty := [name for name in filled if not row[name]]:
@@ -76,10 +86,38 @@ def read_recordings(
     return recordings, labels
 
 
+def read_times(start: str | None, end: str | None, where: str) -> tuple[float, float | None]:
+    """Read where an utterance starts and ends in its recording, in seconds.
+
+    Args:
+        start: the number; nothing is the start of the recording.
+        end: the number; nothing is the end of the recording.
+        where: file and line, for messages.
+
+    Raises:
+        CorpusError: a time is no number from 0, or the end is not after the start.
+    """
+    times: list[float | None] = []
+    for name, text in (("start", start), ("end", end)):
+        try:
+            seconds = float(text) if text else None
+        except ValueError:
+            seconds = math.nan
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise CorpusError(f"{where}: expected seconds as {name}, such as 12.5, found {text!r}")
+        times.append(seconds)
+    first, last = times[0] or 0.0, times[1]
+    if last is not None and last <= first:
+        raise CorpusError(f"{where}: expected an end after the start {first:g}, found {last:g}")
+    return first, last
+
+
 def _spelling_on_disk(root: Path, path: str) -> str:
     """A path as its file is called, whose characters may be composed or not."""
-    forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
-    return next((form for form in forms if os.path.lexists(root / form)), path)
+    place = Place.at(path)
+    forms = (place.file, *(unicodedata.normalize(form, place.file) for form in ("NFC", "NFD")))
+    file = next((form for form in forms if os.path.lexists(root / form)), place.file)
+    return f"{file}{place.fragment}"
 
 
 def check_filled(table: str | Path, columns: Sequence[str]) -> None:
@@ -101,7 +139,7 @@ def read_label_columns(table: str | Path) -> list[str]:
     """
     header, _ = read_table(Path(table), ["path", "split"])
     _check_labels(Path(table), header, None)
-    return [name for name in header if name not in ("path", "split")]
+    return [name for name in header if name not in ("path", "split", "start", "end")]
 
 
 def read_table(
@@ -181,7 +219,7 @@ def _check_labels(
     if repeated := [name for name in header if header.count(name) > 1]:
         raise CorpusError(f"{table}: the column {repeated[0]!r} is there more than once")
     if label_columns is None:
-        label_columns = [name for name in header if name not in ("path", "split", "speaker")]
+        label_columns = [name for name in header if name not in COLUMNS]
     if reserved := [name for name in label_columns if name in RESERVED_COLUMNS]:
         raise CorpusError(
             f"{table}: a label column cannot be named {reserved[0]!r}; reserved are "

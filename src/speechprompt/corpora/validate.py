@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from speechprompt.audio.places import Place
 from speechprompt.corpora.manifest import SPLITS, manifest_schema, read_root
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import log
@@ -37,9 +38,10 @@ def validate_corpus(
     for split, table in tables.items():
         root = read_root(paths[split])
         for path in table["path"].to_pylist():
-            if not (root / path).is_file():
+            file = Place.at(root / path).file
+            if not Path(file).is_file():
                 raise CorpusError(
-                    f"{paths[split]}: expected the file {root / path}, "
+                    f"{paths[split]}: expected the file {file}, "
                     "which is not there; restore it or prepare the corpus again"
                 )
     counts = {split: len(table) for split, table in tables.items()}

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from speechprompt.audio.places import Place
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.corpora.manifest import read_root
 from speechprompt.errors import ArtefactError, CorpusError
@@ -65,7 +66,7 @@ class Utterance:
         if self.row["path"] is None:
             raise CorpusError(f"{self.row['utt_id']!r}: its units came ready, without a recording")
         root = self._corpus_root() if root is None else Path(root)
-        if root is None or not (root / self.row["path"]).is_file():
+        if root is None or not Path(Place.at(root / self.row["path"]).file).is_file():
             looked = "a manifest of its run" if root is None else root / self.row["path"]
             raise CorpusError(
                 f"recording {self.row['path']}: looked for {looked}; give the folder that the "

@@ -7,8 +7,9 @@ import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from speechprompt.audio.places import Place
 from speechprompt.config import Config
 from speechprompt.config.corpora import CsvCorpus, PublishedCorpus, UnitsCorpus
 from speechprompt.config.models import ExternalCodebook
@@ -17,9 +18,6 @@ from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.errors import CorpusError
 from speechprompt.workflow.blocks import block_of
 from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, operand, options
-
-if TYPE_CHECKING:
-    from speechprompt.corpora.manifest import Recording
 
 __all__ = ["Corpora"]
 
@@ -148,22 +146,23 @@ class Corpora:
 def _fingerprint(table: Path) -> str:
     """A hash of the size and the time of every recording that a table lists."""
     digest = hashlib.sha256()
-    for recording in _recordings_in(table):
+    for path in _recordings_in(table):
         try:
-            status = os.stat(table.parent / recording.path)
+            status = os.stat(table.parent / path)
         except (OSError, ValueError):
             continue  # preparation says what is wrong with it
-        digest.update(f"{recording.path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
-def _recordings_in(table: Path) -> "list[Recording]":
+def _recordings_in(table: Path) -> list[str]:
     """The recordings of a table; none, if something is wrong with it, which its job says."""
     # Only where a table must be read, because it loads pyarrow.
     from speechprompt.corpora.table import read_recordings
 
     try:
-        return read_recordings(table)[0]
+        places = (Place.at(recording.path) for recording in read_recordings(table)[0])
+        return list(dict.fromkeys(place.file for place in places))
     except CorpusError:
         return []
 
@@ -173,7 +172,7 @@ def _beside_table(table: Path) -> list[str]:
     folder = table.parent
     if not Path.cwd().is_relative_to(folder.resolve()):
         return [str(folder)]
-    paths = (PurePosixPath(recording.path) for recording in _recordings_in(table))
+    paths = map(PurePosixPath, _recordings_in(table))
     first = (path.parts[0] for path in paths if not path.is_absolute())
     # No rule can name a path that Snakemake would replace; its recordings are read all the same.
     return [str(folder / name) for name in dict.fromkeys(first) if not REPLACED.search(name)]
