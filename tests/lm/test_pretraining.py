@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import ValidationError
 
 from interruption import killed_in_the_middle
 from speechprompt.config.models import UnitLmSettings
@@ -200,6 +201,31 @@ def test_it_goes_on_from_another_unit_lm(tmp_path):
     train(other, tmp_path / "other.safetensors", max_epochs=1)
     with pytest.raises(ArtefactError, match=r"other.safetensors: trained on units of codebook"):
         go_on(tmp_path / "other.safetensors")
+
+
+def test_the_mean_with_the_start_is_written(tmp_path):
+    index = write_split(tmp_path)
+    first = tmp_path / "first.safetensors"
+    train(index, first, max_epochs=1)
+
+    def go_on(share):
+        path = tmp_path / f"{share}.safetensors"
+        changes = SMALL | {"max_epochs": 2, "start": "first", "start_share": share}
+        settings = UnitLmSettings(codebook="k", corpora=["c"], **changes)
+        pretrain_unit_lm(settings, [index], TrainingFiles(path), start=first, **ONE_THREAD)
+        return load_lm(path)
+
+    last, mean = go_on(0.0), go_on(0.25)
+    before = load_lm(first).model.state_dict()
+    for name, weight in mean.model.state_dict().items():
+        expected = 0.25 * before[name] + 0.75 * last.model.state_dict()[name]
+        torch.testing.assert_close(weight, expected)
+    assert "averaged_held_out_loss" not in last.metadata["training"]
+    told = mean.metadata["training"]
+    assert told["held_out_loss"] == last.metadata["training"]["held_out_loss"]
+    assert told["averaged_held_out_loss"] != told["held_out_loss"]
+    with pytest.raises(ValidationError, match="start_share: needs a `start`"):
+        UnitLmSettings(codebook="k", corpora=["c"], start_share=0.5)
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,11 @@ class UnitLmSettings(PretrainingSettings):
         description="name under `lm`: unit LM of the same shape and codebook to go on from; null "
         "is random weights",
     )
+    start_share: Share = Field(
+        0.0,
+        description="share of the start's weights in the mean of both that is kept in the end; the "
+        "mean can do most of what either can",
+    )
     dropout: Share = Field(0.1, description="dropout while pre-training")
     lr: LearningRate = 2e-3
     batch_tokens: Count = Field(2048, description="units in one update")
@@ -333,6 +338,12 @@ class UnitLmSettings(PretrainingSettings):
         description="made-up tasks that teach the LM to be prompted, beside the next-unit loss; "
         "null trains by the next-unit loss alone, as the paper's unit LMs were",
     )
+
+    @model_validator(mode="after")
+    def _check_start_share(self) -> Self:
+        if self.start_share and self.start is None:
+            raise ValueError("start_share: needs a `start`")
+        return self
 
 
 class ImportedUnitLm(Imported):

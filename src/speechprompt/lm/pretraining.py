@@ -54,6 +54,9 @@ def pretrain_unit_lm(
 ) -> TrainingResult:
     """Train a unit LM and write the one with the best loss on the held-out utterances.
 
+    With ``start_share``, what is written is the mean of its weights and those of the unit LM to
+    start from (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+
     Args:
         settings: the unit LM and its training.
         index_paths: index.json of the train splits, all of one codebook.
@@ -85,8 +88,9 @@ def pretrain_unit_lm(
     if asked is not None:
         tasks = make_up_tasks(model.config, names, units, train, asked, seed)
     inputs = {"seed": seed, "start": start and sha256_file(start), **about}
+    trained = UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype, tasks)
     result = fit(
-        UnitLmTraining(model, settings, sentences, (train, valid), seed, dtype, tasks),
+        trained,
         settings,
         files,
         seed=seed,
@@ -101,6 +105,10 @@ def pretrain_unit_lm(
         "best_epoch": result.best_epoch,
         "held_out_loss": result.valid_loss,
     }
+    if start is not None and settings.start_share:
+        _average(model, start, settings.start_share)
+        sums = trained.evaluate().read()
+        training["averaged_held_out_loss"] = float(sums.loss) / sums.weight
 
     def save(path: str | Path) -> None:
         stored = model.half() if settings.half else model
@@ -237,6 +245,14 @@ def _start_from(model: UnitLM, path: str | Path, codebook_sha256: str) -> None:
             f"found {found.config.to_dict()}"
         )
     model.load_state_dict(found.state_dict())
+
+
+@torch.no_grad()
+def _average(model: UnitLM, start: str | Path, share: float) -> None:
+    """Move weights towards those of the start, by its share."""
+    first = dict(load_lm(start).model.named_parameters())
+    for name, weight in model.named_parameters():
+        weight.lerp_(first[name].to(weight), share)
 
 
 def _loss(
