@@ -55,7 +55,7 @@ nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
 
-bench: $(VENV)/.bench ## Measure speed and memory against peers
+bench: $(VENV)/.dev ## Measure speed and memory against peers
 	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks
 
 faults: $(VENV)/.dev ## Inject some hundred faults and count what becomes of them
@@ -85,8 +85,4 @@ $(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.cluster
 
 $(VENV)/.voices: envs/voices.txt $(VENV)/.run
 	$(PIP) -r envs/speechprompt.txt -r envs/voices.txt
-	@touch $@
-
-$(VENV)/.bench: envs/bench.txt $(VENV)/.dev
-	$(PIP) -r envs/speechprompt.txt -r envs/bench.txt
 	@touch $@

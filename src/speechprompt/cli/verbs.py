@@ -108,6 +108,10 @@ units.codebook:take_codebook codebook {FEATURES} --out
     Check that a codebook belongs to an encoder, and copy it.
 lm.artefact:take_unit_lm unit_lm --codebook --out
     Check that a unit LM reads the units of a codebook, and copy it.
+models.exporting.unit_lm:export_unit_lm unit_lm --out
+    Write a unit LM as a folder that transformers opens.
+prompting.export:export_prompt prompt --unit-lm --out
+    Write a classification's prompt as an adapter that peft opens.
 Internals:
 units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard --n-shards {COMPUTE} \
     --out encoder=encoders:open_encoder

@@ -24,6 +24,7 @@ __all__ = [
     "content_of",
     "copy_file",
     "flush_file",
+    "new_folder",
     "read_json",
     "sha256_artefact",
     "text_lines",
@@ -150,6 +151,20 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Do :func:`atomic_folder` for a folder that somebody names, which must not have files.
+
+    Raises:
+        ArtefactError: there is something.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ArtefactError(f"{path}: exists already; choose another name or delete it")
+    with atomic_folder(path) as temporary:
+        yield temporary
 
 
 def _open_folder(path: Path) -> tuple[Path, int]:
