@@ -30,6 +30,9 @@ cli.results:show folders [--json=as_json]
     Show results: score, interval, baseline and verdict, a row for each task.
 cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] {COMPUTE}
     Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
+predict.enrolment:enrol folders --task --out --seed {COMPUTE} \
+    computation=training.job:Computation
+    Train a task on a few recordings of each label, one folder a label, in under a minute.
 cli.commands:inspect path --rows --utterance --picture --root --predictions [--json=as_json]
     Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.
 cli.commands:verify folder

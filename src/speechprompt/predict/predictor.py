@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from speechprompt.audio.paths import recordings_at
 from speechprompt.audio.reading import AudioError, read_audio
@@ -32,42 +31,17 @@ from speechprompt.runtime.device import resolve_device
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.storage.files import content_of
 from speechprompt.tasks.labels import Labels, restore_labels
-from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
+from speechprompt.units.codebook import check_codebook, load_codebook
+from speechprompt.units.encoding import EncodedUnits, UnitEncoder
 from speechprompt.units.extraction import in_windows
 from speechprompt.units.feature_files import FeatureMetadata
-from speechprompt.units.quantization import quantize
 
 __all__ = ["Predictor"]
 
 WINDOW_FILES = 1024
-# Samples or units of a recording, or the error that stands in their place.
-ArrayOrError = np.ndarray | SpeechPromptError
-
-
-@dataclass(frozen=True, eq=False)
-class _Units:
-    """How audio becomes units.
-
-    Attributes:
-        encoder: the encoder.
-        codebook: the codebook.
-        deduplicate: whether repeated units are collapsed.
-    """
-
-    encoder: Encoder
-    codebook: Codebook
-    deduplicate: bool
-
-    def of(self, frames: np.ndarray) -> ArrayOrError:
-        """Quantise one utterance as the pipeline does, from frames in 16 bits."""
-        with np.errstate(over="ignore"):
-            frames = frames.astype(np.float16)
-        if not np.isfinite(frames).all():
-            return SpeechPromptError("its frames are not finite in 16 bits")
-        try:
-            return quantize(frames, self.codebook, self.deduplicate)[0]
-        except SpeechPromptError as error:
-            return error
+# Samples of a recording, or its units, or the error that stands in their place.
+SamplesOrError = np.ndarray | SpeechPromptError
+UnitsOrError = EncodedUnits | SpeechPromptError
 
 
 @dataclass(frozen=True)
@@ -86,7 +60,7 @@ class _Task:
     model: TaskModel
     labels: Labels
     decoding: DecodingSettings
-    units: _Units
+    units: UnitEncoder
 
 
 @dataclass
@@ -106,7 +80,7 @@ class Predictor:
     """
 
     encoders: dict[str, Encoder] = field(default_factory=dict)
-    units: dict[tuple[str, bool], _Units] = field(default_factory=dict)
+    units: dict[tuple[str, bool], UnitEncoder] = field(default_factory=dict)
     tasks: list[_Task] = field(default_factory=list)
 
     @classmethod
@@ -145,7 +119,8 @@ class Predictor:
                     codebook, FeatureMetadata.of(encoder), f"the encoder of {one.folder}"
                 )
                 units = predictor.units.setdefault(
-                    (codebook.sha256, one.deduplicate), _Units(encoder, codebook, one.deduplicate)
+                    (codebook.sha256, one.deduplicate),
+                    UnitEncoder(encoder, codebook, one.deduplicate),
                 )
                 decoding = DecodingSettings(**one.decoding)
                 dtype = resolve_precision(decoding.precision, device)
@@ -193,7 +168,7 @@ class Predictor:
         for names, recordings in in_windows(found, lambda n: n == WINDOW_FILES or is_waiting()):
             yield self.answer(names, recordings)
 
-    def answer(self, names: Sequence[str], recordings: Sequence[ArrayOrError]) -> list[Answer]:
+    def answer(self, names: Sequence[str], recordings: Sequence[SamplesOrError]) -> list[Answer]:
         """Answer recordings that have been read, by all tasks.
 
         Args:
@@ -211,8 +186,8 @@ class Predictor:
                 try:
                     if isinstance(found, SpeechPromptError):
                         raise found
-                    answer_room(task.model, found, task.decoding.max_length)
-                    rows[i] = found
+                    answer_room(task.model, found.units, task.decoding.max_length)
+                    rows[i] = found.units
                 except SpeechPromptError as error:
                     reason = error.reason if isinstance(error, AudioError) else str(error)
                     answers[i, number] = Answer(names[i], task.name, error=reason)
@@ -226,25 +201,26 @@ class Predictor:
                 )
         return [answers[key] for key in sorted(answers)]
 
-    def _quantise(self, recordings: Sequence[ArrayOrError]) -> dict[_Units, list[ArrayOrError]]:
+    def _quantise(
+        self, recordings: Sequence[SamplesOrError]
+    ) -> dict[UnitEncoder, list[UnitsOrError]]:
         """Quantise recordings in all ways; each encoder encodes each recording once."""
         samples = {i: one for i, one in enumerate(recordings) if isinstance(one, np.ndarray)}
         waveforms = [torch.from_numpy(one) for one in samples.values()]
         frames = {
-            sha256: encode_in_batches(encoder, waveforms)
+            sha256: [frame.numpy() for frame in encode_in_batches(encoder, waveforms)]
             for sha256, encoder in self.encoders.items()
         }
-        found: dict[_Units, list[ArrayOrError]] = {}
-        # One thread, as in the pipeline, so that rounding is the same everywhere.
-        with threadpool_limits(limits=1):
-            for units in self.units.values():
-                found[units] = list(recordings)
-                for i, frame in zip(samples, frames[units.encoder.sha256], strict=True):
-                    found[units][i] = units.of(frame.numpy())
+        found: dict[UnitEncoder, list[UnitsOrError]] = {}
+        for units in self.units.values():
+            quantised = iter(units.quantise(frames[units.encoder.sha256]))
+            found[units] = [
+                one if isinstance(one, SpeechPromptError) else next(quantised) for one in recordings
+            ]
         return found
 
 
-def _read(file: Path) -> ArrayOrError:
+def _read(file: Path) -> SamplesOrError:
     try:
         return read_audio(file)
     except AudioError as error:

@@ -175,8 +175,15 @@ def _read_model(folder: Path) -> dict[str, Any]:
 
 
 def _find(folder: Path, reference: dict[str, str], what: str) -> Path:
+    path = folder / reference["path"]
     missing = f"the {what} of {folder} is missing; copy it there, or the whole run"
-    return _verify(folder / reference["path"], reference, folder, what, missing)
+    return _shipped(path, reference) or _verify(path, reference, folder, what, missing)
+
+
+def _shipped(path: Path, reference: dict[str, str]) -> Path | None:
+    """The model that the package ships in the place of a file that is not there."""
+    names = [name for name, known in SHIPPED.items() if known == reference["sha256"]]
+    return shipped_model(names[0]) if names and not path.is_file() else None
 
 
 def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | None) -> Path:
@@ -188,9 +195,8 @@ def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | N
     )
     if given is not None:
         path, missing = Path(given), "expected the encoder's weights, found no file"
-    elif not path.is_file() and reference["sha256"] in SHIPPED.values():
-        (name,) = (name for name, known in SHIPPED.items() if known == reference["sha256"])
-        return shipped_model(name)
+    elif shipped := _shipped(path, reference):
+        return shipped
     return _verify(path, reference, folder, "encoder", missing)
 
 

@@ -1,0 +1,89 @@
+"""Audio in any form that a program has it in, as 16 kHz mono float32."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from speechprompt.audio.reading import (
+    LARGEST_RATE,
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    AudioError,
+    read_audio,
+    resample,
+)
+
+__all__ = ["Audio", "as_waveform"]
+
+# A path, a file object, an array or a tensor.
+Audio = Any
+# More columns than this are samples, not channels.
+MOST_CHANNELS = 32
+
+
+def as_waveform(audio: Audio, rate: int | None = None, name: str = "waveform") -> np.ndarray:
+    """Take audio from a path, a file object, an array or a tensor.
+
+    Args:
+        audio: a path, or a file object with a whole audio file. Or samples ``[n_samples]``, or with
+            channels on either axis, which are averaged: floats of full scale 1, or integers of
+            the full scale of their type.
+        rate: sample rate of samples in Hz; files have their own.
+        name: what the audio is called in messages.
+
+    Returns:
+        float32 ``[n_samples]`` at 16 kHz, full scale 1.
+
+    Raises:
+        AudioError: the audio cannot be used, or samples come without their rate.
+    """
+    if isinstance(audio, str | Path):
+        return read_audio(audio)
+    if hasattr(audio, "read"):
+        audio, rate = _read(audio, name)
+    elif rate is None:
+        raise AudioError(name, "expected the sample rate of the samples, such as rate=16000")
+    if not isinstance(rate, int | np.integer) or not 1 <= rate <= LARGEST_RATE:
+        raise AudioError(name, f"expected a rate of 1 to {LARGEST_RATE:,} Hz, found {rate!r}")
+    samples = _mono(audio, name)
+    if not len(samples):
+        raise AudioError(name, "empty: no samples")
+    if len(samples) > MAX_SECONDS * rate:
+        raise AudioError(
+            name, f"{len(samples) / rate:.0f} s long; an utterance has at most {MAX_SECONDS} s"
+        )
+    if not np.isfinite(samples).all():
+        raise AudioError(name, "has samples that are not finite (NaN or infinity)")
+    return resample(np.ascontiguousarray(samples), int(rate), SAMPLE_RATE)
+
+
+def _read(stream: Any, name: str) -> tuple[np.ndarray, int]:
+    try:
+        return soundfile.read(stream, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+        raise AudioError(name, f"not audio that libsndfile reads ({error})") from error
+
+
+def _mono(audio: Any, name: str) -> np.ndarray:
+    """Samples as float32 ``[n_samples]``."""
+    if hasattr(audio, "detach"):
+        audio = audio.detach().cpu().numpy()
+    try:
+        samples = np.asarray(audio)
+        if samples.dtype.kind in "iu":
+            info = np.iinfo(samples.dtype)
+            middle = 0.0 if samples.dtype.kind == "i" else (info.max + 1) / 2
+            samples = (samples.astype(np.float32) - middle) / (float(info.max) + 1 - middle)
+        elif samples.dtype.kind != "f":
+            raise TypeError(f"numbers of type {samples.dtype}")
+        samples = samples.astype(np.float32, copy=False)
+    except (TypeError, ValueError) as error:
+        raise AudioError(name, f"expected a path, a file, an array or a tensor ({error})") from None
+    if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
+        return samples.mean(axis=int(samples.shape[1] <= samples.shape[0]), dtype=np.float32)
+    if samples.ndim != 1:
+        shape = " x ".join(map(str, samples.shape)) or "a single number"
+        raise AudioError(name, f"expected samples in one row, or rows of channels, found {shape}")
+    return samples
