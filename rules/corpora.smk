@@ -44,7 +44,7 @@ rule prepare_corpus:
         test="results/manifests/{corpus}/test.parquet",
         rejects="results/manifests/{corpus}/rejects.parquet",
     wildcard_constraints:
-        corpus=PLAN.corpora.not_of_kind("units", "speech_commands"),
+        corpus=PLAN.corpora.without_commands("units", "speech_commands"),
     threads: THREADS
     resources:
         **needs(2000, 20, minutes=240),
@@ -55,9 +55,10 @@ rule prepare_corpus:
         max_rejected=CONFIG.max_rejected,
         max_repeated=CONFIG.max_repeated,
         fingerprint=PLAN.corpora.fingerprint,
+        made=PLAN.corpora.made_option,
     shell:
         "speechprompt --log {log:q} prepare-corpus {params.root} --settings {params.settings:q}"
-        " --seed {params.seed} --max-rejected {params.max_rejected} --max-repeated {params.max_repeated}"
+        " --seed {params.seed} --max-rejected {params.max_rejected} --max-repeated {params.max_repeated} {params.made}"
         ' --out "$(dirname {output.train:q})"'
 
 
@@ -71,3 +72,15 @@ use rule prepare_corpus as prepare_speech_commands with:
         silence=directory("resources/corpora/{corpus}/root/silence"),
     wildcard_constraints:
         corpus=PLAN.corpora.of_kind("speech_commands"),
+
+
+# Recordings that commands in Kaldi's lists write are kept, so that the commands are run once.
+use rule prepare_corpus as prepare_commands with:
+    output:
+        train="results/manifests/{corpus}/train.parquet",
+        valid="results/manifests/{corpus}/valid.parquet",
+        test="results/manifests/{corpus}/test.parquet",
+        rejects="results/manifests/{corpus}/rejects.parquet",
+        made=directory("resources/corpora/{corpus}/made"),
+    wildcard_constraints:
+        corpus=PLAN.corpora.with_commands(),

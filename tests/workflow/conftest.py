@@ -21,6 +21,9 @@ def planned_jobs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("planned")
     (folder / "mine").mkdir()
     (folder / "mine/table.csv").write_text("path,split,label\n1.wav,train,yes\n")
+    (folder / "mine/kaldi").mkdir()
+    (folder / "mine/kaldi/wav.scp").write_text("1 mine/1.wav\n2 cat mine/1.wav |\n")
+    (folder / "mine/kaldi/text").write_text("1 yes\n2 no\n")
     for name in ("train.txt", "valid.txt", "dict.txt"):
         (folder / name).touch()
     done = subprocess.run(

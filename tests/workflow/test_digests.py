@@ -44,6 +44,7 @@ STAGES = {
     "plot_lm_curve": "report.pictures:plot_curve",
     "plot_robustness": "report.robustness:plot_robustness",
     "plot_unit_statistics": "units.statistics:unit_statistics",
+    "prepare_commands": "corpora.kaldi:list_recordings",
     "prepare_corpus": "corpora.prepare:prepare_corpus",
     "prepare_speech_commands": "corpora.prepare:prepare_corpus",
     "prepare_units": "units.text_corpus:prepare_units",

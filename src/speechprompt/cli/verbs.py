@@ -45,7 +45,7 @@ corpora.published.collect:download_corpus --kind@corpora.published.sources:SOURC
     Download, check and unpack a published corpus, or link to a copy of it.
 corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
     Speak a synthetic corpus with eSpeak NG or other engines.
-corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed \
+corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed --made \
     --compute-threads=threads --out=out_dir
     Check the recordings of a corpus and write its manifests.
 corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --max-repeated --seed \

@@ -1,5 +1,6 @@
 """Corpora: one block per kind; a kind is added here and to ``AnyCorpus``."""
 
+from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,7 +14,11 @@ __all__ = [
     "CsvCorpus",
     "FluentSpeechCommandsCorpus",
     "FsddCorpus",
+    "KaldiCorpus",
+    "LhotseCorpus",
     "LibriSpeechCorpus",
+    "ListedCorpus",
+    "ParquetCorpus",
     "PublishedCorpus",
     "SpeechCommandsCorpus",
     "SyntheticCorpus",
@@ -106,14 +111,92 @@ class SyntheticCorpus(Corpus):
         return self
 
 
-class CsvCorpus(Corpus):
-    """Own recordings: a table with the columns path, split, optionally speaker, then labels."""
+class ListedCorpus(Corpus):
+    """Own recordings, which files list; they are read where they are."""
+
+    kind: str
+    valid_fraction: Share = Field(
+        0.1, description="share of train taken as valid where nothing is listed as valid"
+    )
+
+    @property
+    def base(self) -> str:
+        """The folder that relative paths of recordings start from."""
+        raise NotImplementedError
+
+
+class CsvCorpus(ListedCorpus):
+    """Own recordings: a table with path, split, optionally speaker, start and end, then labels."""
 
     kind: Literal["csv"] = "csv"
     table: str = Field(description="CSV or TSV file; its paths are relative to its folder")
-    valid_fraction: Share = Field(
-        0.1, description="share of train taken as valid where the table has no valid rows"
+
+    @property
+    def base(self) -> str:
+        """The folder of the table."""
+        return str(PurePath(self.table).parent)
+
+
+class KaldiCorpus(ListedCorpus):
+    """Kaldi's data folders: `wav.scp`, `segments`, `utt2spk`; labels are in `text` and `utt2*`."""
+
+    kind: Literal["kaldi"] = "kaldi"
+    train: str = Field(description="data folder of train")
+    valid: str | None = Field(None, description="data folder of valid")
+    test: str | None = Field(None, description="data folder of test; none for pre-training only")
+    root: str = Field(".", description="folder that relative paths in `wav.scp` start from")
+    trust: bool = Field(
+        False,
+        description="run the commands in `wav.scp`, which may do anything; their output is kept in "
+        "`resources/corpora/{corpus}/made`",
     )
+
+    @property
+    def base(self) -> str:
+        """The configured root."""
+        return self.root
+
+
+class LhotseCorpus(ListedCorpus):
+    """Lhotse's manifests: recordings and supervisions, or cuts, as JSON lines."""
+
+    kind: Literal["lhotse"] = "lhotse"
+    train: str | list[str] = Field(
+        description="manifest of cuts, or manifests of recordings and supervisions; `.jsonl` or "
+        "`.jsonl.gz`"
+    )
+    valid: str | list[str] | None = Field(None, description="the same for valid")
+    test: str | list[str] | None = Field(
+        None, description="the same for test; none for pre-training only"
+    )
+    root: str = Field(".", description="folder that relative paths of recordings start from")
+
+    @property
+    def base(self) -> str:
+        """The configured root."""
+        return self.root
+
+
+class ParquetCorpus(ListedCorpus):
+    """Parquet files with recordings inside, such as the audio data sets of the Hugging Face hub."""
+
+    kind: Literal["parquet"] = "parquet"
+    folder: str = Field(
+        description="folder of the files; their names or those of their folders say `train`, "
+        "`valid` (`validation`, `dev`) or `test`"
+    )
+    audio: str | None = Field(
+        None, description="column of recordings; null takes the only one of structs"
+    )
+    speaker: str | None = Field(
+        None, description="column of the speaker; null takes `speaker`, where there is one"
+    )
+    split: str | None = Field(None, description="column of the split; null reads it from names")
+
+    @property
+    def base(self) -> str:
+        """The folder of the files."""
+        return self.folder
 
 
 class PublishedCorpus(Corpus):
@@ -228,6 +311,9 @@ class UnitsCorpus(Corpus):
 AnyCorpus = Annotated[
     SyntheticCorpus
     | CsvCorpus
+    | KaldiCorpus
+    | LhotseCorpus
+    | ParquetCorpus
     | FsddCorpus
     | SpeechCommandsCorpus
     | FluentSpeechCommandsCorpus

@@ -3,7 +3,9 @@
 The module of a kind has a function ``list_recordings(corpus, root, seed)``, which returns a
 :class:`~speechprompt.corpora.manifest.Listing`. Its arguments are the settings of the corpus, the
 folder that the recordings' paths are relative to, and a seed for what the module draws, if it draws
-anything. It raises a CorpusError if the corpus is not as the module describes it.
+anything. It raises a CorpusError if the corpus is not as the module describes it. The module of a
+:class:`~speechprompt.config.corpora.ListedCorpus` also says what the plan of a run asks for:
+``listing_files``, ``recording_files`` and ``label_columns_of``.
 """
 
 import json
@@ -28,6 +30,7 @@ def prepare_corpus(
     max_rejected: float = 0.01,
     max_repeated: float = 1.0,
     threads: int = 1,
+    made: str | Path | None = None,
 ) -> dict[str, int]:
     """List the recordings of a corpus, decode each, and write the manifests of its splits.
 
@@ -40,6 +43,7 @@ def prepare_corpus(
         max_repeated: largest share of valid, and of test, that may have the same samples as
             recordings of an earlier split, 0 to 1.
         threads: number of recordings that are decoded at a time.
+        made: folder for recordings that are the output of commands, as in Kaldi's lists.
 
     Returns:
         Utterances per split.
@@ -49,7 +53,10 @@ def prepare_corpus(
             :func:`~speechprompt.corpora.manifest.write_manifests`.
     """
     module = import_module(f"speechprompt.{listing_module(corpus.kind)}")
-    listing = module.list_recordings(corpus, Path(root), seed)
+    if made is None:
+        listing = module.list_recordings(corpus, Path(root), seed)
+    else:
+        listing = module.list_recordings(corpus, Path(root), seed, Path(made))
     counts = write_manifests(
         listing,
         root,

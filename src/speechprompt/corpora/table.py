@@ -17,11 +17,14 @@ from speechprompt.storage.files import why_unreadable
 
 __all__ = [
     "check_filled",
+    "label_columns_of",
     "list_recordings",
+    "listing_files",
     "read_label_columns",
     "read_recordings",
     "read_table",
     "read_times",
+    "recording_files",
 ]
 
 # Columns that are no labels.
@@ -45,6 +48,22 @@ def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
         if empty := sum(not item.labels[name] for item in recordings):
             log(f"{table}: column {name!r} is empty in {empty} of {len(recordings)} rows")
     return Listing(recordings, labels, corpus.valid_fraction)
+
+
+def listing_files(corpus: CsvCorpus) -> list[str]:
+    """The table."""
+    return [corpus.table]
+
+
+def recording_files(corpus: CsvCorpus) -> list[str]:
+    """The recordings, relative to the table's folder."""
+    recordings, _ = read_recordings(corpus.table)
+    return list(dict.fromkeys(Place.at(recording.path).file for recording in recordings))
+
+
+def label_columns_of(corpus: CsvCorpus) -> list[str]:
+    """The columns that a task can predict: the labels and, if the table has it, the speaker."""
+    return read_label_columns(corpus.table)
 
 
 def read_recordings(

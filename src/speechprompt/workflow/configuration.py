@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from speechprompt.config import Config, merge, parse_config, read_config
-from speechprompt.config.corpora import CsvCorpus
+from speechprompt.config.corpora import CsvCorpus, ListedCorpus
 from speechprompt.config.setup import check_labels
+from speechprompt.corpora.registry import listing_of
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.models.shipped import SHIPPED
@@ -78,13 +79,15 @@ def check_files(config: Config) -> None:
 
 def _inputs(config: Config) -> Iterator[tuple[str, str]]:
     """Keys and paths of the user's files that are inputs of rules."""
-    keys = ("table", "train", "valid", "test", "dictionary", "weights", "checkpoint")
+    keys = ("table", "folder", "train", "valid", "test", "dictionary", "weights", "checkpoint")
     for section in ("corpora", "encoders", "codebooks", "lm"):
         for name, block in getattr(config, section).items():
             for key in keys:
-                path = getattr(block, key, None)
-                if isinstance(path, str) and path not in {*SHIPPED, *ASSETS}:
-                    yield f"{section}.{name}.{key}", path
+                value = getattr(block, key, None)
+                several = isinstance(value, list) and isinstance(block, ListedCorpus)
+                for path in value if several else [value]:
+                    if isinstance(path, str) and path not in {*SHIPPED, *ASSETS}:
+                        yield f"{section}.{name}.{key}", path
 
 
 def _refuse_patterns(config: Config) -> None:
@@ -100,14 +103,16 @@ def _refuse_patterns(config: Config) -> None:
 def _check_tables(config: Config) -> None:
     for name, task in config.tasks.items():
         corpus = config.corpora[task.corpus]
-        if not isinstance(corpus, CsvCorpus):
+        if not isinstance(corpus, ListedCorpus):
             continue
         # Only where a table must be read, because it loads pyarrow.
-        from speechprompt.corpora.table import check_filled, read_label_columns
+        from speechprompt.corpora.table import check_filled
 
         try:
-            check_labels(name, task.labels, task.corpus, read_label_columns(corpus.table))
-            check_filled(corpus.table, task.labels)
+            columns = listing_of(corpus).label_columns_of(corpus)
+            check_labels(name, task.labels, task.corpus, columns)
+            if isinstance(corpus, CsvCorpus):
+                check_filled(corpus.table, task.labels)
         except (CorpusError, ValueError) as error:
             raise ConfigError(str(error)) from None
 

@@ -9,12 +9,19 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from speechprompt.audio.places import Place
 from speechprompt.config import Config
-from speechprompt.config.corpora import CsvCorpus, PublishedCorpus, UnitsCorpus
+from speechprompt.config.corpora import (
+    Corpus,
+    CsvCorpus,
+    KaldiCorpus,
+    ListedCorpus,
+    PublishedCorpus,
+    UnitsCorpus,
+)
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
+from speechprompt.corpora.registry import listing_of
 from speechprompt.errors import CorpusError
 from speechprompt.workflow.blocks import block_of
 from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, operand, options
@@ -23,6 +30,8 @@ __all__ = ["Corpora"]
 
 # The kind of corpus whose preparation cuts recordings out of longer ones.
 CUTS_SILENCE = "speech_commands"
+# The output of commands in Kaldi's lists.
+MADE = "resources/corpora/{corpus}/made"
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ class Corpora:
     def listing(self, wildcards: Wildcards) -> list[str]:
         """The file that lists a corpus's recordings, or the folders that are searched for them."""
         name, corpus = wildcards.corpus, self.config.corpora[wildcards.corpus]
-        if isinstance(corpus, CsvCorpus):
-            return [corpus.table]
+        if isinstance(corpus, ListedCorpus):
+            return self._listing_files[name]
         if corpus.kind == "synthetic":
             return [f"resources/corpora/{name}/corpus.csv"]
         return self._published(name)
@@ -73,12 +82,16 @@ class Corpora:
         corpus = self.config.corpora[wildcards.corpus]
         if isinstance(corpus, PublishedCorpus):
             return []
+        if isinstance(corpus, ListedCorpus):
+            return self._listed_recordings[wildcards.corpus]
         return self.recordings(wildcards.corpus, *corpus.splits)
 
     def root(self, wildcards: Wildcards, input: Any) -> str:
         """The folder that the paths of a corpus's manifests start from."""
-        first = Path(input.listed[0])
-        is_fsdd = self.config.corpora[wildcards.corpus].kind == "fsdd"
+        corpus, first = self.config.corpora[wildcards.corpus], Path(input.listed[0])
+        if isinstance(corpus, ListedCorpus) and not isinstance(corpus, CsvCorpus):
+            return shlex.quote(operand(corpus.base))
+        is_fsdd = corpus.kind == "fsdd"
         return shlex.quote(operand(str(first if is_fsdd else first.parent)))
 
     def fingerprint(self, wildcards: Wildcards) -> str:
@@ -92,12 +105,29 @@ class Corpora:
     def recordings(self, corpus: str, *splits: str) -> list[str]:
         """What the manifests of some splits lead to: folders, or files in the working directory."""
         block = self.config.corpora[corpus]
-        if isinstance(block, CsvCorpus):
-            return self._beside_tables[corpus]
+        if isinstance(block, ListedCorpus):
+            made = [MADE.format(corpus=corpus)] if _has_commands(block) else []
+            return self._listed_recordings[corpus] + made
         if block.kind == "synthetic":
             return [f"resources/corpora/{corpus}/{split}" for split in splits]
         cut = [f"resources/corpora/{corpus}/root/silence"] if block.kind == CUTS_SILENCE else []
         return self._published(corpus) + cut
+
+    def with_commands(self) -> str:
+        """Constraint: the corpora whose lists have commands that are run."""
+        blocks = self.config.corpora.items()
+        return one_of(name for name, block in blocks if _has_commands(block))
+
+    def without_commands(self, *kinds: str) -> str:
+        """Constraint: all other corpora, except those of some kinds."""
+        blocks = self.config.corpora.items()
+        return one_of(
+            name for name, block in blocks if block.kind not in kinds and not _has_commands(block)
+        )
+
+    def made_option(self, wildcards: Wildcards, output: Any) -> str:
+        """Where the output of commands goes, as an option."""
+        return options(made=getattr(output, "made", None))
 
     def split_recordings(self, wildcards: Wildcards) -> list[str]:
         """The recordings of the split that the wildcards name."""
@@ -121,17 +151,22 @@ class Corpora:
         return MANIFEST.format(corpus=corpus, split=split)
 
     @cached_property
-    def _fingerprints(self) -> dict[str, str]:
+    def _listed(self) -> dict[str, ListedCorpus]:
         blocks = self.config.corpora.items()
-        tables = {name: Path(block.table) for name, block in blocks if isinstance(block, CsvCorpus)}
-        return {name: _fingerprint(table) for name, table in tables.items()}
+        return {name: block for name, block in blocks if isinstance(block, ListedCorpus)}
 
     @cached_property
-    def _beside_tables(self) -> dict[str, list[str]]:
-        """Recordings of each corpus in a table, read once for the jobs of all its shards."""
-        blocks = self.config.corpora.items()
-        tables = {name: block.table for name, block in blocks if isinstance(block, CsvCorpus)}
-        return {name: _beside_table(Path(table)) for name, table in tables.items()}
+    def _listing_files(self) -> dict[str, list[str]]:
+        return {name: _listing_files(block) for name, block in self._listed.items()}
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {name: _fingerprint(block) for name, block in self._listed.items()}
+
+    @cached_property
+    def _listed_recordings(self) -> dict[str, list[str]]:
+        """Recordings of each corpus, read once for the jobs of all its shards."""
+        return {name: _beside_listing(block) for name, block in self._listed.items()}
 
     def _published(self, name: str) -> list[str]:
         return [f"resources/corpora/{name}/root/{folder}" for folder in self._folders(name)]
@@ -143,36 +178,46 @@ class Corpora:
         return corpus.folders or all_folders
 
 
-def _fingerprint(table: Path) -> str:
-    """A hash of the size and the time of every recording that a table lists."""
+def _has_commands(corpus: Corpus) -> bool:
+    return isinstance(corpus, KaldiCorpus) and corpus.trust
+
+
+def _listing_files(corpus: ListedCorpus) -> list[str]:
+    """The files that list a corpus; the folder of its recordings if they cannot be read."""
+    if isinstance(corpus, CsvCorpus):
+        return [corpus.table]
+    try:
+        return listing_of(corpus).listing_files(corpus)
+    except CorpusError:
+        return [corpus.base]
+
+
+def _fingerprint(corpus: ListedCorpus) -> str:
+    """A hash of the size and the time of every recording that a corpus lists."""
     digest = hashlib.sha256()
-    for path in _recordings_in(table):
+    for path in _recordings_in(corpus):
         try:
-            status = os.stat(table.parent / path)
+            status = os.stat(os.path.join(corpus.base, path))
         except (OSError, ValueError):
             continue  # preparation says what is wrong with it
         digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
-def _recordings_in(table: Path) -> list[str]:
-    """The recordings of a table; none, if something is wrong with it, which its job says."""
-    # Only where a table must be read, because it loads pyarrow.
-    from speechprompt.corpora.table import read_recordings
-
+def _recordings_in(corpus: ListedCorpus) -> list[str]:
+    """The recordings of a corpus; none, if something is wrong with it, which its job says."""
     try:
-        places = (Place.at(recording.path) for recording in read_recordings(table)[0])
-        return list(dict.fromkeys(place.file for place in places))
+        return listing_of(corpus).recording_files(corpus)
     except CorpusError:
         return []
 
 
-def _beside_table(table: Path) -> list[str]:
-    """The folder of a table; only what it lists, where results are in that folder too."""
-    folder = table.parent
+def _beside_listing(corpus: ListedCorpus) -> list[str]:
+    """The folder of the recordings; only what is listed, where results are in that folder too."""
+    folder = Path(corpus.base)
     if not Path.cwd().is_relative_to(folder.resolve()):
         return [str(folder)]
-    paths = map(PurePosixPath, _recordings_in(table))
-    first = (path.parts[0] for path in paths if not path.is_absolute())
+    paths = map(PurePosixPath, _recordings_in(corpus))
+    first = (path.parts[0] for path in paths if path.parts and not path.is_absolute())
     # No rule can name a path that Snakemake would replace; its recordings are read all the same.
     return [str(folder / name) for name in dict.fromkeys(first) if not REPLACED.search(name)]
