@@ -15,7 +15,7 @@ rule download_model:
 
 rule import_encoder:
     input:
-        checkpoint=PLAN.models.checkpoint,
+        checkpoint=PLAN.models.encoder_checkpoint,
     output:
         weights="resources/models/{encoder}/model.safetensors",
     wildcard_constraints:
@@ -27,7 +27,7 @@ rule import_encoder:
         options=PLAN.models.import_options,
         code=PLAN.code_of_import,
     shell:
-        "speechprompt --log {log:q} {params.verb} {input.checkpoint:q} {params.options}"
+        "speechprompt --log {log:q} {params.verb} {input.checkpoint[0]:q} {params.options}"
         " --out {output.weights:q}"
 
 

@@ -95,7 +95,7 @@ cli.commands:pool_scores predictions --against
 Models:
 downloads.download:download_model model@downloads.assets:MODELS --root --out
     Download and check a published model file, or link to a copy of it.
-models.importing.hubert:import_hubert checkpoint --sha256 [--trust] --out
+models.importing.hubert:import_hubert checkpoint --sha256 --normalize [--trust] --out
     Import a published HuBERT.
 models.importing.cpc:import_cpc checkpoint --sha256 [--trust] --out
     Import a published CPC encoder.

@@ -104,6 +104,34 @@ class PretrainedEncoder(Encoder, Imported):
         return self
 
 
+class WithLayers(PretrainedEncoder):
+    """An encoder of a convolutional front end and transformer layers."""
+
+    checkpoint: str | None = Field(
+        None,
+        description="published file by its name, the path of a file of one's own, or the folder of "
+        "a model of transformers",
+    )
+    normalize: bool | None = Field(
+        None,
+        description="normalise each waveform to mean 0 and variance 1; null does what the "
+        "checkpoint says",
+    )
+    layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="number type of the products; bf16 is faster and changes a few units, so that "
+        "it is never chosen by the machine",
+    )
+    batch_seconds: Positive = Field(40.0, description="audio in one batch, seconds")
+
+    @model_validator(mode="after")
+    def _check_normalize(self) -> Self:
+        if self.normalize is not None and self.checkpoint is None:
+            raise ValueError("normalize: goes with a checkpoint; other weights say it themselves")
+        return self
+
+
 class HubertPretraining(PretrainingSettings):
     """HuBERT pre-training on unlabelled audio: masked prediction of an earlier codebook's units."""
 
@@ -168,7 +196,7 @@ class HubertPretraining(PretrainingSettings):
         return self
 
 
-class HubertEncoder(PretrainedEncoder):
+class HubertEncoder(WithLayers):
     """HuBERT of any size: the output of one transformer layer, 50 frames/s."""
 
     kind: Literal["hubert"] = "hubert"
@@ -178,13 +206,6 @@ class HubertEncoder(PretrainedEncoder):
     weights_of: Name | None = Field(
         None, description="encoder whose weights it shares, in order to read another layer"
     )
-    layer: Count = Field(6, description="transformer layer whose output is taken, from 1")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32",
-        description="number type of the products; bf16 is faster and changes a few units, so that "
-        "it is never chosen by the machine",
-    )
-    batch_seconds: Positive = Field(40.0, description="audio in one batch, seconds")
 
     @property
     def sources(self) -> dict[str, object]:

@@ -3,6 +3,11 @@
 The file contains its configuration: all arguments of ``torchaudio.models.wav2vec2_model`` but
 ``aux_num_out``, and ``normalize_waveform``. The latter says whether each waveform is normalised to
 mean 0 and variance 1 (fairseq's ``task.normalize``: false for HuBERT base, true for large).
+:data:`OPTIONAL` has what only some models have.
+
+A layer's output is what fairseq and torchaudio call so, and ``hidden_states[layer]`` of
+transformers 5. Where norms come first (HuBERT large) it is the sum after the residual connection,
+also in the last layer, where transformers 4 gives the sum after the encoder's final norm.
 """
 
 import inspect
@@ -14,7 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from speechprompt.audio.reading import SAMPLE_RATE
@@ -26,8 +31,11 @@ from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
 from speechprompt.storage.tensors import Shapes, shapes_of
 
-__all__ = ["HUBERT", "HubertEncoder", "window_and_shift"]
+__all__ = ["HUBERT", "HubertEncoder", "build", "window_and_shift"]
 
+# The positional convolution may have a batch norm of its input instead of a weight norm. The
+# epsilon is added to a waveform's variance: fairseq's, or 1e-7 of models that transformers wrote.
+OPTIONAL = {"conv_pos_batch_norm": False, "normalize_epsilon": 1e-5}
 CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_num_out"} | {
     "normalize_waveform"
 }
@@ -38,6 +46,48 @@ ACCELERATED_SECONDS = 400.0
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+def window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Number of samples that a frame depends on, and number from one frame to the next."""
+    window = 1
+    for _, kernel, stride in reversed(conv_layers):
+        window = (window - 1) * stride + kernel
+    return window, math.prod(stride for _, _, stride in conv_layers)
+
+
+def build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
+    """Build the model on the meta device, without memory for its weights.
+
+    Raises:
+        ArtefactError: the configuration of the file is impossible.
+    """
+    batch_norm = config.get("conv_pos_batch_norm", False)
+    own = ("normalize_waveform", *OPTIONAL)
+    arguments = {key: value for key, value in config.items() if key not in own}
+    check_layers(path, "encoder_num_layers", config["encoder_num_layers"])
+    try:
+        check_layers(path, "convolutions", len(config["extractor_conv_layer_config"]))
+        window_and_shift(config["extractor_conv_layer_config"])
+        with without_weights():
+            model = wav2vec2_model(**arguments, aux_num_out=None)
+            if batch_norm:
+                embedding = model.encoder.transformer.pos_conv_embed
+                remove_parametrizations(embedding.conv, "weight")
+                embedding.batch_norm = nn.BatchNorm1d(config["encoder_embed_dim"])
+            return model
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"{path}: impossible HuBERT configuration ({error})") from error
+
+
+def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
+    return shapes_of(build(path, config).state_dict())
+
+
+DESCRIPTION = (
+    "a HuBERT of {encoder_num_layers} layers of {encoder_embed_dim} dimensions ({extractor_mode})"
+)
+HUBERT = Architecture("hubert", CONFIG_KEYS, "encoder_num_layers", _shapes, DESCRIPTION, OPTIONAL)
+
+
 class HubertEncoder(Encoder):
     """The output of one transformer layer; later layers are neither loaded nor run.
 
@@ -45,7 +95,7 @@ class HubertEncoder(Encoder):
     ``1 + (max(n, 400) - 400) // 320`` frames.
 
     Args:
-        weights: Safetensors file of :data:`HUBERT`.
+        weights: Safetensors file of the encoder's architecture.
         layer: Transformer layer, counted from 1; the paper reads layer 6. None is the last one.
         precision: Type of the matrix products: ``fp32``, or ``bf16`` for speed. The machine never
             chooses it, because the units differ. The encoder's hash depends on it.
@@ -59,6 +109,7 @@ class HubertEncoder(Encoder):
     kind = "hubert"
     prefers_batches = True
     every_layer: ClassVar = {"layer": None}
+    architecture: ClassVar[Architecture] = HUBERT
 
     def __init__(
         self,
@@ -76,14 +127,17 @@ class HubertEncoder(Encoder):
         self.device = torch.device(device)
         if self.device.type != "cpu":
             self.batch_seconds, self.readers = ACCELERATED_SECONDS, os.cpu_count() or 1
-        tensors, config = HUBERT.read(weights, layer)
-        model = _build(weights, config).eval().requires_grad_(False)
+        tensors, config = self.architecture.read(weights, layer)
+        model = self._build(weights, config).eval().requires_grad_(False)
         model.load_state_dict(tensors, assign=True)
-        remove_parametrizations(model.encoder.transformer.pos_conv_embed.conv, "weight")
+        convolution = model.encoder.transformer.pos_conv_embed.conv
+        if is_parametrized(convolution):
+            remove_parametrizations(convolution, "weight")
         self.layer = layer = len(model.encoder.transformer.layers)
         self.n_states = 1 + layer
         self.model = HubertLayers(model.to(self.device), _DTYPES[precision])
         self.normalize_waveform = config["normalize_waveform"]
+        self.normalize_epsilon = config.get("normalize_epsilon", OPTIONAL["normalize_epsilon"])
         self.dimension = config["encoder_embed_dim"]
         self.window = self.model.front_end.window
         self.frame_rate = SAMPLE_RATE / self.model.front_end.shift
@@ -91,6 +145,10 @@ class HubertEncoder(Encoder):
         if precision != "fp32":
             identity["precision"] = precision
         self.sha256 = sha256_json(identity)
+
+    @staticmethod
+    def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
+        return build(path, config)
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -108,37 +166,8 @@ class HubertEncoder(Encoder):
 
     def _prepare(self, waveform: Tensor) -> Tensor:
         if self.normalize_waveform:
-            waveform = nn.functional.layer_norm(waveform, waveform.shape)
+            waveform = nn.functional.layer_norm(
+                waveform, waveform.shape, eps=self.normalize_epsilon
+            )
         missing = self.window - len(waveform)
         return nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
-
-
-def _shapes(path: str | Path, config: Mapping[str, Any]) -> Shapes:
-    return shapes_of(_build(path, config).state_dict())
-
-
-DESCRIPTION = (
-    "a HuBERT of {encoder_num_layers} layers of {encoder_embed_dim} dimensions ({extractor_mode})"
-)
-HUBERT = Architecture("hubert", CONFIG_KEYS, "encoder_num_layers", _shapes, DESCRIPTION)
-
-
-def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:
-    """Build the model on the meta device, without memory for its weights."""
-    arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
-    check_layers(path, "encoder_num_layers", config["encoder_num_layers"])
-    try:
-        check_layers(path, "convolutions", len(config["extractor_conv_layer_config"]))
-        window_and_shift(config["extractor_conv_layer_config"])
-        with without_weights():
-            return wav2vec2_model(**arguments, aux_num_out=None)
-    except (TypeError, ValueError) as error:
-        raise ArtefactError(f"{path}: impossible HuBERT configuration ({error})") from error
-
-
-def window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Number of samples that a frame depends on, and number from one frame to the next."""
-    window = 1
-    for _, kernel, stride in reversed(conv_layers):
-        window = (window - 1) * stride + kernel
-    return window, math.prod(stride for _, _, stride in conv_layers)

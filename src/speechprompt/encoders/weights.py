@@ -1,7 +1,7 @@
 """Weights of encoders: safetensors files with a configuration, and the check that both agree."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Architecture:
         layers: Key of the number of layers in the configuration.
         shapes: Returns the shape of every weight for a configuration; the file is for messages.
         description: Describes a model by its configuration, for messages.
+        optional: Further keys with their defaults. A file has only those of another value.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Architecture:
     layers: str
     shapes: Callable[[str | Path, Mapping[str, Any]], Shapes]
     description: str
+    optional: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, origin: str | Path, config: Mapping[str, Any], found: Shapes) -> None:
         """Check that weights have the names and shapes of a configuration.
@@ -68,7 +70,8 @@ class Architecture:
             ArtefactError: the configuration is impossible, or a weight is missing, surplus or of
                 another shape.
         """
-        lacking, unknown = sorted(self.keys - config.keys()), sorted(config.keys() - self.keys)
+        lacking = sorted(self.keys - config.keys())
+        unknown = sorted(config.keys() - self.keys - self.optional.keys())
         if lacking or unknown:
             raise ArtefactError(
                 f"{origin}: {self.kind} configuration lacks {lacking} and has unknown {unknown}"

@@ -1,6 +1,7 @@
 """Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from speechprompt.config import Config
@@ -12,6 +13,7 @@ from speechprompt.config.models import (
 )
 from speechprompt.config.values import block_to_json
 from speechprompt.downloads.assets import ASSETS
+from speechprompt.downloads.model_folder import folder_files
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import block_of, encoder_behind
 from speechprompt.workflow.corpora import Corpora
@@ -22,7 +24,7 @@ __all__ = ["Models"]
 
 # Settings of an encoder that its own class does not take.
 NOT_OF_THE_ENCODER = {
-    *("sample_corpora", "sample_frames", "pretraining", "weights_of"),
+    *("sample_corpora", "sample_frames", "pretraining", "weights_of", "normalize"),
     *Imported.model_fields,
 }
 
@@ -138,11 +140,23 @@ class Models:
         folder = "resources/models/published/" if block.published else ""
         return operand(f"{folder}{block.checkpoint}")
 
+    def encoder_checkpoint(self, wildcards: Wildcards) -> list[str]:
+        """Do :meth:`checkpoint` for an encoder; of a folder, the files that are imported."""
+        checkpoint = self.checkpoint(wildcards)
+        if Path(checkpoint).is_dir():
+            return [str(path) for path in folder_files(checkpoint)]
+        return [checkpoint]
+
     def import_options(self, wildcards: Wildcards) -> str:
         """Published files must have their published sum; the user's own may be trusted."""
         block = self._block(wildcards)
         asset = ASSETS.get(block.checkpoint)
-        return options(sha256=asset and asset.sha256, trust=block.trust)
+        normalize = getattr(block, "normalize", None)
+        return options(
+            sha256=asset and asset.sha256,
+            normalize=None if normalize is None else str(normalize).lower(),
+            trust=block.trust,
+        )
 
     def import_verb(self, wildcards: Wildcards) -> str:
         """The verb that imports a kind of encoder."""

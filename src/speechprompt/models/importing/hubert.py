@@ -1,4 +1,4 @@
-"""Import of HuBERT (Hsu et al., 2021) as fairseq or torchaudio published it.
+"""Import of HuBERT (Hsu et al., 2021) as fairseq, torchaudio or transformers published it.
 
 The weights of fairseq 0.12.2's ``HubertModel`` are mapped one to one to those of
 ``torchaudio.models.wav2vec2_model``. All weights of the encoder must be there. Only the weights
@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from speechprompt.downloads.model_folder import is_folder
 from speechprompt.encoders.hubert import HUBERT
 from speechprompt.encoders.weights import check_layers
-from speechprompt.errors import ArtefactError, some_of
+from speechprompt.errors import ArtefactError, AssetError, some_of
 from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require, shown
 from speechprompt.models.importing.pickles import (
     identify,
@@ -22,6 +23,7 @@ from speechprompt.models.importing.pickles import (
     named_tensors,
     published,
 )
+from speechprompt.models.importing.transformers_folder import NORMED, import_folder
 from speechprompt.storage.tensors import check_shapes, shapes_of
 
 __all__ = ["fairseq_names", "import_hubert"]
@@ -40,32 +42,38 @@ EXTRACTOR_MODES = {"default": "group_norm", "layer_norm": "layer_norm"}
 LAYER = r"\(\s*\d{1,6}\s*,\s*\d{1,6}\s*,\s*\d{1,6}\s*\)"
 LAYERS = re.compile(rf"\s*\[\s*({LAYER}(?:\s*,\s*{LAYER})*)\s*\]\s*(?:\*\s*(\d{{1,2}})\s*)?")
 POSITIONS = "encoder.transformer.pos_conv_embed.conv"
-# Length and direction of a normalised weight: their names before torch 2.1, and since.
-NORMED = {
-    "weight_g": "parametrizations.weight.original0",
-    "weight_v": "parametrizations.weight.original1",
-}
 # Configuration, torchaudio's name for each name of a weight, and weights.
 Contents = tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]
 
 
 def import_hubert(
-    checkpoint: str | Path, out: str | Path, *, sha256: str | None = None, trust: bool = False
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    sha256: str | None = None,
+    normalize: bool | None = None,
+    trust: bool = False,
 ) -> None:
     """Import a HuBERT of any size.
 
     Args:
         checkpoint: A checkpoint of fairseq, pre-trained (``hubert_base_ls960.pt``) or fine-tuned
             with CTC, or the file of one of torchaudio's pipelines
-            (``hubert_fairseq_base_ls960.pth``).
+            (``hubert_fairseq_base_ls960.pth``), or a folder of transformers.
         out: The safetensors file, for ``weights`` of an encoder of kind hubert.
-        sha256: The sum that the checkpoint must have.
+        sha256: The sum that the checkpoint must have; a folder has none.
+        normalize: Whether waveforms are normalised; by default as the checkpoint says.
         trust: Run all code that the checkpoint asks for; only for your own files.
 
     Raises:
         AssetError: the file has another sum, is damaged or would run code.
         ArtefactError: this is another model, or a weight is missing, surplus or of another shape.
     """
+    if is_folder(checkpoint):
+        if sha256:
+            raise AssetError(f"{checkpoint}: sha256 is the sum of a file, and this is a folder")
+        import_folder(checkpoint, out, HUBERT, normalize=normalize, trust=trust)
+        return
     origin = str(checkpoint)
     source = identify(checkpoint, sha256)
     with published(origin):
@@ -73,6 +81,8 @@ def import_hubert(
         is_fairseq = isinstance(state, Mapping) and "model" in state
         read = _read_fairseq if is_fairseq else _read_torchaudio
         config, names, tensors = read(state, origin)
+        if normalize is not None:
+            config["normalize_waveform"] = normalize
         shapes = HUBERT.shapes(origin, config)
         expected = {theirs: shapes[ours] for theirs, ours in names.items()}
         model = HUBERT.description.format(**config)
