@@ -70,6 +70,12 @@ def test_labels_are_all_columns_but_the_fixed_ones(tmp_path, record):
         ("t.csv", "utf-8", ";"),
         ("t.tsv", "utf-8", "\t"),
         ("t.csv", "utf-8-sig", ";"),
+        ("t.csv", "utf-8", "\t"),
+        ("t.tsv", "utf-8", ","),
+        ("t.txt", "utf-8-sig", "\t"),
+        ("t.csv", "utf-16", ","),
+        ("t.csv", "utf-16", ";"),
+        ("t.tsv", "utf-16", "\t"),
     ],
 )
 def test_spreadsheet_dialects(tmp_path, name, encoding, mark):
@@ -80,6 +86,24 @@ def test_spreadsheet_dialects(tmp_path, name, encoding, mark):
         ("ä 1.wav", "train", "fröhlich"),
         ("b.wav", "test", "ernst"),
     ]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_the_header_shows_what_separates_the_cells(tmp_path, mark):
+    others = [other for other in ",;" if other != mark]
+    name = f"how{others[0]} loud" if mark == "\t" else f'"how{others[0]} loud"'
+    text = f"path{mark}split{mark}{name}\na.wav{mark}train{mark}very\n"
+    recordings, labels = read_recordings(put(tmp_path, text))
+    assert labels == [f"how{others[0]} loud"]
+    assert recordings[0].labels == {labels[0]: "very"}
+
+
+@pytest.mark.parametrize("end", [b"a", b"\x00\xd8"])
+def test_utf_16_that_is_cut(tmp_path, end):
+    path = tmp_path / "table.csv"
+    path.write_bytes("path,split\na.wav,train\n".encode("utf-16") + end)
+    with pytest.raises(CorpusError, match=r"table\.csv: cannot be read as UTF-16 CSV"):
+        read_recordings(path)
 
 
 def test_absolute_paths_and_any_format(tmp_path, record):

@@ -48,6 +48,8 @@ corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processe
 corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed --made \
     --compute-threads=threads --out=out_dir
     Check the recordings of a corpus and write its manifests.
+corpora.splitting:split table --disjoint --stratify --valid --test --folds --seed --out
+    Divide the rows of a table into train, valid and test: by speaker, by label, or in folds.
 corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --max-repeated --seed \
     --compute-threads=threads --out=out_dir
     Check own recordings that a table lists, and write their manifests.

@@ -1,5 +1,6 @@
 """The user's own corpus: a table of paths, splits and labels."""
 
+import codecs
 import csv
 import math
 import os
@@ -36,10 +37,10 @@ def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
 
     The table has the columns ``path``, ``split``, optionally ``speaker``, ``start`` and ``end``,
     and then the labels; an unlabelled corpus has none. ``start`` and ``end`` are seconds: they say
-    which part of a recording an utterance is, where one recording has many. Cells of a ``.tsv``
-    file are separated by tabs, those of a CSV file by commas or, if its header has none, by
-    semicolons. Quotation marks enclose cells of a CSV file only; where tabs separate the cells,
-    they belong to the text.
+    which part of a recording an utterance is, where one recording has many. Commas, semicolons or
+    tabs separate the cells: whichever the header has most of. Quotation marks enclose cells, except
+    where tabs separate them; there they belong to the text. The text is UTF-8 or, with a byte order
+    mark, UTF-16.
     """
     table = root / Path(corpus.table).name
     recordings, labels = read_recordings(table)
@@ -164,7 +165,7 @@ def read_label_columns(table: str | Path) -> list[str]:
 def read_table(
     table: Path, needed: Sequence[str]
 ) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """Read a CSV or TSV file.
+    """Read a CSV or TSV file, in UTF-8 or UTF-16.
 
     Returns:
         The names of its columns; and an iterator over its rows, each as the number of its line and
@@ -189,7 +190,7 @@ def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and stripped cells of the rows that are not blank."""
     start = 1
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
+        with table.open(encoding=_encoding(table), newline="") as stream:
             mark = _delimiter(table, stream.readline())
             stream.seek(0)
             # Quotation marks are a part of CSV; where tabs separate the cells, they are text.
@@ -213,14 +214,25 @@ def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
             "quoted cell twice"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        reason = why_unreadable(table, error)
-        raise CorpusError(f"{table}: cannot be read as UTF-8 CSV ({reason})") from error
+        utf16 = isinstance(error, UnicodeDecodeError) and error.encoding.startswith("utf-16")
+        reason = str(error) if utf16 else why_unreadable(table, error)
+        name = "UTF-16" if utf16 else "UTF-8"
+        raise CorpusError(f"{table}: cannot be read as {name} CSV ({reason})") from error
+
+
+def _encoding(table: Path) -> str:
+    """UTF-16, as spreadsheets write it, has a mark at the start; without it, text is UTF-8."""
+    with table.open("rb") as stream:
+        is_utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if is_utf16 else "utf-8-sig"
 
 
 def _delimiter(table: Path, header: str) -> str:
-    if table.suffix.lower() in (".tsv", ".tab"):
-        return "\t"
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    """The mark that divides the header into most cells; none of them is in a name."""
+    tabs_first = table.suffix.lower() in (".tsv", ".tab")
+    outside = "".join(header.split('"')[::2])
+    marks = ("\t", ",", ";") if tabs_first else (",", ";", "\t")
+    return max(marks, key=outside.count)
 
 
 def _by_column(

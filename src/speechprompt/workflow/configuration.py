@@ -84,8 +84,9 @@ def _inputs(config: Config) -> Iterator[tuple[str, str]]:
         for name, block in getattr(config, section).items():
             for key in keys:
                 value = getattr(block, key, None)
-                several = isinstance(value, list) and isinstance(block, ListedCorpus)
-                for path in value if several else [value]:
+                is_list = isinstance(value, list) and isinstance(block, ListedCorpus)
+                paths = list(value) if is_list else [value]  # type: ignore[arg-type]
+                for path in paths:
                     if isinstance(path, str) and path not in {*SHIPPED, *ASSETS}:
                         yield f"{section}.{name}.{key}", path
 
