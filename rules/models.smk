@@ -15,7 +15,7 @@ rule download_model:
 
 rule import_encoder:
     input:
-        checkpoint=PLAN.models.encoder_checkpoint,
+        checkpoint=PLAN.models.checkpoint_files,
     output:
         weights="resources/models/{encoder}/model.safetensors",
     wildcard_constraints:
@@ -51,7 +51,7 @@ rule import_codebook:
 
 rule import_unit_lm:
     input:
-        checkpoint=PLAN.models.checkpoint,
+        checkpoint=PLAN.models.checkpoint_files,
         codebook=PLAN.models.lm_codebook,
     output:
         lm=UNIT_LM,
@@ -62,7 +62,7 @@ rule import_unit_lm:
     params:
         options=PLAN.models.import_options,
     shell:
-        "speechprompt --log {log:q} import-unit-lm {input.checkpoint:q} --codebook={input.codebook:q}"
+        "speechprompt --log {log:q} import-unit-lm {input.checkpoint[0]:q} --codebook={input.codebook:q}"
         " {params.options} --out {output.lm:q}"
 
 

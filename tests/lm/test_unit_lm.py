@@ -12,7 +12,7 @@ from speechprompt.lm import Dictionary, LMConfig, load_lm
 from speechprompt.lm.batching import micro_batches
 from speechprompt.lm.cache import Cache
 from speechprompt.lm.fairseq import weights
-from speechprompt.lm.model import _attend_in_blocks
+from speechprompt.lm.layer import _attend_in_blocks
 from speechprompt.lm.packing import pack
 from speechprompt.runtime.precision import resolve_precision
 from speechprompt.storage.tensors import read_tensors, write_tensors

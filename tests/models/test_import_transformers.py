@@ -446,7 +446,7 @@ def test_a_folder_in_a_set_up(folder, tmp_path):
     plan = Plan(parse_config(config))
     wildcards = SimpleNamespace(encoder="mine")
     files = [str(path) for path in folder_files(folder)]
-    assert plan.models.encoder_checkpoint(wildcards) == files
+    assert plan.models.checkpoint_files(wildcards) == files
     assert plan.models.import_options(wildcards) == "--normalize true"
     assert "normalize" not in json.loads(plan.models.encoder("mine"))
     (tmp_path / "set-up.yaml").write_text(yaml.safe_dump(config))
@@ -456,7 +456,7 @@ def test_a_folder_in_a_set_up(folder, tmp_path):
     assert (tmp_path / target).read_bytes() == (tmp_path / "own.safetensors").read_bytes()
     (folder / "config.json").unlink()
     with pytest.raises(AssetError, match=r"found no config\.json"):
-        plan.models.encoder_checkpoint(wildcards)
+        plan.models.checkpoint_files(wildcards)
 
 
 def test_normalize_goes_with_a_checkpoint():

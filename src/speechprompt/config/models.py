@@ -368,7 +368,7 @@ class UnitLmSettings(PretrainingSettings):
 
 
 class ImportedUnitLm(Imported):
-    """A unit LM that fairseq trained: GSLM's archive of checkpoint_best.pt and dict.txt."""
+    """A unit LM of fairseq, GSLM's archive; or of transformers, a folder with an OPT or XGLM."""
 
     kind: Literal["imported"] = "imported"
     codebook: Name = Field(description="name under `codebooks`: whose units it reads")

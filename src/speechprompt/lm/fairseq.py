@@ -114,6 +114,9 @@ def config_from_weights(
 
 def _named(model: UnitLM) -> Iterator[tuple[str, Tensor]]:
     yield "embed_tokens.weight", model.embed
+    if model.config.learned_positions:
+        # fairseq's table has rows for the symbols up to padding, too, which no token has.
+        yield "embed_positions.weight", model.positions
     for i, layer in enumerate(model.layers):
         for theirs, ours, part in _LAYER:
             for kind in ("weight", "bias"):

@@ -140,8 +140,8 @@ class Models:
         folder = "resources/models/published/" if block.published else ""
         return operand(f"{folder}{block.checkpoint}")
 
-    def encoder_checkpoint(self, wildcards: Wildcards) -> list[str]:
-        """Do :meth:`checkpoint` for an encoder; of a folder, the files that are imported."""
+    def checkpoint_files(self, wildcards: Wildcards) -> list[str]:
+        """Do :meth:`checkpoint`; of a folder, the files that are imported, config.json first."""
         checkpoint = self.checkpoint(wildcards)
         if Path(checkpoint).is_dir():
             return [str(path) for path in folder_files(checkpoint)]

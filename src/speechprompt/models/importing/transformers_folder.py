@@ -34,7 +34,7 @@ from speechprompt.models.importing.pickles import (
 from speechprompt.storage.package_data import data_file
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of
 
-__all__ = ["NORMED", "TABLE", "import_folder"]
+__all__ = ["NORMED", "TABLE", "import_folder", "read_folder_weights"]
 
 TABLE = yaml.safe_load(data_file(__file__, ".yaml").read_text(encoding="utf-8"))
 TRAINING, HEADS = re.compile(TABLE["training"]), re.compile(TABLE["heads"], re.VERBOSE)
@@ -69,7 +69,7 @@ def import_folder(
     sums = {path.name: identify(path)["sha256"] for path in files}
     with published(folder):
         config = _config(folder, architecture, normalize)
-        tensors = _own(_tensors(files, trust), architecture.kind, folder)
+        tensors = _own(read_folder_weights(files, trust), architecture.kind, folder)
         names = {_their_name(name): name for name in architecture.shapes(folder, config)}
         shapes = architecture.shapes(folder, config)
         expected = {theirs: shapes[ours] for theirs, ours in names.items()}
@@ -154,8 +154,17 @@ def _normalizes(folder: Path, normalize: bool | None) -> bool:
     return stated if normalize is None else normalize
 
 
-def _tensors(files: list[Path], trust: bool) -> dict[str, Tensor]:
-    """Read all files of weights, each of which must have what the index says."""
+def read_folder_weights(files: list[Path], trust: bool) -> dict[str, Tensor]:
+    """Read the weights of a folder, each file of which must have what the index says.
+
+    Args:
+        files: What :func:`~speechprompt.downloads.model_folder.folder_files` gives.
+        trust: Run all code that a pickle among them asks for.
+
+    Raises:
+        ArtefactError: a file is damaged, or has other weights than the index says.
+        AssetError: a pickle is damaged or would run code.
+    """
     parts = [path for path in files if path.name not in (CONFIG, PREPROCESSOR)]
     index = files_of_weights(parts.pop(0)) if parts[0].name.endswith(INDEX) else None
     tensors: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Import of GSLM's unit LM (Lakhotia et al., 2021) as published with fairseq."""
+"""Import of unit LMs: GSLM's (Lakhotia et al., 2021) of fairseq, and those of transformers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.downloads.archives import unpack
+from speechprompt.downloads.model_folder import CONFIG, folder_files, is_folder
 from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
 from speechprompt.lm.fairseq import CONSTANTS, PREFIX, TIED, describe, load_weights, weights
 from speechprompt.models.importing.fairseq_settings import demand, fairseq_settings, require, shown
+from speechprompt.models.importing.hub_unit_lm import read_hub_unit_lm
 from speechprompt.models.importing.pickles import (
     identify,
     load_checkpoint,
@@ -65,13 +67,14 @@ def import_unit_lm(
 
     Args:
         source: The published archive (``hubert100_lm.tgz``), which holds checkpoint_best.pt and
-            dict.txt, in a folder or not; or a checkpoint, given its dictionary.
+            dict.txt, in a folder or not; a checkpoint, given its dictionary; or a folder that
+            ``transformers`` wrote (:mod:`~speechprompt.models.importing.hub_unit_lm`).
         out: The unit LM to write, safetensors.
         codebook_sha256: Hash of the codebook whose units the LM reads.
         n_units: Number of units of that codebook; None skips the comparison.
         dictionary: The checkpoint's dict.txt, unless ``source`` is an archive. Its order decides
             which embedding is which unit's.
-        sha256: The sum that ``source`` must have.
+        sha256: The sum that ``source`` must have, if it is a file.
         trust: Run all code that the checkpoint asks for; only for your own files.
 
     Raises:
@@ -80,6 +83,14 @@ def import_unit_lm(
             the dictionary does not fit the weights or the codebook.
     """
     origin = str(source)
+    if is_folder(source):
+        folder = Path(source).parent if Path(source).name == CONFIG else Path(source)
+        sums = {path.name: identify(path)["sha256"] for path in folder_files(folder)}
+        with published(origin):
+            model, units = read_hub_unit_lm(folder, n_units, trust)
+        about = {"source": {"folder": folder.name, "sha256": sums}}
+        save_lm(out, model, units, codebook_sha256, about)
+        return
     identity = identify(source, sha256)
     with published(origin):
         with _files(Path(source), dictionary, Path(out).parent) as (checkpoint, words):
