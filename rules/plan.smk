@@ -1,5 +1,7 @@
 # The checked configuration, the plan that all rules call, and what this machine offers them.
 
+import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,10 +14,14 @@ from speechprompt.workflow.configuration import load_config
 from speechprompt.workflow.paths import CODEBOOK, FEATURES, MANIFEST, PART, SEED, UNITS, UNIT_LM
 from speechprompt.workflow.plan import Plan
 from speechprompt.workflow.resources import Machine
+from speechprompt.workflow.run_display import QUIET, RunDisplay, earlier_seconds, results_box
 from speechprompt.workflow.sweep import POINT
 
 CHECKOUT = internals.folder_of_rules(workflow).parent
 IS_MAIN, IS_CLUSTER = internals.is_main(workflow), internals.is_cluster(workflow)
+
+DISPLAY = RunDisplay()
+IS_SHOWN = internals.show_run(workflow, DISPLAY)
 
 try:
     CONFIG = load_config(
@@ -63,6 +69,32 @@ def refuse_without_gpu():
         )
 
 
+def jobs_and_cores():
+    """Expected seconds of the jobs that will run, by their numbers, and the cores that they share."""
+    jobs, cores = internals.planned(workflow)
+    return earlier_seconds(jobs), cores
+
+
+def show_results():
+    """Show the results of the tasks whose scores were asked for."""
+    DISPLAY.finish()
+    files = [Path(path) for path in internals.finished_files(workflow, "finish_task")]
+    folders = sorted(str(path.parent) for path in files if path.suffix == ".txt")
+    if IS_SHOWN and folders:
+        print(results_box(folders), file=sys.stderr)
+
+
 onstart:
     refuse_without_gpu()
     internals.lift_limit_on_starts(workflow)
+    if IS_SHOWN:
+        os.environ[QUIET] = "1"
+        DISPLAY.expect(*jobs_and_cores())
+
+
+onsuccess:
+    show_results()
+
+
+onerror:
+    DISPLAY.finish()

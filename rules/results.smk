@@ -233,8 +233,25 @@ rule plot_codebook:
         " --out {output.picture:q} --title={params.title:q}"
 
 
+rule choose_examples:
+    input:
+        unpack(PLAN.results.example_files),
+    output:
+        examples="results/{task}/examples.parquet",
+    wildcard_constraints:
+        task=PLAN.results.listened(),
+    resources:
+        **needs(2000, 4, minutes=30),
+    params:
+        options=PLAN.results.example_options,
+    shell:
+        "speechprompt --log {log:q} choose-examples {input.predictions:q} --index {input.index:q} {params.options}"
+        " --out {output.examples:q}"
+
+
 rule write_overview:
     input:
+        beside=PLAN.results.overview_files(),
         table="results/table.parquet",
         metrics=PLAN.results.all_metrics(),
         pictures=PLAN.results.pictures(),
@@ -249,5 +266,7 @@ rule write_overview:
     params:
         folder=PLAN.results.folder,
         setup=PLAN.results.setup,
+        name=internals.setup_name(workflow),
     shell:
-        "speechprompt --log {log:q} write-overview {params.folder} --setup {params.setup:q} --out {output.page:q}"
+        "speechprompt --log {log:q} write-overview {params.folder} --setup {params.setup:q} --name={params.name:q}"
+        " --out {output.page:q}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 
 import pytest
 
+from browser import QUIET, browse, find_chromium
 from pipeline import snakemake
 
 pytestmark = pytest.mark.slow
@@ -17,20 +17,12 @@ pytestmark = pytest.mark.slow
 OWN = "not an origin"  # who asks where the browser itself does
 # A remark of the style sheets that Snakemake builds in, about how it does so; no error.
 REMARK = "cdn.tailwindcss.com should not be used in production"
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--disable-quic"),
-    *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
-)
 
 
 @pytest.fixture(scope="module")
 def chromium():
     """The command of a Chromium."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    absent = os.environ.get("SPEECHPROMPT_NO_CHROMIUM") or "install the package chromium"
-    pytest.skip(f"no Chromium on this machine: {absent}")
+    return find_chromium()
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +76,63 @@ def test_pages_need_no_network_and_report_no_error(chromium, run, tmp_path, page
     assert shown in document
     assert console == []
     assert asked == set()
+
+
+@pytest.fixture
+def page(run, tmp_path):
+    """The overview in a browser."""
+    with browse(tmp_path) as page:
+        page.open((run / "results/overview.html").resolve().as_uri())
+        yield page
+        assert page.console == []
+
+
+def test_the_first_screen_has_every_task_with_its_verdict(page):
+    for width, height in ((1400, 900), (390, 844)):
+        page.look(width, height)
+        assert page.run("document.querySelectorAll('.tasks .verdict').length") == 1
+        # There is room for the four tasks of config.yaml.
+        place = "document.querySelector('.tasks tbody tr').getBoundingClientRect()"
+        assert page.run(f"{place}.top + 4 * {place}.height") < height
+        assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_audio_plays_and_the_cursor_follows_it(page):
+    page.run("document.querySelector('.listen').open = true")
+    assert page.run("document.querySelector('.utterance audio').play().then(() => true)")
+    cursor = "parseFloat(document.querySelector('.utterance .cursor').style.left)"
+    assert page.wait_for(f"{cursor} > 20 && {cursor}") <= 100
+
+
+def test_a_click_on_a_confusion_shows_its_utterances(page):
+    clicked = page.run(
+        """(() => {
+            const one = document.querySelector('.utterance[data-right=wrong]').dataset;
+            const cell = [...document.querySelectorAll('.matrix td[data-n]')].find((c) =>
+                c.dataset.reference === one.reference && c.dataset.answer === one.prediction);
+            cell.click();
+            return [one.reference, one.prediction];
+        })()"""
+    )
+    visible = "[...document.querySelectorAll('.utterance')].filter(u => u.offsetParent)"
+    shown = page.run(f"{visible}.map(u => [u.dataset.reference, u.dataset.prediction])")
+    assert shown
+    assert all(pair == clicked for pair in shown)
+    page.run("document.querySelector('.filters button').click()")
+    assert page.run(f"{visible}.length") == 30
+    choose = "const s = document.querySelector('select[name=right]'); s.value = 'right';"
+    page.run(f"{{{choose} s.dispatchEvent(new Event('change'))}}")
+    right = page.run(f"{visible}.map(u => u.dataset.right)")
+    assert set(right) == {"right"}
+
+
+def test_without_scripts_the_page_has_table_pictures_and_audio(run, tmp_path):
+    with browse(tmp_path) as page:
+        page("Emulation.setScriptExecutionDisabled", value=True)
+        page.open((run / "results/overview.html").resolve().as_uri())
+        root = page("DOM.getDocument")["root"]["nodeId"]
+        shown = (".tasks .verdict", "figure img", ".utterance audio[controls]", ".matrix td")
+        for selector in shown:
+            assert page("DOM.querySelectorAll", nodeId=root, selector=selector)["nodeIds"], selector
+        table = page("DOM.querySelector", nodeId=root, selector=".tasks")["nodeId"]
+        assert page("DOM.getBoxModel", nodeId=table)["model"]["height"] > 50

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
-from speechprompt.report import pictures
+from speechprompt.report import overview, pictures
 from speechprompt.report.overview import write_overview
 from speechprompt.report.pictures import (
     plot_codebook,
@@ -24,6 +24,7 @@ from speechprompt.report.pictures import (
 )
 from speechprompt.report.results_table import write_table
 from speechprompt.storage.files import read_json, write_json
+from speechprompt.storage.package_data import data_file
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.result import CurvePoint, curve_table
 from speechprompt.units.codebook import write_codebook
@@ -238,5 +239,9 @@ def test_what_results_say_cannot_break_the_page(run, tmp_path):
     (results_of / "script>/statistics.png").write_bytes(
         (results / "units/book/c/statistics.png").read_bytes()
     )
-    write_overview(results, setup, tmp_path / "overview.html")
-    assert "<script" not in (tmp_path / "overview.html").read_text(encoding="utf-8")
+    write_overview(results, setup, tmp_path / "overview.html", "<script>alert(2)</script>")
+    text = (tmp_path / "overview.html").read_text(encoding="utf-8")
+    script = data_file(overview.__file__, ".js").read_text(encoding="utf-8")
+    before, own, after = text.partition(f"<script>\n{script}</script>")
+    assert own
+    assert "<script" not in before + after

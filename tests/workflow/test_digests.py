@@ -18,6 +18,7 @@ SETUP = Path(__file__).with_name("every_rule.yaml")
 # The function of each rule's stage.
 STAGES = {
     "align_phones": "corpora.synthetic.alignments:align_phones",
+    "choose_examples": "report.examples:choose_examples",
     "choose_constant_baseline": "evaluation.constant_baseline:choose_constant_baseline",
     "compare_quality": "report.quality_table:compare_quality",
     "copy_shipped": "models.shipped:shipped_model",

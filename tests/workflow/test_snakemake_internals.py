@@ -17,11 +17,21 @@ def tell(name, value):
     print(f"{name}: {value}", file=sys.stderr)
 
 
+class Display(logging.Handler):
+    def is_hidden(self, record):
+        return record.levelno < logging.WARNING
+
+    def emit(self, record):
+        tell(f"event {getattr(record, 'event', None)}", "seen")
+
+
 if internals.is_main(workflow):
+    tell("shown", internals.show_run(workflow, Display()))
     tell("complete", internals.is_complete(workflow, config))
     tell("folder", internals.folder_of_rules(workflow))
     tell("module", internals.is_module(workflow))
     tell("files", internals.config_files(workflow))
+    tell("name", internals.setup_name(workflow))
     tell("words", "--cores" in internals.given_words(workflow))
     tell("cluster", internals.is_cluster(workflow))
     tell("storage", internals.has_storage(workflow))
@@ -36,6 +46,9 @@ def memory(wildcards, input):
 
 onstart:
     tell("wanting", internals.jobs_that_want(workflow, "gpu"))
+    jobs, cores = internals.planned(workflow)
+    tell("planned", (sorted(benchmark for _, benchmark in jobs), cores))
+    tell("finished", internals.finished_files(workflow, "first"))
     tell("limited", workflow.scheduler.job_rate_limiter is not None)
     internals.lift_limit_on_starts(workflow)
     tell("limited then", workflow.scheduler.job_rate_limiter is not None)
@@ -75,7 +88,7 @@ internals.complete_rules(workflow, "environment.yaml", "code of {}".format)
 @pytest.fixture
 def told(tmp_path):
     """Run the Snakefile; what it says, by name."""
-    (tmp_path / "Snakefile").write_text(f"import sys\n{SNAKEFILE}")
+    (tmp_path / "Snakefile").write_text(f"import logging\nimport sys\n{SNAKEFILE}")
     (tmp_path / "own.yaml").write_text("{}")
     (tmp_path / "environment.yaml").write_text("dependencies: []")
 
@@ -102,6 +115,14 @@ def test_every_function_works_in_a_run(told, tmp_path):
     assert (found["complete"], found["cluster"], found["storage"]) == ("False", "False", "False")
     assert (found["module"], found["files"]) == ("False", "[]")
     assert (found["folder"], found["words"]) == (str(tmp_path), "True")
+    assert (found["name"], found["shown"]) == ("config", "True")
+    benchmarks = ["benchmarks/first.tsv", "benchmarks/last.tsv", "benchmarks/named/some-1.tsv"]
+    assert found["planned"] == str((benchmarks, 1))
+    assert found["finished"] == "['first.txt']"
+    for event in ("job_info", "job_finished", "progress"):
+        assert f"event {event}" in found
+    assert "rule last" not in found
+    assert not any(line.startswith("localrule") for line in found)
     assert found["offered"] == "[300, 2]"
     assert found["wanting"] == "{'last'}"
     assert (found["limited"], found["limited then"]) == ("True", "False")
@@ -120,6 +141,12 @@ def test_what_the_user_says_is_kept(told):
     assert found["files"].endswith("own.yaml']")
     assert found["offered"] == "[200, 2]"
     assert found["limited then"] == "True"
+    assert found["name"] == "own"
+
+
+@pytest.mark.parametrize("option", ["--verbose", "--quiet=reason", "--dry-run"])
+def test_snakemakes_own_messages_are_shown_to_those_who_ask(told, option):
+    assert told(option)["shown"] == "False"
 
 
 def test_a_name_that_is_gone_is_an_error():

@@ -122,7 +122,7 @@ def test_table_compares_methods(finished):
 
 def test_error_by_length_overlays_the_methods(finished):
     table = pd.read_parquet(finished / "results/asr/error_by_length.parquet")
-    assert set(table["method"]) == {"prompt", "finetune"}
+    assert set(table["method"]) == {"prompt", "finetune", "constant"}
     assert (table.groupby("method")["n"].sum() == 24).all()
     for task in ("asr", "sf"):
         assert (finished / f"results/{task}/error_by_length.png").stat().st_size > 10_000

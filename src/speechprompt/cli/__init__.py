@@ -49,10 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return VERBS[parsed.verb].run(parsed)
     except SpeechPromptError as error:
-        log(f"speechprompt {parsed.verb}: {error}", lines=isinstance(error, ConfigErrors))
+        log(
+            f"speechprompt {parsed.verb}: {error}",
+            lines=isinstance(error, ConfigErrors),
+            urgent=True,
+        )
         return 1
     except KeyboardInterrupt:
-        log(f"speechprompt {parsed.verb}: interrupted")
+        log(f"speechprompt {parsed.verb}: interrupted", urgent=True)
         return 130
     except BrokenPipeError:
         # A reader such as `head` has closed the pipe; Python would complain at exit.
@@ -60,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         # What no stage expects: a folder without permission, a full disk behind standard output.
-        log(f"speechprompt {parsed.verb}: {error}")
+        log(f"speechprompt {parsed.verb}: {error}", urgent=True)
         return 1
     except Exception:
-        log(traceback.format_exc(), lines=True)
+        log(traceback.format_exc(), lines=True, urgent=True)
         return 1
 
 

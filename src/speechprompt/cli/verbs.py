@@ -138,7 +138,10 @@ predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCO
     Write model.json, which names the files that a task needs to answer new audio.
 report.results_table:write_table metrics --reported --out
     Write the table of results, as Markdown and as Parquet.
-report.overview:write_overview results --setup --out
+report.examples:choose_examples predictions --index --manifest --prompt --unit-lm --settings \
+    --examples --seed --out
+    Choose utterances to listen to, and gather what the overview shows of them.
+report.overview:write_overview results --setup --name --out
     Write the overview: one page of all results, pictures, configuration and versions.
 config.reference:write_reference --page --schema
     Write the configuration's reference page and JSON schema.

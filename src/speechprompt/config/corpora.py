@@ -39,6 +39,12 @@ LibriSpeechSubset = Literal[
 class Corpus(Block):
     """What all corpora share: the splits that training, selection and scoring use."""
 
+    listen: Annotated[int, Field(ge=1, le=200, strict=True)] | Literal[False] = Field(
+        30,
+        description="test utterances that the overview has to listen to; `false`: none, where the "
+        "licence forbids copies",
+    )
+
     # Labels of the kind in this order, and the speaker; None where a block has columns of its own.
     columns_of_kind: ClassVar[list[str] | None] = None
 

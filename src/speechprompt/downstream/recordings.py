@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ class Recordings:
         seconds: duration of each.
         references: the right answer to each utterance, in writing.
         labels: label indices of each reference; empty where only the references are wanted.
+        speakers: the speaker of each utterance, None where it is not known.
     """
 
     utt_ids: list[str]
@@ -40,6 +41,7 @@ class Recordings:
     seconds: list[float]
     references: list[str]
     labels: list[list[int]]
+    speakers: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -99,6 +101,7 @@ def read_labelled_recordings(
         seconds=[count / rate for count, rate in samples],
         references=references,
         labels=encode_references(labels, utt_ids, references, manifest) if encode else [],
+        speakers=table["speaker"].to_pylist() if "speaker" in table.column_names else [],
     )
 
 

@@ -39,7 +39,7 @@ def write_predictions(
         path: Parquet file to write.
         splits: columns of each split: ``utt_id``, ``reference``, ``prediction``, ``score``
             (log-probability of the prediction), ``is_repeat``, ``invalid`` where free decoding was
-            tried, and ``in_train`` where train is known.
+            tried, ``in_train`` where train is known, and ``speaker`` where the corpus has speakers.
         task_type: classification, transcription or slot_filling.
         columns: the label columns.
         method: name of the method or baseline that made the predictions.
@@ -63,6 +63,9 @@ def write_predictions(
             given["invalid"] = pa.array(np.asarray(data["invalid"]).astype(np.int64))
         if "in_train" in data:
             given["in_train"] = pa.array(data["in_train"], pa.bool_())
+        if any("speaker" in columns_of for columns_of in splits.values()):
+            unknown = [None] * len(data["utt_id"])
+            given["speaker"] = pa.array(data.get("speaker", unknown), pa.string())
         counted = count_errors(task_type, columns, data["reference"], data["prediction"])
         tables.append(pa.table({**given, **counted}))
     about: dict[str, Any] = {"type": task_type, "columns": list(columns), "method": method}

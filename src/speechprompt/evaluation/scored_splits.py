@@ -157,6 +157,7 @@ def prediction_rows(
         scores: log-probability of each answer.
     """
     keys = enumerate(zip(map(_content, inputs), utterances.references, strict=True))
+    known = any(speaker is not None for speaker in utterances.speakers)
     first: dict[tuple[bytes, str], int] = {}  # the row where each occurs first
     return {
         "utt_id": utterances.utt_ids,
@@ -164,6 +165,7 @@ def prediction_rows(
         "prediction": hypotheses,
         "score": scores,
         "is_repeat": [first.setdefault(key, row) < row for row, key in keys],
+        **({"speaker": utterances.speakers} if known else {}),
     }
 
 

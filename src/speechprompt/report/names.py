@@ -1,7 +1,14 @@
 """Names of methods, baselines and metrics in tables, in pictures and on the overview page."""
 
-__all__ = ["BASELINES", "METHODS", "METRICS", "QUALITIES"]
+__all__ = ["BASELINES", "METHODS", "METRICS", "QUALITIES", "TASKS"]
 
+# The paper's tasks by their usual names.
+TASKS = {
+    "ks": "keyword spotting",
+    "ic": "intent classification",
+    "asr": "speech recognition",
+    "sf": "slot filling",
+}
 METHODS = {
     "prompt": "prompt (PT)",
     "finetune": "whole unit LM (FT-LM)",

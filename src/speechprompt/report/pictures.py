@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.predictions import read_predictions
-from speechprompt.report.names import METHODS, METRICS, QUALITIES
+from speechprompt.report.names import BASELINES, METHODS, METRICS, QUALITIES
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import metadata_of, read_parquet, write_parquet
 from speechprompt.units.codebook import load_codebook
@@ -154,7 +154,11 @@ def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, tit
     with house_figure(out, title, 4.2) as (_, (axes,)):
         for (method, rows), colour, marker in zip(methods, COLOURS, "os^D", strict=False):
             percent = [100 * rows[name] for name in ("cer", "cer_low", "cer_high")]
-            style = {"color": colour, "marker": marker, "label": METHODS.get(method, method)}
+            style = {
+                "color": colour,
+                "marker": marker,
+                "label": METHODS.get(method, BASELINES.get(method, method)),
+            }
             draw_line(axes, rows["mean_length"], *percent, **style)
         label = f"{METRICS['cer']} (%)"
         axes.set(xlabel="length of the reference (characters)", ylabel=label)

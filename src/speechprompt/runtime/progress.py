@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, and a line in the log file every half minute."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -11,11 +12,13 @@ from tqdm import tqdm
 
 from speechprompt.storage.text import printable
 
-__all__ = ["log", "log_to", "progress", "show"]
+__all__ = ["QUIET", "log", "log_to", "progress", "show"]
 
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 30
+# Set where jobs of a run shall write to their log files only, less warnings and errors.
+QUIET = "SPEECHPROMPT_QUIET"
 _log_file: TextIO | None = None
 
 
@@ -31,7 +34,7 @@ def log_to(path: str | Path) -> None:
         _write_error(f"{printable(str(path))}: cannot be written ({error.strerror})")
 
 
-def log(message: str, *, lines: bool = False) -> None:
+def log(message: str, *, lines: bool = False, urgent: bool = False) -> None:
     """Report one line on standard error, above a running bar, and in the log file.
 
     Control characters, which names of files may have, are written as escapes.
@@ -39,9 +42,11 @@ def log(message: str, *, lines: bool = False) -> None:
     Args:
         message: The line.
         lines: The message has several lines.
+        urgent: The message is an error, which is reported even where others are not.
     """
     message = printable(message, lines=lines)
-    _write_error(message)
+    if urgent or QUIET not in os.environ or message.startswith("warning: "):
+        _write_error(message)
     _write_line(message)
 
 
@@ -59,7 +64,7 @@ def progress(
         total = len(items)
     description = printable(description)
     started = due = time.monotonic()
-    silent = not sys.stderr.isatty()
+    silent = not sys.stderr.isatty() or QUIET in os.environ
     with tqdm(
         desc=description, total=total, unit=unit, disable=silent, leave=False, dynamic_ncols=True
     ) as bar:

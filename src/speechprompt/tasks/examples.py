@@ -21,12 +21,14 @@ class Examples:
         labels: label indices 0..n_labels-1 of each reference; empty where only the references are
             wanted.
         references: the right answer to each utterance, in writing.
+        speakers: the speaker of each utterance, None where it is not known.
     """
 
     utt_ids: list[str]
     units: list[np.ndarray]
     labels: list[list[int]]
     references: list[str] = field(default_factory=list)
+    speakers: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -50,6 +52,7 @@ def few_examples(examples: Examples, n: int, seed: int) -> Examples:
         units=[examples.units[i] for i in chosen],
         labels=[examples.labels[i] for i in chosen if examples.labels],
         references=[examples.references[i] for i in chosen if examples.references],
+        speakers=[examples.speakers[i] for i in chosen if examples.speakers],
     )
 
 

@@ -83,6 +83,7 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
         units=[np.asarray(row, dtype=np.int64) for row in table["units"].to_pylist()],
         labels=encode_references(labels, utt_ids, references, index) if encode else [],
         references=references,
+        speakers=table["speaker"].to_pylist(),
     )
 
 

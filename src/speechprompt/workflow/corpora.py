@@ -50,8 +50,8 @@ class Corpora:
         return one_of(name for name, block in blocks if block.kind not in kinds)
 
     def settings(self, wildcards: Wildcards) -> str:
-        """A corpus's block; where a published one is copied from does not matter to its rows."""
-        return block_to_json(self.config.corpora[wildcards.corpus], {"root"})
+        """A corpus's block, less what does not matter to its rows: its root, and listening."""
+        return block_to_json(self.config.corpora[wildcards.corpus], {"root", "listen"})
 
     def folders(self) -> str:
         """Constraint: the folders of published corpora, after the corpus that has them."""

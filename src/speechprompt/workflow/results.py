@@ -12,9 +12,10 @@ from speechprompt.config import Config
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.setup import RESERVED_TASK_NAMES
 from speechprompt.config.tasks import SCORE_FILES
+from speechprompt.config.values import block_to_json
 from speechprompt.errors import ConfigError, nearest
 from speechprompt.workflow.models import Models
-from speechprompt.workflow.paths import CODEBOOK, SEED, Wildcards, one_of
+from speechprompt.workflow.paths import CODEBOOK, SEED, UNIT_LM, Wildcards, one_of, options
 from speechprompt.workflow.sweep import Sweep
 
 __all__ = ["Results"]
@@ -48,9 +49,10 @@ class Results:
         return shlex.join(str(Path(path).parent) for path in input.metrics)
 
     def compared_predictions(self, wildcards: Wildcards) -> list[str]:
-        """Predictions of all methods and seeds of a task."""
+        """Predictions of all methods and seeds of a task, and of the constant baseline."""
         methods = self.config.tasks[wildcards.task].methods
         folders = [folder for method in methods for folder in self.seeds(wildcards.task, method)]
+        folders.append(f"results/{wildcards.task}/baseline/constant")
         return [f"{folder}/predictions.parquet" for folder in folders]
 
     def finished_files(self) -> str:
@@ -96,6 +98,49 @@ class Results:
         """metrics.json of every task and method."""
         tasks = self.config.tasks.items()
         return [f"results/{name}/{m}/metrics.json" for name, task in tasks for m in task.methods]
+
+    def example_files(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What the utterances that a page shows are made from; audio and prompt, if there are."""
+        task = self.config.tasks[wildcards.task]
+        corpus, codebook = self.config.corpora[task.corpus], self.config.lm[task.lm].codebook
+        split = corpus.scored_splits[-1]
+        folder, units = self.seeds(wildcards.task, task.method)[0], self.models.units
+        files: dict[str, Any] = {
+            "predictions": f"{folder}/predictions.parquet",
+            "index": units.index(codebook, task.corpus, split),
+            "parts": units.parts(codebook, task.corpus, split),
+        }
+        if task.method != "downstream":
+            files["prompt"] = f"{folder}/prompt.safetensors"
+            files["unit_lm"] = UNIT_LM.format(lm=task.lm)
+        if corpus.kind != "units":
+            files["manifest"] = self.models.corpora.manifest(task.corpus, split)
+            files["recordings"] = self.models.corpora.recordings(task.corpus, split)
+        return files
+
+    def example_options(self, wildcards: Wildcards, input: Any) -> str:
+        """Audio and prompt of these utterances, their number, and how answers are found."""
+        task = self.config.tasks[wildcards.task]
+        names = ("manifest", "prompt", "unit_lm")
+        found = {name: path for name in names if (path := input.get(name))}
+        number = self.config.corpora[task.corpus].listen
+        settings = block_to_json(task.decoding)
+        return options(**found, settings=settings, examples=number, seed=self.config.seed)
+
+    def listened(self) -> str:
+        """Constraint: the tasks whose corpora may be listened to."""
+        return one_of(self._listened())
+
+    def overview_files(self) -> list[str]:
+        """What the overview reads beside metrics and pictures."""
+        tasks = self.config.tasks.items()
+        corpora = dict.fromkeys(task.corpus for _, task in tasks)
+        heard = [name for name in corpora if self.config.corpora[name].kind != "units"]
+        return [
+            *(f"{self.seeds(name, task.method)[0]}/predictions.parquet" for name, task in tasks),
+            *(f"results/{name}/examples.parquet" for name in self._listened()),
+            *(f"results/manifests/{name}/rejects.parquet" for name in heard),
+        ]
 
     def reported(self, wildcards: Wildcards = None) -> str:
         """What the paper reports, by task and method, as JSON."""
@@ -186,6 +231,10 @@ class Results:
             *(f"results/encoders/{name}/learning_curve.png" for name in encoders),
             *(f"results/lm/{n}/learning_curve.png" for n, lm in lms if lm.kind == "pretrained"),
         ]
+
+    def _listened(self) -> list[str]:
+        tasks = self.config.tasks.items()
+        return [name for name, task in tasks if self.config.corpora[task.corpus].listen]
 
     def _files(self, name: str) -> list[str]:
         """Names of the files in a finished task's folder, the score last."""

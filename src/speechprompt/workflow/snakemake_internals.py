@@ -4,6 +4,7 @@ Snakemake may rename any of this in its next version. A missing name is an error
 a test uses each function in a real run.
 """
 
+import logging
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ from speechprompt.errors import ConfigError
 __all__ = [
     "complete_rules",
     "config_files",
+    "finished_files",
     "folder_of_rules",
     "given_words",
     "has_storage",
@@ -27,6 +29,9 @@ __all__ = [
     "jobs_that_want",
     "lift_limit_on_starts",
     "offer",
+    "planned",
+    "setup_name",
+    "show_run",
     "sizes_of",
 ]
 
@@ -54,6 +59,12 @@ def config_files(workflow: Any) -> list[str]:
 def given_words(workflow: Any) -> list[str]:
     """The command line of the process that plans the run; Snakemake itself knows targets later."""
     return sys.argv[1:] if is_main(workflow) and not is_module(workflow) else []
+
+
+def setup_name(workflow: Any) -> str:
+    """The name of the set-up: that of its last file, without the ending."""
+    files = config_files(workflow)
+    return Path(files[-1]).stem if files else "config"
 
 
 def is_main(workflow: Any) -> bool:
@@ -135,6 +146,52 @@ def complete_rules(
         if not hasattr(_get(rule, "params"), "code"):
             verb = re.split(r"\{log(?::q)?\} ", _get(rule, "shellcmd"))[1].split()[0]
             _get(rule, "set_params")(code=code_of(verb))
+
+
+def show_run(workflow: Any, display: logging.Handler) -> bool:
+    """Let a handler show the run, and hide Snakemake's own messages from the terminal.
+
+    They stay where the user asks for them by ``--verbose`` or ``--quiet=reason``, in dry runs, and
+    in Snakemake's log file.
+
+    Args:
+        workflow: Snakemake's workflow.
+        display: the handler. Its ``is_hidden`` says which messages are hidden.
+
+    Returns:
+        Whether the handler shows the run.
+    """
+    settings = _get(workflow, "output_settings")
+    asked = _get(settings, "dryrun") or _get(settings, "verbose") or _get(settings, "quiet")
+    manager = _get(workflow, "logger_manager")
+    streams = [
+        handler
+        for handler in _get(manager, "logger").handlers
+        if handler.name == "DefaultStreamHandler"
+    ]
+    if asked or not is_main(workflow) or is_module(workflow) or not streams:
+        return False
+    for handler in streams:
+        handler.addFilter(lambda record: not display.is_hidden(record))
+    # First, so that a message is written on a line of its own.
+    _get(manager, "logger").handlers.insert(0, display)
+    return True
+
+
+def planned(workflow: Any) -> tuple[list[tuple[int, str]], int]:
+    """Number and benchmark of each job that will run, and the cores that they share."""
+    dag = _get(workflow, "dag")
+    jobs = [
+        (_get(dag, "jobid")(job), str(_get(job, "benchmark")))
+        for job in _get(dag, "needrun_jobs")()
+    ]
+    return jobs, int(_get(workflow, "resource_settings.cores") or 1)
+
+
+def finished_files(workflow: Any, rule: str) -> list[str]:
+    """First outputs of all jobs of a rule."""
+    jobs = [job for job in _get(workflow, "dag.jobs") if _get(job, "rule.name") == rule]
+    return [str(_get(job, "output")[0]) for job in jobs]
 
 
 def sizes_of(input: Any) -> Iterator[tuple[str, int]]:

@@ -1,0 +1,97 @@
+"""What the overview shows of an utterance: outline, units, differences and probabilities."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from speechprompt.report.examples import EXAMPLES_SCHEMA
+from speechprompt.storage.files import content_of
+from speechprompt.storage.parquet import read_parquet
+
+__all__ = ["differences", "read_utterances", "unit_colour"]
+
+GOLDEN_ANGLE = 137.508  # neighbouring numbers get hues that are far apart
+Spans = list[tuple[str, bool]]
+
+
+def read_utterances(path: str | Path, is_text: bool) -> list[dict[str, Any]]:
+    """Read the utterances of a task, in the form in which the page's template shows them.
+
+    Args:
+        path: Parquet file of :func:`~speechprompt.report.examples.choose_examples`.
+        is_text: whether answers are compared word by word.
+    """
+    with content_of(path):
+        rows = read_parquet(path).select(EXAMPLES_SCHEMA.names).to_pylist()
+    return [_shown(row, is_text) for row in rows]
+
+
+def differences(reference: str, hypothesis: str) -> tuple[Spans, Spans]:
+    """Align two texts word by word.
+
+    Returns:
+        Pieces of both, and whether each piece differs from the other text.
+    """
+    words = reference.split(), hypothesis.split()
+    matched = SequenceMatcher(None, *words, autojunk=False)
+    sides: tuple[Spans, Spans] = ([], [])
+    for tag, i, j, k, m in matched.get_opcodes():
+        for side, part in zip(sides, (words[0][i:j], words[1][k:m]), strict=True):
+            if part:
+                side.append((" ".join(part), tag != "equal"))
+    return sides
+
+
+def unit_colour(unit: int) -> str:
+    """The colour of a unit. Its number says nothing about its sound, and nor does the colour."""
+    return f"hsl({unit * GOLDEN_ANGLE % 360:.0f} {40 + unit % 3 * 15}% {42 + unit % 4 * 8}%)"
+
+
+def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:
+    reference, prediction = row["reference"], row["prediction"]
+    whole = ([(reference, False)], [(prediction, reference != prediction)])
+    spans = differences(reference, prediction) if is_text else whole
+    name, length = ("per character", max(len(prediction), 1)) if is_text else (prediction, 1)
+    own = {name: math.exp(min(row["score"], 0) / length)}
+    shares = json.loads(row["probabilities"] or "null") or own
+    audio = row["audio"]
+    return {
+        **{name: row[name] for name in ("utt_id", "speaker", "why", "reference", "prediction")},
+        "right": reference == prediction,
+        "spans": spans,
+        "bars": [(label, share, _written(share)) for label, share in shares.items()],
+        "seconds": row["seconds"],
+        "outline": _outline(row["peaks"]) if row["peaks"] else "",
+        "audio": audio and f"data:{row['audio_type']};base64,{base64.b64encode(audio).decode()}",
+        **_strip(row),
+    }
+
+
+def _written(share: float) -> str:
+    return f"{share:.3f}" if share >= 0.0005 else "<0.001"
+
+
+def _outline(peaks: Sequence[float]) -> str:
+    """A waveform's outline as an SVG path in a box of 1000 by 100."""
+    step = 1000 / len(peaks)
+    top = [f"{i * step:.0f} {50 - 48 * peak:.0f}" for i, peak in enumerate(peaks)]
+    bottom = [f"{i * step:.0f} {50 + 48 * peak:.0f}" for i, peak in enumerate(peaks)]
+    return f"M{'L'.join([*top, *bottom[::-1]])}Z"
+
+
+def _strip(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Rectangles of the units: start and width in thousandths of the recording, and the unit."""
+    durations = row["durations"] or [1] * len(row["units"])
+    length = sum(durations)
+    if row["seconds"] and row["frame_rate"]:
+        length = max(length, row["seconds"] * row["frame_rate"])
+    boxes, start = [], 0
+    for unit, duration in zip(row["units"], durations, strict=True):
+        left, right = (round(1000 * edge / max(length, 1)) for edge in (start, start + duration))
+        boxes.append((left, max(right - left, 1), unit))
+        start += duration
+    return {"boxes": boxes, "units": row["units"]}
