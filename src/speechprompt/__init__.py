@@ -18,7 +18,10 @@ __all__ = ["__version__", "load_predictor"]
 
 
 def load_predictor(
-    *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
+    *folders: str | Path,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    threshold: float = 0.0,
 ) -> Predictor:
     """Load tasks of a finished run to answer new audio.
 
@@ -32,11 +35,12 @@ def load_predictor(
         folders: folders of the tasks, such as ``results/ks``.
         weights: the encoder's weights, if they have been moved.
         device: cpu, cuda or auto.
+        threshold: an answer with a lower probability is ``none``.
 
     Raises:
         ArtefactError: a file is missing, or is not the one of the training.
-        ConfigError: there is no folder, or one is given twice.
+        ConfigError: there is no folder, one is given twice, or the threshold is no probability.
     """
     from speechprompt.predict.predictor import Predictor
 
-    return Predictor.load(*folders, weights=weights, device=device)
+    return Predictor.load(*folders, weights=weights, device=device, threshold=threshold)

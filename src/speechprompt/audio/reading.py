@@ -32,6 +32,7 @@ __all__ = [
     "probe_audio",
     "probe_content",
     "read_audio",
+    "read_blocks",
     "resample",
     "small_terms",
 ]
@@ -82,6 +83,19 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     for block, file_rate in _decode(path):  # noqa: B007
         blocks.append(block.mean(axis=1, dtype=np.float32))
     return resample(np.concatenate(blocks), file_rate, sample_rate)
+
+
+def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Read a recording of any length in constant memory.
+
+    Yields:
+        Blocks of samples with channels averaged, float32 ``[n]``, and their sample rate in Hz.
+
+    Raises:
+        AudioError: as :func:`read_audio`; that the recording is damaged may be found at its end.
+    """
+    for block, rate in _decode(path, math.inf):
+        yield block.mean(axis=1, dtype=np.float32), rate
 
 
 def probe_audio(path: str | Path) -> tuple[int, int]:
@@ -159,7 +173,9 @@ def _resampler(source_rate: int, target_rate: int) -> "Resample":
     return Resample(source_rate, target_rate)
 
 
-def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+def _decode(
+    path: str | Path, most_seconds: float = MAX_SECONDS
+) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks ``[n, channels]`` and the sample rate; an unusable file raises an error.
 
     This is the only check of a recording, whatever it is read for. Memory is that of a block.
@@ -176,7 +192,7 @@ def _decode(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
             opened, promised, rate = True, stream.frames, stream.samplerate
             first, last = _samples_of(path, place, stream)
             # The most samples of a recording; its length is not always known beforehand.
-            most = MAX_SECONDS * min(rate, LARGEST_RATE)
+            most = most_seconds * min(rate, LARGEST_RATE)
             if most < last - first < UNKNOWN_LENGTH:
                 raise _too_long(path, last - first, rate)
             _seek(stream, first)

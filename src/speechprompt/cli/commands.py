@@ -1,87 +1,20 @@
 """The functions of verbs that print."""
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechprompt.cli.verb import ExitStatus
 from speechprompt.errors import ConfigError
-from speechprompt.runtime.progress import progress, show
+from speechprompt.runtime.progress import show
 
 if TYPE_CHECKING:
     from speechprompt.evaluation.metrics import Score
-    from speechprompt.predict.answer import Answer
 
-__all__ = ["compare_units", "inspect", "pool_scores", "predict", "verify"]
-
-
-def predict(
-    paths: Sequence[Path],
-    weights: Path | None = None,
-    lists: list[Path] | None = None,
-    as_json: bool = False,
-    as_table: bool = False,
-    device: str = "auto",
-) -> ExitStatus:
-    """Answer recordings with finished tasks.
-
-    Args:
-        paths: folders of tasks, such as results/ks, then recordings: files, folders, parts of
-            files such as talk.wav#t=12.5,14, manifests (Parquet), tables (CSV), or - for paths on
-            standard input, one a line.
-        weights: the encoder's weights, if they have been moved.
-        lists: file that lists recordings, one a line; may be repeated.
-        as_json: print JSON lines with all probabilities, as is the default without a terminal.
-        as_table: print a table, as is the default on a terminal.
-        device: cpu, cuda or auto.
-
-    Returns:
-        The exit status: 1 if a recording could not be used.
-    """
-    from speechprompt.audio.paths import AudioPaths
-    from speechprompt.corpora.utterances import listed_utterances
-    from speechprompt.predict.predictor import Predictor
-
-    folders, arguments = _tasks_first(paths)
-    if not arguments and not lists:
-        raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
-    if as_json and as_table:
-        raise ConfigError("expected --json or --table, found both")
-    recordings = AudioPaths(list(listed_utterances(arguments)), lists or [])
-    predictor = Predictor.load(*folders, weights=weights, device=device)
-    files = progress(recordings, "predict", total=recordings.total, unit="file")
-    as_json = as_json or not (as_table or sys.stdout.isatty())
-    return _print(predictor.stream(files, recordings.is_waiting), as_json)
-
-
-def _tasks_first(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:
-    from speechprompt.predict.task_folder import is_task_folder, open_task
-
-    n_tasks = next((i for i, path in enumerate(paths) if not is_task_folder(path)), len(paths))
-    if n_tasks == 0:
-        open_task(paths[0])  # its error says what is missing
-    if late := [path for path in paths[n_tasks:] if is_task_folder(path)]:
-        raise ConfigError(f"{late[0]}: expected folders of tasks first, then recordings")
-    return paths[:n_tasks], paths[n_tasks:]
-
-
-def _print(blocks: Iterable[list["Answer"]], as_json: bool) -> ExitStatus:
-    """Print answers as they are found; return the exit status."""
-    from speechprompt.predict.answer import AnswerTable
-
-    failed, table = False, AnswerTable()
-    for answers in blocks:
-        failed |= any(answer.error is not None for answer in answers)
-        if as_json:
-            lines = (json.dumps(answer.to_dict(), ensure_ascii=False) for answer in answers)
-            show("\n".join(lines))
-        else:
-            show(table.block(answers))
-    return ExitStatus(failed)
+__all__ = ["compare_units", "inspect", "pool_scores", "verify"]
 
 
 def inspect(

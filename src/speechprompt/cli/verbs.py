@@ -28,7 +28,8 @@ workflow.run:run tasks --config --cores [--dry-run]
     Run tasks of a set-up: the short way to a call of Snakemake, which is printed.
 cli.results:show folders [--json=as_json]
     Show results: score, interval, baseline and verdict, a row for each task.
-cli.commands:predict paths --weights --list=lists [--json=as_json] [--table=as_table] {COMPUTE}
+cli.prediction:predict paths --weights --list=lists [--json=as_json] [--table=as_table] \
+    --threshold --window --hop --silence --format=form --pcm {COMPUTE}
     Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
 predict.enrolment:enrol folders --task --out --seed {COMPUTE} \
     computation=training.job:Computation

@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
+from speechprompt.prompting.calibration import calibrated
 from speechprompt.prompting.decoding import Predictions
 from speechprompt.storage.tables import align_columns
 from speechprompt.storage.text import printable
@@ -13,8 +12,10 @@ from speechprompt.tasks.classification import COLUMN_SEPARATOR
 from speechprompt.tasks.labels import Labels
 from speechprompt.tasks.sequences import parse_slots
 
-__all__ = ["Answer", "AnswerTable", "write_answer"]
+__all__ = ["NONE", "Answer", "AnswerTable", "write_answer"]
 
+# The answer where none is sure enough.
+NONE = "none"
 TITLES = ("file", "task", "answer", "probability")
 
 
@@ -27,12 +28,15 @@ class Answer:
         task: name of the task.
         answer: text as in predictions.parquet: the label, several labels with `` | `` between
             them, a transcript, or a transcript with marked slots.
-        score: natural logarithm of the answer's probability among the allowed answers.
-        probability: that probability; for a transcript it is the probability of all characters.
+        score: natural logarithm of the answer's probability among the allowed answers, as in
+            predictions.parquet.
+        probability: that probability, calibrated if the task has one label column; for a
+            transcript it is the probability of all characters.
         labels: value of each label column, for a classification.
         slots: type and value of each slot, for slot filling.
         probabilities: probability of every label, where there is one label column.
         error: reason why there is no answer.
+        warning: reason why the answer may be wrong.
     """
 
     file: str
@@ -44,6 +48,7 @@ class Answer:
     slots: list[tuple[str, str]] | None = None
     probabilities: dict[str, float] | None = None
     error: str | None = None
+    warning: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """All attributes that are not None."""
@@ -51,7 +56,12 @@ class Answer:
 
 
 def write_answer(
-    file: str, task: str, labels: Labels, predictions: Predictions, row: int
+    file: str,
+    task: str,
+    labels: Labels,
+    predictions: Predictions,
+    row: int,
+    temperature: float = 1.0,
 ) -> Answer:
     """Make the answer to one recording.
 
@@ -61,22 +71,24 @@ def write_answer(
         labels: labels of the task.
         predictions: answers to several recordings.
         row: number of the recording among them.
+        temperature: divisor of the log-probabilities of labels, which calibrates them.
     """
     answer, score = labels.decode(predictions.labels[row]), float(predictions.scores[row])
     values = None
     if labels.type == "classification" and answer:
         parts = [answer] if len(labels.columns) == 1 else answer.split(COLUMN_SEPARATOR)
         values = dict(zip(labels.columns, parts, strict=True))
-    probabilities = None
+    probabilities, share = None, math.exp(score)
     if predictions.label_scores is not None:
-        shares = np.exp(predictions.label_scores[row]).tolist()
-        probabilities = dict(zip(labels.names, shares, strict=True))
+        shares = calibrated(predictions.label_scores[row], temperature)
+        probabilities = dict(zip(labels.names, shares.tolist(), strict=True))
+        share = probabilities.get(answer, share) if temperature != 1 else share
     return Answer(
         file=file,
         task=task,
         answer=answer,
         score=score,
-        probability=math.exp(score),
+        probability=share,
         labels=values,
         slots=parse_slots(answer)[1] if labels.type == "slot_filling" else None,
         probabilities=probabilities,

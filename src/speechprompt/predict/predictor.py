@@ -7,8 +7,9 @@ last bits.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +23,7 @@ from speechprompt.encoders import load_encoder
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.lm.artefact import LoadedLM, load_lm
-from speechprompt.predict.answer import Answer, write_answer
+from speechprompt.predict.answer import NONE, Answer, write_answer
 from speechprompt.predict.task_folder import open_task
 from speechprompt.prompting.decoding import Question, answer_room, predict_together
 from speechprompt.prompting.task_file import attach_prompt
@@ -39,6 +40,8 @@ from speechprompt.units.feature_files import FeatureMetadata
 __all__ = ["Predictor"]
 
 WINDOW_FILES = 1024
+# An utterance is far longer or shorter than others by this factor.
+FAR = 2
 # Samples of a recording, or its units, or the error that stands in their place.
 SamplesOrError = np.ndarray | SpeechPromptError
 UnitsOrError = EncodedUnits | SpeechPromptError
@@ -54,6 +57,8 @@ class _Task:
         labels: labels of the task.
         decoding: how answers are found.
         units: how its units are made.
+        temperature: what calibrates its probabilities.
+        trained_on: least and most units of an utterance that it was trained on, if they are known.
     """
 
     name: str
@@ -61,6 +66,23 @@ class _Task:
     labels: Labels
     decoding: DecodingSettings
     units: UnitEncoder
+    temperature: float = 1.0
+    trained_on: tuple[int, int] | None = None
+
+    def warning(self, n_units: int) -> str | None:
+        """Say that an utterance is far longer or shorter than those of the training."""
+        if self.trained_on is None:
+            return None
+        low, high = self.trained_on
+        if low <= n_units * FAR and n_units <= high * FAR:
+            return None
+        far, advice = "longer", "; cut it, or answer it in windows (--window)"
+        if n_units < low:
+            far, advice = "shorter", ""
+        return (
+            f"far {far} than what the task was trained on, {n_units} units and not {low} to {high}"
+            f"{advice}"
+        )
 
 
 @dataclass
@@ -77,15 +99,21 @@ class Predictor:
         encoders: encoders by hash.
         units: how units are made, by hash of the codebook and whether repeats are collapsed.
         tasks: tasks in the order of their folders.
+        threshold: an answer with a lower probability is ``none``.
     """
 
     encoders: dict[str, Encoder] = field(default_factory=dict)
     units: dict[tuple[str, bool], UnitEncoder] = field(default_factory=dict)
     tasks: list[_Task] = field(default_factory=list)
+    threshold: float = 0.0
 
     @classmethod
     def load(
-        cls, *folders: str | Path, weights: str | Path | None = None, device: str = "auto"
+        cls,
+        *folders: str | Path,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        threshold: float = 0.0,
     ) -> Self:
         """Load tasks. An encoder, codebook or unit LM that they share is loaded once.
 
@@ -93,11 +121,14 @@ class Predictor:
             folders: folders of the tasks, such as ``results/ks``.
             weights: the encoder's weights, if they have been moved.
             device: cpu, cuda or auto.
+            threshold: an answer with a lower probability is ``none``.
 
         Raises:
             ArtefactError: a file is missing, or is not the one of the training.
-            ConfigError: there is no folder, or one is given twice.
+            ConfigError: there is no folder, one is given twice, or the threshold is no probability.
         """
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"expected a threshold of 0 to 1, found {threshold:g}")
         if not folders:
             raise ConfigError("expected the folder of at least one task, such as results/ks")
         if len({Path(folder).resolve() for folder in folders}) < len(folders):
@@ -105,7 +136,7 @@ class Predictor:
         device = resolve_device(device)
         opened = [open_task(folder, weights) for folder in folders]
         names = [one.task for one in opened]
-        predictor = cls()
+        predictor = cls(threshold=threshold)
         encoders: dict[str, Encoder] = {}
         lms: dict[tuple[object, torch.dtype], LoadedLM] = {}
         for one in opened:
@@ -132,7 +163,16 @@ class Predictor:
                     lms[key] = load_lm(one.unit_lm, codebook.sha256, dtype, device)
                 model = attach_prompt(one.prompt, lms[key], one.unit_lm)
                 labels = restore_labels(one.described["answers"])
-                predictor.tasks.append(_Task(name, model, labels, decoding, units))
+                trained_on = one.described.get("training", {}).get("units")
+                temperature = float(one.described.get("temperature", 1.0))
+                if not 0 < temperature < math.inf:
+                    raise ValueError(f"expected a temperature above 0, found {temperature}")
+                task = _Task(
+                    *(name, model, labels, decoding, units),
+                    temperature=temperature,
+                    trained_on=trained_on and (int(trained_on[0]), int(trained_on[1])),
+                )
+                predictor.tasks.append(task)
         return predictor
 
     def predict(self, files: str | Path | Iterable[str | Path]) -> list[Answer]:
@@ -196,10 +236,18 @@ class Predictor:
         for number, predictions in enumerate(predict_together(questions)):
             task = self.tasks[number]
             for row, i in enumerate(usable[number]):
-                answers[i, number] = write_answer(
-                    names[i], task.name, task.labels, predictions, row
+                answer = write_answer(
+                    names[i], task.name, task.labels, predictions, row, task.temperature
                 )
+                warning = task.warning(len(questions[number].units[row]))
+                answers[i, number] = replace(self._judged(answer), warning=warning)
         return [answers[key] for key in sorted(answers)]
+
+    def _judged(self, answer: Answer) -> Answer:
+        """The answer, or ``none`` if it is not sure enough."""
+        if answer.probability is None or answer.probability >= self.threshold:
+            return answer
+        return replace(answer, answer=NONE, labels=None, slots=None)
 
     def _quantise(
         self, recordings: Sequence[SamplesOrError]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.batching import check_lengths, micro_batches, micro_budget
 from speechprompt.lm.packing import pack
+from speechprompt.prompting.calibration import fit_temperature
+from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.storage.files import read_json
@@ -129,13 +132,19 @@ def train_prompt(
         ),
         rates=_own_rates(model, settings.verbalizer_lr),
     )
-    metadata = {
+    metadata: dict[str, Any] = {
         "task": name,
         "labels": data.labels.names,
         "answers": data.labels.state(),
         "seed": seed,
-        "training": {"utterances": len(data.train), **result.summary()},
+        "training": {
+            "utterances": len(data.train),
+            "units": [f(map(len, data.train.units)) for f in (min, max)],
+            **result.summary(),
+        },
     }
+    if (temperature := _temperature(model, data)) is not None:
+        metadata["temperature"] = temperature
     files.finish(result, lambda path: model.save(path, metadata))
     return result
 
@@ -145,6 +154,18 @@ def _own_rates(model: TaskModel, verbalizer_lr: float | None) -> dict[str, float
     if verbalizer_lr is None:
         return {}
     return {name: verbalizer_lr for name in model.named_parameters() if name.startswith("verb")}
+
+
+def _temperature(model: TaskModel, data: TaskData) -> float | None:
+    """The temperature that calibrates a classification with one label column.
+
+    None for another task, and where no utterance was held out.
+    """
+    if data.valid is data.train or len(data.labels.allowed or ()) != 1:
+        return None
+    found = predict(model, data.valid.units)
+    assert found.label_scores is not None
+    return fit_temperature(found.label_scores, [row[0] for row in data.valid.labels])
 
 
 class _PromptTraining:
