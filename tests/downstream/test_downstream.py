@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from interruption import killed_in_the_middle
-from speechprompt.config.models import HubertPretraining
+from speechprompt.config.encoders import HubertPretraining
 from speechprompt.config.tasks import DownstreamSettings
 from speechprompt.downstream import recordings as module
 from speechprompt.downstream.decoding import decode

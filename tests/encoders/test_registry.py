@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from speechprompt.config.models import AnyEncoder
+from speechprompt.config.encoders import AnyEncoder
 from speechprompt.encoders import ENCODERS, Encoder, load_encoder
 from speechprompt.errors import ConfigError
 

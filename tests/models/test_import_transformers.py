@@ -47,8 +47,13 @@ MODELS = {
     "hubert-biased": ("hubert", {"conv_bias": True, "num_conv_pos_embeddings": 17}, True),
     "hubert-stable": ("hubert", {"do_stable_layer_norm": True}, False),
     "hubert-25hz": ("hubert", SLOW, False),
+    "wav2vec2-base": ("wav2vec2", BASE, True),
+    "wav2vec2-large": ("wav2vec2", LARGE, True),
+    "wavlm-base": ("wavlm", BASE, False),
+    "wavlm-large": ("wavlm", LARGE, True),
+    "wavlm-near": ("wavlm", {"num_buckets": 20, "max_bucket_distance": 30}, False),
 }
-CLASSES = {"hubert": "Hubert"}
+CLASSES = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
 
 
 def build(kind, settings, head="Model", seed=0):
@@ -61,6 +66,9 @@ def build(kind, settings, head="Model", seed=0):
     with torch.no_grad():
         for name, weight in (*model.named_parameters(), *model.named_buffers()):
             if not weight.is_floating_point() or name.endswith("original0"):
+                continue
+            if name.endswith("gru_rel_pos_const"):
+                weight.copy_(1 + torch.rand(weight.shape, generator=generator))
                 continue
             noise = torch.randn(weight.shape, generator=generator)
             if name.endswith("running_var"):
@@ -96,7 +104,7 @@ def speech(n_samples, seed):
     return envelope * (tone + 0.3 * torch.randn(n_samples, generator=generator))
 
 
-WAVEFORMS = [speech(length, i) for i, length in enumerate([16_000, 33_333, 9_999, 16_000, 24_001])]
+WAVEFORMS = [speech(length, i) for i, length in enumerate([16_000, 33_333, 9_999, 16_000, 90_001])]
 
 
 @torch.no_grad()
@@ -262,12 +270,25 @@ def test_every_head_is_left_out(tmp_path, attempt):
     for kind, heads in HEADS.items():
         for head in heads:
             settings = {"vocab_size": 5, "use_weighted_layer_sum": True}
-            folder = write(build(kind, SMALL | settings, head), tmp_path / head, False)
+            model = build(kind, SMALL | settings, head)
+            folder = write(model, tmp_path / f"{kind}{head}", False)
             out = attempt(folder, kind)
+            found, _ = read_tensors(out)
+            n_ours = sum(tensor.numel() for tensor in found.values())
+            own = getattr(model, kind).state_dict()
+            del own["masked_spec_embed"]
+            assert n_ours == sum(tensor.numel() for tensor in own.values())
             out.unlink()
 
 
-HEADS = {"hubert": ("ForCTC", "ForSequenceClassification")}
+HEADS = {
+    "hubert": ("ForCTC", "ForSequenceClassification"),
+    "wav2vec2": (
+        *("ForPreTraining", "ForCTC", "ForSequenceClassification"),
+        *("ForAudioFrameClassification", "ForXVector"),
+    ),
+    "wavlm": ("ForCTC", "ForSequenceClassification", "ForAudioFrameClassification", "ForXVector"),
+}
 
 
 def test_who_decides_whether_waveforms_are_normalised(tmp_path, attempt):
@@ -334,6 +355,24 @@ def edited(path, **changes):
 def test_settings_that_do_not_fit(folder, attempt, changes, message):
     edited(folder / "config.json", **changes)
     assert message in attempt(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_buckets": 3}, "encoder_num_buckets: expected a whole number from 4"),
+        (
+            {"max_bucket_distance": 20},
+            "less than four times encoder_max_distance, found 320 and 20",
+        ),
+        ({"num_buckets": 322}, "rel_attn_embed.weight (320, 4) instead of (322, 4)"),
+        ({"model_type": "hubert"}, "expected model_type 'wavlm', found 'hubert'"),
+    ],
+)
+def test_settings_of_wavlm_that_do_not_fit(tmp_path, attempt, changes, message):
+    folder = write(build("wavlm", SMALL), tmp_path / "model", False)
+    edited(folder / "config.json", **changes)
+    assert message in attempt(folder, "wavlm")
 
 
 def change_weights(folder, change):
@@ -457,6 +496,19 @@ def test_a_folder_in_a_set_up(folder, tmp_path):
     (folder / "config.json").unlink()
     with pytest.raises(AssetError, match=r"found no config\.json"):
         plan.models.checkpoint_files(wildcards)
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm"])
+def test_another_layer_of_an_imported_model(kind):
+    blocks = {
+        "mine": {"kind": kind, "checkpoint": "models/mine", "layer": 2},
+        "other": {"kind": kind, "weights_of": "mine", "layer": 4},
+    }
+    plan = Plan(parse_config({"encoders": blocks}))
+    assert plan.models.weights("other") == ["resources/models/mine/model.safetensors"]
+    assert plan.models.imported_encoders() == "mine"
+    assert plan.models.import_verb(SimpleNamespace(encoder="mine")) == f"import-{kind}"
+    assert json.loads(plan.models.encoder("other"))["layer"] == 4
 
 
 def test_normalize_goes_with_a_checkpoint():

@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from interruption import killed_in_the_middle
-from speechprompt.config.models import HubertPretraining
+from speechprompt.config.encoders import HubertPretraining
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.pretraining.hubert import _play, pretrain_encoder

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speechprompt.config.models import HubertPretraining
+from speechprompt.config.encoders import HubertPretraining
 from speechprompt.errors import ConfigError
 from speechprompt.pretraining.model import build_hubert, masked_prediction, model_config
 

@@ -100,6 +100,10 @@ downloads.download:download_model model@downloads.assets:MODELS --root --out
     Download and check a published model file, or link to a copy of it.
 models.importing.hubert:import_hubert checkpoint --sha256 --normalize [--trust] --out
     Import a published HuBERT.
+models.importing.wav2vec2:import_wav2vec2 folder --normalize [--trust] --out
+    Import a wav2vec 2.0 from a folder of transformers.
+models.importing.wav2vec2:import_wavlm folder --normalize [--trust] --out
+    Import a WavLM from a folder of transformers.
 models.importing.cpc:import_cpc checkpoint --sha256 [--trust] --out
     Import a published CPC encoder.
 models.importing.codebook:import_codebook kmeans {FEATURES} --sha256 [--trust] --out

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechprompt.config.corpora import AnyCorpus
+from speechprompt.config.encoders import AnyEncoder
 from speechprompt.config.fields import members
-from speechprompt.config.models import AnyCodebook, AnyEncoder, AnyUnitLm
+from speechprompt.config.models import AnyCodebook, AnyUnitLm
 from speechprompt.config.setup import Config
 from speechprompt.errors import nearest
 

@@ -9,14 +9,9 @@ from pydantic.fields import FieldInfo
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
+from speechprompt.config.encoders import AnyEncoder, HubertPretraining
 from speechprompt.config.fields import Block, members
-from speechprompt.config.models import (
-    AnyCodebook,
-    AnyEncoder,
-    AnyUnitLm,
-    HubertPretraining,
-    PretrainingTaskSettings,
-)
+from speechprompt.config.models import AnyCodebook, AnyUnitLm, PretrainingTaskSettings
 from speechprompt.config.quality import QualitySettings
 from speechprompt.config.sweep import SweepSettings, SweepSpace
 from speechprompt.config.tasks import Task

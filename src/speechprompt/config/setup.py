@@ -6,14 +6,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from speechprompt.config.corpora import AnyCorpus, SyntheticCorpus, UnitsCorpus
+from speechprompt.config.encoders import AnyEncoder, MfccEncoder
 from speechprompt.config.fields import Block, Count, Name, Seed, Share
 from speechprompt.config.models import (
     AnyCodebook,
-    AnyEncoder,
     AnyUnitLm,
     ExternalCodebook,
     KmeansCodebook,
-    MfccEncoder,
     UnitLmSettings,
 )
 from speechprompt.config.quality import QualitySettings
@@ -172,7 +171,9 @@ class Config(Block):
             _require(key, shared, self.encoders)
             other = self.encoders[shared]
             if other.kind != encoder.kind or getattr(other, "weights_of", None) is not None:
-                raise ValueError(f"{key}: {shared!r} has no weights of its own that are HuBERT's")
+                raise ValueError(
+                    f"{key}: {shared!r} has no weights of its own of kind {encoder.kind}"
+                )
         taught = {name}
         while (pretraining := getattr(encoder, "pretraining", None)) is not None:
             key = f"encoders.{name}.pretraining"

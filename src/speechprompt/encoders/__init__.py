@@ -19,6 +19,8 @@ ENCODERS = {
     "hubert": "HubertEncoder",
     "logmel": "LogMelEncoder",
     "mfcc": "MfccEncoder",
+    "wav2vec2": "Wav2Vec2Encoder",
+    "wavlm": "WavLmEncoder",
 }
 
 

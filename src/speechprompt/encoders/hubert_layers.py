@@ -22,6 +22,7 @@ from torchaudio.models.wav2vec2 import components
 
 from speechprompt.encoders.groups import Group, group_utterances
 from speechprompt.encoders.linear import Product
+from speechprompt.encoders.positions import Distances, Gate, GatedAttention, attend_by_distance
 from speechprompt.runtime.device import to_device, to_host
 
 __all__ = ["HubertLayers"]
@@ -62,7 +63,9 @@ class HubertLayers:
         self.project = _product(projection.projection, dtype)
         self.position = PositionalConvolution(transformer.pos_conv_embed)
         self.norm = transformer.layer_norm if transformer.layer_norm_first else nn.Identity()
-        self.layers = [TransformerLayer(layer, dtype) for layer in transformer.layers]
+        first = transformer.layers[0].attention
+        distances = Distances(first) if isinstance(first, GatedAttention) else None
+        self.layers = [TransformerLayer(layer, dtype, distances) for layer in transformer.layers]
 
     def __call__(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Encode waveforms of at least a window, given and returned on the CPU.
@@ -324,9 +327,12 @@ class TransformerLayer:
     Args:
         layer: torchaudio's layer.
         dtype: Type of products and attention.
+        distances: WavLM's bias for distances, which all layers share; None without one.
     """
 
-    def __init__(self, layer: components.EncoderLayer, dtype: torch.dtype) -> None:
+    def __init__(
+        self, layer: components.EncoderLayer, dtype: torch.dtype, distances: Distances | None
+    ) -> None:
         attention, network = layer.attention, layer.feed_forward
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
         weight = torch.cat([projection.weight for projection in projections])
@@ -338,13 +344,17 @@ class TransformerLayer:
         self.narrow = _product(network.output_dense, dtype)
         self.norm_first = layer.layer_norm_first
         self.norm, self.final_norm = layer.layer_norm, layer.final_layer_norm
+        self.distances = distances
+        self.gate = Gate(attention) if distances else None
 
     def __call__(self, x: Tensor, groups: Sequence[Group]) -> Tensor:
         """Map the rows (N, D) of a batch's utterances to rows of the same shape."""
         rows = _block_rows(x)
         blocks = x.split(rows)
-        inputs = (self.norm(block) if self.norm_first else block for block in blocks)
-        mixed = self._attend(torch.cat([self.project(block) for block in inputs]), groups)
+        inputs = [self.norm(block) if self.norm_first else block for block in blocks]
+        gates = torch.cat([self.gate(block) for block in inputs]) if self.gate else None
+        projected = torch.cat([self.project(block) for block in inputs])
+        mixed = self._attend(projected, groups, gates)
         pairs = zip(blocks, mixed.split(rows), strict=True)
         return torch.cat([self._finish(block, attended) for block, attended in pairs])
 
@@ -355,14 +365,19 @@ class TransformerLayer:
         x = self.norm(x)
         return self.final_norm(x + self.narrow(self.widen(x)))
 
-    def _attend(self, projected: Tensor, groups: Sequence[Group]) -> Tensor:
+    def _attend(self, projected: Tensor, groups: Sequence[Group], gates: Tensor | None) -> Tensor:
         """Attend within each utterance: queries, keys and values (N, 3 * D) to (N, D)."""
         n_rows, width = projected.shape
         mixed = projected.new_zeros(n_rows, width // 3)
         for group in groups:
             padded = group.pad(projected).unflatten(2, (3, self.heads, -1))
             q, k, v = padded.permute(2, 0, 3, 1, 4)  # (n, heads, longest, D / heads) each
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=group.mask)
+            if gates is None or self.distances is None:
+                attended = F.scaled_dot_product_attention(q, k, v, attn_mask=group.mask)
+            else:
+                bias = self.distances.bias(group.longest)
+                own = group.pad(gates)
+                attended = attend_by_distance(q, k, v, mask=group.mask, gates=own, bias=bias)
             mixed[group.rows] = group.unpad(attended.transpose(1, 2))
         return mixed
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchaudio.models import HuBERTPretrainModel
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
-from speechprompt.config.models import HubertPretraining
+from speechprompt.config.encoders import HubertPretraining
 from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchaudio.models import HuBERTPretrainModel, hubert_pretrain_model
 
 from speechprompt.audio.reading import SAMPLE_RATE
-from speechprompt.config.models import HubertPretraining
+from speechprompt.config.encoders import HubertPretraining
 from speechprompt.encoders.hubert import window_and_shift
 from speechprompt.errors import ConfigError
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from speechprompt.config import Config
-from speechprompt.config.models import (
+from speechprompt.config.encoders import (
     HubertEncoder,
     HubertPretraining,
     Imported,
-    UnitLmSettings,
+    TransformerEncoder,
 )
+from speechprompt.config.models import UnitLmSettings
 from speechprompt.config.values import block_to_json
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.downloads.model_folder import folder_files
@@ -48,7 +49,7 @@ class Models:
         block = self.config.encoders[name]
         if not isinstance(block, Imported):
             return []
-        if isinstance(block, HubertEncoder) and block.weights_of:
+        if isinstance(block, TransformerEncoder) and block.weights_of:
             return self.weights(block.weights_of)
         if isinstance(block, HubertEncoder) and block.pretraining:
             return [f"results/encoders/{name}/model.safetensors"]

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import PublishedCorpus, SyntheticCorpus
-from speechprompt.config.models import Imported, UnitLmSettings
+from speechprompt.config.encoders import Imported
+from speechprompt.config.models import UnitLmSettings
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.runtime.gpus import SLOTS, gpu_slots, gpus
