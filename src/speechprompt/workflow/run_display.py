@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from speechprompt.runtime.progress import QUIET
 
@@ -56,7 +56,8 @@ class RunDisplay(logging.Handler):
         if self.total and self.is_terminal:
             self._write("\n")
 
-    def _take(self, record: logging.LogRecord) -> None:
+    def _take(self, record: Any) -> None:
+        """Take a message; Snakemake gives its records fields by the kind of event."""
         event = getattr(getattr(record, "event", None), "name", "")
         match event:
             case "JOB_INFO":

@@ -4,7 +4,6 @@ Snakemake may rename any of this in its next version. A missing name is an error
 a test uses each function in a real run.
 """
 
-import logging
 import os
 import re
 import sys
@@ -148,7 +147,7 @@ def complete_rules(
             _get(rule, "set_params")(code=code_of(verb))
 
 
-def show_run(workflow: Any, display: logging.Handler) -> bool:
+def show_run(workflow: Any, display: Any) -> bool:
     """Let a handler show the run, and hide Snakemake's own messages from the terminal.
 
     They stay where the user asks for them by ``--verbose`` or ``--quiet=reason``, in dry runs, and
