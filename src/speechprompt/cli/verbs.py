@@ -34,6 +34,8 @@ cli.prediction:predict paths --weights --list=lists [--json=as_json] [--table=as
 predict.enrolment:enrol folders --task --out --seed {COMPUTE} \
     computation=training.job:Computation
     Train a task on a few recordings of each label, one folder a label, in under a minute.
+predict.demo:demo folders --weights --port {COMPUTE}
+    Open a page on this machine to speak to finished tasks.
 cli.commands:inspect path --rows --utterance --picture --root --predictions [--json=as_json]
     Describe an artefact: schema, metadata, counts, hashes, provenance, first rows.
 cli.commands:verify folder

@@ -16,7 +16,7 @@ from speechprompt.evaluation.predictions import about_predictions, read_predicti
 from speechprompt.storage.parquet import read_parquet, write_parquet
 from speechprompt.units.unit_files import read_units
 
-__all__ = ["EXAMPLES_SCHEMA", "choose_examples", "choose_rows", "wrong_answers"]
+__all__ = ["EXAMPLES_SCHEMA", "choose_examples", "choose_rows", "outline_peaks", "wrong_answers"]
 
 EXAMPLES_SCHEMA = pa.schema(
     {
@@ -160,14 +160,19 @@ def _add_audio(rows: Sequence[dict[str, Any]], manifest: str | Path) -> None:
     left = MOST_AUDIO
     for row in rows:
         samples = read_audio(root / path_of[row["utt_id"]])
-        edges = np.linspace(0, len(samples), min(PEAKS, len(samples)) + 1).astype(int)[:-1]
-        peaks = np.maximum.reduceat(np.abs(samples), edges)
-        row["peaks"] = (peaks / max(float(peaks.max()), 1e-4)).tolist()
+        row["peaks"] = outline_peaks(samples)
         row["seconds"] = len(samples) / SAMPLE_RATE
         audio, kind = compress(samples)
         if len(audio) <= left:
             row["audio"], row["audio_type"] = audio, kind
             left -= len(audio)
+
+
+def outline_peaks(samples: np.ndarray) -> list[float]:
+    """The loudest sample of each of equal parts of a waveform, 0 to 1 of the loudest of all."""
+    edges = np.linspace(0, len(samples), min(PEAKS, len(samples)) + 1).astype(int)[:-1]
+    peaks = np.maximum.reduceat(np.abs(samples), edges)
+    return (peaks / max(float(peaks.max()), 1e-4)).tolist()
 
 
 def compress(samples: np.ndarray) -> tuple[bytes, str]:

@@ -12,7 +12,7 @@ from speechprompt.report.examples import EXAMPLES_SCHEMA
 from speechprompt.storage.files import content_of
 from speechprompt.storage.parquet import read_parquet
 
-__all__ = ["differences", "read_utterances", "unit_colour"]
+__all__ = ["differences", "draw_outline", "draw_units", "read_utterances", "unit_colour"]
 
 GOLDEN_ANGLE = 137.508  # neighbouring numbers get hues that are far apart
 Spans = list[tuple[str, bool]]
@@ -65,9 +65,12 @@ def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:
         "spans": spans,
         "bars": [(label, share, _written(share)) for label, share in shares.items()],
         "seconds": row["seconds"],
-        "outline": _outline(row["peaks"]) if row["peaks"] else "",
+        "outline": draw_outline(row["peaks"]) if row["peaks"] else "",
         "audio": audio and f"data:{row['audio_type']};base64,{base64.b64encode(audio).decode()}",
-        **_strip(row),
+        "boxes": draw_units(
+            *(row[name] for name in ("units", "durations", "seconds", "frame_rate"))
+        ),
+        "units": row["units"],
     }
 
 
@@ -75,23 +78,39 @@ def _written(share: float) -> str:
     return f"{share:.3f}" if share >= 0.0005 else "<0.001"
 
 
-def _outline(peaks: Sequence[float]) -> str:
-    """A waveform's outline as an SVG path in a box of 1000 by 100."""
+def draw_outline(peaks: Sequence[float]) -> str:
+    """Draw a waveform's outline as an SVG path in a box of 1000 by 100.
+
+    Args:
+        peaks: loudest sample of each of equal parts, 0 to 1.
+    """
     step = 1000 / len(peaks)
     top = [f"{i * step:.0f} {50 - 48 * peak:.0f}" for i, peak in enumerate(peaks)]
     bottom = [f"{i * step:.0f} {50 + 48 * peak:.0f}" for i, peak in enumerate(peaks)]
     return f"M{'L'.join([*top, *bottom[::-1]])}Z"
 
 
-def _strip(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Rectangles of the units: start and width in thousandths of the recording, and the unit."""
-    durations = row["durations"] or [1] * len(row["units"])
-    length = sum(durations)
-    if row["seconds"] and row["frame_rate"]:
-        length = max(length, row["seconds"] * row["frame_rate"])
+def draw_units(
+    units: Sequence[int],
+    durations: Sequence[int] | None,
+    seconds: float | None = None,
+    frame_rate: float | None = None,
+) -> list[tuple[int, int, int]]:
+    """Lay out units on a strip of 1000: start, width and number of each.
+
+    Args:
+        units: the units.
+        durations: their durations in frames; without these all are equally wide.
+        seconds: duration of the recording, which may be longer than its units.
+        frame_rate: frames per second.
+    """
+    durations = durations or [1] * len(units)
+    length: float = sum(durations)
+    if seconds and frame_rate:
+        length = max(length, seconds * frame_rate)
     boxes, start = [], 0
-    for unit, duration in zip(row["units"], durations, strict=True):
+    for unit, duration in zip(units, durations, strict=True):
         left, right = (round(1000 * edge / max(length, 1)) for edge in (start, start + duration))
         boxes.append((left, max(right - left, 1), unit))
         start += duration
-    return {"boxes": boxes, "units": row["units"]}
+    return boxes
