@@ -8,6 +8,7 @@ from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.prompt_scores import score_prompt
 from speechprompt.evaluation.scored_splits import ScoreFiles
+from speechprompt.evaluation.scores import Metrics
 from speechprompt.lm import load_lm
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_model import TaskModel
@@ -36,12 +37,13 @@ def write_split(folder, name, codebook=CODEBOOK):
 def scored(tmp_path):
     """Score a random prompt of some labels; return it, and the files."""
 
-    def run(labels=LABELS, kind="frequency", codebook=CODEBOOK, **decoding):
+    def run(labels=LABELS, kind="frequency", codebook=CODEBOOK, more=None, **decoding):
         random = task_model("cpu", kind=kind, allowed=labels.allowed)
         lm = load_lm(write_lm(tmp_path / "lm.safetensors", scale=1.5), CODEBOOK)
         task = TaskModel(lm, random.prompt, random.verbalizer, labels.allowed)
         prompt = tmp_path / "prompt.safetensors"
-        task.save(prompt, {"answers": labels.state(), "seed": 3, "training": {"epochs": 1}})
+        about = {"answers": labels.state(), "seed": 3, "training": {"epochs": 1}, **(more or {})}
+        task.save(prompt, about)
         files = ScoreFiles(tmp_path / "predictions.parquet", tmp_path / "metrics.json")
         indexes = [write_split(tmp_path, name, codebook) for name in ("valid", "test")]
         settings = DecodingSettings(**decoding)
@@ -70,6 +72,28 @@ def test_predictions_are_those_of_the_model(scored):
     assert metrics["details"] == {"training": {"epochs": 1}}
     assert metrics["hashes"]["prompt"] == sha256_file(prompt)
     assert metrics["main"]["name"] == "acc"
+
+
+def test_calibration_by_the_temperature_of_the_training(scored):
+    _, _, files = scored(SINGLE, "learnable", more={"temperature": 2.0})
+    found = Metrics.read(files.metrics).calibration
+    assert list(found) == ["valid", "test"]
+    assert found["test"].temperature == 2
+    assert found["test"].curve[0].answered == 1
+    assert found["test"].curve[0].right == pytest.approx(read_json(files.metrics)["main"]["value"])
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, "hot", float("nan")])
+def test_a_temperature_that_is_none_names_the_prompt(scored, temperature):
+    with pytest.raises(ArtefactError, match=r"prompt\.safetensors: its content is not"):
+        scored(SINGLE, "learnable", more={"temperature": temperature})
+
+
+@pytest.mark.parametrize(
+    ("labels", "more"), [(SINGLE, {}), (LABELS, {"temperature": 2.0})], ids=["earlier", "columns"]
+)
+def test_other_prompts_have_no_calibration(scored, labels, more):
+    assert Metrics.read(scored(labels, more=more)[2].metrics).calibration == {}
 
 
 def test_a_learnable_verbalizer_cannot_be_decoded_freely(scored):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechprompt.config.tasks import DecodingSettings
+from speechprompt.evaluation.calibration import Calibration
 from speechprompt.evaluation.scored_splits import (
     ScoreFiles,
     check_described,
@@ -12,6 +13,7 @@ from speechprompt.evaluation.scored_splits import (
     write_scores,
 )
 from speechprompt.evaluation.scores import Metrics
+from speechprompt.prompting.calibration import checked_temperature
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_file import load_task_model
 from speechprompt.runtime.precision import resolve_precision
@@ -54,6 +56,7 @@ def score_prompt(
         labels = restore_labels(described["answers"])
         hashes = {name: described[f"{name}_sha256"] for name in ("lm", "codebook")}
         details = {"training": described["training"]}
+        temperature = checked_temperature(described.get("temperature"))
     codebooks = set()
     for index in scored:
         with content_of(index):
@@ -62,12 +65,17 @@ def score_prompt(
     # There is one codebook. Otherwise the unit LM refuses those that are not its own.
     for codebook in codebooks:
         model = load_task_model(prompt, unit_lm, codebook, dtype, device)
-    splits = {}
+    splits, calibration = {}, {}
     for index in scored:
         split, examples = read_split(index, labels)
         found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
         answers = [labels.decode(row) for row in found.labels]
         splits[split] = prediction_rows(examples, examples.units, answers, found.scores)
+        if found.label_scores is not None and "temperature" in described:
+            right = [labels.encode(reference)[0] for reference in examples.references]
+            calibration[split] = Calibration.measure(
+                found.label_scores, right, labels.names, temperature
+            )
         # Free decoding of a classification may give no answer. It gives units, and the labels of a
         # learnable verbalizer are none.
         if labels.allowed is not None and model.verbalizer.kind != "learnable":
@@ -75,4 +83,4 @@ def score_prompt(
                 found = predict(model, examples.units, DecodingSettings(free=True))
             splits[split]["invalid"] = ~found.valid
     hashes["prompt"] = sha256_file(prompt)
-    return write_scores(files, splits, labels, task, described, details, hashes)
+    return write_scores(files, splits, labels, task, described, details, hashes, calibration)

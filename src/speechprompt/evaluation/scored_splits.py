@@ -9,6 +9,7 @@ import numpy as np
 
 from speechprompt.config.tasks import TaskType
 from speechprompt.downstream.recordings import Recordings
+from speechprompt.evaluation.calibration import Calibration
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
 from speechprompt.evaluation.verdict import SharedSpeakers
@@ -189,6 +190,7 @@ def write_scores(
     described: Mapping[str, Any],
     details: Mapping[str, Any],
     hashes: Mapping[str, str] | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
 ) -> Metrics:
     """Write predictions of all splits and their metrics.
 
@@ -201,6 +203,7 @@ def write_scores(
             ``trainable_parameters`` too; for a baseline, the ``speakers`` that train has too.
         details: further facts about the method for metrics.json.
         hashes: hashes of what was trained and of the models that it was trained on.
+        calibration: calibration of each split's probabilities, where it is known.
     """
     method = described["method"]
     speakers = {split: found.model_dump() for split, found in described.get("speakers", {}).items()}
@@ -222,4 +225,5 @@ def write_scores(
         seeds=[described["seed"]] if "seed" in described else [],
         details=details,
         hashes=hashes or {},
+        calibration=calibration or {},
     )

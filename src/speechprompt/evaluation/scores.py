@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.calibration import Calibration
 from speechprompt.evaluation.metrics import (
     MAIN_METRIC,
     Score,
@@ -93,6 +94,7 @@ class Metrics(BaseModel):
     per_seed: dict[str, float] = {}
     in_train: dict[str, int] = {}
     speakers: dict[str, SharedSpeakers] = {}
+    calibration: dict[str, Calibration] = {}
     details: dict[str, Any] = {}
     versions: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -221,6 +223,10 @@ def summarise_seeds(
         trainable_parameters=each[0].trainable_parameters,
         seeds=seeds,
         per_seed={str(s): e.main.value for s, e in zip(seeds, each, strict=True)},
+        calibration={
+            split: Calibration.mean([entry.calibration[split] for entry in each])
+            for split in each[0].calibration
+        },
         hashes=shared | trained,
     )
     for sentences in judge(metrics):

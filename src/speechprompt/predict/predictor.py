@@ -7,7 +7,6 @@ last bits.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.predict.answer import NONE, Answer, write_answer
 from speechprompt.predict.task_folder import open_task
+from speechprompt.prompting.calibration import checked_temperature
 from speechprompt.prompting.decoding import Question, answer_room, predict_together
 from speechprompt.prompting.task_file import attach_prompt
 from speechprompt.prompting.task_model import TaskModel
@@ -164,12 +164,9 @@ class Predictor:
                 model = attach_prompt(one.prompt, lms[key], one.unit_lm)
                 labels = restore_labels(one.described["answers"])
                 trained_on = one.described.get("training", {}).get("units")
-                temperature = float(one.described.get("temperature", 1.0))
-                if not 0 < temperature < math.inf:
-                    raise ValueError(f"expected a temperature above 0, found {temperature}")
                 task = _Task(
                     *(name, model, labels, decoding, units),
-                    temperature=temperature,
+                    temperature=checked_temperature(one.described.get("temperature")),
                     trained_on=trained_on and (int(trained_on[0]), int(trained_on[1])),
                 )
                 predictor.tasks.append(task)

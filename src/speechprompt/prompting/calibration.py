@@ -1,10 +1,11 @@
 """Calibration of probabilities by a temperature (Guo et al. 2017, arXiv 1706.04599)."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["calibrated", "fit_temperature"]
+__all__ = ["calibrated", "checked_temperature", "fit_temperature"]
 
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -21,6 +22,19 @@ def calibrated(label_scores: np.ndarray, temperature: float) -> np.ndarray:
     scores = np.asarray(label_scores, np.float64) / temperature
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def checked_temperature(value: object) -> float:
+    """A temperature from the metadata of a prompt; 1 where it has none.
+
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    if value is None:
+        return 1.0
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"temperature: expected a number above 0, found {value!r:.100}")
+    return float(value)
 
 
 def fit_temperature(label_scores: np.ndarray, labels: Sequence[int]) -> float:
