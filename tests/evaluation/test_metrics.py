@@ -151,6 +151,39 @@ def test_interval_of_a_ratio_covers_its_value_at_the_nominal_rate():
     assert 88 <= covered <= 100
 
 
+def test_nothing_in_a_hundred_and_fifty_leaves_something_open():
+    wilson = 1.959964**2 / (150 + 1.959964**2)
+    accuracy, rate = Metric("errors", complement=True), Metric("errors")
+    wrong, right = {"errors": np.ones(150)}, {"errors": np.zeros(150)}
+    assert score(accuracy, wrong).interval == pytest.approx((0, wilson))
+    assert in_percent(0, score(accuracy, wrong).interval) == "0.00 [0.00, 2.50]"
+    assert score(accuracy, right).interval == pytest.approx((1 - wilson, 1))
+    assert score(rate, right).interval == pytest.approx((0, wilson))
+    words = {"errors": np.zeros(150), "words": np.full(150, 7)}
+    assert score(Metric("errors", "words"), words).interval == pytest.approx((0, wilson))
+    # That a constant answer has an error a word is no chance, and an error rate has no bound.
+    words["errors"] = words["words"]
+    assert score(Metric("errors", "words"), words).interval == (1, 1)
+    same = encode_classes(["label"], ["a", "b"] * 75, ["a", "b"] * 75)
+    assert score(MacroF1(), same).interval == pytest.approx((1 - wilson, 1))
+    assert score_gain(accuracy, right, right).interval == pytest.approx((-wilson, wilson))
+    higher = Metric("errors", complement=True, higher_is_better=True)
+    assert score_gain(higher, right, wrong).interval == pytest.approx((1 - wilson, 1))
+
+
+@pytest.mark.parametrize("n", [20, 150])
+def test_interval_of_a_share_covers_it_at_the_nominal_rate_up_to_the_edges(n):
+    """The share of simulated test sets whose interval has the true rate in it."""
+    metric, rng, intervals = Metric("errors"), np.random.default_rng(0), {}
+    for rate in (0.001, 0.01, 0.05, 0.2, 0.999):
+        counts = rng.binomial(n, rate, 4000)
+        for count in set(counts.tolist()) - intervals.keys():
+            errors = np.arange(n) < count
+            intervals[count] = score(metric, {"errors": errors.astype(float)}).interval
+        covered = [intervals[k][0] <= rate <= intervals[k][1] for k in counts.tolist()]
+        assert np.mean(covered) >= 0.91, rate
+
+
 def test_seeds_are_averaged_per_utterance():
     errors = np.array([[0, 0, 1, 1], [0, 1, 1, 1]])
     found = score(Metric("errors", complement=True), {"errors": errors})

@@ -37,11 +37,12 @@ __all__ = [
 Columns = Mapping[str, np.ndarray]
 Samples = Iterable[np.ndarray | slice]  # rows of utterances
 RESAMPLES = 2000
+Z = 1.959964  # of 95 % in a normal distribution
 MAIN_METRIC = {"classification": "acc", "transcription": "wer", "slot_filling": "f1"}
 
 
 class Score(BaseModel):
-    """A metric as a fraction, its 95 % bootstrap interval over utterances, and their number."""
+    """A metric as a fraction, its 95 % interval over utterances, and their number."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -252,12 +253,19 @@ def slot_value_errors(reference: str, hypothesis: str) -> tuple[int, int]:
 def score(metric: AnyMetric, columns: Columns, seed: int = 0) -> Score:
     """Compute a metric with a percentile bootstrap interval over utterances.
 
+    Where all utterances are right, or all are wrong, every resample is like the sample. The
+    interval is then Wilson's, which says what their number leaves open.
+
     Args:
         metric: the metric.
         columns: [n] or [seeds, n] per column; seeds are averaged, a ratio's per utterance.
         seed: seed of the resampling.
     """
-    return score_draws(*_measured(metric, columns, seed), metric.size(columns))
+    value, draws = _measured(metric, columns, seed)
+    found = score_draws(value, draws, metric.size(columns))
+    # A ratio, such as a word error rate, has no bound above.
+    bounds = (0.0,) if isinstance(metric, Metric) and metric.total is not None else (0.0, 1.0)
+    return _widened(found, 0.0, 1.0) if value in bounds else found
 
 
 def score_gain(metric: AnyMetric, columns: Columns, baseline: Columns) -> Score:
@@ -275,7 +283,7 @@ def score_gain(metric: AnyMetric, columns: Columns, baseline: Columns) -> Score:
     value, draws = _measured(metric, columns)
     other, other_draws = _measured(metric, baseline)
     gains = sign * (draws - other_draws)
-    return score_draws(sign * (value - other), gains, metric.size(columns))
+    return _widened(score_draws(sign * (value - other), gains, metric.size(columns)), -1.0, 1.0)
 
 
 def resample(n: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -288,6 +296,20 @@ def score_draws(value: float | np.ndarray, draws: np.ndarray, n: int) -> Score:
     """The score of a value, with the percentile interval of its resamples."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Score(value=float(value), interval=(float(low), float(high)), n=n)
+
+
+def _widened(found: Score, least: float, most: float) -> Score:
+    """A score whose interval is Wilson's where that of the bootstrap has no width.
+
+    Wilson's interval (1927) of no case in n, or of n in n, reaches z² / (n + z²) away.
+    """
+    low, high = found.interval
+    if high - low > 1e-12:
+        return found
+    margin = Z**2 / (found.n + Z**2)
+    bounds = min(least, low), max(most, high)
+    interval = max(low - margin, bounds[0]), min(high + margin, bounds[1])
+    return found.model_copy(update={"interval": interval})
 
 
 def _measured(metric: AnyMetric, columns: Columns, seed: int = 0) -> tuple[float, np.ndarray]:
