@@ -87,7 +87,7 @@ def test_the_summary_says_what_train_has_too(scored):
     said = judge(scored[0])
     assert said[-2] == (
         "2 of 4 utterances of test have units of one of train: acc is 50.00 %, and "
-        "0.00 % [0.00, 0.00] on the 2 novel ones."
+        "0.00 % [0.00, 65.76] on the 2 novel ones."
     )
     assert said[-1] == "2 of 3 speakers of test are in train too (Ann, Bob)."
 
@@ -96,4 +96,4 @@ def test_the_table_has_a_row_for_novel_utterances(scored, tmp_path):
     write_table([tmp_path / "m.json"], tmp_path / "table.md")
     rows = (tmp_path / "table.md").read_text().splitlines()
     (novel,) = (row for row in rows if "acc_novel" in row)
-    assert novel.startswith("| t | prompt | acc_novel | 0.00 [0.00, 0.00] | constant | 50.00 ")
+    assert novel.startswith("| t | prompt | acc_novel | 0.00 [0.00, 65.76] | constant | 50.00 ")
