@@ -34,8 +34,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from speechprompt.config import read_config
-from speechprompt.config.corpora import UnitsCorpus
+from speechprompt.config.corpora import KaldiCorpus, LhotseCorpus, UnitsCorpus
 from speechprompt.config.text import parse_text, parse_yaml
+from speechprompt.corpora.registry import listing_of
 from speechprompt.corpora.table import read_recordings, read_table
 from speechprompt.downloads.archives import unpack
 from speechprompt.errors import ArtefactError, AssetError, ConfigError, CorpusError
@@ -47,6 +48,7 @@ from speechprompt.storage.files import read_json
 from speechprompt.storage.text import printable
 from speechprompt.tasks.sequences import SlotFilling, parse_slots
 from speechprompt.units.text_corpus import prepare_units, read_vocabulary
+from speechprompt.units.text_forms import read_lines
 
 LONGEST_SECONDS, MOST_KIB = 10, 2**20  # of the processor
 
@@ -148,6 +150,65 @@ def test_any_bytes_are_a_table_or_an_error(tmp_path, content, name):
         assert all(set(item.labels) == set(labels) for item in recordings)
 
 
+def lists_recordings(corpus, root):
+    """List a corpus; whatever it lists is in a split and has all labels."""
+    listing = listing_of(corpus).list_recordings(corpus, root, 1)
+    for item in listing.recordings:
+        assert item.split == "train"
+        assert set(item.labels) == set(listing.label_columns)
+
+
+SEGMENTS = b"a r 0 1.5\nb r 1.5 2 0\n"
+
+
+@examples(100)
+@given(
+    name=st.sampled_from(["wav.scp", "segments", "text", "utt2spk", "utt2lang"]),
+    content=st.one_of(st.binary(max_size=40), edited(SEGMENTS), edited(b"r a.wav\ns b.wav\n")),
+)
+def test_any_bytes_are_a_folder_of_kaldi_or_an_error(tmp_path, name, content):
+    files = {"wav.scp": b"r a.wav\n", "segments": SEGMENTS, "text": b"a x\nb y z\n"}
+    for path in tmp_path.iterdir():
+        path.unlink()
+    for file, text in (files | {name: content}).items():
+        (tmp_path / file).write_bytes(text)
+    with soon(CorpusError, tmp_path):
+        lists_recordings(KaldiCorpus(train=str(tmp_path)), tmp_path)
+
+
+RECORDING = {
+    "id": "r",
+    "sources": [{"type": "file", "channels": [0], "source": "a.wav"}],
+    "duration": 2.0,
+}
+SUPERVISION = {"id": "u", "recording_id": "r", "start": 0.5, "duration": 1, "channel": 0}
+MANIFEST = "".join(json.dumps(one) + "\n" for one in (RECORDING, SUPERVISION)).encode()
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=3), st.just([0])),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@examples(200)
+@given(
+    content=st.one_of(
+        st.binary(max_size=40),
+        edited(MANIFEST),
+        st.tuples(st.sampled_from([*RECORDING, *SUPERVISION, "type", "recording"]), VALUES).map(
+            lambda pair: "".join(
+                json.dumps(one | {pair[0]: pair[1]}) + "\n" for one in (RECORDING, SUPERVISION)
+            ).encode()
+        ),
+    )
+)
+def test_any_bytes_are_a_manifest_of_lhotse_or_an_error(tmp_path, content):
+    path = tmp_path / "cuts.jsonl"
+    path.write_bytes(content)
+    with soon(CorpusError, path):
+        lists_recordings(LhotseCorpus(train=str(path)), tmp_path)
+
+
 # Unit lines
 
 UNITS = st.lists(st.integers(0, 4), min_size=1, max_size=6)
@@ -197,6 +258,24 @@ def test_any_bytes_are_unit_lines_or_an_error(tmp_path, lines):
     with soon(CorpusError, tmp_path):
         found = prepared(tmp_path, lines)
         assert all(0 <= unit < 5 for row in found for unit in row["units"])
+
+
+@examples(150)
+@given(
+    lines=st.one_of(
+        edited(b"{'audio': 'a.wav', 'hubert': '1 1 2', 'duration': 0.06}\n"),
+        edited(b'{"units": [1, 2], "duration": [2, 1], "file_name": "a"}\n<Un1><Un2>\n'),
+        edited(b"a.wav\t1 2 3\nb.wav\t2\n"),
+        st.sampled_from([b"{'a': " + b"[" * 10**5, b"{'a': '" + b"9 " * 10**5, b"{'" * 10**5]),
+    )
+)
+def test_any_bytes_are_units_of_another_program_or_an_error(tmp_path, lines):
+    path = tmp_path / "other.txt"
+    path.write_bytes(lines)
+    with soon(CorpusError, path):
+        for line in read_lines(path, 5, CorpusError):
+            assert all(0 <= unit < 5 for unit in line.units)
+            assert line.durations is None or len(line.durations) == len(line.units)
 
 
 @pytest.mark.parametrize("digits", ["9" * 12, "9" * 5000, "\u00b2", "\u0663" * 3])

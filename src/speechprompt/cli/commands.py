@@ -79,7 +79,7 @@ def compare_units(ours: Path, reference: Path, shown: int = 5) -> None:
     """Print how far units agree with other units of the same recordings.
 
     Args:
-        ours: index.json, units file (Parquet), or text lines "file|units".
+        ours: index.json, units file (Parquet), or text in a form with names, such as "file|units".
         reference: units to compare with, in any of these forms.
         shown: number of differences to show.
     """

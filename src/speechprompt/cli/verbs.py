@@ -56,13 +56,15 @@ corpora.splitting:split table --disjoint --stratify --valid --test --folds --see
 corpora.prepare:prepare_csv --table --valid-fraction --max-rejected --max-repeated --seed \
     --compute-threads=threads --out=out_dir
     Check own recordings that a table lists, and write their manifests.
-units.text_corpus:prepare_units --settings --train --valid --test --split --dictionary --out
+units.text_corpus:prepare_units --settings --train --valid --test --table --split --dictionary --out
     Turn lines of ready units and labels into a units file.
 corpora.validate:validate_corpus manifests=manifest_dir
     Check manifests against their recordings: schema, ids, splits, files.
 corpora.synthetic.alignments:align_phones manifest=manifest_path --settings --seed \
     --compute-threads=processes --out
     Write where the phones of a synthetic corpus are, as eSpeak NG itself says.
+units.exporting:export_units units --form --labels --out
+    Write the units of a split as text, in the form that another program reads.
 cli.commands:compare_units ours reference --shown
     Compare units with others of the same recordings: agreement, error rate, differences.
 evaluation.phone_quality:measure_units index=index_path --alignments=alignments_path --encoder \

@@ -280,23 +280,47 @@ class AudioSnipsCorpus(PublishedCorpus):
 
 
 class UnitsCorpus(Corpus):
-    """Already quantised text: `units <s> labels` or `file|units|labels` lines."""
+    """Already quantised text, in the forms of GSLM, fairseq, textlesslib, slamkit and others."""
 
     kind: Literal["units"] = "units"
     codebook: Name = Field(description="the external codebook the units belong to")
     train: str = Field(description="file of training lines")
-    valid: str = Field(description="file of validation lines, scored once at the end")
+    valid: str | None = Field(
+        None,
+        description="file of validation lines, scored once at the end; null takes a share of train",
+    )
     test: str | None = Field(None, description="file of test lines, scored once at the end")
-    columns: list[str] = Field(["label"], description="names of the labels in a line, in order")
+    table: str | None = Field(
+        None,
+        description="CSV or TSV file of labels for lines without, by `utt_id`, `path` or `file`",
+    )
+    columns: list[str] = Field(
+        ["label"], description="names of the labels, in the order of a line; `speaker` is one too"
+    )
     label_names: list[str] | dict[str, list[str]] | None = Field(
         None,
         description="names of the label indices: a list counts through all columns, lists by "
         "column go on where the column before ended; null keeps the numbers",
     )
+    collapse: bool = Field(False, description="make repeated units one, as the unit LM reads them")
     deduplicate: bool = Field(True, description="keep repeated training lines once")
+    valid_fraction: Share = Field(
+        0.1, description="share of train taken as valid where no file is named"
+    )
+    disjoint: str | None = Field(
+        None,
+        description="column whose values are in one split each, where splits are taken from train; "
+        "null keeps equal units together",
+    )
     dev_fraction: Share = Field(
         0.1, description="share of train, by hash of the unit string, that all choices look at"
     )
+
+    @model_validator(mode="after")
+    def _check_disjoint(self) -> Self:
+        if self.disjoint is not None and self.disjoint not in self.columns:
+            raise ValueError(f"disjoint: expected {', '.join(self.columns)}, found {self.disjoint}")
+        return self
 
     @property
     def label_columns(self) -> list[str]:

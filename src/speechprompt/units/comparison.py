@@ -8,13 +8,15 @@ from pathlib import Path, PurePosixPath
 from rapidfuzz.distance import Levenshtein
 
 from speechprompt.errors import ArtefactError
-from speechprompt.storage.files import text_lines
 from speechprompt.storage.parquet import read_parquet
+from speechprompt.units.text_forms import read_lines
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["Comparison", "Difference", "compare_units", "describe_comparison"]
 
 CONTEXT = 5
+# Units that a text may have; what its codebook is, it does not say.
+LARGEST_CODEBOOK = 2**15
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Co
     sides share.
 
     Args:
-        ours: an index.json, a units file (Parquet), or text lines ``file|units`` or
-            ``file|units|labels``.
+        ours: an index.json, a units file (Parquet), or lines of text in one of the forms of
+            :mod:`~speechprompt.units.text_forms` that have names.
         reference: likewise.
         shown: the most differing utterances to list.
 
@@ -122,20 +124,22 @@ def _read(path: Path) -> dict[str, list[int]]:
     except KeyError as error:
         raise ArtefactError(f"{path}: expected a units file ({error})") from None
     paths = table["path"].to_pylist() if "path" in table.column_names else names
-    named = (stored or name for stored, name in zip(paths, names, strict=True))
+    # Parts of one recording have the same file.
+    pairs = zip(paths, names, strict=True)
+    named = (stored if stored and "#" not in stored else name for stored, name in pairs)
     return dict(zip(named, units, strict=True))
 
 
 def _read_text(path: Path) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for number, line in text_lines(path, ArtefactError):
-        name, _, rest = line.partition("|")
-        words = rest.split("|")[0].split()
-        if not rest or not all(word.isdecimal() for word in words):
-            raise ArtefactError(f"{path}:{number}: expected 'file|units', found {line[:60]!r}")
-        units = [int(word) for word in words]
-        if found.setdefault(name.strip(), units) != units:
-            raise ArtefactError(f"{path}:{number}: {name.strip()!r} has other units further up")
+    for line in read_lines(path, LARGEST_CODEBOOK, ArtefactError):
+        where = f"{path}:{line.number}"
+        if not line.name:
+            raise ArtefactError(
+                f"{where}: expected units with a name, as in 'file|units', found {line.text!r}"
+            )
+        if found.setdefault(line.name, line.units) != line.units:
+            raise ArtefactError(f"{where}: {line.name!r} has other units further up")
     return found
 
 

@@ -1,26 +1,27 @@
-"""Corpora that are quantised already: text lines of units and labels, as published for the paper.
+"""Corpora that are quantised already: text lines of units, in the forms of other programs.
 
-Lines are ``u1 u2 … un <s> l1 l2 …`` or ``file|u1 u2 … un|l1 l2 …``; labels are names or indices.
-These corpora enter the pipeline after the encoder, so that durations, number of frames and path are
-unknown.
+Labels are in the lines, by name or index, or in a table of their own. These corpora enter the
+pipeline after the encoder, so that a path is unknown, and so are durations that no line has.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, unique_ids
+from speechprompt.corpora.table import read_table
 from speechprompt.errors import CorpusError, some_of
-from speechprompt.storage.files import text_lines
+from speechprompt.runtime.progress import log
 from speechprompt.storage.hashes import sha256_file, share_of
 from speechprompt.units.symbols import read_symbols
+from speechprompt.units.text_forms import EXPECTED, UnitLine, collapse, read_lines
 from speechprompt.units.unit_files import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]
 
-SEPARATOR_TOKEN = "<s>"
 LONGEST_UNIT = 9  # digits, more than any codebook needs
 
 
@@ -29,6 +30,8 @@ class _Line:
     utt_id: str
     units: tuple[int, ...]
     labels: tuple[str, ...]
+    durations: list[int] | None = None
+    speaker: str | None = None
 
 
 def prepare_units(
@@ -40,6 +43,7 @@ def prepare_units(
     train: str | Path | None = None,
     valid: str | Path | None = None,
     test: str | Path | None = None,
+    table: str | Path | None = None,
 ) -> int:
     """Write one split of the corpus as a units file.
 
@@ -57,6 +61,7 @@ def prepare_units(
         train: File of training lines, in place of the settings' own.
         valid: File of validation lines, likewise.
         test: File of test lines, likewise.
+        table: Table of labels, likewise.
 
     Returns:
         The number of utterances.
@@ -65,15 +70,17 @@ def prepare_units(
         CorpusError: there is no such split, or a file or a line is not as described; the message
             names the line.
     """
-    given = {"train": train, "valid": valid, "test": test}
+    given = {"train": train, "valid": valid, "test": test, "table": table}
     corpus = corpus.model_copy(update={name: str(path) for name, path in given.items() if path})
     vocabulary = read_vocabulary(dictionary)
-    columns = corpus.columns
-    names = _global_names(columns, corpus.label_names)
+    columns = [name for name in corpus.columns if name != "speaker"]
+    names = _global_names(corpus.columns, corpus.label_names)
+    labels = None if corpus.table is None else _read_labels(Path(corpus.table), corpus.columns)
     splits: dict[str, list[_Line]] = {}
     for part, path in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
         if path is not None:
-            splits[part] = list(_read_lines(part, Path(path), vocabulary, columns, names))
+            found = read_lines(path, len(vocabulary), CorpusError)
+            splits[part] = list(_read_split(part, Path(path), found, corpus, names, labels))
     lines = [line for part in splits.values() for line in part]
     for line, utt_id in zip(lines, unique_ids(line.utt_id for line in lines), strict=True):
         line.utt_id = utt_id
@@ -83,14 +90,25 @@ def prepare_units(
         for line in splits["train"]:
             first.setdefault((line.units, line.labels), line)
         splits["train"] = list(first.values())
+    if corpus.valid is None:
+        _hold_out("valid", splits, corpus, corpus.valid_fraction)
     if corpus.dev_fraction > 0:
-        splits = _split_off_dev(splits, Path(corpus.train), corpus.dev_fraction)
+        _hold_out("dev", splits, corpus, corpus.dev_fraction)
     if split not in splits:
         raise CorpusError(
             f"split: expected {', '.join(splits)} of the units in {corpus.train}, found {split!r}"
         )
-    rows = [(line.utt_id, line.units, *line.labels) for line in splits[split]]
-    values = dict(zip(("utt_id", "units", *columns), zip(*rows, strict=True), strict=True))
+    chosen = splits[split]
+    values: dict[str, Sequence[Any]] = {
+        "utt_id": [line.utt_id for line in chosen],
+        "units": [line.units for line in chosen],
+        "speaker": [line.speaker for line in chosen],
+    }
+    labelled = zip(*(line.labels for line in chosen), strict=True)
+    values |= dict(zip(corpus.columns, labelled, strict=True))
+    if all(line.durations is not None for line in lines):
+        durations = [line.durations or [] for line in chosen]
+        values |= {"durations": durations, "n_frames": list(map(sum, durations))}
     metadata = UnitsMetadata(
         codebook=f"external:{corpus.codebook}",
         codebook_sha256=sha256_file(dictionary),
@@ -98,7 +116,7 @@ def prepare_units(
         dedup=not has_repeats,
     )
     write_units(out, values, label_columns=columns, metadata=metadata)
-    return len(rows)
+    return len(chosen)
 
 
 def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
@@ -119,57 +137,78 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
     return frozenset(units)
 
 
-def _read_lines(
+def _read_split(
     split: str,
     path: Path,
-    vocabulary: frozenset[int],
-    label_columns: Sequence[str],
+    lines: Iterable[UnitLine],
+    corpus: UnitsCorpus,
     names: Mapping[str, Mapping[str, str]],
+    labels: Mapping[str, Mapping[str, str]] | None,
 ) -> Iterator[_Line]:
-    number = 0
-    for number, text in text_lines(path, CorpusError):
-        where = f"{path}:{number}"
-        name, units, labels = _split_line(where, text)
-        if not units:
-            raise CorpusError(f"{where}: no units")
-        if len(labels) != len(label_columns):
-            raise CorpusError(
-                f"{where}: expected {len(label_columns)} labels ({', '.join(label_columns)}), "
-                f"found {len(labels)}: {' '.join(labels)!r}"
-            )
-        if unknown := [u for u in units if _unit(u) not in vocabulary]:
-            raise CorpusError(
-                f"{where}: expected units 0 to {len(vocabulary) - 1} of the dictionary, "
-                f"found {unknown[0][:60]!r}"
-            )
-        pairs = zip(label_columns, labels, strict=True)
-        named = tuple(_name_label(where, column, label, names) for column, label in pairs)
-        yield _Line(name or f"{split}-{number:06d}", tuple(map(int, units)), named)
+    """Give the units of a split their labels."""
+    number, kept = 0, 0
+    left_out: list[str] = []
+    for line in lines:
+        number, where = line.number, f"{path}:{line.number}"
+        if labels is not None:
+            cells = labels.get(line.name) or labels.get(PurePosixPath(line.name).stem)
+            if cells is None:
+                left_out.append(line.name or f"line {number}")
+                continue
+        else:
+            cells = _labels_in(line, where, corpus.columns)
+        named = tuple(_name_label(where, name, cells[name], names) for name in corpus.columns)
+        units, durations = line.units, line.durations
+        if corpus.collapse:
+            units, durations = collapse(units, durations)
+        name, kept = line.name or f"{split}-{number:06d}", kept + 1
+        yield _Line(name, tuple(units), named, durations, cells.get("speaker") or None)
     if not number:
         raise CorpusError(f"{path}: no lines")
+    if left_out and not kept:
+        raise CorpusError(f"{path}: no line has labels in {corpus.table}, such as {left_out[0]!r}")
+    if left_out:
+        log(f"warning: {path}: not in {corpus.table}, and left out: {some_of(left_out)}")
+
+
+def _labels_in(line: UnitLine, where: str, columns: Sequence[str]) -> Mapping[str, str]:
+    """The labels in a line, by column."""
+    if line.labels is None:
+        if all(name in line.fields for name in columns):
+            return line.fields
+        raise CorpusError(
+            f"{where}: {EXPECTED}, found {line.text!r}; labels that are elsewhere are a table"
+        )
+    if len(line.labels) != len(columns):
+        raise CorpusError(
+            f"{where}: expected {len(columns)} labels ({', '.join(columns)}), "
+            f"found {len(line.labels)}: {' '.join(line.labels)!r}"
+        )
+    return dict(zip(columns, line.labels, strict=True))
+
+
+def _read_labels(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Rows of a table of labels by the name of their utterance."""
+    header, rows = read_table(table, columns)
+    key = next((name for name in ("utt_id", "path", "file") if name in header), None)
+    if key is None:
+        raise CorpusError(
+            f"{table}: expected the column utt_id, path or file, found {', '.join(header)}"
+        )
+    found: dict[str, dict[str, str]] = {}
+    for line, row in rows:
+        if row[key] in found:
+            raise CorpusError(f"{table}, line {line}: {row[key]!r} is there before")
+        if empty := [name for name in (key, *columns) if not row[name]]:
+            raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
+        found[row[key]] = row
+    return found
 
 
 def _unit(text: str) -> int | None:
     """The number of a unit; None for any other text."""
     is_unit = text.isascii() and text.isdecimal() and len(text) <= LONGEST_UNIT
     return int(text) if is_unit else None
-
-
-def _split_line(where: str, text: str) -> tuple[str, list[str], list[str]]:
-    """Split a line into name, which may be empty, units and labels."""
-    if "|" in text:
-        parts = text.split("|")
-        if len(parts) == 3 and parts[0].strip():
-            return parts[0].strip(), parts[1].split(), parts[2].split()
-    else:
-        fields = text.split()
-        if fields.count(SEPARATOR_TOKEN) == 1:
-            at = fields.index(SEPARATOR_TOKEN)
-            return "", fields[:at], fields[at + 1 :]
-    raise CorpusError(
-        f"{where}: expected 'units {SEPARATOR_TOKEN} labels' or 'file|units|labels', "
-        f"found {text[:60]!r}"
-    )
 
 
 def _name_label(where: str, column: str, label: str, names: Mapping[str, Mapping[str, str]]) -> str:
@@ -190,7 +229,7 @@ def _global_names(
     """The names of each column's label indices; empty if labels stay as they are."""
     if not label_columns or len(set(label_columns)) < len(label_columns):
         raise CorpusError(f"label columns: expected distinct names, found {list(label_columns)}")
-    if reserved := [name for name in label_columns if name in RESERVED_COLUMNS]:
+    if reserved := [name for name in label_columns if name in RESERVED_COLUMNS - {"speaker"}]:
         raise CorpusError(f"label columns: {reserved[0]!r} is the name of another column")
     if label_names is None:
         return {}
@@ -210,16 +249,20 @@ def _global_names(
     return result
 
 
-def _split_off_dev(
-    splits: dict[str, list[_Line]], train: Path, dev_fraction: float
-) -> dict[str, list[_Line]]:
+def _hold_out(
+    name: str, splits: dict[str, list[_Line]], corpus: UnitsCorpus, fraction: float
+) -> None:
+    """Take a share of train as another split, by a hash, so that equal lines stay together."""
+    at = None if corpus.disjoint is None else [*corpus.columns].index(corpus.disjoint)
+    salt = "" if name == "dev" else f"{name}/"
     parts: dict[bool, list[_Line]] = {True: [], False: []}
     for line in splits["train"]:
-        text = " ".join(map(str, line.units))
-        parts[share_of(text) < dev_fraction].append(line)
+        text = " ".join(map(str, line.units)) if at is None else line.labels[at]
+        parts[share_of(f"{salt}{text}") < fraction].append(line)
     if not (parts[True] and parts[False]):
+        n_lines = len(splits["train"])
         raise CorpusError(
-            f"{train}: a dev_fraction of {dev_fraction} of {len(splits['train'])} lines leaves "
-            "train or dev empty"
+            f"{corpus.train}: a {name}_fraction of {fraction} of {n_lines} lines leaves train or "
+            f"{name} empty"
         )
-    return {**splits, "train": parts[False], "dev": parts[True]}
+    splits |= {"train": parts[False], name: parts[True]}

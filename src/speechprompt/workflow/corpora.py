@@ -23,6 +23,7 @@ from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.corpora.registry import listing_of
 from speechprompt.errors import CorpusError
+from speechprompt.units.text_forms import durations_beside
 from speechprompt.workflow.blocks import block_of
 from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, operand, options
 
@@ -137,14 +138,20 @@ class Corpora:
         """The files of a corpus that is quantised already, and its dictionary."""
         corpus = block_of(self.config.corpora, wildcards.corpus, UnitsCorpus)
         book = block_of(self.config.codebooks, corpus.codebook, ExternalCodebook)
-        files = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+        names = ("train", "valid", "test", "table")
+        files: dict[str, str | None] = {name: getattr(corpus, name) for name in names}
+        for name in names[:3]:
+            path = files[name]
+            beside = durations_beside(path) if path else None
+            files[f"{name}_durations"] = str(beside) if beside else None
         files["dictionary"] = book.dictionary
         return {name: path for name, path in files.items() if path}
 
     def unit_options(self, wildcards: Wildcards, input: Any) -> str:
         """The files of lines as options."""
         texts = self.unit_texts(wildcards)
-        return options(**{split: input[split] for split in texts if split != "dictionary"})
+        read_beside = ("dictionary", "train_durations", "valid_durations", "test_durations")
+        return options(**{name: input[name] for name in texts if name not in read_beside})
 
     def manifest(self, corpus: str, split: str) -> str:
         """The manifest of a split."""
