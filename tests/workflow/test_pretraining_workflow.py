@@ -50,7 +50,9 @@ def write(path, values):
 
 def test_the_shipped_models_can_be_made_again(tmp_path):
     values = reduced("nano.yaml")
-    values["lm"]["nano"]["corpora"] = ["more_english", "keywords"]
+    for lm in values["lm"].values():
+        lm["corpora"] = ["more_english", "keywords"]
+    values["lm"]["nano"]["pretraining_tasks"] |= {"sequences": 2, "sequence_share": 0.5}
     measured = values["quality"]["codebooks"] = ["mfcc100", "nano_1-100", "nano100"]
     made = (*measured, "mfcc_plain500", "first500")
     values["codebooks"] = {name: values["codebooks"][name] for name in made}
@@ -63,6 +65,7 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     assert codebook["encoder_sha256"] == encoder.sha256
     assert read_tensor_metadata(weights)["targets"]["codebook"] == "first500"
     lm = read_tensor_metadata(run / "results/lm/nano/model.safetensors")
+    assert "averaged_held_out_loss" in lm["training"]
     assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
     assert (run / "results/encoders/nano/learning_curve.png").exists()
     assert (run / "results/lm/nano/learning_curve.png").exists()

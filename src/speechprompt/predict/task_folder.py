@@ -12,12 +12,12 @@ from typing import Any
 
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
-from speechprompt.models.shipped import SHIPPED, shipped_model
+from speechprompt.models.shipped import SHIPPED, TASKS, shipped_model
 from speechprompt.storage.files import content_of, read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_header, read_tensor_metadata
 
-__all__ = ["MODEL", "TaskFolder", "describe_model", "is_task_folder", "open_task"]
+__all__ = ["MODEL", "TaskFolder", "describe_model", "find_task", "is_task_folder", "open_task"]
 
 MODEL = "model.json"
 FORMAT = "speechprompt model 1"
@@ -98,23 +98,29 @@ def describe_model(
     write_json(out, value)
 
 
+def find_task(path: str | Path) -> Path:
+    """The folder of a task: the path, or where there is none, the task that ships by this name."""
+    return Path(path) if os.path.lexists(path) else TASKS.get(str(path), Path(path))
+
+
 def is_task_folder(path: str | Path) -> bool:
-    """Whether a path is the folder of a task, finished or not."""
-    return any(os.path.isfile(Path(path) / name) for name in (MODEL, PROMPT, "metrics.json"))
+    """Whether a path is the folder of a task, finished or not, or the name of one that ships."""
+    found = find_task(path)
+    return any(os.path.isfile(found / name) for name in (MODEL, PROMPT, "metrics.json"))
 
 
 def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFolder:
     """Find and verify the files of a finished task.
 
     Args:
-        folder: the task's folder, such as ``results/ks``.
+        folder: the task's folder, such as ``results/ks``, or the name of a task that ships.
         weights: the encoder's weights, if they have been moved.
 
     Raises:
         ArtefactError: the folder is not that of a finished task, a file is missing or has another
             hash, or the task cannot answer audio.
     """
-    folder = Path(folder)
+    folder = find_task(folder)
     value = _read_model(folder)
     with content_of(folder / MODEL):
         if value["encoder"] is None or value["codebook"] is None:

@@ -92,12 +92,15 @@ def snakemake_call(
 
 
 def find_workflow() -> Path:
-    """The folder that holds the workflow: the working directory, or the checkout of the package.
+    """The folder that holds the workflow.
+
+    It is the working directory, the checkout of the package, or what the wheel has of it.
 
     Raises:
         ConfigError: there is none.
     """
-    for folder in (Path(), Path(__file__).parents[3]):
+    package = Path(__file__).parents[1]
+    for folder in (Path(), package.parents[1], package / "pipeline"):
         if (folder / SNAKEFILE).is_file():
             return folder
     raise ConfigError(

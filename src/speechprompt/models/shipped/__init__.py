@@ -6,7 +6,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import copy_file
 from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["SHIPPED", "copy_shipped", "shipped_model"]
+__all__ = ["SHIPPED", "TASKS", "copy_shipped", "shipped_model"]
 
 FOLDER = Path(__file__).parent
 # Name -> SHA-256.
@@ -15,8 +15,11 @@ SHIPPED = {
     "hubert-nano-100.safetensors": (
         "b9e26d55367d29bcfc7c922bc7bf5daa2997096c32ac5d8e207260613b1d2534"
     ),
-    "unit-lm-nano.safetensors": "6fb0e8e98c2122633b655b2bea7aeb83f22fb2e6c16a04cb24ba1bc2993cac42",
+    "unit-lm-nano.safetensors": "45edcf9820d52911f99859ebb41816a72e2087ff3c28e85f2bb2834140f4024d",
 }
+
+# Folders of finished tasks, whose model.json has the hashes of their files.
+TASKS = {"ks": FOLDER / "ks"}
 
 
 def shipped_model(name: str) -> Path:
