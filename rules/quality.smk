@@ -44,10 +44,11 @@ rule compare_quality:
         ),
         parquet="results/quality/table.parquet",
         picture=report(
-            "results/quality/quality.png",
+            "results/quality/quality.svg",
             caption="../src/speechprompt/report/data/overview.quality.rst",
             category="units",
         ),
+        pdf="results/quality/quality.pdf",
     resources:
         **needs(1000, minutes=30),
     shell:

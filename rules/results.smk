@@ -3,11 +3,12 @@ rule plot_curve:
         curve=f"{SEED}/curve.parquet",
     output:
         curve=report(
-            f"{SEED}/learning_curve.png",
+            f"{SEED}/learning_curve.svg",
             caption="../src/speechprompt/report/data/overview.learning_curve.rst",
             category="{task}",
             labels={"method": "{method}", "seed": "{seed}", "picture": "learning curve"},
         ),
+        pdf=f"{SEED}/learning_curve.pdf",
     resources:
         **needs(1000, minutes=30),
     params:
@@ -22,11 +23,12 @@ use rule plot_curve as plot_lm_curve with:
         curve="results/lm/{lm}/curve.parquet",
     output:
         curve=report(
-            "results/lm/{lm}/learning_curve.png",
+            "results/lm/{lm}/learning_curve.svg",
             caption="../src/speechprompt/report/data/overview.learning_curve.rst",
             category="models",
             labels={"method": "pre-training", "seed": "", "picture": "learning curve of {lm}"},
         ),
+        pdf="results/lm/{lm}/learning_curve.pdf",
     params:
         title="unit LM {lm}",
 
@@ -36,7 +38,7 @@ use rule plot_curve as plot_encoder_curve with:
         curve="results/encoders/{encoder}/curve.parquet",
     output:
         curve=report(
-            "results/encoders/{encoder}/learning_curve.png",
+            "results/encoders/{encoder}/learning_curve.svg",
             caption="../src/speechprompt/report/data/overview.learning_curve.rst",
             category="models",
             labels={
@@ -45,6 +47,7 @@ use rule plot_curve as plot_encoder_curve with:
                 "picture": "learning curve of {encoder}",
             },
         ),
+        pdf="results/encoders/{encoder}/learning_curve.pdf",
     params:
         title="encoder {encoder}",
 
@@ -54,11 +57,12 @@ rule plot_confusion:
         predictions=f"{SEED}/predictions.parquet",
     output:
         matrix=report(
-            f"{SEED}/confusion_matrix.png",
+            f"{SEED}/confusion_matrix.svg",
             caption="../src/speechprompt/report/data/overview.confusion_matrix.rst",
             category="{task}",
             labels={"method": "{method}", "seed": "{seed}", "picture": "confusion matrix"},
         ),
+        pdf=f"{SEED}/confusion_matrix.pdf",
     wildcard_constraints:
         task=PLAN.tasks.of_type("classification"),
     resources:
@@ -73,11 +77,12 @@ rule plot_error_by_length:
         predictions=PLAN.results.compared_predictions,
     output:
         picture=report(
-            "results/{task}/error_by_length.png",
+            "results/{task}/error_by_length.svg",
             caption="../src/speechprompt/report/data/overview.error_by_length.rst",
             category="{task}",
             labels={"method": "all", "seed": "all", "picture": "error by length"},
         ),
+        pdf="results/{task}/error_by_length.pdf",
         table="results/{task}/error_by_length.parquet",
     wildcard_constraints:
         task=PLAN.tasks.of_type("transcription", "slot_filling"),
@@ -143,11 +148,12 @@ rule plot_robustness:
         table="results/{task}/robustness.parquet",
     output:
         picture=report(
-            "results/{task}/robustness.png",
+            "results/{task}/robustness.svg",
             caption="../src/speechprompt/report/data/overview.robustness.rst",
             category="{task}",
             labels={"method": "its own", "seed": "first", "picture": "robustness"},
         ),
+        pdf="results/{task}/robustness.pdf",
     wildcard_constraints:
         task=PLAN.tasks.that_hear(),
     resources:
@@ -196,11 +202,12 @@ rule plot_unit_statistics:
         parts=PLAN.units.train_parts,
     output:
         picture=report(
-            "results/units/{codebook}/{corpus}/statistics.png",
+            "results/units/{codebook}/{corpus}/statistics.svg",
             caption="../src/speechprompt/report/data/overview.unit_statistics.rst",
             category="units",
             labels={"codebook": "{codebook}", "corpus": "{corpus}", "picture": "usage"},
         ),
+        pdf="results/units/{codebook}/{corpus}/statistics.pdf",
         table="results/units/{codebook}/{corpus}/statistics.parquet",
     resources:
         **needs(2000, minutes=30),
@@ -217,11 +224,12 @@ rule plot_codebook:
         statistics=PLAN.results.unit_statistics,
     output:
         picture=report(
-            "results/codebooks/{codebook}.png",
+            "results/codebooks/{codebook}.svg",
             caption="../src/speechprompt/report/data/overview.codebook.rst",
             category="units",
             labels={"codebook": "{codebook}", "corpus": "", "picture": "map"},
         ),
+        pdf="results/codebooks/{codebook}.pdf",
     wildcard_constraints:
         codebook=PLAN.results.mapped(),
     resources:

@@ -39,6 +39,7 @@ rule gather_sweep:
             )
             for picture in PLAN.sweep.pictures()
         ],
+        pdfs=[str(Path(picture).with_suffix(".pdf")) for picture in PLAN.sweep.pictures()],
     resources:
         **needs(1000, minutes=30),
     params:

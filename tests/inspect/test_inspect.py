@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.colors import to_hex
 
 from every_stage import SPLIT, write_every_stage
 from speechprompt.cli import main
@@ -185,6 +186,7 @@ def test_the_picture_shows_what_the_shard_says(run, tmp_path, monkeypatch, numbe
     """Bars of units as long as their frames, under a waveform of the recording's length."""
     from speechprompt.inspect import utterances
     from speechprompt.report import pictures as report
+    from speechprompt.report.listening import unit_colour
 
     name = names_of(run)[number]
     utterance = find_utterance(run / SPLIT, name)
@@ -193,24 +195,26 @@ def test_the_picture_shows_what_the_shard_says(run, tmp_path, monkeypatch, numbe
 
     def spied(axes, *rest):
         draw(axes, *rest)
-        seen["bars"] = axes.collections[0].get_segments()
+        seen["bars"] = list(axes.patches)
         seen["panels"] = axes.figure.axes
         seen["title"] = axes.figure
 
     monkeypatch.setattr(utterances, "_draw_units", spied)
     out = tmp_path / "a.png"
     plot_utterance(utterance, out, predictions=run / "results/ks/predictions.parquet")
-    bars = np.array(seen["bars"])  # (units, ends, x and y)
-    assert bars[:, 0, 1].tolist() == utterance.row["units"]
-    lasts = bars[:, 1, 0] - bars[:, 0, 0]
-    assert np.allclose(lasts, np.array(utterance.row["durations"]) / 50)
+    bars = seen["bars"]
+    colours = [to_hex(bar.get_facecolor()) for bar in bars]
+    assert colours == [unit_colour(unit) for unit in utterance.row["units"]]
+    lasts = np.array(utterance.row["durations"]) / 50
+    assert np.allclose([bar.get_width() for bar in bars], lasts)
+    assert np.allclose([bar.get_x() for bar in bars], np.cumsum(lasts) - lasts)
     labels = [panel.get_ylabel() for panel in seen["panels"]]
-    assert labels == ["amplitude", "frequency (kHz)", "unit of book"]
+    assert labels == ["amplitude", "frequency (kHz)", "units of\nbook"]
     assert seen["panels"][2].get_xlabel() == "time (s)"
     title = seen["title"].get_suptitle()
     assert f"reference: yes\nprediction: {'yes' if number else 'no'} (p = 0.5)" in title
     picture = report.plt.imread(out)
-    assert picture.shape[:2] == (992, 800)
+    assert picture.shape[:2] == (800, 800)
     assert picture.std() > 0.05
 
 

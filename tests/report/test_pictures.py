@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
-from speechprompt.report import overview, pictures
+from speechprompt.report import fonts, overview
 from speechprompt.report.overview import write_overview
 from speechprompt.report.pictures import (
     plot_codebook,
@@ -32,6 +32,7 @@ from speechprompt.units.feature_files import FeatureMetadata
 from speechprompt.units.statistics import DURATION_BINS, unit_statistics
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
+DOTS = 120 / 72  # pixels of a PNG for a point of an SVG
 WIDEST = 640  # pixels: at 400 no letter shrinks to less than 5/8
 
 
@@ -98,15 +99,15 @@ def run(tmp_path):
         write_metrics(summaries[-1], [made], task=task, method="prompt", **facts)
         points = [CurvePoint(e, s, 2.0 / e, 0.5, 0.01) for e in (1, 2) for s in ("train", "valid")]
         write_parquet(folder / "curve.parquet", curve_table(points))
-        plot_curve(folder / "curve.parquet", folder / "learning_curve.png", task)
+        plot_curve(folder / "curve.parquet", folder / "learning_curve.svg", task)
         if kind == "classification":
-            plot_confusion(made, folder / "confusion_matrix.png", task)
+            plot_confusion(made, folder / "confusion_matrix.svg", task)
         else:
-            plot_error_by_length([made], results / task / "error_by_length.png", task)
+            plot_error_by_length([made], results / task / "error_by_length.svg", task)
     units, book = results / "units/book/c", results / "codebooks/book.safetensors"
-    plot_unit_statistics(units_index(units / "train"), units / "statistics.png", "book")
+    plot_unit_statistics(units_index(units / "train"), units / "statistics.svg", "book")
     write_codebook(book, rng.normal(size=(5, 8)), FeatureMetadata("mfcc", "e", None, 50.0, 8), {})
-    plot_codebook(book, units / "statistics.parquet", book.with_suffix(".png"), "book")
+    plot_codebook(book, units / "statistics.parquet", book.with_suffix(".svg"), "book")
     write_table(summaries, results / "table.md", {"ks": {"prompt": 95.16}})
     task = {"lm": "l", "corpus": "c", "method": "prompt", "compare": []}
     setup = {
@@ -122,10 +123,12 @@ def run(tmp_path):
 
 def test_pictures_are_narrow(run):
     results, _ = run
-    pictures = sorted(results.glob("**/*.png"))
+    pictures = sorted(results.glob("**/*.svg"))
     assert len(pictures) == 6
     for picture in pictures:
-        assert imread(picture).shape[1] <= WIDEST, picture
+        width = re.search(r'<svg [^>]*width="([\d.]+)pt"', picture.read_text())
+        assert float(width[1]) * DOTS <= WIDEST, picture
+        assert picture.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.filterwarnings("error")
@@ -140,13 +143,13 @@ def test_any_label_can_be_drawn(tmp_path, names):
 
 
 def test_labels_without_letters_in_any_font_are_numbers_and_code_points(monkeypatch):
-    monkeypatch.setattr(pictures, "_fonts_with", lambda letters: ())
-    assert pictures.drawable(["yes", "はい", "いいえ-x"]) == [
+    monkeypatch.setattr(fonts, "_fonts_with", lambda letters: ())
+    assert fonts.drawable(["yes", "はい", "いいえ-x"]) == [
         "yes",
         "2: U+306F U+3044",
         "3: U+3044 U+3044 U+3048 …",
     ]
-    assert pictures.drawable(["cost: $5", "$a$"]) == [r"cost: \$5", r"\$a\$"]
+    assert fonts.drawable(["cost: $5", "$a$"]) == [r"cost: \$5", r"\$a\$"]
 
 
 def test_a_large_confusion_matrix_is_narrow_too(tmp_path):
@@ -220,7 +223,7 @@ def test_the_overview_shows_a_sweep(run, tmp_path):
     results, setup = run
     (results / "sweep").mkdir()
     for name in ("parameters", "utterances", "choice"):
-        (results / f"sweep/by_{name}.png").write_bytes(name.encode())
+        (results / f"sweep/by_{name}.svg").write_bytes(name.encode())
     write_overview(results, setup | {"sweep": {"task": "ks"}}, tmp_path / "overview.html")
     page = Page((tmp_path / "overview.html").read_text(encoding="utf-8"))
     assert "#sweep" in page.loaded
@@ -236,8 +239,8 @@ def test_what_results_say_cannot_break_the_page(run, tmp_path):
     results_of = results / "units/book/<script>alert(1)<"
     results_of.mkdir(parents=True)
     (results_of / "script>").mkdir()
-    (results_of / "script>/statistics.png").write_bytes(
-        (results / "units/book/c/statistics.png").read_bytes()
+    (results_of / "script>/statistics.svg").write_bytes(
+        (results / "units/book/c/statistics.svg").read_bytes()
     )
     write_overview(results, setup, tmp_path / "overview.html", "<script>alert(2)</script>")
     text = (tmp_path / "overview.html").read_text(encoding="utf-8")

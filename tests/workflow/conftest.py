@@ -12,7 +12,7 @@ from pipeline import REPOSITORY
 HERE = Path(__file__).parent
 SETUP = HERE / "every_rule.yaml"
 # Drawn only where a set-up has no tasks.
-CURVES = ["results/lm/mfcc/learning_curve.png", "results/encoders/trained/learning_curve.png"]
+CURVES = ["results/lm/mfcc/learning_curve.svg", "results/encoders/trained/learning_curve.svg"]
 
 
 @pytest.fixture(scope="session")

@@ -309,9 +309,9 @@ def test_targets(plan):
         targets
     )
     models = Plan(plan.config.model_copy(update={"tasks": {}, "sweep": None})).results.targets()
-    assert "results/lm/mfcc/learning_curve.png" in models
-    assert "results/lm/nano/learning_curve.png" not in models
-    assert "results/encoders/trained/learning_curve.png" in models
+    assert "results/lm/mfcc/learning_curve.svg" in models
+    assert "results/lm/nano/learning_curve.svg" not in models
+    assert "results/encoders/trained/learning_curve.svg" in models
 
 
 def test_a_sweep_has_a_metrics_file_for_every_point_and_seed(plan):

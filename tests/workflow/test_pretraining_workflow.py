@@ -67,8 +67,8 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     lm = read_tensor_metadata(run / "results/lm/nano/model.safetensors")
     assert "averaged_held_out_loss" in lm["training"]
     assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
-    assert (run / "results/encoders/nano/learning_curve.png").exists()
-    assert (run / "results/lm/nano/learning_curve.png").exists()
+    assert (run / "results/encoders/nano/learning_curve.svg").exists()
+    assert (run / "results/lm/nano/learning_curve.svg").exists()
     quality = pd.read_parquet(run / "results/quality/table.parquet")
     assert quality["layer"].tolist()[1:3] == [1, 2]
     assert not planned(run, configfile=configuration) - {"all"}

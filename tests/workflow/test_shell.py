@@ -134,7 +134,7 @@ SETUP = {
     "sweep": {"task": "--help", "spaces": [{"length": [5]}]},
 }
 TARGETS = [
-    *("results/lm/-x/learning_curve.png", "results/encoders/-t/learning_curve.png"),
+    *("results/lm/-x/learning_curve.svg", "results/encoders/-t/learning_curve.svg"),
     "resources/models/shipped/hubert-nano.safetensors",
 ]
 

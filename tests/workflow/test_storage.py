@@ -50,7 +50,7 @@ def contents(folder):
         path.relative_to(folder).as_posix(): path.read_bytes()
         for pattern in COMPARED
         for path in folder.glob(pattern)
-        if path.is_file() and path.suffix != ".png"
+        if path.is_file() and path.suffix not in (".pdf", ".svg")
     }
 
 

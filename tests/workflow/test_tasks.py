@@ -125,4 +125,4 @@ def test_error_by_length_overlays_the_methods(finished):
     assert set(table["method"]) == {"prompt", "finetune", "constant"}
     assert (table.groupby("method")["n"].sum() == 24).all()
     for task in ("asr", "sf"):
-        assert (finished / f"results/{task}/error_by_length.png").stat().st_size > 10_000
+        assert (finished / f"results/{task}/error_by_length.svg").stat().st_size > 10_000

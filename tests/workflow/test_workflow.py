@@ -57,7 +57,7 @@ def test_every_artefact_is_there_and_readable(finished):
     )
     assert (units["durations"].map(sum) == units["n_frames"]).all()
     assert not any(hash_ for hash_ in (finished / "results/features").rglob("part-*.parquet"))
-    for name in ("learning_curve.png", "confusion_matrix.png"):
+    for name in ("learning_curve.svg", "confusion_matrix.svg"):
         assert (finished / "results/ks/prompt/seed-1" / name).stat().st_size > 10_000
     for rule in ("extract_features", "train_prompt", "finish_task"):
         assert any((finished / "logs" / rule).iterdir())
@@ -128,7 +128,7 @@ def test_a_downstream_model_is_compared_and_finished(finished, tmp_path):
     assert score == pytest.approx(100 * accuracy, abs=0.005)
     copy = tmp_path / "run/results/ks/model.safetensors"
     assert copy.read_bytes() == (folder / "model.safetensors").read_bytes()
-    assert (folder / "confusion_matrix.png").stat().st_size > 10_000
+    assert (folder / "confusion_matrix.svg").stat().st_size > 10_000
 
 
 def test_a_sweep_is_one_table(finished, tmp_path):
@@ -143,7 +143,7 @@ def test_a_sweep_is_one_table(finished, tmp_path):
     parameters = metrics["trainable_parameters"]
     # 20 rows in the task's own prompt, 2 here; the separator is in both.
     assert table["trainable_parameters"][table.index[0]] == (parameters - 64) // 10 + 64
-    assert (tmp_path / "run/results/sweep/by_utterances.png").stat().st_size > 5_000
+    assert (tmp_path / "run/results/sweep/by_utterances.svg").stat().st_size > 5_000
 
 
 def test_other_shards_give_the_same_units(finished, tmp_path):
@@ -312,7 +312,7 @@ def test_units_are_measured_against_phones(tmp_path):
         assert few["pnmi"] < many["pnmi"]
         assert few["phone_purity"] < many["phone_purity"]
     assert (quality / "table.md").read_text().count("\n| ") == 6
-    assert (quality / "quality.png").stat().st_size > 10_000
+    assert (quality / "quality.svg").stat().st_size > 10_000
     assert planned(tmp_path, "all", configfile=setup) == set()
 
 

@@ -174,8 +174,8 @@ def plot_utterance(
     answered = None if predictions is None else find_prediction(predictions, row["utt_id"])
     samples = read_audio(utterance.audio_path(root))
     seconds = max(len(samples) / SAMPLE_RATE, row["n_frames"] / utterance.frame_rate)
-    ratios = {"sharex": True, "height_ratios": (1, 1.7, 2.2)}
-    with house_figure(out, "", 6.2, 3, STYLE, **ratios) as (figure, panels):
+    ratios = {"sharex": True, "height_ratios": (1, 1.7, 0.7)}
+    with house_figure(out, "", 5.0, 3, STYLE, **ratios) as (figure, panels):
         _draw_audio(panels[0], panels[1], samples)
         _draw_units(panels[2], utterance)
         panels[2].set(xlabel="time (s)", xlim=(0, seconds))
@@ -188,7 +188,7 @@ def _title(utterance: Utterance, answered: dict[str, Any] | None) -> str:
     if answered is not None:
         share = np.exp(answered["score"])
         lines.append(f"prediction: {answered['prediction'] or 'none'} (p = {share:.2g})")
-    from speechprompt.report.pictures import drawable
+    from speechprompt.report.fonts import drawable
 
     wrapped = [textwrap.wrap(line, 54, subsequent_indent="    ", max_lines=3) for line in lines]
     return "\n".join(drawable([line for lines in wrapped for line in lines]))
@@ -221,23 +221,19 @@ def _draw_audio(wave: "Axes", spectrogram: "Axes", samples: np.ndarray) -> None:
 
 
 def _draw_units(axes: "Axes", utterance: Utterance) -> None:
-    """Draw a bar for each unit, as long as it lasts and at the height of its number."""
-    from speechprompt.report.pictures import BLUE, WIDTH
+    """Draw units as a coloured strip, with numbers where they fit: they have no order."""
+    from speechprompt.report.listening import unit_colour
+    from speechprompt.report.pictures import WIDTH
 
     units = np.asarray(utterance.row["units"])
     edges = np.concatenate(([0], np.cumsum(utterance.row["durations"]))) / utterance.frame_rate
-    starts, ends = edges[:-1], edges[1:]
-    low, high = (share * utterance.n_units for share in (-0.05, 1.15))
-    axes.hlines(units, starts, ends, color=BLUE, linewidth=4)
-    axes.grid(False, axis="x")
-    axes.vlines(
-        edges, -0.02 * utterance.n_units, utterance.n_units, color="grey", lw=0.4, alpha=0.5
-    )
-    axes.set(ylabel=f"unit of {utterance.codebook}", ylim=(low, high))
-    points = 0.8 * WIDTH * 72 / max(float(ends[-1]), 1e-3)  # per second
-    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "rotation": 90}
-    wide = ends - starts >= SMALLEST_TEXT / points
-    for unit, middle in zip(units[wide], (starts + ends)[wide] / 2, strict=True):
-        offset, side = (4, "bottom") if unit < 0.8 * high else (-4, "top")
-        place, name = (float(middle), float(unit)), str(unit)
-        axes.annotate(name, place, (0, offset), va=side, fontsize=SMALLEST_TEXT, **style)
+    widths = np.diff(edges)
+    colours = [unit_colour(int(unit)) for unit in units]
+    axes.bar(edges[:-1], 1.0, widths, color=colours, align="edge", edgecolor="white", linewidth=0.3)
+    axes.grid(False)
+    axes.set(ylabel=f"units of\n{utterance.codebook}", ylim=(0, 1), yticks=[])
+    points = 0.8 * WIDTH * 72 / max(float(edges[-1]), 1e-3)  # per second
+    style: dict[str, Any] = {"ha": "center", "va": "center", "rotation": 90, "color": "white"}
+    wide = widths >= SMALLEST_TEXT / points
+    for unit, middle in zip(units[wide], (edges[:-1] + widths / 2)[wide], strict=True):
+        axes.text(middle, 0.5, str(unit), fontsize=SMALLEST_TEXT, fontweight="bold", **style)

@@ -1,6 +1,7 @@
 """What the overview shows of an utterance: outline, units, differences and probabilities."""
 
 import base64
+import colorsys
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -47,8 +48,13 @@ def differences(reference: str, hypothesis: str) -> tuple[Spans, Spans]:
 
 
 def unit_colour(unit: int) -> str:
-    """The colour of a unit. Its number says nothing about its sound, and nor does the colour."""
-    return f"hsl({unit * GOLDEN_ANGLE % 360:.0f} {40 + unit % 3 * 15}% {42 + unit % 4 * 8}%)"
+    """The colour of a unit, as #rrggbb.
+
+    Neighbouring numbers look different: a unit's number says nothing about its sound.
+    """
+    hue, lightness, saturation = unit * GOLDEN_ANGLE % 360, 42 + unit % 4 * 8, 40 + unit % 3 * 15
+    parts = colorsys.hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def write_overview(
 
     def picture(path: str) -> str:
         content = base64.b64encode((results / path).read_bytes()).decode()
-        return f"data:image/png;base64,{content}"
+        return f"data:image/svg+xml;base64,{content}"
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -10,7 +9,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -18,6 +16,8 @@ from matplotlib.patheffects import withStroke
 
 from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.predictions import read_predictions
+from speechprompt.report.breakdown import Confusions, confusions
+from speechprompt.report.fonts import drawable
 from speechprompt.report.names import BASELINES, METHODS, METRICS, QUALITIES
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import metadata_of, read_parquet, write_parquet
@@ -30,7 +30,6 @@ import matplotlib.pyplot as plt
 __all__ = [
     "draw_line",
     "draw_unit_quality",
-    "drawable",
     "house_figure",
     "plot_codebook",
     "plot_confusion",
@@ -51,16 +50,15 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.3,
     "figure.dpi": 120,
     "savefig.bbox": "tight",
+    "svg.hashsalt": "speechprompt",
 }
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
-OTHER = "other"  # the column of predictions that are not the reference of any utterance
 NAMED_UNITS = 20  # more numbers would cover each other
 # Frames that units are measured on: label, colour, marker and offset from the codebook's row.
 FRAMES = {
     "all": ("all frames", BLUE, "o", -0.14),
     "speech": ("without silence", ORANGE, "s", 0.14),
 }
-NO_LETTERS = "Last Resort"  # a font that has a box for every letter
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
@@ -95,8 +93,9 @@ def plot_curve(curve: str | Path, out: str | Path, title: str) -> None:
 def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None:
     """Draw the confusion matrix of the last split, each row in percent of its reference class.
 
-    Predictions that are not the reference of any utterance share the last column. Where there are
-    many classes, columns have the numbers of the rows instead of names.
+    Each label column has a panel. Predictions that are not the reference of any utterance share the
+    last column. Where there are many classes, columns have the numbers of the rows instead of
+    names.
 
     Args:
         predictions: predictions of a classification.
@@ -104,37 +103,45 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
         title: title of the picture.
     """
     table = read_predictions(predictions)
-    references, answers = table["reference"].to_pandas(), table["prediction"].to_pandas()
-    names = sorted(set(references))
-    others = [OTHER] if set(answers) - set(names) else []
-    given = answers.where(answers.isin(names), OTHER)
-    share = 100 * pd.crosstab(references, given, normalize="index")
-    share = share.reindex(columns=[*names, *others], fill_value=0).to_numpy()
-    numbered = len(names) > NAMED_CELLS
-    margin = 0.7 if numbered else 0.06 * max(map(len, names)) + 0.7  # inches for names and labels
-    height = min(max(WIDTH, 0.165 * len(names) + margin), 16)
+    found = confusions(table)
+    heights = [_matrix_height(one) for one in found]
     title = f"{title}, {table['split'][0]} split"
-    with house_figure(out, title, height) as (figure, (axes,)):
-        names = drawable(names)
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        axes.grid(False)
-        axes.set(xlabel="prediction", ylabel="reference")
-        if numbered:
-            rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
-            axes.set_yticks(range(len(names)), rows, fontsize=8)
-            last = len(names) - 3 * len(others)  # a number next to OTHER would touch it
-            marks = {i: str(i + 1) for i in range(4, last, 5)} | dict(enumerate(others, len(names)))
-            axes.set_xticks(list(marks), list(marks.values()))
-            axes.set_xlabel("prediction (number of the row)")
-        else:
-            axes.set_yticks(range(len(names)), names, fontsize=9)
-            axes.set_xticks(range(share.shape[1]), [*names, *others], rotation=90, fontsize=9)
-            for row, column in zip(*np.nonzero(share), strict=True):
-                colour = "white" if share[row, column] > 55 else "black"
-                axes.text(
-                    column, row, f"{share[row, column]:.0f}", color=colour, fontsize=8, **CENTRED
-                )
-        _colorbar(figure, image, "share of the reference class (%)")
+    ratios = {"height_ratios": heights}
+    with house_figure(out, title, sum(heights), len(found), gridspec_kw=ratios) as (figure, panels):
+        for axes, one in zip(panels, found, strict=True):
+            image = _draw_matrix(axes, one)
+        _colorbar(figure, image, "share of the reference class (%)", panels)
+
+
+def _matrix_height(found: Confusions) -> float:
+    """Inches of a panel, with its names and labels."""
+    names = found.names
+    margin = 0.7 if len(names) > NAMED_CELLS else 0.06 * max(map(len, names)) + 0.7
+    least = WIDTH if not found.column else 1.5
+    return min(max(least, (0.165 if len(names) > NAMED_CELLS else 0.22) * len(names) + margin), 16)
+
+
+def _draw_matrix(axes: Axes, found: Confusions) -> ScalarMappable:
+    counts, others = np.array(found.counts), found.answers[len(found.names) :]
+    share = 100 * counts / counts.sum(axis=1, keepdims=True)
+    names = drawable(found.names)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    axes.grid(False)
+    axes.set(xlabel="prediction", ylabel=f"reference {found.column}".strip())
+    if len(names) > NAMED_CELLS:
+        rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
+        axes.set_yticks(range(len(names)), rows, fontsize=8)
+        last = len(names) - 3 * len(others)  # a number next to OTHER would touch it
+        marks = {i: str(i + 1) for i in range(4, last, 5)} | dict(enumerate(others, len(names)))
+        axes.set_xticks(list(marks), list(marks.values()))
+        axes.set_xlabel("prediction (number of the row)")
+        return image
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xticks(range(share.shape[1]), [*names, *others], rotation=90, fontsize=9)
+    for row, column in zip(*np.nonzero(share), strict=True):
+        colour = "white" if share[row, column] > 55 else "black"
+        axes.text(column, row, f"{share[row, column]:.0f}", color=colour, fontsize=8, **CENTRED)
+    return image
 
 
 def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, title: str) -> None:
@@ -296,58 +303,24 @@ def draw_line(
         axes.errorbar(x, y, yerr=[y - low, high - y], color=style["color"], capsize=4)
 
 
-def drawable(texts: Sequence[str]) -> list[str]:
-    """Texts as matplotlib can draw them in the figure that is open.
+def _colorbar(
+    figure: Figure, drawn: ScalarMappable, label: str, panels: Sequence[Axes] | None = None
+) -> None:
+    style: dict[str, Any] = {"location": "bottom", "shrink": 0.8, "aspect": 40}
+    figure.colorbar(drawn, label=label, ax=panels, **style)
 
-    Dollar signs begin no formula. The fonts of the system are searched for the letters. A text
-    with letters that no font has becomes its number in the order given, and its code points.
+
+def save_figure(figure: Figure, out: str | Path) -> None:
+    """Write a figure in the format that the file's ending names; beside SVG, write PDF too.
+
+    The same figure is the same bytes: neither format has a date.
     """
-    missing = [{ord(letter) for letter in text} - _letters() for text in texts]
-    wanted = set[int]().union(*missing)
-    for name in _fonts_with(frozenset(wanted)) if wanted else ():
-        if name not in matplotlib.rcParams["font.family"]:
-            matplotlib.rcParams["font.family"] = [*matplotlib.rcParams["font.family"], name]
-    drawn = []
-    for number, (text, absent) in enumerate(zip(texts, missing, strict=True), 1):
-        if absent - _letters():
-            points = [f"U+{ord(letter):04X}" for letter in text]
-            text = f"{number}: {' '.join(points[:3])}{' …' if len(points) > 3 else ''}"
-        drawn.append(text.replace("$", r"\$"))
-    return drawn
-
-
-def _letters() -> set[int]:
-    """Code points of the letters that the fonts in use have."""
-    found = set[int]()
-    for family in matplotlib.rcParams["font.family"]:
-        wanted = font_manager.FontProperties(family=[family])
-        found |= _letters_of(font_manager.findfont(wanted))
-    return found
-
-
-@lru_cache(maxsize=512)
-def _letters_of(file: str) -> frozenset[int]:
-    try:
-        return frozenset(font_manager.get_font(file).get_charmap())
-    except (OSError, RuntimeError):  # a font that FreeType does not read
-        return frozenset()
-
-
-@lru_cache(maxsize=64)
-def _fonts_with(letters: frozenset[int]) -> tuple[str, ...]:
-    """Names of installed fonts that together have as many of some letters as possible."""
-    names: list[str] = []
-    left = set(letters)
-    fonts = (font for font in font_manager.fontManager.ttflist if NO_LETTERS not in font.name)
-    for font in sorted(fonts, key=lambda font: font.fname):
-        if found := left & _letters_of(font.fname):
-            left -= found
-            names.append(font.name)
-    return tuple(names)
-
-
-def _colorbar(figure: Figure, drawn: ScalarMappable, label: str) -> None:
-    figure.colorbar(drawn, label=label, location="bottom", shrink=0.8, aspect=40)
+    kind = Path(out).suffix.removeprefix(".")
+    for path in [Path(out), *([Path(out).with_suffix(".pdf")] if kind == "svg" else [])]:
+        kind = path.suffix.removeprefix(".")
+        date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=date)
 
 
 @contextmanager
@@ -359,10 +332,10 @@ def house_figure(
     style: Mapping[Any, Any] | None = None,
     **settings: Any,
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Make a figure with panels one below the other; at the end, write it as PNG and close it.
+    """Make a figure with panels one below the other; at the end, write it and close it.
 
     Args:
-        out: picture to write.
+        out: picture to write, SVG (with PDF beside it) or PNG.
         title: title of the picture; an empty one is not drawn.
         height: height in inches.
         nrows: number of panels.
@@ -377,7 +350,6 @@ def house_figure(
             yield figure, list(axes[:, 0])
             if title:
                 figure.suptitle(title)
-            with atomic_path(out) as temporary:
-                figure.savefig(temporary, format="png")
+            save_figure(figure, out)
         finally:
             plt.close(figure)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from speechprompt.report.fonts import drawable
 from speechprompt.report.names import METRICS
-from speechprompt.report.pictures import BLACK, BLUE, drawable, house_figure
+from speechprompt.report.pictures import BLACK, BLUE, house_figure
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = ["plot_robustness"]

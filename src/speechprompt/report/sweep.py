@@ -20,8 +20,8 @@ STYLES = {"prompt": (BLUE, "o"), "finetune": (ORANGE, "s")}
 SCORE = ["value", "low", "high"]
 # Settings whose effect is drawn as a line per method: the picture, and its x axis' column and name.
 LINES = {
-    "length": ("by_parameters.png", "trainable_parameters", "trained parameters"),
-    "utterances": ("by_utterances.png", "utterances", "training utterances"),
+    "length": ("by_parameters.svg", "trainable_parameters", "trained parameters"),
+    "utterances": ("by_utterances.svg", "utterances", "training utterances"),
 }
 
 
@@ -44,15 +44,20 @@ def gather_sweep(
     rows = rows.assign(**100 * rows[SCORE])
     label = f"{METRICS[rows['metric'].iloc[0]]} (%)"
     for name, (picture, by, xlabel) in LINES.items():
-        with house_figure(Path(out).with_name(picture), title, 4.2) as (_, (axes,)):
+        with house_figure(Path(out).with_name(picture), title, 4.4) as (figure, (axes,)):
             for method, group in _varied(rows, name, "method").groupby("method", sort=False):
                 means = _means(group, by).sort_index()
                 colour, marker = STYLES[method]
                 style = {"color": colour, "marker": marker, "label": METHODS[method]}
                 draw_line(axes, means.index, *(means[name] for name in SCORE), **style)
             axes.set(xlabel=xlabel, ylabel=label, xscale="log")
-            axes.legend(frameon=False)
-    _plot_choices(rows, label, Path(out).with_name("by_choice.png"), title)
+            if by == "utterances":  # all numbers, and no others of the logarithm's
+                numbers = sorted(set(_varied(rows, name, "method")[by]))
+                axes.set_xticks(numbers, [f"{number:,}" for number in numbers], rotation=45)
+                axes.minorticks_off()
+            # Beside the panel, where it covers no point.
+            figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    _plot_choices(rows, label, Path(out).with_name("by_choice.svg"), title)
 
 
 def _gather(metrics: Sequence[str | Path], points: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -106,8 +111,8 @@ def _plot_choices(rows: pd.DataFrame, label: str, out: Path, title: str) -> None
     """Draw the main metric by verbalizer and by unit LM."""
     groups = [_means(_varied(rows, name), name) for name in ("verbalizer", "lm")]
     heights = [0.5 * len(group) + 0.8 for group in groups]
-    ratios = {"height_ratios": heights}
-    with house_figure(out, title, sum(heights) + 0.6, nrows=2, gridspec_kw=ratios) as (_, panels):
+    style = {"gridspec_kw": {"height_ratios": heights}, "sharex": True}
+    with house_figure(out, title, sum(heights) + 0.6, nrows=2, **style) as (_, panels):
         for axes, group, choice in zip(panels, groups, ("verbalizer", "unit LM"), strict=True):
             places = range(len(group))
             bounds = [group["value"] - group["low"], group["high"] - group["value"]]

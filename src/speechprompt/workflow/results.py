@@ -73,8 +73,8 @@ class Results:
             return {"source": f"results/{name}/{task.method}/metrics.json"}
         if wildcards.file != task.score_file:
             return {"source": f"{folders[0]}/{wildcards.file}"}
-        pictures = ["learning_curve.png"]
-        pictures += ["confusion_matrix.png"] if task.type == "classification" else []
+        pictures = ["learning_curve.svg"]
+        pictures += ["confusion_matrix.svg"] if task.type == "classification" else []
         # Only these can answer new audio.
         model = ["model.json"] if task.method in ("prompt", "finetune") else []
         return {
@@ -193,16 +193,16 @@ class Results:
 
     def pictures(self) -> list[str]:
         """What the overview shows of every task, and of the units that tasks read."""
-        pictures = [f"results/codebooks/{codebook}.png" for codebook in self.mapped_codebooks()]
-        pictures += [f"results/units/{b}/{c}/statistics.png" for b, c in self._read_units()]
-        pictures += ["results/quality/quality.png"] if self.config.quality else []
+        pictures = [f"results/codebooks/{codebook}.svg" for codebook in self.mapped_codebooks()]
+        pictures += [f"results/units/{b}/{c}/statistics.svg" for b, c in self._read_units()]
+        pictures += ["results/quality/quality.svg"] if self.config.quality else []
         pictures += self.sweep.pictures() if self.config.sweep else []
         for name, task in self.config.tasks.items():
             classification = task.type == "classification"
             shown = ["learning_curve", "confusion_matrix"][: 1 + classification]
             folders = [self.seeds(name, method)[0] for method in task.methods]
-            pictures += [f"{folder}/{picture}.png" for folder in folders for picture in shown]
-            pictures += [] if classification else [f"results/{name}/error_by_length.png"]
+            pictures += [f"{folder}/{picture}.svg" for folder in folders for picture in shown]
+            pictures += [] if classification else [f"results/{name}/error_by_length.svg"]
         return pictures
 
     def targets(self) -> list[str]:
@@ -214,8 +214,8 @@ class Results:
         generated = (name for name, task in tasks if task.type != "classification")
         return [
             *(f"results/{name}/{task.score_file}" for name, task in tasks),
-            *(f"results/{name}/error_by_length.png" for name in generated),
-            *(f"results/{name}/robustness.png" for name, task in tasks if task.robustness),
+            *(f"results/{name}/error_by_length.svg" for name in generated),
+            *(f"results/{name}/robustness.svg" for name, task in tasks if task.robustness),
             "results/table.md",
             "results/overview.html",
             *quality,
@@ -228,8 +228,8 @@ class Results:
         books = [name for name, book in self.config.codebooks.items() if book.kind == "kmeans"]
         return [
             *(CODEBOOK.format(codebook=name) for name in books),
-            *(f"results/encoders/{name}/learning_curve.png" for name in encoders),
-            *(f"results/lm/{n}/learning_curve.png" for n, lm in lms if lm.kind == "pretrained"),
+            *(f"results/encoders/{name}/learning_curve.svg" for name in encoders),
+            *(f"results/lm/{n}/learning_curve.svg" for n, lm in lms if lm.kind == "pretrained"),
         ]
 
     def _listened(self) -> list[str]:

@@ -46,7 +46,7 @@ class Sweep(Trainings):
 
     def pictures(self) -> list[str]:
         """What is drawn of a sweep."""
-        return [f"results/sweep/{name}.png" for name in PICTURES]
+        return [f"results/sweep/{name}.svg" for name in PICTURES]
 
     def targets(self) -> list[str]:
         """The table of the sweep, if there is one."""
