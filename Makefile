@@ -12,7 +12,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(abspath .snakemake/caches)
 endif
 
-.PHONY: help all report test quality format reference cluster nano voices bench faults clean FORCE
+.PHONY: help all report demo test quality format reference cluster nano voices bench faults clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -28,6 +28,9 @@ report: $(VENV)/.run ## Every configured task, and report.html to pass on
 # Forced: Snakemake, not make, knows whether a result is up to date.
 results/%: $(VENV)/.run FORCE
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $@
+
+demo: $(VENV)/.run ## Set up and serve a page to speak keywords to, before any training
+	$(BIN)/speechprompt demo ks
 
 test: $(VENV)/.dev ## Set up and run the tests
 	PATH="$(abspath $(BIN)):$$PATH" pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
