@@ -15,15 +15,25 @@ from speechprompt.audio.reading import (
     resample,
 )
 
-__all__ = ["Audio", "as_waveform"]
+__all__ = ["WAVEFORM", "Audio", "as_waveform", "is_samples"]
 
 # A path, a file object, an array or a tensor.
 Audio = Any
+# What audio without a path is called.
+WAVEFORM = "waveform"
 # More columns than this are samples, not channels.
 MOST_CHANNELS = 32
 
 
-def as_waveform(audio: Audio, rate: int | None = None, name: str = "waveform") -> np.ndarray:
+def is_samples(audio: Audio) -> bool:
+    """Whether these are the samples of one recording: an array, a tensor or a list of numbers."""
+    if isinstance(audio, np.ndarray) or hasattr(audio, "detach"):
+        return True
+    is_list = isinstance(audio, list | tuple) and len(audio) > 0
+    return is_list and isinstance(audio[0], int | float | np.number)
+
+
+def as_waveform(audio: Audio, rate: int | None = None, name: str = WAVEFORM) -> np.ndarray:
     """Take audio from a path, a file object, an array or a tensor.
 
     Args:

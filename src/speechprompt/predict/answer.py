@@ -19,7 +19,7 @@ NONE = "none"
 TITLES = ("file", "task", "answer", "probability")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What a task predicts for a recording, or why it cannot.
 
@@ -49,6 +49,11 @@ class Answer:
     probabilities: dict[str, float] | None = None
     error: str | None = None
     warning: str | None = None
+
+    def __repr__(self) -> str:
+        found = f"error: {self.error}" if self.error is not None else f"{self.answer!r}"
+        share = "" if self.probability is None else f" ({self.probability:.4f})"
+        return f"<Answer {self.file}, {self.task}: {found}{share}>"
 
     def to_dict(self) -> dict[str, object]:
         """All attributes that are not None."""

@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
 from speechprompt.audio.paths import recordings_at
-from speechprompt.audio.reading import AudioError, read_audio
+from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio, read_blocks
+from speechprompt.audio.waveforms import WAVEFORM, Audio, as_waveform, is_samples
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.base import Encoder, encode_in_batches
@@ -36,6 +37,9 @@ from speechprompt.units.codebook import check_codebook, load_codebook
 from speechprompt.units.encoding import EncodedUnits, UnitEncoder
 from speechprompt.units.extraction import in_windows
 from speechprompt.units.feature_files import FeatureMetadata
+
+if TYPE_CHECKING:
+    from speechprompt.predict.windows import Segment
 
 __all__ = ["Predictor"]
 
@@ -107,6 +111,10 @@ class Predictor:
     tasks: list[_Task] = field(default_factory=list)
     threshold: float = 0.0
 
+    def __repr__(self) -> str:
+        tasks = ", ".join(f"{task.name} ({len(task.labels.names)} labels)" for task in self.tasks)
+        return f"<Predictor: {tasks or 'no tasks'}>"
+
     @classmethod
     def load(
         cls,
@@ -172,19 +180,51 @@ class Predictor:
                 predictor.tasks.append(task)
         return predictor
 
-    def predict(self, files: str | Path | Iterable[str | Path]) -> list[Answer]:
+    def predict(self, audio: Audio | Iterable[Audio], rate: int | None = None) -> list[Answer]:
         """Answer recordings.
 
         Args:
-            files: recordings, or folders for all audio below them; a single path is possible too.
+            audio: a recording or several: paths, of which folders stand for all audio below them,
+                file objects, or samples as arrays or tensors, see
+                :func:`~speechprompt.audio.waveforms.as_waveform`.
+            rate: sample rate of samples in Hz; files have their own.
 
         Returns:
             Answers in the order of the recordings, and for each recording in the order of the
             tasks. A recording that cannot be used has answers whose ``error`` says why.
         """
-        paths = [files] if isinstance(files, str | Path) else files
-        found = (recording for path in paths for recording in recordings_at(path))
-        return [answer for block in self.stream(found) for answer in block]
+        single = isinstance(audio, str | Path) or is_samples(audio) or hasattr(audio, "read")
+        found = (one for given in ([audio] if single else audio) for one in _named(given, rate))
+        return [answer for block in self._answer_in_blocks(found) for answer in block]
+
+    def find(
+        self,
+        audio: Audio,
+        rate: int | None = None,
+        *,
+        window: float = 1.0,
+        hop: float = 0.25,
+        silence: float = 30.0,
+    ) -> list["Segment"]:
+        """Answer a long recording in windows, see :mod:`.windows`.
+
+        Args:
+            audio: a path, a file object, or samples as an array or a tensor.
+            rate: sample rate of samples in Hz.
+            window: length of a window in seconds.
+            hop: seconds from one window to the next.
+            silence: what is so many decibels quieter than the loudest is a pause; 0 knows none.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            ConfigError: impossible windows.
+        """
+        from speechprompt.predict.windows import Windows, find_segments
+
+        is_path = isinstance(audio, str | Path)
+        blocks = read_blocks(audio) if is_path else [(as_waveform(audio, rate), SAMPLE_RATE)]
+        name = str(audio) if is_path else WAVEFORM
+        return list(find_segments(self, blocks, Windows(window, hop, silence), name))
 
     def stream(
         self,
@@ -202,8 +242,16 @@ class Predictor:
             (str(file.path), file) if isinstance(file, AudioError) else (str(file), _read(file))
             for file in files
         )
-        for names, recordings in in_windows(found, lambda n: n == WINDOW_FILES or is_waiting()):
-            yield self.answer(names, recordings)
+        yield from self._answer_in_blocks(found, is_waiting)
+
+    def _answer_in_blocks(
+        self,
+        recordings: Iterable[tuple[str, SamplesOrError]],
+        is_waiting: Callable[[], bool] = lambda: False,
+    ) -> Iterator[list[Answer]]:
+        """Answer named recordings in blocks of a few minutes of audio."""
+        for names, read in in_windows(recordings, lambda n: n == WINDOW_FILES or is_waiting()):
+            yield self.answer(names, read)
 
     def answer(self, names: Sequence[str], recordings: Sequence[SamplesOrError]) -> list[Answer]:
         """Answer recordings that have been read, by all tasks.
@@ -263,6 +311,21 @@ class Predictor:
                 one if isinstance(one, SpeechPromptError) else next(quantised) for one in recordings
             ]
         return found
+
+
+def _named(given: Audio, rate: int | None) -> Iterator[tuple[str, SamplesOrError]]:
+    """Names and samples of a recording, or of those in a folder."""
+    if isinstance(given, str | Path):
+        for file in recordings_at(given):
+            if isinstance(file, AudioError):
+                yield str(file.path), file
+            else:
+                yield str(file), _read(file)
+        return
+    try:
+        yield WAVEFORM, as_waveform(given, rate)
+    except AudioError as error:
+        yield WAVEFORM, error
 
 
 def _read(file: Path) -> SamplesOrError:

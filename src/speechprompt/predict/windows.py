@@ -47,7 +47,7 @@ class Windows:
             raise ConfigError(f"expected silence in decibels, 0 to 200, found {self.silence:g}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Segment:
     """A stretch of a recording to whose windows a task gives one answer.
 
@@ -65,6 +65,10 @@ class Segment:
     end: float
     label: str
     probability: float
+
+    def __repr__(self) -> str:
+        times = f"{self.start:.2f}-{self.end:.2f} s"
+        return f"<Segment {times}: {self.label!r} ({self.probability:.4f})>"
 
 
 def find_segments(

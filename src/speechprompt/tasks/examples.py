@@ -11,7 +11,7 @@ from speechprompt.errors import CorpusError
 __all__ = ["Examples", "draw_few", "few_examples"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examples:
     """Utterances of one split, in the split's order.
 
@@ -32,6 +32,9 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.utt_ids)
+
+    def __repr__(self) -> str:
+        return f"<Examples: {len(self)} utterances>"
 
     def rows(self) -> Iterator[tuple[str, np.ndarray, list[int]]]:
         """Name, units and label indices of each utterance."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -39,7 +39,7 @@ class TrainingResult:
     valid_loss: float
     valid_accuracy: float
     trainable_parameters: int
-    curve: Sequence[CurvePoint]
+    curve: Sequence[CurvePoint] = field(repr=False)
 
     def summary(self) -> dict[str, int | float]:
         """All but the curve, for the metadata of the trained model."""

@@ -27,7 +27,7 @@ __all__ = [
 MAX_UNITS = np.iinfo(np.int16).max
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Codebook:
     """K centroids of one encoder's frames.
 
@@ -47,6 +47,10 @@ class Codebook:
     def n_units(self) -> int:
         """K."""
         return len(self.centroids)
+
+    def __repr__(self) -> str:
+        n_units, dimension = self.centroids.shape
+        return f"<Codebook {self.name}: {n_units} units of {dimension} dimensions>"
 
     def assign(self, frames: np.ndarray) -> np.ndarray:
         """Find the nearest centroid of each frame ``[n_frames, D]``, as int16 ``[n_frames]``.

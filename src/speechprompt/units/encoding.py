@@ -16,7 +16,7 @@ from speechprompt.units.quantization import quantize
 __all__ = ["EncodedUnits", "UnitEncoder"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EncodedUnits:
     """The units of an utterance.
 
@@ -50,7 +50,7 @@ class EncodedUnits:
         return f"<{len(self)} units in {self.n_frames / self.frame_rate:.2f} s: {shown}{more}>"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnitEncoder:
     """Turns audio into units, as the pipeline does.
 
