@@ -44,7 +44,7 @@ rule prepare_corpus:
         test="results/manifests/{corpus}/test.parquet",
         rejects="results/manifests/{corpus}/rejects.parquet",
     wildcard_constraints:
-        corpus=PLAN.corpora.without_commands("units", "speech_commands"),
+        corpus=PLAN.corpora.only_listed(),
     threads: THREADS
     resources:
         **needs(2000, 20, minutes=240),
@@ -71,7 +71,7 @@ use rule prepare_corpus as prepare_speech_commands with:
         rejects="results/manifests/{corpus}/rejects.parquet",
         silence=directory("resources/corpora/{corpus}/root/silence"),
     wildcard_constraints:
-        corpus=PLAN.corpora.of_kind("speech_commands"),
+        corpus=PLAN.corpora.with_silence(),
 
 
 # Recordings that commands in Kaldi's lists write are kept, so that the commands are run once.

@@ -21,6 +21,7 @@ __all__ = [
     "ParquetCorpus",
     "PublishedCorpus",
     "SpeechCommandsCorpus",
+    "SpeechCommandsV2Corpus",
     "SyntheticCorpus",
     "UnitsCorpus",
 ]
@@ -238,6 +239,22 @@ class SpeechCommandsCorpus(PublishedCorpus):
     columns_of_kind: ClassVar = ["label", "speaker"]
 
 
+class SpeechCommandsV2Corpus(PublishedCorpus):
+    """Speech Commands v0.02: all 35 words, or twelve classes; label column `label`."""
+
+    kind: Literal["speech_commands_v2"] = "speech_commands_v2"
+    classes: Literal[35, 12] = Field(
+        35, description="35 words by the published lists, or twelve classes and the test archive"
+    )
+    n_silence: Count = Field(5000, description="crops of silence, for twelve classes")
+    columns_of_kind: ClassVar = ["label", "speaker"]
+
+    @property
+    def folders(self) -> list[str] | None:
+        """The archive of words is all that 35 classes need."""
+        return ["speech_commands_v0.02"] if self.classes == 35 else None
+
+
 class FluentSpeechCommandsCorpus(PublishedCorpus):
     """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
 
@@ -349,6 +366,7 @@ AnyCorpus = Annotated[
     | FluentSpeechCommandsCorpus
     | LibriSpeechCorpus
     | AudioSnipsCorpus
+    | SpeechCommandsV2Corpus
     | UnitsCorpus,
     Field(discriminator="kind"),
 ]

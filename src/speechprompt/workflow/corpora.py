@@ -16,6 +16,8 @@ from speechprompt.config.corpora import (
     KaldiCorpus,
     ListedCorpus,
     PublishedCorpus,
+    SpeechCommandsCorpus,
+    SpeechCommandsV2Corpus,
     UnitsCorpus,
 )
 from speechprompt.config.models import ExternalCodebook
@@ -29,8 +31,6 @@ from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, o
 
 __all__ = ["Corpora"]
 
-# The kind of corpus whose preparation cuts recordings out of longer ones.
-CUTS_SILENCE = "speech_commands"
 # The output of commands in Kaldi's lists.
 MADE = "resources/corpora/{corpus}/made"
 
@@ -111,19 +111,23 @@ class Corpora:
             return self._listed_recordings[corpus] + made
         if block.kind == "synthetic":
             return [f"resources/corpora/{corpus}/{split}" for split in splits]
-        cut = [f"resources/corpora/{corpus}/root/silence"] if block.kind == CUTS_SILENCE else []
+        cut = [f"resources/corpora/{corpus}/root/silence"] if _cuts_silence(block) else []
         return self._published(corpus) + cut
 
     def with_commands(self) -> str:
         """Constraint: the corpora whose lists have commands that are run."""
-        blocks = self.config.corpora.items()
-        return one_of(name for name, block in blocks if _has_commands(block))
+        return one_of(name for name, block in self.config.corpora.items() if _has_commands(block))
 
-    def without_commands(self, *kinds: str) -> str:
-        """Constraint: all other corpora, except those of some kinds."""
-        blocks = self.config.corpora.items()
+    def with_silence(self) -> str:
+        """Constraint: the corpora whose preparation cuts silence out of noises."""
+        return one_of(name for name, block in self.config.corpora.items() if _cuts_silence(block))
+
+    def only_listed(self) -> str:
+        """Constraint: the corpora whose preparation makes no recordings."""
         return one_of(
-            name for name, block in blocks if block.kind not in kinds and not _has_commands(block)
+            name
+            for name, block in self.config.corpora.items()
+            if block.kind != "units" and not _has_commands(block) and not _cuts_silence(block)
         )
 
     def made_option(self, wildcards: Wildcards, output: Any) -> str:
@@ -183,6 +187,12 @@ class Corpora:
         corpus = block_of(self.config.corpora, name, PublishedCorpus)
         all_folders = [source.folder for source in SOURCES[self.config.corpora[name].kind]]
         return corpus.folders or all_folders
+
+
+def _cuts_silence(corpus: Corpus) -> bool:
+    if isinstance(corpus, SpeechCommandsV2Corpus):
+        return corpus.classes == 12
+    return isinstance(corpus, SpeechCommandsCorpus)
 
 
 def _has_commands(corpus: Corpus) -> bool:

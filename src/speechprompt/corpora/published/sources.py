@@ -41,4 +41,12 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         for subset in get_args(LibriSpeechSubset)
     ),
     "audio_snips": (Source("SNIPS", "snips.zip", "all.iob.snips.txt"),),
+    "speech_commands_v2": (
+        Source("speech_commands_v0.02", "speech_commands_v0.02.tar.gz", "testing_list.txt"),
+        Source(
+            "speech_commands_test_set_v0.02",
+            "speech_commands_test_set_v0.02.tar.gz",
+            "_silence_/*.wav",
+        ),
+    ),
 }

@@ -9,6 +9,7 @@ crops of the same noises. The licence is CC BY 4.0.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import atomic_folder
 
-__all__ = ["CLASSES", "cut_silence", "hash_split", "list_recordings"]
+__all__ = ["CLASSES", "cut_silence", "hash_split", "list_keywords", "list_recordings", "speaker_of"]
 
 CLASSES = (
     *("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
@@ -42,7 +43,7 @@ def hash_split(name: str) -> str | None:
     Returns:
         ``train``, ``valid``, or None for a recording that the test archive replaces.
     """
-    speaker = _speaker(name)
+    speaker = speaker_of(name)
     digest = int(hashlib.sha1(speaker.encode()).hexdigest(), 16)
     percent = digest % HASH_RANGE * 100 / (HASH_RANGE - 1)
     if percent < VALID_PERCENT:
@@ -58,10 +59,25 @@ def list_recordings(corpus: SpeechCommandsCorpus, root: Path, seed: int) -> List
     to valid. Rows are in the order of the classes, so that labels first appear in the published
     order.
     """
-    speech = [*_list_speech(root), *_list_test(root)]
-    compare_counts(root, speech, PUBLISHED)
-    noises = root / TRAIN_FOLDER / NOISE
-    crops = cut_silence(noises, root / SILENCE_FOLDER, corpus.n_silence, seed=seed)
+    return list_keywords(root, TRAIN_FOLDER, TEST_FOLDER, PUBLISHED, corpus.n_silence, seed)
+
+
+def list_keywords(
+    root: Path, train: str, test: str, published: Mapping[str, int], n_silence: int, seed: int
+) -> Listing:
+    """List the twelve classes of a version of the corpus, as :func:`list_recordings` does.
+
+    Args:
+        root: folder of the corpus.
+        train: folder of train and valid, in the root.
+        test: folder of the test archive, in the root.
+        published: recordings of speech in each split.
+        n_silence: number of crops of silence.
+        seed: their seed.
+    """
+    speech = [*_list_speech(root, train), *_list_test(root, test)]
+    compare_counts(root, speech, published)
+    crops = cut_silence(root / train / NOISE, root / SILENCE_FOLDER, n_silence, seed=seed)
     silence = [
         Recording(f"{SILENCE_FOLDER}/{name}", split, {"label": "_silence_"})
         for name in crops
@@ -126,9 +142,9 @@ def _draw_starts(path: Path, n_crops: int, generator: np.random.Generator) -> li
     return sorted(generator.choice(room, size=n_crops, replace=False).tolist())
 
 
-def _list_speech(root: Path) -> list[Recording]:
+def _list_speech(root: Path, train: str) -> list[Recording]:
     """The speech of train and valid; words that are no keywords have the label ``_unknown_``."""
-    folder = root / TRAIN_FOLDER
+    folder = root / train
     words = sorted(path.name for path in folder.glob("*/") if path.name != NOISE)
     if missing := [name for name in CLASSES[:-2] if name not in words]:
         raise CorpusError(f"{folder / missing[0]}: expected this keyword's folder, found none")
@@ -137,7 +153,7 @@ def _list_speech(root: Path) -> list[Recording]:
             path=path.relative_to(root).as_posix(),
             split=split,
             labels={"label": word if word in CLASSES else "_unknown_"},
-            speaker=_speaker(path.name),
+            speaker=speaker_of(path.name),
         )
         for word in words
         for path in sorted((folder / word).glob("*.wav"))
@@ -145,8 +161,8 @@ def _list_speech(root: Path) -> list[Recording]:
     ]
 
 
-def _list_test(root: Path) -> list[Recording]:
-    folder = root / TEST_FOLDER
+def _list_test(root: Path, test: str) -> list[Recording]:
+    folder = root / test
     if missing := [name for name in CLASSES if not (folder / name).is_dir()]:
         raise CorpusError(f"{folder / missing[0]}: expected this class's folder, found none")
     return [
@@ -154,13 +170,13 @@ def _list_test(root: Path) -> list[Recording]:
             path=path.relative_to(root).as_posix(),
             split="test",
             labels={"label": label},
-            speaker=_speaker(path.name) if "_nohash_" in path.name else None,
+            speaker=speaker_of(path.name) if "_nohash_" in path.name else None,
         )
         for label in CLASSES
         for path in sorted((folder / label).glob("*.wav"))
     ]
 
 
-def _speaker(name: str) -> str:
+def speaker_of(name: str) -> str:
     """The part of a file name that identifies the speaker."""
     return re.sub(r"_nohash_.*$", "", name)
