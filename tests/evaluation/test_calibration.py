@@ -87,6 +87,13 @@ def test_unknown_words_are_told_from_known_ones():
     assert only.auroc is None
 
 
+def test_where_no_answer_is_kept_none_is_right():
+    flat = np.log(np.full((3, 4), 0.25))
+    found = Calibration.measure(flat, [0, 1, 2], list("abcd"), 1.0)
+    assert (found.curve[0].right, found.curve[-1].right) == (pytest.approx(1 / 3), None)
+    assert Calibration.mean([found, found]) == found
+
+
 def test_the_mean_over_seeds():
     scores, labels = drawn()
     names = ["yes", "no", "up", "unknown", "off"]

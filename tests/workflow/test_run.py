@@ -79,3 +79,9 @@ def test_snakemake_names_the_nearest_task(tmp_path):
     told = done.stdout + done.stderr
     assert "results/kss/acc.txt: no task 'kss' is configured; did you mean 'ks'?" in told
     assert "Traceback" not in told
+
+
+def test_without_snakemake_a_run_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    assert main(["run", "ks"]) == 1
+    assert "Snakemake is not installed" in capsys.readouterr().err

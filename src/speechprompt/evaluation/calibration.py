@@ -17,13 +17,19 @@ THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 class OperatingPoint(BaseModel):
-    """What a threshold does: the share of utterances that keep their answer, and of right ones."""
+    """What a threshold does to a split.
+
+    Attributes:
+        threshold: least probability of an answer.
+        answered: share of the utterances that keep their answer.
+        right: accuracy of these; None where there are none.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     threshold: float
     answered: float
-    right: float
+    right: float | None
 
 
 class Calibration(BaseModel):
@@ -33,7 +39,7 @@ class Calibration(BaseModel):
         temperature: what the log-probabilities of labels are divided by, fitted on valid.
         error_before, error_after: expected calibration error without and with it: the mean
             distance of confidence and accuracy in 15 bins of the confidence.
-        curve: what thresholds do; ``right`` is the accuracy of those that keep their answer.
+        curve: what thresholds do.
         auroc: area under the receiver operating characteristic of known against unknown words, by
             one minus the probability of the label for the unknown; None without that label.
         equal_error_rate: share of errors where known and unknown words are mistaken equally often.
@@ -71,7 +77,7 @@ class Calibration(BaseModel):
         curve = []
         for threshold in THRESHOLDS:
             kept = sure >= threshold
-            accuracy = float(right[kept].mean()) if kept.any() else 1.0
+            accuracy = float(right[kept].mean()) if kept.any() else None
             curve.append(
                 OperatingPoint(threshold=threshold, answered=float(kept.mean()), right=accuracy)
             )
@@ -96,19 +102,15 @@ class Calibration(BaseModel):
     def mean(cls, seeds: Sequence[Self]) -> Self:
         """The mean over the seeds."""
 
-        def mean(name: str) -> float | None:
-            values = [getattr(seed, name) for seed in seeds]
+        def mean(blocks: Sequence[BaseModel], name: str) -> float | None:
+            values = [getattr(block, name) for block in blocks]
             return None if None in values else float(np.mean(values))
 
         curve = [
-            OperatingPoint(
-                threshold=points[0].threshold,
-                answered=float(np.mean([point.answered for point in points])),
-                right=float(np.mean([point.right for point in points])),
-            )
+            {name: mean(points, name) for name in OperatingPoint.model_fields}
             for points in zip(*(seed.curve for seed in seeds), strict=True)
         ]
-        numbers = {name: mean(name) for name in cls.model_fields if name != "curve"}
+        numbers = {name: mean(seeds, name) for name in cls.model_fields if name != "curve"}
         return cls.model_validate({**numbers, "curve": curve})
 
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from speechprompt.cli.verb import ExitStatus
@@ -36,8 +37,11 @@ def run(
         Snakemake's exit status.
 
     Raises:
-        ConfigError: the configuration is missing or wrong, or has no such task.
+        ConfigError: the configuration is missing or wrong, has no such task, or there is no
+            Snakemake.
     """
+    if find_spec("snakemake") is None:
+        raise ConfigError("Snakemake is not installed: pip install 'speechprompt[workflow]'")
     checkout = find_workflow()
     setup = parse_config(read_config(config or checkout / "config.yaml"))
     check_files(setup)
