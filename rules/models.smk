@@ -13,6 +13,23 @@ rule download_model:
         "speechprompt --log {log:q} download-model {wildcards.asset} {params.root} --out {output.model:q}"
 
 
+rule download_hub_model:
+    output:
+        folder=directory("resources/models/hub/{repository}/{revision}"),
+    wildcard_constraints:
+        repository=PLAN.models.hub_repositories(),
+        revision=PLAN.models.hub_revisions(),
+    retries: 2
+    resources:
+        **needs(1000, minutes=720),
+        disk_mb=8000,
+    params:
+        repository=PLAN.models.hub_repository,
+    shell:
+        "speechprompt --log {log:q} download-hub-model {params.repository:q}"
+        " --revision {wildcards.revision} --out {output.folder:q}"
+
+
 rule import_encoder:
     input:
         checkpoint=PLAN.models.checkpoint_files,

@@ -102,6 +102,8 @@ cli.commands:pool_scores predictions --against
 Models:
 downloads.download:download_model model@downloads.assets:MODELS --root --out
     Download and check a published model file, or link to a copy of it.
+downloads.hub:download_hub_model repository --revision --out
+    Fetch a model from the Hugging Face hub, or from its cache, and check it.
 models.importing.hubert:import_hubert checkpoint --sha256 --normalize [--trust] --out
     Import a published HuBERT.
 models.importing.wav2vec2:import_wav2vec2 folder --normalize [--trust] --out
@@ -122,6 +124,8 @@ units.codebook:take_codebook codebook {FEATURES} --out
     Check that a codebook belongs to an encoder, and copy it.
 lm.artefact:take_unit_lm unit_lm --codebook --out
     Check that a unit LM reads the units of a codebook, and copy it.
+models.exporting.encoder:export_encoder encoder --codebook --out
+    Write an encoder, and its codebook, as a folder that transformers opens.
 models.exporting.unit_lm:export_unit_lm unit_lm --out
     Write a unit LM as a folder that transformers opens.
 prompting.export:export_prompt prompt --unit-lm --out

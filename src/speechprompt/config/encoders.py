@@ -13,11 +13,13 @@ from speechprompt.config.training import (
     Warmup,
 )
 from speechprompt.downloads.assets import ASSETS
+from speechprompt.downloads.model_folder import REPOSITORY, REVISION
 
 __all__ = [
     "AnyEncoder",
     "CpcEncoder",
     "Encoder",
+    "FromHub",
     "HubertEncoder",
     "HubertPretraining",
     "Imported",
@@ -61,6 +63,34 @@ class Imported(Block):
         return self
 
 
+class FromHub(Imported):
+    """A model that may come from the Hugging Face hub."""
+
+    revision: str | None = Field(
+        None,
+        description="commit (40 hexadecimal digits) of a model on the Hugging Face hub, which "
+        "`checkpoint` names, such as facebook/hubert-base-ls960",
+    )
+
+    @model_validator(mode="after")
+    def _check_revision(self) -> Self:
+        if self.revision is None:
+            return self
+        if not REVISION.fullmatch(self.revision):
+            raise ValueError(
+                f"revision: expected a commit (40 hexadecimal digits), found {self.revision!r}; "
+                "what a branch or tag names may change"
+            )
+        if self.published or not REPOSITORY.fullmatch(self.checkpoint or ""):
+            raise ValueError(
+                "revision: goes with a checkpoint such as facebook/hubert-base-ls960, the name of "
+                f"a model on the Hugging Face hub; found {self.checkpoint!r}"
+            )
+        if self.trust:
+            raise ValueError("trust: a model of the hub never runs code")
+        return self
+
+
 class Encoder(Block):
     """What all encoders share."""
 
@@ -98,13 +128,13 @@ class PretrainedEncoder(Encoder, Imported):
         return self
 
 
-class TransformerEncoder(PretrainedEncoder):
+class TransformerEncoder(PretrainedEncoder, FromHub):
     """An encoder of a convolutional front end and transformer layers."""
 
     checkpoint: str | None = Field(
         None,
-        description="published file by its name, the path of a file of one's own, or the folder of "
-        "a model of transformers",
+        description="published file by its name, the path of a file of one's own, the folder of a "
+        "model of transformers, or with `revision` a model on the Hugging Face hub",
     )
     normalize: bool | None = Field(
         None,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.encoders import Imported
+from speechprompt.config.encoders import FromHub, Imported
 from speechprompt.config.fields import Block, Count, Name, Positive, Share
 from speechprompt.config.training import (
     LearningRate,
@@ -154,7 +154,7 @@ class UnitLmSettings(PretrainingSettings):
         return self
 
 
-class ImportedUnitLm(Imported):
+class ImportedUnitLm(FromHub):
     """A unit LM of fairseq, GSLM's archive; or of transformers, a folder with an OPT or XGLM."""
 
     kind: Literal["imported"] = "imported"

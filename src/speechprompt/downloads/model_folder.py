@@ -5,6 +5,7 @@ in ``pytorch_model.bin``; large ones are in several files, which an index lists.
 ``preprocessor_config.json`` says how recordings become a model's input.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from speechprompt.storage.files import read_json
 __all__ = [
     "CONFIG",
     "INDEX",
+    "ORIGIN",
     "PREPROCESSOR",
+    "REPOSITORY",
+    "REVISION",
     "WEIGHTS",
     "files_of_weights",
     "folder_files",
@@ -23,6 +27,11 @@ __all__ = [
 ]
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+# The name of a model on the hub, and a commit of it.
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+REVISION = re.compile(r"[0-9a-f]{40}")
+# In the folder of a fetched model: where it is from.
+ORIGIN = "origin.json"
 # Files of weights in the order in which transformers looks for them; an index lists several.
 INDEX = ".index.json"
 WEIGHTS = tuple(

@@ -141,10 +141,15 @@ class HubertEncoder(Encoder):
         self.dimension = config["encoder_embed_dim"]
         self.window = self.model.front_end.window
         self.frame_rate = SAMPLE_RATE / self.model.front_end.shift
-        identity = {"kind": self.kind, "weights": sha256_file(weights), "layer": layer}
+        self.sha256 = self.identity(weights, layer, precision)
+
+    @classmethod
+    def identity(cls, weights: str | Path, layer: int | None, precision: str) -> str:
+        """The hash of all that decides the output."""
+        identity = {"kind": cls.kind, "weights": sha256_file(weights), "layer": layer}
         if precision != "fp32":
             identity["precision"] = precision
-        self.sha256 = sha256_json(identity)
+        return sha256_json(identity)
 
     @staticmethod
     def _build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:

@@ -1,11 +1,13 @@
 """Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechprompt.config import Config
 from speechprompt.config.encoders import (
+    FromHub,
     HubertEncoder,
     HubertPretraining,
     Imported,
@@ -26,7 +28,7 @@ __all__ = ["Models"]
 # Settings of an encoder that its own class does not take.
 NOT_OF_THE_ENCODER = {
     *("sample_corpora", "sample_frames", "pretraining", "weights_of", "normalize"),
-    *Imported.model_fields,
+    *FromHub.model_fields,
 }
 
 
@@ -138,13 +140,18 @@ class Models:
     def checkpoint(self, wildcards: Wildcards) -> str:
         """What is imported: a published file after its download, or the user's own."""
         block = self._block(wildcards)
+        if getattr(block, "revision", None):
+            return _hub_folder(block.checkpoint, block.revision)
         folder = "resources/models/published/" if block.published else ""
         return operand(f"{folder}{block.checkpoint}")
 
     def checkpoint_files(self, wildcards: Wildcards) -> list[str]:
-        """Do :meth:`checkpoint`; of a folder, the files that are imported, config.json first."""
+        """Do :meth:`checkpoint`; of a folder, the files that are imported, config.json first.
+
+        A folder that a rule makes has its own name.
+        """
         checkpoint = self.checkpoint(wildcards)
-        if Path(checkpoint).is_dir():
+        if not getattr(self._block(wildcards), "revision", None) and Path(checkpoint).is_dir():
             return [str(path) for path in folder_files(checkpoint)]
         return [checkpoint]
 
@@ -171,6 +178,27 @@ class Models:
     def shipped(self) -> str:
         """Constraint: the models that ship with the package."""
         return one_of(SHIPPED)
+
+    def hub_repository(self, wildcards: Wildcards) -> str:
+        """The model of the Hugging Face hub that a folder is fetched from."""
+        return self._hub_models()[wildcards.repository, wildcards.revision]
+
+    def hub_repositories(self) -> str:
+        """Constraint: the models of the Hugging Face hub, by the names of their folders."""
+        return one_of(re.escape(name) for name, _ in self._hub_models())
+
+    def hub_revisions(self) -> str:
+        """Constraint: their revisions."""
+        return one_of({revision for _, revision in self._hub_models()})
+
+    def _hub_models(self) -> dict[tuple[str, str], str]:
+        """Models of the hub by the name of their folder and their revision."""
+        blocks = [b for b in self._imported() if isinstance(b, FromHub) and b.revision]
+        return {
+            (_in_a_path(b.checkpoint), b.revision): b.checkpoint
+            for b in blocks
+            if b.checkpoint and b.revision
+        }
 
     def published(self) -> str:
         """Constraint: the published files that the set-up needs."""
@@ -200,6 +228,15 @@ class Models:
         sections = (self.config.encoders, self.config.codebooks, self.config.lm)
         blocks = [block for section in sections for block in section.values()]
         return [block for block in blocks if isinstance(block, Imported) and block.checkpoint]
+
+
+def _in_a_path(repository: str) -> str:
+    """A model's name on the hub as the hub's own cache has it in paths."""
+    return repository.replace("/", "--")
+
+
+def _hub_folder(repository: str, revision: str) -> str:
+    return f"resources/models/hub/{_in_a_path(repository)}/{revision}"
 
 
 def _given(weights: str) -> str:

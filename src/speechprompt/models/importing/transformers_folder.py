@@ -17,6 +17,7 @@ from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.downloads.model_folder import (
     CONFIG,
     INDEX,
+    ORIGIN,
     PREPROCESSOR,
     files_of_weights,
     folder_files,
@@ -34,7 +35,14 @@ from speechprompt.models.importing.pickles import (
 from speechprompt.storage.package_data import data_file
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of
 
-__all__ = ["NORMED", "TABLE", "import_folder", "read_folder_weights"]
+__all__ = [
+    "NORMED",
+    "TABLE",
+    "folder_source",
+    "import_folder",
+    "read_folder_weights",
+    "transformers_name",
+]
 
 TABLE = yaml.safe_load(data_file(__file__, ".yaml").read_text(encoding="utf-8"))
 TRAINING, HEADS = re.compile(TABLE["training"]), re.compile(TABLE["heads"], re.VERBOSE)
@@ -65,19 +73,29 @@ def import_folder(
         ArtefactError: this is another model, or a weight is missing, surplus or of another shape.
     """
     folder = Path(checkpoint).parent if Path(checkpoint).name == CONFIG else Path(checkpoint)
-    files = folder_files(folder)
-    sums = {path.name: identify(path)["sha256"] for path in files}
+    files, source = folder_files(folder), folder_source(folder)
     with published(folder):
         config = _config(folder, architecture, normalize)
         tensors = _own(read_folder_weights(files, trust), architecture.kind, folder)
-        names = {_their_name(name): name for name in architecture.shapes(folder, config)}
+        names = {transformers_name(name): name for name in architecture.shapes(folder, config)}
         shapes = architecture.shapes(folder, config)
         expected = {theirs: shapes[ours] for theirs, ours in names.items()}
         model = architecture.description.format(**config)
         check_shapes(folder, model, expected=expected, found=shapes_of(tensors))
         weights = {names[name]: tensor.float() for name, tensor in tensors.items()}
-        source = {"folder": folder.name, "sha256": sums}
         architecture.write(out, weights, config, {"source": source})
+
+
+def folder_source(folder: Path) -> dict[str, Any]:
+    """Where a folder is from, and the sums of the files that are read, for metadata.
+
+    Raises:
+        AssetError: a file is missing.
+        ArtefactError: the index of the weights, or the note of the origin is damaged.
+    """
+    sums = {path.name: identify(path)["sha256"] for path in folder_files(folder)}
+    origin = read_object(folder / ORIGIN) if (folder / ORIGIN).is_file() else {}
+    return {**origin, "folder": folder.name, "sha256": sums}
 
 
 def _config(folder: Path, architecture: Architecture, normalize: bool | None) -> dict[str, Any]:
@@ -201,7 +219,8 @@ def _own(tensors: Mapping[str, Tensor], kind: str, folder: Path) -> dict[str, Te
     return own
 
 
-def _their_name(ours: str) -> str:
+def transformers_name(ours: str) -> str:
+    """The name in transformers of a weight, by its name in torchaudio."""
     for beginning, theirs in TABLE["weights"].items():
         if ours.startswith(beginning):
             return theirs + ours.removeprefix(beginning)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.downloads.archives import unpack
-from speechprompt.downloads.model_folder import CONFIG, folder_files, is_folder
+from speechprompt.downloads.model_folder import CONFIG, is_folder
 from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
@@ -22,6 +22,7 @@ from speechprompt.models.importing.pickles import (
     named_tensors,
     published,
 )
+from speechprompt.models.importing.transformers_folder import folder_source
 from speechprompt.runtime.progress import log
 from speechprompt.runtime.uninitialised import without_initial_values, without_weights
 from speechprompt.storage.files import sha256_artefact
@@ -85,10 +86,9 @@ def import_unit_lm(
     origin = str(source)
     if is_folder(source):
         folder = Path(source).parent if Path(source).name == CONFIG else Path(source)
-        sums = {path.name: identify(path)["sha256"] for path in folder_files(folder)}
+        about = {"source": folder_source(folder)}
         with published(origin):
             model, units = read_hub_unit_lm(folder, n_units, trust)
-        about = {"source": {"folder": folder.name, "sha256": sums}}
         save_lm(out, model, units, codebook_sha256, about)
         return
     identity = identify(source, sha256)
