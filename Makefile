@@ -5,6 +5,9 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
+# uv takes half of pip's time. It does not read pip's settings: where it finds no registry, pip does the work.
+INSTALL = $(UV) $(1) 2>/dev/null || $(PIP) $(1)
 CODE := src tests benchmarks faults
 
 # Snakemake ends in a traceback where it cannot write its cache, before it reads the workflow.
@@ -12,7 +15,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(abspath .snakemake/caches)
 endif
 
-.PHONY: help all report demo test quality format reference cluster nano voices bench faults clean FORCE
+.PHONY: help all setup demo report test quality format reference cluster nano voices bench faults clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -21,9 +24,12 @@ help: ## Show the targets
 all: $(VENV)/.run ## Every configured task
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
 
+setup: $(VENV)/.run ## The environment, and nothing else
+
 report: $(VENV)/.run ## Every configured task, and report.html to pass on
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css)
+	$(BIN)/speechprompt open-with-overview report.html --overview results/overview.html
 
 # Forced: Snakemake, not make, knows whether a result is up to date.
 results/%: $(VENV)/.run FORCE
@@ -70,15 +76,16 @@ clean: ## Delete the environment, not the results
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
+	-$(PIP) -r envs/uv.txt
 
 $(VENV)/.run: envs/speechprompt.txt pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV): about 5 GB and a minute or two, once."
-	$(PIP) -r envs/speechprompt.txt
+	$(call INSTALL,-r envs/speechprompt.txt)
 	$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.cluster: envs/cluster.txt $(VENV)/.run
-	$(PIP) -r envs/speechprompt.txt -r envs/cluster.txt
+	$(call INSTALL,-r envs/speechprompt.txt -r envs/cluster.txt)
 	@touch $@
 
 $(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.cluster
@@ -87,5 +94,5 @@ $(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.cluster
 	@touch $@
 
 $(VENV)/.voices: envs/voices.txt $(VENV)/.run
-	$(PIP) -r envs/speechprompt.txt -r envs/voices.txt
+	$(call INSTALL,-r envs/speechprompt.txt -r envs/voices.txt)
 	@touch $@

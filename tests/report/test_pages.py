@@ -11,6 +11,8 @@ import pytest
 
 from browser import QUIET, browse, find_chromium
 from pipeline import snakemake
+from speechprompt.errors import ArtefactError
+from speechprompt.report.overview import open_with_overview
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +34,7 @@ def run(finished, tmp_path_factory):
     shutil.copytree(finished, folder)
     snakemake(folder, "--cores", "2")
     snakemake(folder, "--report", "report.html")
+    open_with_overview(folder / "report.html", "results/overview.html")
     return folder
 
 
@@ -76,6 +79,16 @@ def test_pages_need_no_network_and_report_no_error(chromium, run, tmp_path, page
     assert shown in document
     assert console == []
     assert asked == set()
+
+
+def test_the_report_opens_with_the_overview(run, tmp_path):
+    with browse(tmp_path) as page:
+        page.open((run / "report.html").resolve().as_uri())
+        shown = "document.querySelector('iframe')?.src.slice(0, 14)"
+        assert page.wait_for(shown) == "data:text/html"
+    (tmp_path / "report.html").write_text('{"results/other.html": {}}</body>')
+    with pytest.raises(ArtefactError, match=r"report.html: .*it has no results/overview.html"):
+        open_with_overview(tmp_path / "report.html", "results/overview.html")
 
 
 @pytest.fixture

@@ -154,6 +154,8 @@ report.results_table:write_table metrics --reported --out
 report.examples:choose_examples predictions --index --manifest --prompt --unit-lm --settings \
     --examples --seed --out
     Choose utterances to listen to, and gather what the overview shows of them.
+report.overview:open_with_overview report --overview
+    Let Snakemake's report open with the overview.
 report.overview:write_overview results --setup --name --out
     Write the overview: one page of all results, pictures, configuration and versions.
 config.reference:write_reference --page --schema

@@ -54,7 +54,7 @@ HEADERS = {
 
 
 def demo(
-    folders: Sequence[Path],
+    folders: Sequence[Path] = (),
     weights: Path | None = None,
     port: int = 8765,
     device: str = "auto",
@@ -62,7 +62,8 @@ def demo(
     """Serve the page until it is interrupted.
 
     Args:
-        folders: folders of tasks, such as results/ks; all of them answer.
+        folders: folders of tasks, such as results/ks; all of them answer (default: the keyword
+            prompt that ships with the package).
         weights: the encoder's weights, if they have been moved.
         port: port of the loopback address; 0 takes a free one.
         device: cpu, cuda or auto.
@@ -72,6 +73,7 @@ def demo(
     """
     if not 0 <= port < 65536:
         raise ConfigError(f"--port: expected 0 to 65535, found {port}")
+    folders = folders or [Path("ks")]
     found = Demo(Predictor.load(*folders, weights=weights, device=device), find_tests(folders))
     try:
         server = DemoServer(found, port)
@@ -104,7 +106,8 @@ def find_tests(folders: Sequence[str | Path], n: int = RECORDINGS) -> list[tuple
         if not predictions.is_file():
             continue
         table = read_predictions(predictions)
-        drawn = np.random.default_rng(0).permutation(len(table))[: n // len(folders)]
+        share = max(n // len(folders), 1)
+        drawn = np.random.default_rng(0).permutation(len(table))[:share]
         rows = table.select(["utt_id", "split", "reference"]).take(drawn).to_pylist()
         for manifest in sorted(folder.parent.glob(f"manifests/*/{rows[0]['split']}.parquet")):
             listed = read_parquet(manifest, ["utt_id", "path"])

@@ -7,6 +7,7 @@ is on the page.
 import base64
 import csv
 import datetime
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from speechprompt.storage.package_data import data_file, data_files
 from speechprompt.storage.parquet import read_parquet
 from speechprompt.tasks.classification import COLUMN_SEPARATOR
 
-__all__ = ["write_overview"]
+__all__ = ["open_with_overview", "write_overview"]
 
 Methods = Mapping[str, Metrics]
 
@@ -102,6 +103,28 @@ def write_overview(
         versions=versions,
     )
     write_text(out, page)
+
+
+def open_with_overview(report: str | Path, overview: str) -> None:
+    """Let Snakemake's report open with the overview, which is one of its results.
+
+    Args:
+        report: the report, HTML.
+        overview: the overview's name in the report, such as ``results/overview.html``.
+
+    Raises:
+        ArtefactError: the report has no such result.
+    """
+    with content_of(report):
+        page = Path(report).read_text(encoding="utf-8")
+        name = json.dumps(overview)
+        before, end, after = page.rpartition("</body>")
+        if f"{name}: {{" not in page and f"{name}:{{" not in page:
+            raise ValueError(f"it has no {overview}; make everything first")
+        # React makes the application a moment later.
+        show = f"app.setView({{content: 'html', contentPath: results[{name}].data_uri}})"
+        wait = f"const wait = setInterval(() => app && (clearInterval(wait), {show}), 20);"
+        write_text(report, f"{before}<script>{wait}</script>\n{end}{after}")
 
 
 def _plain(suffix: str) -> Any:

@@ -111,8 +111,8 @@ def _plot_choices(rows: pd.DataFrame, label: str, out: Path, title: str) -> None
     """Draw the main metric by verbalizer and by unit LM."""
     groups = [_means(_varied(rows, name), name) for name in ("verbalizer", "lm")]
     heights = [0.5 * len(group) + 0.8 for group in groups]
-    style = {"gridspec_kw": {"height_ratios": heights}, "sharex": True}
-    with house_figure(out, title, sum(heights) + 0.6, nrows=2, **style) as (_, panels):
+    shared: dict[str, Any] = {"gridspec_kw": {"height_ratios": heights}, "sharex": True}
+    with house_figure(out, title, sum(heights) + 0.6, nrows=2, **shared) as (_, panels):
         for axes, group, choice in zip(panels, groups, ("verbalizer", "unit LM"), strict=True):
             places = range(len(group))
             bounds = [group["value"] - group["low"], group["high"] - group["value"]]

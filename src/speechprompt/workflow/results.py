@@ -203,6 +203,7 @@ class Results:
             folders = [self.seeds(name, method)[0] for method in task.methods]
             pictures += [f"{folder}/{picture}.svg" for folder in folders for picture in shown]
             pictures += [] if classification else [f"results/{name}/error_by_length.svg"]
+            pictures += [f"results/{name}/robustness.svg"] if task.robustness else []
         return pictures
 
     def targets(self) -> list[str]:

@@ -16,9 +16,8 @@ __all__ = ["QUIET", "RunDisplay", "earlier_seconds", "results_box"]
 BAR = 16
 # Without a terminal a line is written whenever so much more is done.
 STEP = 0.1
-# Snakemake's only message without an event that a user must see.
-SHOWN = "Nothing to be done"
-LAST_LINES = 12
+# Snakemake's messages without an event that a user must see.
+SHOWN = ("Nothing to be done", "Report created")
 
 
 class RunDisplay(logging.Handler):
