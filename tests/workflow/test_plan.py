@@ -418,3 +418,20 @@ def test_no_rule_computes(planned_jobs):
         assert "lambda" not in text, path
         assert not re.search(r"^    run:", text, re.MULTILINE), path
         assert path.name == "plan.smk" or "def " not in text, path
+
+
+def test_recordings_that_may_not_be_copied_are_not_listened_to():
+    setup = yaml.safe_load((REPOSITORY / "configs/ci.yaml").read_text())
+    heard = Plan(parse_config(setup)).results
+    assert "results/ks/examples.parquet" in heard.overview_files()
+    files = heard.example_files(of(task="ks"))
+    assert files["manifest"] == "results/manifests/keywords/test.parquet"
+    assert files["recordings"] == ["resources/corpora/keywords/test"]
+    setup["corpora"]["keywords"]["listen"] = False
+    silent = Plan(parse_config(setup)).results
+    assert "results/ks/examples.parquet" not in silent.overview_files()
+    assert silent.listened() == "(?!)"
+    for wrong in (-1, 500, True, "many"):
+        setup["corpora"]["keywords"]["listen"] = wrong
+        with pytest.raises(ConfigError, match="listen"):
+            parse_config(setup)

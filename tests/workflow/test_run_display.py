@@ -104,8 +104,9 @@ def test_the_box_has_result_baseline_and_verdict(tmp_path, right, verdict):
     assert f"accuracy {100 * right / 40:.2f} %" in box
     assert verdict in box
     assert f"next:     speechprompt demo {folder}" in box
-    assert "overview" not in box
+    assert f"overview: {overview} by `snakemake --cores all`, for all tasks" in box
     overview.touch()
     box = results_box([str(folder)], str(overview))
-    assert f"overview: {overview}" in box
+    assert f"overview: {overview} " in box
+    assert "--cores all" not in box
     assert len({len(line) for line in box.splitlines()}) == 1

@@ -153,7 +153,7 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
 
     Args:
         folders: folders of the tasks.
-        overview: the overview, which is named if it is there.
+        overview: the overview; where it is not there, how it is made.
     """
     from speechprompt.evaluation.scores import Metrics
     from speechprompt.evaluation.standing import Standing
@@ -171,8 +171,8 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
             low, high = (f"{100 * bound:+.2f}" for bound in row.gain.interval)
             gain = f"gain {100 * row.gain.value:+.2f} [{low}, {high}]"
             lines.append(f"  {row.verdict}, {baseline} {100 * row.floor.value:.2f} %: {gain}")
-    if Path(overview).is_file():
-        lines.append(f"overview: {overview}")
+    made = "" if Path(overview).is_file() else " by `snakemake --cores all`, for all tasks"
+    lines.append(f"overview: {overview}{made}")
     if answering := [folder for folder in folders if Path(folder, "model.json").is_file()]:
         lines.append(f"next:     speechprompt demo {' '.join(answering)}")
     width = max(map(len, lines))
