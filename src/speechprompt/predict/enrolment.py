@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def train_on_recordings(
         out: folder of the task; it is replaced as a whole.
         task: name of the task.
         seed: seed of the training.
-        computation: device and threads.
+        computation: device, and threads of the encoder; the training has one.
         settings: prompt and training; by default :func:`few_recordings`.
 
     Raises:
@@ -116,7 +117,8 @@ def train_on_recordings(
             data,
             shipped_model(UNIT_LM),
             TrainingFiles(folder / PROMPT),
-            computation=computation,
+            # Batches this small gain little by a second thread, and lose much where cores are busy.
+            computation=replace(computation, threads=1),
             seed=seed,
             name=task,
         )
