@@ -103,6 +103,7 @@ def test_the_box_has_result_baseline_and_verdict(tmp_path, right, verdict):
     box = results_box([str(folder)], str(overview))
     assert f"accuracy {100 * right / 40:.2f} %" in box
     assert verdict in box
+    assert ("is worse than the best constant answer" in box) == verdict.startswith("below")
     assert f"next:     speechprompt demo {folder}" in box
     assert f"overview: {overview} by `snakemake --cores all`, for all tasks" in box
     overview.touch()

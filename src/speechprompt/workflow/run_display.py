@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from speechprompt.runtime.progress import QUIET
 __all__ = ["QUIET", "RunDisplay", "earlier_seconds", "results_box"]
 
 BAR = 16
+WIDTH = 76  # of the sentences in the box
 # Without a terminal a line is written whenever so much more is done.
 STEP = 0.1
 # Snakemake's messages without an event that a user must see.
@@ -155,13 +157,14 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
         folders: folders of the tasks.
         overview: the overview; where it is not there, how it is made.
     """
-    from speechprompt.evaluation.scores import Metrics
+    from speechprompt.evaluation.scores import Metrics, judge
     from speechprompt.evaluation.standing import Standing
     from speechprompt.report.names import BASELINES, METRICS, TASKS
 
     lines = []
     for folder in folders:
-        row = Standing.of(Metrics.read(Path(folder, "metrics.json")))
+        metrics = Metrics.read(Path(folder, "metrics.json"))
+        row = Standing.of(metrics)
         title = f"{row.task}, {TASKS[row.task]}" if row.task in TASKS else row.task
         n_seeds = f", {row.n_seeds} seeds" if row.n_seeds > 1 else ""
         name = METRICS.get(row.metric, row.metric)
@@ -171,6 +174,8 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
             low, high = (f"{100 * bound:+.2f}" for bound in row.gain.interval)
             gain = f"gain {100 * row.gain.value:+.2f} [{low}, {high}]"
             lines.append(f"  {row.verdict}, {baseline} {100 * row.floor.value:.2f} %: {gain}")
+        for sentences in judge(metrics):
+            lines += textwrap.wrap(sentences, WIDTH, initial_indent="  ", subsequent_indent="  ")
     made = "" if Path(overview).is_file() else " by `snakemake --cores all`, for all tasks"
     lines.append(f"overview: {overview}{made}")
     if answering := [folder for folder in folders if Path(folder, "model.json").is_file()]:
