@@ -32,6 +32,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from speechprompt.config import read_config
 from speechprompt.config.corpora import KaldiCorpus, LhotseCorpus, UnitsCorpus
@@ -44,6 +45,7 @@ from speechprompt.lm.dictionary import read_dictionary
 from speechprompt.models.importing.cpc import import_cpc
 from speechprompt.models.importing.hubert import import_hubert
 from speechprompt.models.importing.pickles import load_checkpoint, load_joblib
+from speechprompt.models.importing.wav2vec2 import import_wavlm
 from speechprompt.storage.files import read_json
 from speechprompt.storage.text import printable
 from speechprompt.tasks.sequences import SlotFilling, parse_slots
@@ -455,7 +457,7 @@ def test_the_bomb_of_these_tests_works(tmp_path):
     assert (tmp_path / "went-off").is_dir()
 
 
-# YAML and JSON
+# YAML, JSON, and what configurations of models say
 
 LEAVES = st.one_of(
     st.none(),
@@ -474,6 +476,43 @@ VALUES_OF_SETTINGS = st.recursive(
 )
 MARKS = ["&a ", "*a", "&b ", "*b", "[", "]", "{", "}", ",", ": ", "? ", "<<: ", "- ", "\n", "  "]
 YAML = st.lists(st.sampled_from([*MARKS, "x", "1", "1:1:1", "~", '"', "'", "|", "#", "!!set "]))
+
+
+TRANSFORMERS = {
+    **{"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8},
+    **{"conv_dim": [4], "conv_kernel": [10], "conv_stride": [5], "num_conv_pos_embeddings": 4},
+    **{"num_conv_pos_embedding_groups": 2, "num_buckets": 8, "max_bucket_distance": 8},
+    **dict.fromkeys(("conv_bias", "do_stable_layer_norm", "conv_pos_batch_norm"), False),
+    **{"feat_extract_norm": "group", "layer_norm_eps": 1e-5, "hidden_act": "gelu"},
+}
+
+
+@examples(150)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(sorted(TRANSFORMERS)),
+        st.one_of(
+            VALUES_OF_SETTINGS,
+            st.integers(-3, 300),
+            st.lists(st.integers(-1, 10**12), max_size=4),
+        ),
+        max_size=3,
+    ),
+    verb=st.sampled_from([import_hubert, import_wavlm]),
+    index=st.one_of(edited(b'{"weight_map": {"a": "b.safetensors"}}'), st.none()),
+)
+def test_any_settings_are_those_of_a_folder_or_an_error(tmp_path, changes, verb, index):
+    kind = verb.__name__.removeprefix("import_")
+    config = {"model_type": kind, **TRANSFORMERS, **changes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").unlink(missing_ok=True)
+    if index is None:
+        save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    else:
+        (tmp_path / "model.safetensors.index.json").write_bytes(index)
+    with soon((ArtefactError, AssetError), tmp_path):
+        verb(tmp_path, tmp_path / "out.safetensors", normalize=False)
+        pytest.fail("no model of this kind was written")
 
 
 @examples(150)

@@ -1,6 +1,7 @@
 """Parity with transformers on folders that transformers itself writes."""
 
 import json
+import math
 import os
 from types import SimpleNamespace
 
@@ -20,9 +21,19 @@ from speechprompt.errors import ArtefactError, AssetError, ConfigError
 from speechprompt.models.importing.hubert import import_hubert
 from speechprompt.models.importing.transformers_folder import TABLE
 from speechprompt.storage.hashes import sha256_file
-from speechprompt.storage.tensors import read_tensor_metadata, read_tensors
+from speechprompt.storage.tensors import read_tensor_header, read_tensor_metadata, read_tensors
 from speechprompt.workflow.plan import Plan
-from transformers_encoders import BASE, MODELS, N_LAYERS, SMALL, build, preprocessor, speech, write
+from transformers_encoders import (
+    BASE,
+    LARGE,
+    MODELS,
+    N_LAYERS,
+    SMALL,
+    build,
+    preprocessor,
+    speech,
+    write,
+)
 
 WAVEFORMS = [speech(length, i) for i, length in enumerate([16_000, 33_333, 9_999, 16_000, 90_001])]
 
@@ -435,3 +446,41 @@ def test_normalize_goes_with_a_checkpoint():
     block = {"kind": "hubert", "weights": "hubert-nano.safetensors", "normalize": True}
     with pytest.raises(ConfigError, match="normalize: goes with a checkpoint"):
         parse_config({"encoders": {"mine": block}})
+
+
+# The published sizes, as transformers' own configurations have them.
+FULL_SIZE = {
+    "hubert-base": ("hubert", {}, False, 94_370_944),
+    "hubert-large": (
+        "hubert",
+        {
+            **{"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+            **{"intermediate_size": 4096, **LARGE},
+        },
+        True,
+        315_437_696,
+    ),
+    "wav2vec2-base": ("wav2vec2", {}, True, 94_370_944),
+    "wavlm-base": ("wavlm", {}, False, 94_381_168),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_full_size(name, tmp_path):
+    kind, settings, normalize, n_parameters = FULL_SIZE[name]
+    model = build(kind, settings)
+    out = tmp_path / "ours.safetensors"
+    theirs = write(model, tmp_path / "theirs", normalize)
+    waveforms = WAVEFORMS[:3]
+    expected = [their_states(model, waveform, normalize) for waveform in waveforms]
+    del model
+    assert main([f"import-{kind}", str(theirs), "--out", str(out)]) == 0
+    shapes = [tensor["shape"] for tensor in read_tensor_header(out)[0].values()]
+    assert sum(map(math.prod, shapes)) == n_parameters
+    encoder = load_encoder(kind, weights=out, every_layer=True)
+    together = encoder.encode_states(waveforms)
+    for waveform, batched, states in zip(waveforms, together, expected, strict=True):
+        assert states.std(dim=1).mean() > 0.1
+        close(batched, states)
+        close(encoder.encode_states([waveform])[0], states)

@@ -77,8 +77,8 @@ def import_folder(
     with published(folder):
         config = _config(folder, architecture, normalize)
         tensors = _own(read_folder_weights(files, trust), architecture.kind, folder)
-        names = {transformers_name(name): name for name in architecture.shapes(folder, config)}
         shapes = architecture.shapes(folder, config)
+        names = {transformers_name(name): name for name in shapes}
         expected = {theirs: shapes[ours] for theirs, ours in names.items()}
         model = architecture.description.format(**config)
         check_shapes(folder, model, expected=expected, found=shapes_of(tensors))
