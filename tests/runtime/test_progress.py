@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from speechprompt.runtime import progress as reporting
+
 WORK = """
 from speechprompt.runtime.progress import log, log_to, progress
 log_to("/dev/full")
@@ -24,3 +26,17 @@ def test_a_full_disk_under_the_logs_ends_no_work():
             [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=full, text=True
         )
     assert (done.returncode, done.stdout) == (0, "done\n")
+
+
+def test_a_quiet_job_writes_to_its_log_and_shows_warnings_and_errors(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reporting, "_log_file", None)
+    monkeypatch.setenv(reporting.QUIET, "1")
+    reporting.log_to(tmp_path / "job.log")
+    reporting.log("epoch 1")
+    reporting.log("warning: a split is small")
+    reporting.log("speechprompt train-prompt: no such file", urgent=True)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: a split is small",
+        "speechprompt train-prompt: no such file",
+    ]
+    assert len((tmp_path / "job.log").read_text().splitlines()) == 3
