@@ -79,8 +79,11 @@ def show_results():
     """Show the results of the tasks whose scores were asked for."""
     DISPLAY.finish()
     files = [Path(path) for path in internals.finished_files(workflow, "finish_task")]
-    folders = sorted(str(path.parent) for path in files if path.suffix == ".txt")
-    if IS_SHOWN and folders:
+    # Files that a storage provider keeps are not here.
+    scores = [
+        path for path in files if path.suffix == ".txt" and path.with_name("metrics.json").is_file()
+    ]
+    if IS_SHOWN and (folders := sorted(str(path.parent) for path in scores)):
         print(results_box(folders), file=sys.stderr)
 
 
