@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -41,6 +43,7 @@ SETUP = {
         "--help": {"kind": "csv", "table": named("/table.csv")},
         "-": {"kind": "fsdd", "root": named(PATTERNS + "fsdd"), "test_speaker": named("speaker")},
         "-c": {"kind": "speech_commands", "root": named(PATTERNS + "commands")},
+        "-w": {"kind": "speech_commands_v2", "root": named(PATTERNS + "words")},
         "-f": {"kind": "fluent_speech_commands", "root": named(PATTERNS + "fluent")},
         "-l": {"kind": "librispeech", "root": named(PATTERNS + "read")},
         "-a": {"kind": "audio_snips", "root": named(PATTERNS + "snips")},
@@ -51,11 +54,29 @@ SETUP = {
             "columns": [COLUMN],
             "label_names": [COLUMN],
         },
+        "-k": {
+            "kind": "kaldi",
+            **{split: named(f"/{split}.kaldi") for split in ("train", "valid", "test")},
+            "root": named("/kaldi"),
+            "trust": True,
+        },
+        "-h": {
+            "kind": "lhotse",
+            **{split: [named(f"/{split}.jsonl")] for split in ("train", "valid", "test")},
+            "root": named("/lhotse"),
+        },
+        "-q": {
+            "kind": "parquet",
+            "folder": named("/parquet"),
+            **{name: f"{COLUMN} {name}" for name in ("audio", "speaker", "split")},
+        },
         "-v": {
             "kind": "units",
             "codebook": "-u",
             "train": named("train.txt"),
             "valid": named("valid.txt"),
+            "table": named("labels.csv"),
+            "disjoint": COLUMN,
             "columns": [COLUMN],
             "label_names": {COLUMN: [COLUMN]},
         },
@@ -129,6 +150,10 @@ SETUP = {
         "-u": {"corpus": "-u", "lm": "-u", "labels": [COLUMN]},
         "-v": {"corpus": "-v", "lm": "-u", "labels": [COLUMN]},
         "-t": {"corpus": "-x", "lm": "-t", "type": "transcription"},
+        "-w": {"corpus": "-w", "lm": "--help"},
+        "-k": {"corpus": "-k", "lm": "--help", "labels": ["text"]},
+        "-h": {"corpus": "-h", "lm": "--help", "labels": ["text"]},
+        "-q": {"corpus": "-q", "lm": "--help", "labels": [COLUMN]},
     },
     "quality": {"corpus": "-x", "codebooks": ["-x", "--help"]},
     "sweep": {"task": "--help", "spaces": [{"length": [5]}]},
@@ -161,6 +186,26 @@ def blocks_in(value):
         yield from blocks_in(one)
 
 
+def write_listings(folder):
+    """Recordings as Kaldi, lhotse and the hub list them."""
+    source = {"type": "file", "channels": [0], "source": "1.wav"}
+    recording = {"id": "1", "sources": [source], "duration": 1.0}
+    said = {"id": "1", "recording_id": "1", "start": 0, "duration": 1, "text": "yes"}
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.kaldi/wav.scp").write_text("1 cat 1.wav |\n")
+        (folder / f"{split}.kaldi/text").write_text("1 yes\n")
+        lines = "".join(f"{json.dumps(one)}\n" for one in (recording, said))
+        (folder / f"{split}.jsonl").write_text(lines)
+    (folder / "parquet").mkdir()
+    columns = {
+        f"{COLUMN} audio": pa.array([None], pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+        f"{COLUMN} speaker": ["ann"],
+        f"{COLUMN} split": ["train"],
+        COLUMN: ["yes"],
+    }
+    pq.write_table(pa.table(columns), folder / "parquet/1.parquet")
+
+
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
     """The jobs of the hostile set-up, their commands included, and the folder of the run."""
@@ -171,7 +216,11 @@ def jobs(tmp_path_factory):
             place = getattr(block, name, None)
             if isinstance(place, str) and HOSTILE in place:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                (folder / place).touch()
+                if place.endswith((".kaldi", "/kaldi", "/lhotse")):
+                    (folder / place).mkdir()
+                else:
+                    (folder / place).touch()
+    write_listings(folder / HOSTILE)
     with (folder / HOSTILE / "table.csv").open("w", newline="") as stream:
         rows = [["path", "split", COLUMN], ["1.wav", "train", "yes"]]
         csv.writer(stream).writerows(rows)
