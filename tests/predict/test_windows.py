@@ -102,8 +102,20 @@ def test_without_pauses_every_window_is_heard():
     assert len(listener.heard) == 21
     assert {len(waveform) for waveform in listener.heard} == {RATE}
     assert segment.start < 1.0 < 1.4 < segment.end
-    quiet = found(np.zeros(3 * RATE, np.float32))
-    assert quiet == []
+
+
+def test_digital_silence_is_not_asked_about():
+    listener = Listener()
+    silent = [(np.zeros(3 * RATE, np.float32), RATE)]
+    assert list(find_segments(listener, silent, Windows(), "a")) == []
+    assert listener.heard == []
+
+
+def test_noise_between_quiet_words_is_a_pause():
+    samples = bursts((1.0, 1.4, 0.05), (2.5, 2.9, 0.05), (4.5, 4.9, 0.05))
+    samples += np.random.default_rng(1).normal(0, 0.002, len(samples)).astype(np.float32)
+    expected = [(1.0, 1.4), (2.5, 2.9), (4.5, 4.9)]
+    assert np.allclose([(s.start, s.end) for s in found(samples)], expected, atol=0.06)
 
 
 def test_recordings_may_be_longer_than_an_utterance_and_of_any_rate():

@@ -52,8 +52,8 @@ def predict(
         threshold: an answer with a lower probability is none.
         window: answer windows of so many seconds, and print what is found with times.
         hop: seconds from one window to the next; default a quarter of the window.
-        silence: what is so many decibels quieter than the loudest is a pause; 0 knows no pauses;
-            default 30.
+        silence: what is so many decibels quieter than the loudest, or about as quiet as the
+            quietest, is a pause; 0 knows no pauses; default 30.
         form: format of what is found in windows; default jsonl, on a terminal table.
         pcm: read raw PCM of this rate in Hz from standard input (16 bits, little-endian, one
             channel) and answer its windows as they come.

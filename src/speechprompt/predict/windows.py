@@ -1,6 +1,7 @@
 """Long recordings and streams: answers to windows, merged to segments with times."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,6 +18,10 @@ __all__ = ["Segment", "Windows", "find_segments", "pcm_blocks"]
 BATCH = 64
 BYTES = 65_536
 SHORTEST = 0.02
+# A loudness that only digital silence is below.
+SILENT = 1e-6
+# Decibels that a sound is above the noise, and windows by which the noise is judged.
+ABOVE_NOISE, REMEMBERED = 8, 256
 # Seconds of a pause, and hundredths of a second that are kept around what is between two.
 PAUSE, MARGIN = 0.2, 3
 
@@ -28,9 +33,9 @@ class Windows:
     Attributes:
         seconds: length of a window.
         hop: seconds from the start of a window to that of the next.
-        silence: what is more than this many decibels quieter than the loudest so far is a pause.
-            Of every window, the task hears what is between the pauses around its middle; a pause
-            in its middle is ``none``. 0 knows no pauses.
+        silence: what is more than this many decibels quieter than the loudest so far, or about as
+            quiet as the quietest, is a pause. Of every window, the task hears what is between the
+            pauses around its middle; a pause in its middle is ``none``. 0 knows no pauses.
     """
 
     seconds: float = 1.0
@@ -95,15 +100,15 @@ def find_segments(
     Raises:
         AudioError: the recording cannot be read on; what came before has been answered.
     """
-    mergers = [_Merger(name, task.name) for task in predictor.tasks]
-    loudest = 0.0
+    mergers, level = [_Merger(name, task.name) for task in predictor.tasks], _Level(windows.silence)
     for batch in _batches(_cut(blocks, windows), at_once):
-        heard: list[_Window | None] = []
-        for window in batch:
-            frames = _loudness(window)
-            loudest = max(loudest, float(frames.max()))
-            floor = loudest * 10 ** (-windows.silence / 20) if windows.silence else 0.0
-            heard.append(_between_pauses(window, frames >= floor))
+        frames = [_loudness(window) for window in batch]
+        level.hear(frames)
+        floor = level.floor()
+        heard = [
+            _between_pauses(window, loudness >= floor)
+            for window, loudness in zip(batch, frames, strict=True)
+        ]
         asked = [window for window in heard if window is not None]
         waveforms = [resample(window.samples, window.rate, SAMPLE_RATE) for window in asked]
         answers = iter(predictor.answer([name] * len(asked), waveforms) if asked else ())
@@ -153,6 +158,37 @@ class _Window:
     start: float
     end: float
     ends_block: bool = False
+
+
+class _Level:
+    """How loud a recording is, and from where on it is no pause.
+
+    Args:
+        silence: see :class:`Windows`.
+    """
+
+    def __init__(self, silence: float) -> None:
+        self.silence, self.loudest = silence, 0.0
+        self.latest: deque[np.ndarray] = deque(maxlen=REMEMBERED)
+
+    def hear(self, frames: Sequence[np.ndarray]) -> None:
+        """Take the loudness of the frames of some windows."""
+        self.loudest = max(self.loudest, *(float(row.max()) for row in frames))
+        self.latest += frames
+
+    def floor(self) -> float:
+        """The loudness below which there is a pause."""
+        if not self.silence:
+            return 0.0
+        below_loudest = self.loudest * _factor(-self.silence)
+        quiet = float(np.percentile(np.concatenate(self.latest), 10))
+        # Speech without pauses has quiet frames as well, though not as quiet as that.
+        above_quiet = min(quiet * _factor(ABOVE_NOISE), self.loudest * _factor(-self.silence / 2))
+        return max(below_loudest, above_quiet, SILENT)
+
+
+def _factor(decibels: float) -> float:
+    return float(10 ** (decibels / 20))
 
 
 @dataclass
