@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 # uv takes half of pip's time. It does not read pip's settings: where it finds no registry, pip does the work.
 INSTALL = $(UV) $(1) 2>/dev/null || $(PIP) $(1)
-CODE := src tests benchmarks faults
+CODE := src tests benchmarks faults setup.py
 
 # Snakemake ends in a traceback where it cannot write its cache, before it reads the workflow.
 ifneq ($(shell test -w "$$HOME" && echo yes),yes)
