@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from speechprompt.config import read_config
-from speechprompt.config.corpora import KaldiCorpus, LhotseCorpus, UnitsCorpus
+from speechprompt.config.corpora import KaldiCorpus, LhotseCorpus, ParquetCorpus, UnitsCorpus
 from speechprompt.config.text import parse_text, parse_yaml
 from speechprompt.corpora.registry import listing_of
 from speechprompt.corpora.table import read_recordings, read_table
@@ -209,6 +209,20 @@ def test_any_bytes_are_a_manifest_of_lhotse_or_an_error(tmp_path, content):
     path.write_bytes(content)
     with soon(CorpusError, path):
         lists_recordings(LhotseCorpus(train=str(path)), tmp_path)
+
+
+HUB = {"info": {"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}}
+
+
+@examples(100)
+@given(text=st.one_of(st.binary(max_size=40), edited(json.dumps(HUB).encode())))
+def test_any_metadata_of_the_hub_name_classes_or_are_an_error(tmp_path, text):
+    path = tmp_path / "train.parquet"
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    columns = {"audio": pa.array([{"bytes": b"x", "path": None}] * 2, kind), "label": [0, 1]}
+    pq.write_table(pa.table(columns).replace_schema_metadata({"huggingface": text}), path)
+    with soon(CorpusError, path):
+        lists_recordings(ParquetCorpus(folder=str(tmp_path)), tmp_path)
 
 
 # Unit lines

@@ -165,6 +165,17 @@ def test_repeats_and_overlaps_across_splits_are_found(tmp_path, capsys):
         prepare(tmp_path, rows, max_repeated=0.0)
 
 
+def test_a_path_may_name_the_part_itself(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(1, 3.0), RATE)
+    parts = {"train": "0.0,1.00", "valid": "01,2", "test": "2.50"}
+    rows = [f'"./a.wav#t={part}",{split},,,x' for split, part in parts.items()]
+    prepare(tmp_path, rows)
+    found = [pq.read_table(tmp_path / f"m/{split}.parquet").to_pylist()[0] for split in parts]
+    assert [row["path"] for row in found] == ["a.wav#t=0,1", "a.wav#t=1,2", "a.wav#t=2.5"]
+    assert [row["n_samples"] for row in found] == [16_000, 16_000, 8_000]
+    assert [row["utt_id"] for row in found][2] == "a-0002500-end"
+
+
 def test_a_file_by_two_names_has_each_part_once(tmp_path):
     soundfile.write(tmp_path / "a.wav", sound(1, 3.0), RATE)
     (tmp_path / "b.wav").symlink_to("a.wav")

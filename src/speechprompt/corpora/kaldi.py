@@ -14,7 +14,7 @@ from speechprompt.audio.places import Place
 from speechprompt.config.corpora import KaldiCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, Listing, Recording
 from speechprompt.corpora.table import read_times
-from speechprompt.errors import CorpusError
+from speechprompt.errors import CorpusError, some_of
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path, text_lines
 
@@ -73,7 +73,7 @@ def label_columns_of(corpus: KaldiCorpus) -> list[str]:
             columns[name] = columns.get(name, 0) + 1
     common = [name for name, count in columns.items() if count == len(folders)]
     if partial := sorted(set(columns) - set(common)):
-        log(f"{corpus.train}: not in every data folder, and therefore no label: {partial[0]!r}")
+        log(f"{corpus.train}: not in every data folder, and therefore no label: {some_of(partial)}")
     return [*common, "speaker"]
 
 

@@ -211,7 +211,7 @@ def _identify(recordings: Iterable[Recording], root: Path) -> list[Row]:
     for recording in recordings:
         place = Place.at(root / recording.path)
         fragment = place.fragment
-        file = posixpath.normpath(recording.path.removesuffix(fragment))
+        file = posixpath.normpath(recording.path.rpartition("#")[0] if fragment else recording.path)
         path = f"{file}{fragment}"
         rows.append(
             {
