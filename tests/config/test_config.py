@@ -363,3 +363,10 @@ def test_aliases_are_values_like_others(tmp_path):
     path = tmp_path / "setup.yaml"
     path.write_text("a: &a {x: [1, 2]}\nb: *a\nc: {<<: *a, y: 3}\n")
     assert read_config(path) == {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}, "c": {"x": [1, 2], "y": 3}}
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm"])
+def test_a_published_hubert_is_no_other_encoder(kind):
+    block = {"kind": kind, "checkpoint": "hubert_base_ls960.pt"}
+    with pytest.raises(ConfigError, match=r"checkpoint: hubert_base_ls960\.pt is another kind"):
+        parse_config(changed("encoders.other", block))

@@ -213,8 +213,9 @@ def test_a_unit_lm_goes_on_from_another():
     assert plan.models.lm_files(of(lm="further"))["start"] == start
     found = plan.models.start_option(of(lm="further"), Files(start=start[0]))
     assert found == f"--start-from {start[0]}"
-    assert plan.models.lm_files(of(lm="nano"))["start"] == []
-    assert plan.models.start_option(of(lm="nano"), Files(start=[])) == ""
+    assert plan.models.lm_files(of(lm="nano"))["start"] == ["results/lm/plain/model.safetensors"]
+    assert plan.models.lm_files(of(lm="plain"))["start"] == []
+    assert plan.models.start_option(of(lm="plain"), Files(start=[])) == ""
 
 
 def test_options_without_a_value_are_left_out():

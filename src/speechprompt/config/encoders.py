@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from speechprompt.config.fields import Block, Count, Name, NotNegative, Positive, Share
 from speechprompt.config.training import (
@@ -27,6 +27,8 @@ __all__ = [
     "MfccEncoder",
     "TransformerEncoder",
 ]
+
+COMMIT = {"type": "string", "pattern": f"^{REVISION.pattern}$"}
 
 
 class Imported(Block):
@@ -66,7 +68,8 @@ class Imported(Block):
 class FromHub(Imported):
     """A model that may come from the Hugging Face hub."""
 
-    revision: str | None = Field(
+    # What is not a commit is refused below, with a reason.
+    revision: Annotated[str, WithJsonSchema(COMMIT)] | None = Field(
         None,
         description="commit (40 hexadecimal digits) of a model on the Hugging Face hub, which "
         "`checkpoint` names, such as facebook/hubert-base-ls960",
@@ -242,13 +245,26 @@ class HubertEncoder(TransformerEncoder):
         return {**super().sources, "pretraining": self.pretraining}
 
 
-class Wav2Vec2Encoder(TransformerEncoder):
+class OfTransformers(TransformerEncoder):
+    """An encoder whose checkpoints are models of transformers."""
+
+    @model_validator(mode="after")
+    def _check_not_published(self) -> Self:
+        if self.published:
+            raise ValueError(
+                f"checkpoint: {self.checkpoint} is another kind of model; give the folder of a "
+                "model of transformers, or with `revision` the name of one on the hub"
+            )
+        return self
+
+
+class Wav2Vec2Encoder(OfTransformers):
     """wav2vec 2.0 of any size: the output of one transformer layer, 50 frames/s."""
 
     kind: Literal["wav2vec2"] = "wav2vec2"
 
 
-class WavLmEncoder(TransformerEncoder):
+class WavLmEncoder(OfTransformers):
     """WavLM of any size: the output of one transformer layer, 50 frames/s."""
 
     kind: Literal["wavlm"] = "wavlm"
