@@ -79,7 +79,7 @@ def test_memory_and_time_grow_with_what_is_read_and_with_the_attempt(tmp_path):
     blocks = {"encoders": {"big": {"kind": "hubert", "checkpoint": str(checkpoint)}}}
     setup.write_text(yaml.safe_dump(blocks))
     target = "resources/models/big/model.safetensors"
-    arguments = ("--cores", "1", "--retries", "1", "--", target)
+    arguments = ("--cores", "1", "--retries", "1", "--verbose", "--", target)
     status, told = run(tmp_path, *arguments, configfile=setup)
     assert status
     assert re.findall(r"mem_mb=(\d+)", told)[:2] == ["2500", "5000"]

@@ -174,7 +174,7 @@ def _resampler(source_rate: int, target_rate: int) -> "Resample":
 
 
 def _decode(
-    path: str | Path, most_seconds: float = MAX_SECONDS
+    path: str | Path, most_seconds: float | None = None
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks ``[n, channels]`` and the sample rate; an unusable file raises an error.
 
@@ -192,7 +192,8 @@ def _decode(
             opened, promised, rate = True, stream.frames, stream.samplerate
             first, last = _samples_of(path, place, stream)
             # The most samples of a recording; its length is not always known beforehand.
-            most = most_seconds * min(rate, LARGEST_RATE)
+            longest = MAX_SECONDS if most_seconds is None else most_seconds
+            most = longest * min(rate, LARGEST_RATE)
             if most < last - first < UNKNOWN_LENGTH:
                 raise _too_long(path, last - first, rate)
             _seek(stream, first)
