@@ -259,6 +259,8 @@ def test_a_set_up_names_a_model_of_the_hub(environment, hub, tmp_path, monkeypat
     hub.files.update({path.name: path.read_bytes() for path in theirs.iterdir()})
     block = {"kind": "hubert", "checkpoint": REPOSITORY, "revision": REVISION, "layer": 2}
     (tmp_path / "set-up.yaml").write_text(yaml.safe_dump({"encoders": {"mine": block}}))
+    for name in os.environ.keys() - environment.keys():
+        monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     target, run = "resources/models/mine/model.safetensors", tmp_path / "run"

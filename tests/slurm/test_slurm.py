@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 IMPATIENT = Path(__file__).with_name("impatient.py")
 TARGET = "results/ks/acc.txt"
 PROFILE = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")]
-# One node with few cores, and files that are there at once.
-HERE = ["--cores", "2", "--latency-wait", "15"]
+# One node with few cores, files that are there at once, and Snakemake's own messages.
+HERE = ["--cores", "2", "--latency-wait", "15", "--quiet=reason"]
 # The unit LM's training takes more than the first attempt asks for, and less than the second.
 # The node has a GPU in name only: the baseline's request for one is to be seen.
 REQUESTS = ["--set-resources", "pretrain_unit_lm:mem_mb=350*attempt**3", "fit_ngram_baseline:gpu=1"]
