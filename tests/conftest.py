@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from local_server import QuietHandler, serving
 from pipeline import REPOSITORY, snakemake
 
 sys.path.append(str(REPOSITORY))
@@ -129,7 +129,7 @@ def host(monkeypatch):
     monkeypatch.setattr("speechprompt.downloads.download.time.sleep", lambda seconds: None)
     state = Host()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             asked = self.headers.get("Range", "")
             state.requests.append(asked)
@@ -168,14 +168,5 @@ def host(monkeypatch):
                     self.wfile.write(bytes([byte]))
                     threading.Event().wait(0.1)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as state.url:
+        yield state

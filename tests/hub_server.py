@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
+
+from local_server import QuietHandler, serving
 
 REPOSITORY = "someone/hubert-tiny"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -50,7 +50,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 def serve(hub: Hub):
     """Serve it; its URL is in the hub."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self) -> None:
@@ -95,16 +95,5 @@ def serve(hub: Hub):
             if with_body:
                 self.wfile.write(content)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -22,6 +22,7 @@ __all__ = [
     "WEIGHTS",
     "files_of_weights",
     "folder_files",
+    "folder_of",
     "is_folder",
     "read_object",
 ]
@@ -42,6 +43,12 @@ WEIGHTS = tuple(
 def is_folder(checkpoint: str | Path) -> bool:
     """Whether a checkpoint is such a folder, given as such or by its config.json."""
     return Path(checkpoint).is_dir() or Path(checkpoint).name == CONFIG
+
+
+def folder_of(checkpoint: str | Path) -> Path:
+    """The folder that is given as such or by its config.json."""
+    path = Path(checkpoint)
+    return path.parent if path.name == CONFIG else path
 
 
 def folder_files(folder: str | Path) -> list[Path]:

@@ -15,7 +15,7 @@ from speechprompt.lm.dictionary import END, PAD, SEPARATOR
 from speechprompt.lm.fairseq import weights
 from speechprompt.storage.files import new_folder, write_text
 
-__all__ = ["export_unit_lm", "transformers_config"]
+__all__ = ["export_unit_lm"]
 
 
 def export_unit_lm(unit_lm: str | Path, out: str | Path) -> None:
@@ -35,11 +35,11 @@ def export_unit_lm(unit_lm: str | Path, out: str | Path) -> None:
     lm = load_lm(unit_lm)
     tensors = {f"model.{name}": weight.clone() for name, weight in weights(lm.model).items()}
     with new_folder(out) as folder:
-        write_text(folder / "config.json", json.dumps(transformers_config(lm), indent=2))
+        write_text(folder / "config.json", json.dumps(_config(lm), indent=2))
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def transformers_config(lm: LoadedLM) -> dict[str, Any]:
+def _config(lm: LoadedLM) -> dict[str, Any]:
     """The configuration of the unit LM as XGLM."""
     config = lm.model.config
     return {

@@ -21,6 +21,7 @@ from speechprompt.downloads.model_folder import (
     PREPROCESSOR,
     files_of_weights,
     folder_files,
+    folder_of,
     read_object,
 )
 from speechprompt.encoders.weights import Architecture, check_layers
@@ -72,7 +73,7 @@ def import_folder(
         AssetError: a file is missing, is damaged or would run code.
         ArtefactError: this is another model, or a weight is missing, surplus or of another shape.
     """
-    folder = Path(checkpoint).parent if Path(checkpoint).name == CONFIG else Path(checkpoint)
+    folder = folder_of(checkpoint)
     files, source = folder_files(folder), folder_source(folder)
     with published(folder):
         config = _config(folder, architecture, normalize)

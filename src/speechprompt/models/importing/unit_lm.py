@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from speechprompt.downloads.archives import unpack
-from speechprompt.downloads.model_folder import CONFIG, is_folder
+from speechprompt.downloads.model_folder import folder_of, is_folder
 from speechprompt.errors import ArtefactError, AssetError, ConfigError, some_of
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
 from speechprompt.lm.dictionary import N_SPECIALS, read_dictionary
@@ -85,7 +85,7 @@ def import_unit_lm(
     """
     origin = str(source)
     if is_folder(source):
-        folder = Path(source).parent if Path(source).name == CONFIG else Path(source)
+        folder = folder_of(source)
         about = {"source": folder_source(folder)}
         with published(origin):
             model, units = read_hub_unit_lm(folder, n_units, trust)
