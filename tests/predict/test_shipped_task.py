@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from small_run import record
-from speechprompt import load_predictor
+from speechprompt import load_predictor, load_task
 from speechprompt.cli import main
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import TASKS
@@ -44,4 +44,5 @@ def test_its_score_is_that_of_the_prompt(tmp_path):
     metrics = read_json(folder / "metrics.json")
     assert metrics["main"]["value"] > 0.93
     model = read_json(folder / "model.json")
+    assert load_task("ks").metrics.main.value == metrics["main"]["value"]
     assert model["prompt"]["sha256"] == sha256_file(folder / "prompt.safetensors")

@@ -155,10 +155,12 @@ class Demo:
         began = time.monotonic()
         try:
             samples = as_waveform(io.BytesIO(content), name="recording")
-            encoder = self.predictor.tasks[0].units
             with self._one_at_a_time:
-                heard = encoder.encode(samples, SAMPLE_RATE)
-                answers = self.predictor.answer(["recording"], [samples])
+                units_of = self.predictor.quantise([samples])
+                (heard,) = units_of[self.predictor.tasks[0].units]
+                if isinstance(heard, SpeechPromptError):
+                    raise heard
+                answers = self.predictor.answer_units(["recording"], units_of)
         except SpeechPromptError as error:
             return {"error": error.reason if isinstance(error, AudioError) else str(error)}
         seconds = len(samples) / SAMPLE_RATE

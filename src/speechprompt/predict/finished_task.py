@@ -53,7 +53,8 @@ class FinishedTask:
         Raises:
             ArtefactError: the folder is not that of a finished task, or a file is damaged.
         """
-        opened, scores = open_task(folder), Path(folder, "metrics.json")
+        opened = open_task(folder)
+        scores = opened.folder / "metrics.json"
         with content_of(opened.prompt):
             about = opened.described
             labels = restore_labels(about["answers"])

@@ -7,7 +7,7 @@ last bits.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -238,11 +238,7 @@ class Predictor:
             is_waiting: whether the next of ``files`` is not there yet. Then those that are there
                 are answered first.
         """
-        found = (
-            (str(file.path), file) if isinstance(file, AudioError) else (str(file), _read(file))
-            for file in files
-        )
-        yield from self._answer_in_blocks(found, is_waiting)
+        yield from self._answer_in_blocks(map(_read, files), is_waiting)
 
     def _answer_in_blocks(
         self,
@@ -261,7 +257,12 @@ class Predictor:
             recordings: samples of each, float32 ``[n_samples]`` at 16 kHz, or the error that stands
                 in their place.
         """
-        units = self._quantise(recordings)
+        return self.answer_units(names, self.quantise(recordings))
+
+    def answer_units(
+        self, names: Sequence[str], units: Mapping[UnitEncoder, Sequence[UnitsOrError]]
+    ) -> list[Answer]:
+        """Do :meth:`answer` with what :meth:`quantise` has made of the recordings."""
         answers: dict[tuple[int, int], Answer] = {}
         usable: list[list[int]] = []  # numbers of the recordings that each task answers
         questions = []
@@ -294,7 +295,7 @@ class Predictor:
             return answer
         return replace(answer, answer=NONE, labels=None, slots=None)
 
-    def _quantise(
+    def quantise(
         self, recordings: Sequence[SamplesOrError]
     ) -> dict[UnitEncoder, list[UnitsOrError]]:
         """Quantise recordings in all ways; each encoder encodes each recording once."""
@@ -316,11 +317,7 @@ class Predictor:
 def _named(given: Audio, rate: int | None) -> Iterator[tuple[str, SamplesOrError]]:
     """Names and samples of a recording, or of those in a folder."""
     if isinstance(given, str | Path):
-        for file in recordings_at(given):
-            if isinstance(file, AudioError):
-                yield str(file.path), file
-            else:
-                yield str(file), _read(file)
+        yield from map(_read, recordings_at(given))
         return
     try:
         yield WAVEFORM, as_waveform(given, rate)
@@ -328,8 +325,11 @@ def _named(given: Audio, rate: int | None) -> Iterator[tuple[str, SamplesOrError
         yield WAVEFORM, error
 
 
-def _read(file: Path) -> SamplesOrError:
+def _read(file: Path | AudioError) -> tuple[str, SamplesOrError]:
+    """Name and samples of a file, or the error that stands in its place."""
+    if isinstance(file, AudioError):
+        return str(file.path), file
     try:
-        return read_audio(file)
+        return str(file), read_audio(file)
     except AudioError as error:
-        return error
+        return str(file), error
