@@ -1,11 +1,19 @@
-"""fairseq's ``dict.txt``, the symbols of a unit LM in the order of its embedding."""
+"""Units as text, and fairseq's ``dict.txt``: the symbols of a unit LM in its embedding's order."""
 
 from pathlib import Path
 
 from speechprompt.errors import SpeechPromptError
 from speechprompt.storage.files import text_lines
 
-__all__ = ["read_symbols"]
+__all__ = ["LONGEST_UNIT", "read_symbols", "unit_of"]
+
+LONGEST_UNIT = 9  # digits, more than any codebook needs
+
+
+def unit_of(text: str) -> int | None:
+    """The number of a unit; None for any other text."""
+    is_unit = text.isascii() and text.isdecimal() and len(text) <= LONGEST_UNIT
+    return int(text) if is_unit else None
 
 
 def read_symbols(path: str | Path, error: type[SpeechPromptError]) -> list[str]:

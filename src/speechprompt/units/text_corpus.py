@@ -16,13 +16,11 @@ from speechprompt.corpora.table import read_table
 from speechprompt.errors import CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.hashes import sha256_file, share_of
-from speechprompt.units.symbols import read_symbols
+from speechprompt.units.symbols import read_symbols, unit_of
 from speechprompt.units.text_forms import EXPECTED, UnitLine, collapse, read_lines
 from speechprompt.units.unit_files import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]
-
-LONGEST_UNIT = 9  # digits, more than any codebook needs
 
 
 @dataclass(slots=True)
@@ -126,7 +124,7 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
         CorpusError: this is no such file, or its units are not 0 … K-1.
     """
     symbols = read_symbols(dictionary, CorpusError)
-    units = {unit for symbol in symbols if (unit := _unit(symbol)) is not None}
+    units = {unit for symbol in symbols if (unit := unit_of(symbol)) is not None}
     if not units or units != set(range(len(units))):
         # Not up to the largest, which may be any number.
         missing = sorted(set(range(len(units) + 1)) - units)
@@ -203,12 +201,6 @@ def _read_labels(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str
             raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
         found[row[key]] = row
     return found
-
-
-def _unit(text: str) -> int | None:
-    """The number of a unit; None for any other text."""
-    is_unit = text.isascii() and text.isdecimal() and len(text) <= LONGEST_UNIT
-    return int(text) if is_unit else None
 
 
 def _name_label(where: str, column: str, label: str, names: Mapping[str, Mapping[str, str]]) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 from speechprompt.errors import SpeechPromptError
 from speechprompt.storage.files import text_lines
+from speechprompt.units.symbols import LONGEST_UNIT, unit_of
 
 __all__ = ["EXPECTED", "SEPARATOR_TOKEN", "UnitLine", "collapse", "durations_beside", "read_lines"]
 
@@ -30,7 +31,6 @@ FRAME_KEYS = ("cpc_km100", "vqvae256", "hubert", "codes", "units")
 NAME_KEYS = ("audio", "file_name", "name", "id")
 OBJECT = re.compile(r"\{\s*['\"]")
 TOKENS = re.compile(r"(?:<Un\d+>)+")
-LONGEST_UNIT = 9  # digits, more than any codebook needs
 Error = type[SpeechPromptError]
 
 
@@ -191,10 +191,12 @@ def _tokens(text: str, n_units: int) -> list[int]:
 def _numbers(words: Sequence[str], n_units: int) -> list[int]:
     if not words:
         raise ValueError("no units")
+    units = []
     for word in words:
-        is_number = word.isascii() and word.isdecimal() and len(word) <= LONGEST_UNIT
-        if not is_number or int(word) >= n_units:
+        unit = unit_of(word)
+        if unit is None or unit >= n_units:
             raise ValueError(
                 f"expected units 0 to {n_units - 1} of the dictionary, found {word[:60]!r}"
             )
-    return list(map(int, words))
+        units.append(unit)
+    return units
