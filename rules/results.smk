@@ -129,6 +129,7 @@ rule measure_robustness:
     input:
         unpack(PLAN.tasks.answering_files),
         model="results/{task}/model.json",
+        finished="results/{task}/prompt.safetensors",
         manifest=PLAN.tasks.main_manifest,
         recordings=ancient(PLAN.tasks.main_recordings),
     output:

@@ -218,6 +218,11 @@ def test_a_unit_lm_goes_on_from_another():
     assert plan.models.start_option(of(lm="plain"), Files(start=[])) == ""
 
 
+def test_robustness_is_of_the_finished_task(planned_jobs):
+    (job,) = (job for job in planned_jobs["jobs"] if job["rule"] == "measure_robustness")
+    assert {"results/ks/model.json", "results/ks/prompt.safetensors"} <= set(job["input"])
+
+
 def test_options_without_a_value_are_left_out():
     assert options(root=None, weights=[], trust=False) == ""
     assert options(trust=True, folders="a b") == "--trust --folders 'a b'"
