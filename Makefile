@@ -8,14 +8,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 # uv takes half of pip's time. It does not read pip's settings: where it finds no registry, pip does the work.
 INSTALL = $(UV) $(1) 2>/dev/null || $(PIP) $(1)
-CODE := src tests benchmarks faults setup.py
+CODE := src tests benchmarks faults docs/hooks.py setup.py
 
 # Snakemake ends in a traceback where it cannot write its cache, before it reads the workflow.
 ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(abspath .snakemake/caches)
 endif
 
-.PHONY: help all setup demo report test quality format reference cluster nano voices bench faults clean FORCE
+.PHONY: help all setup demo report docs test quality format reference cluster nano voices bench faults clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
@@ -37,6 +37,9 @@ results/%: $(VENV)/.run FORCE
 
 demo: $(VENV)/.run ## Set up and serve a page to speak keywords to, before any training
 	$(BIN)/speechprompt demo ks
+
+docs: $(VENV)/.docs ## The documentation as a site in site/, for `python3 -m http.server -d site`
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: $(VENV)/.dev ## Set up and run the tests
 	PATH="$(abspath $(BIN)):$$PATH" pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -88,9 +91,14 @@ $(VENV)/.cluster: envs/cluster.txt $(VENV)/.run
 	$(call INSTALL,-r envs/speechprompt.txt -r envs/cluster.txt)
 	@touch $@
 
-$(VENV)/.dev: envs/dev.txt envs/fairseq.txt $(VENV)/.cluster
-	$(PIP) -r envs/speechprompt.txt -r envs/cluster.txt -r envs/dev.txt -r envs/fairseq.txt
+$(VENV)/.dev: envs/dev.txt envs/docs.txt envs/fairseq.txt $(VENV)/.cluster
+	$(PIP) -r envs/speechprompt.txt -r envs/cluster.txt -r envs/dev.txt -r envs/docs.txt -r envs/fairseq.txt
 	$(PIP) --no-deps fairseq==0.12.2
+	@touch $@
+
+# MkDocs reads docstrings without importing the package: it takes the versions of speechprompt.txt and not all of it.
+$(VENV)/.docs: envs/docs.txt envs/speechprompt.txt | $(BIN)/python
+	$(call INSTALL,-r envs/docs.txt -c envs/speechprompt.txt)
 	@touch $@
 
 $(VENV)/.voices: envs/voices.txt $(VENV)/.run

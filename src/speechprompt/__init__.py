@@ -52,7 +52,7 @@ def load_predictor(
 ) -> Predictor:
     """Load tasks of a finished run to answer new audio.
 
-    Example::
+    Example:
 
         from speechprompt import load_predictor
 

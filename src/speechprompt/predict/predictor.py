@@ -93,7 +93,7 @@ class _Task:
 class Predictor:
     """Tasks of a finished run that answer new recordings.
 
-    Example::
+    Example:
 
         predictor = Predictor.load("results/ks", "results/ic")
         for answer in predictor.predict(["a.wav", "b.flac"]):
@@ -186,7 +186,7 @@ class Predictor:
         Args:
             audio: a recording or several: paths, of which folders stand for all audio below them,
                 file objects, or samples as arrays or tensors, see
-                :func:`~speechprompt.audio.waveforms.as_waveform`.
+                ``speechprompt.audio.waveforms.as_waveform``.
             rate: sample rate of samples in Hz; files have their own.
 
         Returns:
@@ -206,7 +206,7 @@ class Predictor:
         hop: float = 0.25,
         silence: float = 30.0,
     ) -> list["Segment"]:
-        """Answer a long recording in windows, see :mod:`.windows`.
+        """Answer a long recording in windows.
 
         Args:
             audio: a path, a file object, or samples as an array or a tensor.
@@ -231,7 +231,7 @@ class Predictor:
         files: Iterable[Path | AudioError],
         is_waiting: Callable[[], bool] = lambda: False,
     ) -> Iterator[list[Answer]]:
-        """Do :meth:`predict` in blocks of a few minutes of audio, so that memory does not grow.
+        """Do ``predict`` in blocks of a few minutes of audio, so that memory does not grow.
 
         Args:
             files: recordings, or the error that stands in the place of one.
@@ -262,7 +262,7 @@ class Predictor:
     def answer_units(
         self, names: Sequence[str], units: Mapping[UnitEncoder, Sequence[UnitsOrError]]
     ) -> list[Answer]:
-        """Do :meth:`answer` with what :meth:`quantise` has made of the recordings."""
+        """Do ``answer`` with what ``quantise`` has made of the recordings."""
         answers: dict[tuple[int, int], Answer] = {}
         usable: list[list[int]] = []  # numbers of the recordings that each task answers
         questions = []

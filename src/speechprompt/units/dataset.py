@@ -53,7 +53,7 @@ def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
 class UnitsDataset(Dataset):
     """Utterances as units, for torch's loaders.
 
-    Example::
+    Example:
 
         from torch.utils.data import DataLoader
 
