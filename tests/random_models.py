@@ -71,11 +71,12 @@ def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.f
     """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
     model = random_lm(scale=1.5).to(device).freeze(dtype)
     prompt = None
-    writes = kind == "learnable" and mode == "query" and allowed is None
+    writes = kind == "learnable" and mode in ("query", "front") and allowed is None
     if mode is not None:
         generator = torch.Generator().manual_seed(1)
         layers = [1] if mode in ("both", "infix") else None
-        settings = PromptSettings(length=2, mode=mode, layers=layers, members=members)
+        own = {"mode": "query", "front": 3} if mode == "front" else {"mode": mode}
+        settings = PromptSettings(length=2, layers=layers, members=members, **own)
         prompt = Prompt(model.config, settings, generator, 8 if writes else 0)
         if writes:
             nn.init.normal_(prompt.label_shifts, generator=generator)

@@ -29,7 +29,8 @@ def literal_hidden(
         weights: fairseq names -> float64 tensors.
         tokens: list of dictionary ids.
         prompt: None, or (rows (L, D) or None, {layer: keys (L, D)}, {layer: values (L, D)}).
-        place: number of tokens before the prompt.
+        place: number of tokens before the prompt; with ``query`` it is in front of all tokens, and
+            the query rows are in this place.
         separator: (D,) replaces the embedding of token 0.
         trace: a list that takes the embedded input and every layer's normed input.
         query: None, or rows (L, D) that stand as tokens behind ``place`` others, and shifts
@@ -47,15 +48,16 @@ def literal_hidden(
             row = mixed[position - len(tokens)]
         embedded.append(math.sqrt(d) * row + sinusoid(position + 2, d))
     if query is not None:
-        rows, shifts = query
-        behind = [sinusoid(place + i + 2, d) for i in range(len(rows))]
+        asking, shifts = query
+        behind = [sinusoid(place + i + 2, d) for i in range(len(asking))]
         moved = [
-            embedded[i] + sinusoid(i + len(rows) + 2, d) - sinusoid(i + 2, d)
+            embedded[i] + sinusoid(i + len(asking) + 2, d) - sinusoid(i + 2, d)
             for i in range(place, len(tokens))
         ]
-        embedded[place:] = [*(math.sqrt(d) * rows + torch.stack(behind)), *moved]
+        embedded[place:] = [*(math.sqrt(d) * asking + torch.stack(behind)), *moved]
     x = torch.stack(embedded)
-    length = 0
+    length, asked_at = 0, place
+    place = 0 if query is not None else place
     keys, values = {}, {}
     if prompt is not None:
         rows, keys, values = prompt
@@ -75,12 +77,13 @@ def literal_hidden(
             if name.startswith(f"layers.{layer}.")
         }
         if query is not None:
-            end = place + len(rows) + 1
+            start = length + asked_at
+            end = start + len(asking) + 1
             behind = x[end:] + shifts[layer][-1]
             if label_shifts is not None:
                 assert len(behind) == len(label_shifts[layer])
                 behind = behind + label_shifts[layer]
-            x = torch.cat((x[:place], x[place:end] + shifts[layer], behind))
+            x = torch.cat((x[:start], x[start:end] + shifts[layer], behind))
         h = norm(x, w, "self_attn_layer_norm")
         trace.append(h)
         key_input, value_input = h, h

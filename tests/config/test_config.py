@@ -228,6 +228,14 @@ def test_robustness_is_of_what_hears_by_a_unit_lm():
         parse_config(values)
 
 
+def test_rows_in_front_stand_beside_query_rows():
+    values = changed("tasks.ks.prompt", {"mode": "query", "front": 4})
+    parse_config(values)
+    values["tasks"]["ks"]["prompt"]["mode"] = "deep"
+    with pytest.raises(ConfigError, match="front: needs `mode: query`, found deep"):
+        parse_config(values)
+
+
 def test_acoustic_baselines_classify():
     values = changed("tasks.ks.acoustic_baselines", ["mfcc_dtw"])
     parse_config(values)

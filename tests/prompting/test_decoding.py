@@ -30,7 +30,8 @@ def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, 
     writes = kind == "learnable" and allowed is None
     if mode is not None:
         generator = torch.Generator().manual_seed(seed)
-        settings = PromptSettings(length=2, mode=mode, layers=layers)
+        own = {"mode": "query", "front": 3} if mode == "front" else {"mode": mode}
+        settings = PromptSettings(length=2, layers=layers, **own)
         prompt = Prompt(model.config, settings, generator, n_labels if writes else 0)
         with torch.no_grad():
             for parameter in prompt.parameters():
@@ -115,6 +116,7 @@ def greedy_without_cache(task, units, steps):
         ("both", [0]),
         ("infix", [1]),
         ("query", None),
+        ("front", None),
         (None, None),
     ],
 )
@@ -157,7 +159,7 @@ def test_a_beam_that_writes_has_the_probabilities_of_a_full_computation():
     assert found.labels != greedy.labels
 
 
-@pytest.mark.parametrize("mode", ["deep", "query"])
+@pytest.mark.parametrize("mode", ["deep", "query", "front"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_learnable_verbalizer_answers_every_column_from_what_it_reads_once(mode, beam):
     task = task_model(THREE, mode, kind="learnable")
@@ -173,7 +175,13 @@ def test_a_learnable_verbalizer_answers_every_column_from_what_it_reads_once(mod
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind"), [("deep", "frequency"), ("query", "frequency"), ("query", "learnable")]
+    ("mode", "kind"),
+    [
+        ("deep", "frequency"),
+        ("query", "frequency"),
+        ("query", "learnable"),
+        ("front", "learnable"),
+    ],
 )
 @pytest.mark.parametrize("allowed", [ONE, THREE, None])
 @pytest.mark.parametrize("beam", [1, 3])

@@ -21,6 +21,9 @@ TASKS = [  # mode, verbalizer, allowed labels, members
     ("query", "learnable", TWO, 3),
     ("query", "frequency", None, 1),
     ("query", "learnable", None, 1),
+    ("front", "learnable", TWO, 3),  # query rows, and rows in front
+    ("front", "frequency", None, 1),
+    ("front", "learnable", None, 1),
 ]
 
 
@@ -89,6 +92,7 @@ def test_a_loss_can_be_recorded(mode, kind, allowed, members, monkeypatch):
         ("deep", "frequency"),
         ("query", "frequency"),
         ("query", "learnable"),
+        ("front", "learnable"),
         ("input", "frequency"),
         ("infix", "frequency"),
     ],

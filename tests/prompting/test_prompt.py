@@ -29,6 +29,7 @@ MODES = [
     ("infix", [1]),
     ("infix", []),
     ("query", None),
+    ("front", None),
 ]
 
 
@@ -36,7 +37,8 @@ def task_model(mode, layers, columns, seed=0, dropout=0.0, length=3, end_loss=Tr
     model = random_lm(seed=seed, scale=1.5).freeze()
     dictionary = Dictionary(range(model.config.n_symbols - 5, -1, -1))
     generator = torch.Generator().manual_seed(seed)
-    settings = PromptSettings(length=length, mode=mode, layers=layers, dropout=dropout)
+    own = {"mode": "query", "front": 4} if mode == "front" else {"mode": mode}
+    settings = PromptSettings(length=length, layers=layers, dropout=dropout, **own)
     prompt = Prompt(model.config, settings, generator)
     with torch.no_grad():
         for parameter in prompt.parameters():
@@ -62,13 +64,14 @@ def literal_losses(task, data, parameters):
         heads, separator = task.model.config.heads, parameters["separator"]
         place = len(units) + 1 if prompt.mode in ("infix", "query") else 0
         if prompt.mode == "query":
-            query = (parameters["rows"], parameters["shifts"])
-            hidden = literal_hidden(named, heads, tokens, None, place, separator, query=query)
+            query, front = (parameters["rows"], parameters["shifts"]), (None, keys, values)
+            front = front if prompt.front else None
+            hidden = literal_hidden(named, heads, tokens, front, place, separator, query=query)
         else:
             rows = (parameters.get("rows"), keys, values)
             hidden = literal_hidden(named, heads, tokens, rows, place, separator)
         targets = [*answer, 2] if task.end_loss else answer
-        start = prompt.length + len(units) + 1
+        start = prompt.front + prompt.length + len(units) + 1
         logits = hidden[start : start + len(targets)] @ named["embed_tokens.weight"].T
         total = total + F.cross_entropy(logits, torch.tensor(targets), reduction="sum")
     return total
@@ -100,7 +103,7 @@ def test_loss_and_gradients_equal_the_literal_computation(mode, layers, end_loss
         assert want.abs().max() > 0
 
 
-@pytest.mark.parametrize("mode", ["deep", "query"])
+@pytest.mark.parametrize("mode", ["deep", "query", "front"])
 def test_a_learnable_verbalizer_reads_all_columns_at_once(mode):
     """Loss and gradients against layers that are written out, with the literal hidden states."""
     columns = [[0, 1, 2], [3, 4], [5, 6, 7]]
@@ -117,12 +120,12 @@ def test_a_learnable_verbalizer_reads_all_columns_at_once(mode):
     for units, labels in zip(data.units, data.labels, strict=True):
         tokens, place = [2, *task.dictionary.ids(units).tolist(), 0], len(units) + 1
         heads = task.model.config.heads
-        if mode == "query":
-            query = (p["rows"], p["shifts"])
-            read = literal_hidden(named, heads, tokens, None, place, p["separator"], query=query)
-            read = read[place:]
+        rows = (None, dict(enumerate(p.get("keys", []))), dict(enumerate(p.get("values", []))))
+        if task.prompt.mode == "query":
+            query, front = (p["rows"], p["shifts"]), rows if mode == "front" else None
+            read = literal_hidden(named, heads, tokens, front, place, p["separator"], query=query)
+            read = read[task.prompt.front + place :]
         else:
-            rows = (None, dict(enumerate(p["keys"])), dict(enumerate(p["values"])))
             read = literal_hidden(named, heads, tokens, rows, 0, p["separator"])[-1:]
         scores = (read @ named["embed_tokens.weight"][unit_ids].T).flatten()
         found = p["verbalizer.weight"] @ scores
@@ -142,10 +145,11 @@ def test_a_learnable_verbalizer_reads_all_columns_at_once(mode):
         assert p[name].grad.abs().max() > 0
 
 
-def test_a_learnable_verbalizer_writes_with_two_tables():
+@pytest.mark.parametrize("front", [0, 4])
+def test_a_learnable_verbalizer_writes_with_two_tables(front):
     """Loss and gradients of generated answers, whose labels are read as mixtures of units."""
     lm = task_model("query", None, [[7]]).lm
-    settings = PromptSettings(length=3, mode="query")
+    settings = PromptSettings(length=3, mode="query", front=front)
     prompt = Prompt(lm.model.config, settings, torch.Generator().manual_seed(0), n_written=8)
     verbalizer = Verbalizer("learnable", range(3, 11), 20, writes=True)
     with torch.no_grad():
@@ -162,17 +166,18 @@ def test_a_learnable_verbalizer_writes_with_two_tables():
     total, right = 0.0, []
     for source, labels in zip(data.units, data.labels, strict=True):
         tokens, place = [2, *task.dictionary.ids(source).tolist(), 0, *labels], len(source) + 1
+        rows = (None, dict(enumerate(p.get("keys", []))), dict(enumerate(p.get("values", []))))
         hidden = literal_hidden(
             named,
             task.model.config.heads,
             tokens,
-            None,
+            rows if front else None,
             place,
             p["separator"],
             query=(p["rows"], p["shifts"]),
             mixed=p["verbalizer.inputs"][labels] @ embeddings[unit_ids],
             label_shifts=p["label_shifts"][:, labels],
-        )[place + task.prompt.length :]
+        )[front + place + task.prompt.length :]
         scores = hidden @ embeddings[[*unit_ids, 2]].T @ p["verbalizer.weight"].T
         target = torch.tensor([*labels, 8])
         total = total + F.cross_entropy(scores, target, reduction="sum")
@@ -217,10 +222,12 @@ def test_every_label_that_is_written_has_shifts_which_start_at_zero():
         ("infix", None, 6, 154_624),
         ("infix", [], 6, 6 * 1024 + 1024),
         ("query", None, 6, 6 * 1024 + 12 * 7 * 1024 + 1024),
+        ("front", None, 6, 6 * 1024 + 12 * 7 * 1024 + 1024 + 2 * 12 * 5 * 1024),
     ],
 )
 def test_trainable_parameters_are_the_documented_number(mode, layers, length, count):
-    prompt = Prompt(GSLM, PromptSettings(length=length, mode=mode, layers=layers))
+    own = {"mode": "query", "front": 5} if mode == "front" else {"mode": mode}
+    prompt = Prompt(GSLM, PromptSettings(length=length, layers=layers, **own))
     assert sum(p.numel() for p in prompt.parameters()) == count
     assert all(p.dtype == torch.float32 and p.requires_grad for p in prompt.parameters())
 
@@ -233,6 +240,7 @@ def test_trainable_parameters_are_the_documented_number(mode, layers, length, co
         ("both", {"separator", "rows", "keys", "values"}),
         ("infix", {"separator", "rows", "keys", "values"}),
         ("query", {"separator", "rows", "shifts"}),
+        ("front", {"separator", "rows", "shifts", "keys", "values"}),
     ],
 )
 def test_trained_and_saved_tensors_are_the_documented_set(mode, names):
@@ -286,6 +294,18 @@ def test_a_prompt_can_start_as_hidden_rows():
     chosen = prompt.rows[:, 0].detach()
     assert set(chosen.tolist()) <= set(range(7))
     assert torch.equal(prompt.keys[:, :, 0].detach(), torch.stack((chosen + 100, chosen + 300)))
+    assert torch.equal(prompt.keys, prompt.values)
+
+
+def test_rows_in_front_start_as_hidden_rows_of_their_own():
+    prompt = Prompt(LMConfig(24, 3, 2, 32, 64), PromptSettings(length=2, mode="query", front=5))
+    inputs = torch.arange(4.0)[:, None, None] * 100 + torch.arange(7.0)[:, None].expand(7, 32)
+    prompt.start_from(inputs, torch.Generator().manual_seed(0))
+    assert prompt.keys.shape == (3, 5, 32)
+    chosen = prompt.keys[0, :, 0].detach() - 100
+    assert set(chosen.tolist()) <= set(range(7))
+    layers = torch.tensor([100.0, 200, 300])[:, None]
+    assert torch.equal(prompt.keys[:, :, 0].detach(), chosen + layers)
     assert torch.equal(prompt.keys, prompt.values)
 
 

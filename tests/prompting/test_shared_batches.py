@@ -24,8 +24,10 @@ def shared_lm(seed=0):
 
 def task_on(lm, length, seed, *, allowed=None, mode="deep", layers=None, kind="frequency", first=2):
     generator = torch.Generator().manual_seed(seed)
-    n_labels, writes = 4 if kind == "learnable" else 8, mode == "query" and allowed is None
-    settings = PromptSettings(length=length, mode=mode, layers=layers)
+    n_labels = 4 if kind == "learnable" else 8
+    writes = mode in ("query", "front") and allowed is None
+    own = {"mode": "query", "front": 3} if mode == "front" else {"mode": mode}
+    settings = PromptSettings(length=length, layers=layers, **own)
     prompt = Prompt(lm.model.config, settings, generator, n_labels if writes else 0)
     with torch.no_grad():
         for parameter in prompt.parameters():
@@ -107,8 +109,9 @@ def test_what_cannot_share_a_batch_has_its_own():
         task_on(lm, 5, seed=4, mode="both"),
         TaskModel(lm, None, Verbalizer("frequency", range(8), 20), None),
         task_on(lm, 4, seed=5, mode="query", kind="learnable"),
+        task_on(lm, 4, seed=6, mode="front", kind="learnable"),
     ]
-    assert group_tasks(tasks) == [[0, 4], [1], [2], [3], [5], [6]]
+    assert group_tasks(tasks) == [[0, 4], [1], [2], [3], [5], [6], [7]]
     units = random_units(5)
     short = DecodingSettings(max_length=4)
     together = predict_together([Question(task, units, short) for task in tasks])

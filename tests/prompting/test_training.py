@@ -73,6 +73,7 @@ def run(lm, folder, data=None, name="prompt", seed=1, checkpoint=None, **options
         {},
         {"mode": "both", "layers": [1]},
         {"mode": "infix", "init": "hidden"},
+        {"mode": "query", "front": 4, "verbalizer": "learnable"},
         {"verbalizer": "learnable", "mode": "both", "layers": [1, 2]},
         {"method": "finetune", "lr": 1e-2},
         {"precision": "bf16"},

@@ -58,6 +58,12 @@ class PromptSettings(Block):
         "behind the utterance that ask for what is in it",
     )
     length: Count = Field(20, description="prompt rows, per layer with deep rows")
+    front: int = Field(
+        0,
+        ge=0,
+        description="with `mode: query`, further rows in every layer in front of the utterance, "
+        "which change how the unit LM reads it",
+    )
     layers: list[int] | None = Field(
         None, description="layers with deep rows, from 0; null is every layer"
     )
@@ -230,6 +236,8 @@ class Task(Block):
                 f"verbalizer: learnable needs `prompt: {{mode: query}}` for {self.type}, found "
                 f"mode {self.prompt.mode}; or use frequency, random or aligned"
             )
+        if self.prompt.front and self.prompt.mode != "query":
+            raise ValueError(f"prompt.front: needs `mode: query`, found {self.prompt.mode}")
         asks = self.prompt.mode == "query" and self.verbalizer == "learnable"
         if self.prompt.members > 1 and not (asks and self.type == "classification"):
             raise ValueError(

@@ -37,6 +37,13 @@ class PromptTensors:
     label_shifts: Tensor | None = None
 
     @property
+    def in_front(self) -> PromptTensors | None:
+        """The deep rows alone, which an utterance sees when query rows stand behind it."""
+        if self.keys is None:
+            return None
+        return PromptTensors(layers=self.layers, keys=self.keys, values=self.values)
+
+    @property
     def n_behind(self) -> int:
         """Number of query rows and separators."""
         return 0 if self.shifts is None else self.shifts[0, ..., 0].numel()

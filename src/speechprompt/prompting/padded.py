@@ -172,14 +172,13 @@ class Padded:
             n_wanted = 1 + answers.shape[1]
             wanted = separators[:, None] + torch.arange(n_wanted, device=tokens.device)
             wanted = wanted.clamp(max=tokens.shape[1] - 1)
-            packed = pack_lines(tokens, lengths, wanted, self.prompt.length, separators, dtype)
+            packed = pack_lines(tokens, lengths, wanted, self.prompt.n_slots, separators, dtype)
             return model(packed, prompt, cache).view(*wanted.shape, -1)
         cache = cache or Cache(room=0)
         cache.room += prompt.n_behind + answers.shape[1]
         wanted = lengths[:, None] - 1
-        packed = pack_lines(tokens, lengths, wanted, 0, separators, dtype)
-        with torch.no_grad():
-            model(packed, cache=cache)
+        packed = pack_lines(tokens, lengths, wanted, self.prompt.n_slots, separators, dtype)
+        self.task.read_source(packed, prompt, cache)
         hidden = self.task.read_behind(answers, prompt, cache)
         return hidden if self.task.reads_at_once else hidden[:, self.prompt.length :]
 

@@ -15,6 +15,8 @@ Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix
   hidden states are those of the LM as it is, and get no gradient. Several members of a prompt do
   not see each other; their tensors have the members as a dimension of their own. Labels that a
   learnable verbalizer writes have a shift of their own, too: layers x labels x d numbers more.
+  ``front`` adds F rows as in ``deep``, 2 x layers x F x d numbers. The utterance then sees these,
+  and its hidden states depend on them; members share them.
 
 The separator's embedding, d numbers, is always trained.
 """
@@ -41,8 +43,9 @@ class Prompt(nn.Module):
     """Trainable rows and separator for one task.
 
     Parameters, all float32: ``separator`` (D,); with input rows ``rows`` (L, D); with deep rows
-    ``keys`` and ``values`` (layers, L, D); with query rows ``shifts`` (all layers, L + 1, D), and
-    where labels are written behind them ``label_shifts`` (all layers, labels, D), zeros at first.
+    ``keys`` and ``values`` (layers, L, D), of F rows beside query rows; with query rows ``shifts``
+    (all layers, L + 1, D), and where labels are written behind them ``label_shifts`` (all layers,
+    labels, D), zeros at first.
 
     Args:
         config: shape of the unit LM.
@@ -64,12 +67,15 @@ class Prompt(nn.Module):
         super().__init__()
         mode, length = settings.mode, settings.length
         self.length, self.mode, self.dropout = length, mode, settings.dropout
+        self.front = settings.front
         self.members = settings.members
         self.n_written = n_written if mode == "query" else 0
         own = (self.members,) if self.members > 1 else ()
         every = range(config.layers)
         chosen = every if settings.layers is None else set(settings.layers)
-        self.layers = [] if mode in ("input", "query") else sorted(chosen)
+        if mode == "query":
+            chosen = set(every) if self.front else set()
+        self.layers = [] if mode == "input" else sorted(chosen)
         if unknown := [layer for layer in self.layers if layer not in every]:
             raise ConfigError(
                 f"prompt.layers: the unit LM has layers 0..{config.layers - 1}, found {unknown[0]}"
@@ -87,8 +93,9 @@ class Prompt(nn.Module):
         if mode != "deep":
             self.rows = normal(*own, length)
         if self.layers:
-            self.keys = normal(len(self.layers), length)
-            self.values = normal(len(self.layers), length)
+            n_deep = self.front or length
+            self.keys = normal(len(self.layers), n_deep)
+            self.values = normal(len(self.layers), n_deep)
         if mode == "query":
             # Shifts of the size of hidden states, so that rows ask for different things at once.
             self.shifts = normal(config.layers, *own, length + 1)
@@ -113,6 +120,8 @@ class Prompt(nn.Module):
         elif self.mode != "deep":
             self.rows.copy_(inputs[0, chosen])
         if self.layers:
+            if self.front:
+                chosen = torch.randint(inputs.shape[1], (self.front,), generator=generator)
             rows = inputs[1:][self.layers][:, chosen]
             self.keys.copy_(rows)
             self.values.copy_(rows)
@@ -120,17 +129,17 @@ class Prompt(nn.Module):
     @property
     def has_live_rows(self) -> bool:
         """Whether the input rows reach the output, for which some layer must see them."""
-        return self.mode != "deep" and len(self.layers) < self.n_lm_layers
+        return self.mode == "query" or (self.mode != "deep" and len(self.layers) < self.n_lm_layers)
 
     @property
     def n_slots(self) -> int:
-        """Slots of a packed sequence that the prompt takes; query rows are read behind it."""
-        return 0 if self.mode == "query" else self.length
+        """Slots of a packed sequence that the prompt takes; query rows stand behind it."""
+        return self.front if self.mode == "query" else self.length
 
     @property
     def n_rows(self) -> int:
         """Rows that are computed or attended to for each utterance."""
-        return self.members * (self.length + 1) - 1
+        return self.front + self.members * (self.length + 1) - 1
 
     @property
     def n_positions(self) -> int:

@@ -29,7 +29,11 @@ def group_tasks(tasks: Sequence[TaskModel]) -> list[list[int]]:
     groups: dict[tuple[int, int], list[int]] = {}
     for number, task in enumerate(tasks):
         prompt = task.prompt
-        mixes = prompt is not None and len(prompt.layers) == prompt.n_lm_layers
+        mixes = (
+            prompt is not None
+            and prompt.mode != "query"
+            and len(prompt.layers) == prompt.n_lm_layers
+        )
         groups.setdefault((id(task.model), -1 if mixes else number), []).append(number)
     return list(groups.values())
 

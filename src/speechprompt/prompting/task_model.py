@@ -229,12 +229,17 @@ class TaskModel:
         packed = pack_padded(
             slots[:, : ends.max()], ends, ends - 1, device=self.device, dtype=self.dtype
         )
-        with torch.no_grad():
-            self.model(packed, cache=cache)
+        self.read_source(packed, prompt, cache)
         hidden = self.read_behind(read.view(answers.shape), prompt, cache)
         if self.reads_at_once:
             return Reading(hidden, lines, nth)
         return Reading(hidden[lines, nth + prompt.shifts.shape[1] - 1], lines, nth)
+
+    def read_source(self, packed: Pack, prompt: PromptTensors, cache: Cache) -> None:
+        """Read utterances that query rows will stand behind; they see rows in front only."""
+        front = prompt.in_front
+        with torch.set_grad_enabled(torch.is_grad_enabled() and front is not None):
+            self.model(packed, front, cache)
 
     def read_behind(self, answers: Tensor, prompt: PromptTensors, cache: Cache) -> Tensor:
         """Read query rows, separator and the labels (B, n) of answers: (B, R + n, D)."""
@@ -355,6 +360,7 @@ class TaskModel:
         prompt = self.prompt and {
             "length": self.prompt.length,
             "members": self.prompt.members,
+            "front": self.prompt.front,
             "mode": self.prompt.mode,
             "layers": self.prompt.layers,
             "dropout": self.prompt.dropout,
