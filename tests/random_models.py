@@ -15,10 +15,18 @@ CODEBOOK = "c" * 64
 TWO = [[0, 1, 2], [3, 4]]  # labels allowed in two columns
 
 
-def random_lm(layers=3, heads=2, dim=32, ffn=48, n_units=20, seed=0, scale=1.0):
+# Architectures of unit LMs beside GSLM's.
+FORMS = {
+    "opt": {"learned_positions": True},
+    "opt-350m": {"learned_positions": True, "form": "opt-350m", "tied": False},
+    "qwen2": {"form": "qwen2", "heads": 4, "kv_heads": 2, "rotary_base": 100.0, "tied": False},
+}
+
+
+def random_lm(layers=3, heads=2, dim=32, ffn=48, n_units=20, seed=0, scale=1.0, **more):
     """A UnitLM whose every number is random, biases and norms included."""
     torch.manual_seed(seed)
-    model = UnitLM(LMConfig(n_units + 4, layers, heads, dim, ffn, max_positions=128))
+    model = UnitLM(LMConfig(n_units + 4, layers, heads, dim, ffn, max_positions=128, **more))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -67,9 +75,11 @@ def learnable_examples(n, n_labels=3, n_units=20, seed=0):
     return Examples([f"utt-{i}" for i in range(n)], units, labels)
 
 
-def task_model(device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32, members=1):
+def task_model(
+    device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32, members=1, form=None
+):
     """A random LM with a prompt, or fine-tuned whole where ``mode`` is None."""
-    model = random_lm(scale=1.5).to(device).freeze(dtype)
+    model = random_lm(scale=1.5, **FORMS.get(form, {})).to(device).freeze(dtype)
     prompt = None
     writes = kind == "learnable" and mode in ("query", "front") and allowed is None
     if mode is not None:

@@ -47,7 +47,7 @@ def test_loss_and_gradients_equal_the_literal_computation():
     model = copy.deepcopy(trained.model).double()
     for parameter in model.parameters():
         parameter.grad = None
-    named, heads = weights(model), model.config.heads
+    named, config = weights(model), model.config
     scale = sum(len(sentences[i]) - 1 for i in batch) / len(batch)
     next_unit = asked = torch.zeros(())
     n_correct = 0
@@ -56,7 +56,7 @@ def test_loss_and_gradients_equal_the_literal_computation():
         *rows, last = (task.slot for task in questions.tasks)
         shifts = torch.stack([task.shifts for task in questions.tasks], dim=1)
         query = (torch.stack(rows), shifts)
-        read = literal_hidden(named, heads, [*tokens, 0], None, len(tokens), last, query=query)
+        read = literal_hidden(named, config, [*tokens, 0], None, len(tokens), last, query=query)
         scores = read @ named["embed_tokens.weight"].T
         target = torch.from_numpy(sentences[i][1:])
         next_unit = next_unit + F.cross_entropy(scores[: len(tokens)], target, reduction="sum")

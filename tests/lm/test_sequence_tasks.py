@@ -58,14 +58,14 @@ def test_loss_and_gradients_equal_the_literal_computation(repeat_share):
     model = copy.deepcopy(trained.model).double()
     for parameter in model.parameters():
         parameter.grad = None
-    named, heads = weights(model), model.config.heads
+    named, config = weights(model), model.config
     next_unit = spelled = torch.zeros(())
     n_correct = n_letters = 0
     for i in batch:
         tokens, answer = trained.sentences[i][:-1].tolist(), asked.answers[i].tolist()
         read = literal_hidden(
             named,
-            heads,
+            config,
             [*tokens, 0, *([4] * len(answer))],
             None,
             len(tokens),

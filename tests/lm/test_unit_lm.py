@@ -37,7 +37,7 @@ def test_a_packed_batch_equals_the_literal_computation():
     batch = pack(sequences)
     hidden = model(batch)[batch.wanted_query]
     for i, sequence in enumerate(sequences):
-        expected = literal_hidden(named, model.config.heads, sequence.tolist())
+        expected = literal_hidden(named, model.config, sequence.tolist())
         assert torch.allclose(hidden[i, : len(sequence)].double(), expected, atol=1e-5)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from random_models import CODEBOOK, random_lm, random_units
+from random_models import CODEBOOK, FORMS, random_lm, random_units
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LoadedLM
@@ -23,8 +23,8 @@ THREE = [[0, 1, 2], [3, 4], [5, 6, 7]]
 UNITS = random_units(11)
 
 
-def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, seed=0):
-    model = random_lm(seed=seed, scale=1.5).freeze()
+def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, seed=0, form=None):
+    model = random_lm(seed=seed, scale=1.5, **FORMS.get(form, {})).freeze()
     dictionary = Dictionary(range(19, -1, -1))
     prompt = None
     writes = kind == "learnable" and allowed is None
@@ -107,22 +107,32 @@ def greedy_without_cache(task, units, steps):
     return answer, score
 
 
-@pytest.mark.parametrize(
-    ("mode", "layers"),
-    [
-        ("deep", None),
-        ("deep", [1]),
-        ("input", None),
-        ("both", [0]),
-        ("infix", [1]),
-        ("query", None),
-        ("front", None),
-        (None, None),
-    ],
-)
+MODES = [
+    ("deep", None),
+    ("deep", [1]),
+    ("input", None),
+    ("both", [0]),
+    ("infix", [1]),
+    ("query", None),
+    ("front", None),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("mode", "layers"), MODES)
 @pytest.mark.parametrize("allowed", [ONE, THREE, None])
 def test_greedy_with_cache_equals_greedy_without(mode, layers, allowed):
-    task = task_model(allowed, mode, layers)
+    check_greedy(allowed, mode, layers)
+
+
+@pytest.mark.parametrize(("mode", "layers"), MODES)
+@pytest.mark.parametrize("form", FORMS)
+def test_other_architectures_use_the_cache_likewise(mode, layers, form):
+    check_greedy(None, mode, layers, form=form)
+
+
+def check_greedy(allowed, mode, layers, **form):
+    task = task_model(allowed, mode, layers, **form)
     steps = 5 if allowed is None else len(allowed)
     found = decode(task, UNITS, max_length=5)
     for i, units in enumerate(UNITS):
@@ -184,9 +194,9 @@ def test_a_learnable_verbalizer_answers_every_column_from_what_it_reads_once(mod
     ],
 )
 @pytest.mark.parametrize("allowed", [ONE, THREE, None])
-@pytest.mark.parametrize("beam", [1, 3])
-def test_a_batch_equals_its_utterances_one_by_one(mode, kind, allowed, beam):
-    task = task_model(allowed, mode, kind=kind)
+@pytest.mark.parametrize(("beam", "form"), [(1, None), (3, None), (3, "qwen2")])
+def test_a_batch_equals_its_utterances_one_by_one(mode, kind, allowed, beam, form):
+    task = task_model(allowed, mode, kind=kind, form=form)
     together = decode(task, UNITS, beam=beam, max_length=6)
     for i, units in enumerate(UNITS):
         alone = decode(task, [units], beam=beam, max_length=6)

@@ -13,7 +13,7 @@ MEMBERS = 3
 
 def alone(task, member):
     """A task with one of the members alone."""
-    single = task_model("cpu", "query", "learnable", TWO)
+    single = task_model("cpu", "query", "learnable", TWO, form=task.form)
     state = task.state()
     with torch.no_grad():
         single.prompt.separator.copy_(state["separator"][member])
@@ -23,9 +23,10 @@ def alone(task, member):
     return single
 
 
-@pytest.fixture
-def together():
-    task = task_model("cpu", "query", "learnable", TWO, members=MEMBERS)
+@pytest.fixture(params=[None, "qwen2"])
+def together(request):
+    task = task_model("cpu", "query", "learnable", TWO, members=MEMBERS, form=request.param)
+    task.form = request.param
     with torch.no_grad():
         task.verbalizer.weight += 0.3 * torch.randn(task.verbalizer.weight.shape)
     return task

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from random_models import CODEBOOK, random_lm, random_units
+from random_models import CODEBOOK, FORMS, random_lm, random_units
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.prompting.decoding import Question, predict, predict_together
@@ -16,10 +16,9 @@ from speechprompt.tasks.verbalizer import Verbalizer
 COLUMNS = [[0, 1, 2], [3, 4], [5, 6, 7]]
 
 
-def shared_lm(seed=0):
-    return LoadedLM(
-        random_lm(seed=seed, scale=1.5).freeze(), Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {}
-    )
+def shared_lm(seed=0, form=None):
+    model = random_lm(seed=seed, scale=1.5, **FORMS.get(form, {})).freeze()
+    return LoadedLM(model, Dictionary(range(19, -1, -1)), "lm", CODEBOOK, {})
 
 
 def task_on(lm, length, seed, *, allowed=None, mode="deep", layers=None, kind="frequency", first=2):
@@ -48,8 +47,8 @@ def four_tasks(lm):
     ]
 
 
-def questions():
-    tasks = four_tasks(shared_lm())
+def questions(form=None):
+    tasks = four_tasks(shared_lm(form=form))
     decodings = [
         DecodingSettings(**settings)
         for settings in ({}, {}, {"beam": 3, "max_length": 6}, {"max_length": 5})
@@ -58,9 +57,10 @@ def questions():
     return [Question(*triple) for triple in zip(tasks, units, decodings, strict=True)]
 
 
+@pytest.mark.parametrize("form", [None, *FORMS])
 @pytest.mark.parametrize("micro_tokens", [40, 150, 4096])
-def test_a_mixed_batch_answers_as_task_by_task(micro_tokens):
-    asked = questions()
+def test_a_mixed_batch_answers_as_task_by_task(micro_tokens, form):
+    asked = questions(form)
     together = predict_together(asked, micro_tokens)
     for question, mixed in zip(asked, together, strict=True):
         alone = predict(question.task, question.units, question.decoding)

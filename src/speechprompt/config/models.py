@@ -155,7 +155,7 @@ class UnitLmSettings(PretrainingSettings):
 
 
 class ImportedUnitLm(FromHub):
-    """A unit LM of fairseq, GSLM's archive; or of transformers, a folder with an OPT or XGLM."""
+    """A unit LM of fairseq, GSLM's archive; or of transformers: OPT, Qwen2 or XGLM."""
 
     kind: Literal["imported"] = "imported"
     codebook: Name = Field(description="name under `codebooks`: whose units it reads")

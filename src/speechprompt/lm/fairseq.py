@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speechprompt.errors import ArtefactError
+from speechprompt.lm.dictionary import PAD
 from speechprompt.lm.model import LMConfig, UnitLM
 from speechprompt.storage.tensors import check_shapes, shapes_of
 
@@ -32,7 +34,8 @@ _LAYER = (
     ("self_attn.q_proj", "qkv", 0),
     ("self_attn.out_proj", "out", None),
     ("self_attn_layer_norm", "attention_norm", None),
-    ("fc1", "fc1", None),
+    ("gate", "fc1", 0),  # in gated networks only, which fairseq does not have
+    ("fc1", "fc1", -1),
     ("fc2", "fc2", None),
     ("final_layer_norm", "ffn_norm", None),
 )
@@ -61,7 +64,8 @@ def check_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> 
         ArtefactError: weights are missing, left over or of another shape.
     """
     given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    found = {n: shape for n, shape in shapes_of(given).items() if n not in (TIED, *CONSTANTS)}
+    ignored = (TIED, *CONSTANTS) if model.config.tied else CONSTANTS
+    found = {n: shape for n, shape in shapes_of(given).items() if n not in ignored}
     expected = shapes_of(weights(model))
     check_shapes(origin, describe(model.config), expected=expected, found=found)
 
@@ -75,7 +79,7 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
     """
     check_weights(model, tensors, origin)
     given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    tied = given.get(TIED)
+    tied = given.get(TIED) if model.config.tied else None
     if tied is not None and not torch.equal(tied, given["embed_tokens.weight"]):
         raise ArtefactError(
             f"{origin}: {TIED} differs from embed_tokens.weight; expected tied embeddings"
@@ -86,9 +90,19 @@ def load_weights(model: UnitLM, tensors: Mapping[str, Tensor], origin: str) -> N
 
 
 def to_fairseq(model: UnitLM) -> dict[str, Tensor]:
-    """The state dict that fairseq's ``TransformerLanguageModel`` loads with ``strict=True``."""
+    """The state dict that fairseq's ``TransformerLanguageModel`` loads with ``strict=True``.
+
+    Raises:
+        ArtefactError: the model has another form than fairseq's.
+    """
+    if model.config.form != "gslm":
+        raise ArtefactError(f"fairseq has no unit LM of the form {model.config.form}")
     state = {PREFIX + name: tensor.detach().clone() for name, tensor in _named(model)}
-    state[PREFIX + TIED] = state[PREFIX + "embed_tokens.weight"].clone()
+    if model.config.learned_positions:
+        # fairseq's table begins with the symbols up to padding, which no token has.
+        table = state[PREFIX + "embed_positions.weight"]
+        state[PREFIX + "embed_positions.weight"] = F.pad(table, (0, 0, PAD + 1, 0))
+    state.setdefault(PREFIX + TIED, model.embed.detach().clone())
     state[PREFIX + "version"] = torch.tensor([3.0])
     state[PREFIX + "embed_positions._float_tensor"] = torch.zeros(1)
     return state
@@ -115,14 +129,19 @@ def config_from_weights(
 def _named(model: UnitLM) -> Iterator[tuple[str, Tensor]]:
     yield "embed_tokens.weight", model.embed
     if model.config.learned_positions:
-        # fairseq's table has rows for the symbols up to padding, too, which no token has.
+        assert model.positions is not None
         yield "embed_positions.weight", model.positions
-    for i, layer in enumerate(model.layers):
+    for i, layer in enumerate(model.decoder_layers):
         for theirs, ours, part in _LAYER:
-            for kind in ("weight", "bias"):
-                tensor = getattr(getattr(layer, ours), kind)
-                if part is not None:
-                    tensor = tensor.chunk(3)[part]
-                yield f"layers.{i}.{theirs}.{kind}", tensor
-    yield "layer_norm.weight", model.norm.weight
-    yield "layer_norm.bias", model.norm.bias
+            module = getattr(layer, ours)
+            sizes = layer.widths if ours == "qkv" else (model.config.ffn,) * layer.fc1_parts
+            if theirs == "gate" and layer.fc1_parts == 1:
+                continue
+            for kind, tensor in module.named_parameters():
+                own = tensor if part is None else tensor.split(sizes)[part]
+                yield f"layers.{i}.{theirs}.{kind}", own
+    if model.norm is not None:
+        for kind, tensor in model.norm.named_parameters():
+            yield f"layer_norm.{kind}", tensor
+    if model.head is not None:
+        yield TIED, model.head

@@ -108,7 +108,7 @@ class Pack:
 
     Attributes:
         tokens: (N,) dictionary id; any id for a row of an input prompt.
-        positions: (N,) index of the token in its sequence, not counting prompt rows.
+        positions: (N,) index of the token in its sequence, not counting prompt rows, which have 0.
         separators: the rows that are a separator.
         prompt_rows: the rows that are of an input prompt.
         prompt_numbers: which of the prompt's rows each of these is.

@@ -123,7 +123,7 @@ def pack_padded(
         positions -= np.cumsum(inside, axis=1).ravel()[own_places]
     arrays: dict[str, Any] = {
         "tokens": np.maximum(tokens, 0),
-        "positions": np.maximum(positions, 0),
+        "positions": np.where(tokens < 0, 0, positions),
         "separators": np.flatnonzero(tokens == SEPARATOR),
         "prompt_rows": np.flatnonzero(tokens < 0),
         "prompt_numbers": -1 - tokens[tokens < 0],

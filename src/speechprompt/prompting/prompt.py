@@ -18,6 +18,9 @@ Modes (SpeechPrompt, arXiv 2203.16773, section 3; the published code for ``infix
   ``front`` adds F rows as in ``deep``, 2 x layers x F x d numbers. The utterance then sees these,
   and its hidden states depend on them; members share them.
 
+Rows other than query rows have no position: nothing is added to them, and rotary positions turn
+neither their keys nor their queries.
+
 The separator's embedding, d numbers, is always trained.
 """
 

@@ -57,7 +57,7 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
         raise ArtefactError(
             f"{prompt_path}: not a prompt of this package (its metadata has no `format`)"
         )
-    dtype = lm.model.norm.weight.dtype
+    dtype = lm.model.dtype
     for name, found in (("lm_sha256", lm.sha256), ("codebook_sha256", lm.codebook_sha256)):
         if metadata[name] != found:
             raise ArtefactError(

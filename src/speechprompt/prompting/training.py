@@ -257,8 +257,7 @@ def _copy_hidden_rows(
     """Start the prompt as the LM's own hidden rows on randomly drawn training utterances."""
     drawn = torch.randint(len(train), (64,), generator=generator).tolist()
     sentences = [lm.dictionary.sentence(train.units[i])[:-1] for i in drawn]
-    weights = lm.model.norm.weight
-    packed = pack(sentences, device=weights.device, dtype=weights.dtype)
+    packed = pack(sentences, device=lm.model.embed.device, dtype=lm.model.dtype)
     prompt.start_from(lm.model.layer_inputs(packed).cpu(), generator)
 
 

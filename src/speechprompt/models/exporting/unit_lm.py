@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from speechprompt.errors import ArtefactError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.dictionary import END, PAD, SEPARATOR
 from speechprompt.lm.fairseq import weights
@@ -30,9 +31,15 @@ def export_unit_lm(unit_lm: str | Path, out: str | Path) -> None:
         out: folder to write.
 
     Raises:
-        ArtefactError: no unit LM of this package, or there is something in ``out``.
+        ArtefactError: no unit LM of this package, one of another form than GSLM's, or there is
+            something in ``out``.
     """
     lm = load_lm(unit_lm)
+    if not lm.model.config.is_gslms:
+        raise ArtefactError(
+            f"{unit_lm}: expected a unit LM of GSLM's form, which XGLM has, found one that was "
+            "imported from transformers; use that folder"
+        )
     tensors = {f"model.{name}": weight.clone() for name, weight in weights(lm.model).items()}
     with new_folder(out) as folder:
         write_text(folder / "config.json", json.dumps(_config(lm), indent=2))
