@@ -30,6 +30,7 @@ try:
         complete=internals.is_complete(workflow, config),
         # A job has the inputs of its rule and no more; with storage, Snakemake looks for files.
         are_files_here=IS_MAIN and not internals.has_storage(workflow),
+        is_alone=not internals.is_module(workflow),
         files=internals.config_files(workflow) if IS_MAIN else (),
     )
     PLAN = Plan(CONFIG, Machine.find(CONFIG, is_main=IS_MAIN, is_cluster=IS_CLUSTER))
@@ -40,6 +41,11 @@ except ConfigError as error:
 # Short names for what nearly every rule has. needs(1500, 5, minutes=60) is an hour, 1500 MB, and 5 MB more for
 # every MB that a job reads.
 needs, THREADS = PLAN.resources.needs, CONFIG.compute_threads
+
+
+# Jobs elsewhere that fetch from the hub have its token and address, where they are set.
+envvars:
+    *PLAN.models.hub_variables(),
 
 
 wildcard_constraints:

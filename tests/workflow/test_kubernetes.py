@@ -14,6 +14,7 @@ import yaml
 from pipeline import REPOSITORY, link_sources
 
 PROFILE = REPOSITORY / "workflow/profiles/kubernetes"
+HUB = {"kind": "hubert", "checkpoint": "some/model", "revision": "a" * 40, "layer": 1}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,8 @@ def manifests(tmp_path_factory):
             *(sys.executable, str(Path(__file__).with_name("recorded_kubernetes.py")), str(sent)),
             *("--workflow-profile", str(PROFILE), "--configfile", "configs/ci.yaml"),
             *("--default-storage-prefix", str(volume), "--retries", "1"),
+            # A model of the hub, so that its token is passed on.
+            *("--config", "device=cuda", f"encoders={{hub: {json.dumps(HUB)}}}"),
             *("--rerun-triggers", "mtime", "--seconds-between-status-checks", "1"),
             *("--set-resources", "train_prompt:gpu=1", "train_prompt:mem_mb=4000*attempt"),
             *("--set-threads", "train_prompt=4"),
@@ -54,7 +57,7 @@ def manifests(tmp_path_factory):
         capture_output=True,
         text=True,
         cwd=folder,
-        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "HF_TOKEN": "secret"},
         timeout=120,
     )
     assert done.returncode, "every job was made to fail"
@@ -100,6 +103,12 @@ def test_a_job_runs_snakemake_in_the_image_of_the_profile(manifests):
 
 def test_the_device_is_the_profiles(manifests):
     assert follows(manifests[0], "--config", "device=cuda")
+
+
+def test_a_job_has_the_hubs_token_from_a_secret(manifests):
+    (variable,) = (v for v in container(manifests[0])["env"] if v["name"] == "HF_TOKEN")
+    assert variable["valueFrom"]["secretKeyRef"]["key"] == "hf_token"
+    assert "secret" not in words(manifests[0])
 
 
 def test_sources_and_results_are_on_the_volume(manifests):

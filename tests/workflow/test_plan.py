@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline import REPOSITORY
-from speechprompt.config import parse_config, read_config
+from speechprompt.config import Config, parse_config, read_config
 from speechprompt.errors import ConfigError
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import encoder_behind
@@ -249,6 +249,13 @@ def test_models_by_where_they_come_from(plan):
     assert checkpoint == "resources/models/published/hubert_base_ls960.pt"
     assert plan.models.import_verb(of(encoder="base")) == "import-hubert"
     assert plan.models.given(of(lm="nano")) == "resources/models/shipped/unit-lm-nano.safetensors"
+
+
+def test_only_what_is_set_is_passed_on_and_only_for_the_hub(plan, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert plan.models.hub_variables() == ["HF_TOKEN"]
+    assert Plan(Config()).models.hub_variables() == []
 
 
 def test_a_training_reads_indexes_and_all_their_parts(plan):

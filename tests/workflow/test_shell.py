@@ -358,3 +358,22 @@ def test_a_path_that_snakemake_would_replace_is_refused(tmp_path, path):
     values = {"corpora": {"mine": {"kind": "csv", "table": path}}}
     with pytest.raises(ConfigError, match=r"corpora\.mine\.table: Snakemake would replace"):
         load_config(values, REPOSITORY / "config.yaml", complete=True, are_files_here=False)
+
+
+def test_a_name_on_the_hub_needs_a_revision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = {"kind": "hubert", "checkpoint": "facebook/hubert-base-ls960", "layer": 6}
+    setup, lm = {"encoders": {"mine": block}}, {"codebook": "nano100", "checkpoint": "some/lm"}
+
+    def load(values, **options):
+        return load_config(values, REPOSITORY / "config.yaml", complete=False, **options)
+
+    with pytest.raises(ConfigError, match=r"^encoders\.mine\.checkpoint: .* needs `revision`"):
+        load(setup)
+    with pytest.raises(
+        ConfigError, match=r"^lm\.mine\.checkpoint: no such file or folder: some/lm;"
+    ):
+        load({"lm": {"mine": lm}})
+    load(setup, is_alone=False)  # another workflow may make a folder of that name
+    (tmp_path / block["checkpoint"]).mkdir(parents=True)
+    load(setup)

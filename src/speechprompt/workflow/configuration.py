@@ -8,9 +8,11 @@ import yaml
 
 from speechprompt.config import Config, merge, parse_config, read_config
 from speechprompt.config.corpora import CsvCorpus, ListedCorpus
+from speechprompt.config.encoders import FromHub
 from speechprompt.config.setup import check_labels
 from speechprompt.corpora.registry import listing_of
 from speechprompt.downloads.assets import ASSETS
+from speechprompt.downloads.model_folder import REPOSITORY
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.paths import REPLACED
@@ -24,6 +26,7 @@ def load_config(
     *,
     complete: bool,
     are_files_here: bool = True,
+    is_alone: bool = True,
     files: Iterable[str | Path] = (),
 ) -> Config:
     """Check the set-up of a run.
@@ -33,6 +36,7 @@ def load_config(
         default: the configuration that ``values`` are laid over, unless they are complete.
         complete: ``values`` come from a ``--configfile``, a set-up of its own.
         are_files_here: whether the files that the set-up names are looked for.
+        is_alone: whether no other workflow may make a checkpoint that is not there.
         files: files that ``values`` come from. They are read again, because Snakemake would take
             the last of several equal keys without a word.
 
@@ -46,6 +50,8 @@ def load_config(
     _refuse_patterns(config)
     if are_files_here:
         check_files(config)
+        if is_alone:
+            _check_hub_names(config)
     return config
 
 
@@ -61,6 +67,7 @@ def check_config(file: str | Path) -> None:
     config = parse_config(read_config(file))
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
     check_files(config)
+    _check_hub_names(config)
 
 
 def check_files(config: Config) -> None:
@@ -89,6 +96,20 @@ def _inputs(config: Config) -> Iterator[tuple[str, str]]:
                 for path in paths:
                     if isinstance(path, str) and path not in {*SHIPPED, *ASSETS}:
                         yield f"{section}.{name}.{key}", path
+
+
+def _check_hub_names(config: Config) -> None:
+    """Refuse a checkpoint that is not there and may be a model on the hub without a revision."""
+    for section in ("encoders", "lm"):
+        for name, block in getattr(config, section).items():
+            if not isinstance(block, FromHub) or block.revision or block.published:
+                continue
+            checkpoint = block.checkpoint or ""
+            if REPOSITORY.fullmatch(checkpoint) and not Path(checkpoint).exists():
+                raise ConfigError(
+                    f"{section}.{name}.checkpoint: no such file or folder: {checkpoint}; a model "
+                    "of this name on the Hugging Face hub needs `revision`, the commit"
+                )
 
 
 def _refuse_patterns(config: Config) -> None:

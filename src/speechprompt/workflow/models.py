@@ -1,5 +1,6 @@
 """Models in the plan: published checkpoints, files of the user's own, or what is trained here."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ NOT_OF_THE_ENCODER = {
     *("sample_corpora", "sample_frames", "pretraining", "weights_of", "normalize"),
     *FromHub.model_fields,
 }
+# What the hub's client reads from the environment, and jobs elsewhere need.
+HUB_VARIABLES = ("HF_TOKEN", "HF_ENDPOINT")
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,10 @@ class Models:
     def hub_revisions(self) -> str:
         """Constraint: their revisions."""
         return one_of({revision for _, revision in self._hub_models()})
+
+    def hub_variables(self) -> list[str]:
+        """The variables that are passed on to jobs: those that are set, if the hub is used."""
+        return [name for name in HUB_VARIABLES if self._hub_models() and name in os.environ]
 
     def _hub_models(self) -> dict[tuple[str, str], str]:
         """Models of the hub by the name of their folder and their revision."""
