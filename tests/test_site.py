@@ -42,6 +42,10 @@ def test_the_site_has_every_page(site, repository):
     for name in ("load_predictor", "train_prompt", "UnitEncoder.encode", "ConfigError"):
         assert re.search(rf'id="speechprompt\.[\w.]*{name}"', api), name
     assert ":meth:" not in api
+    notebook = (site / "docs/notebook.html").read_text()
+    assert "A task of your own" in notebook
+    assert (site / "docs/notebook-1.png").is_file()
+    assert 'href="notebook.html"' in (site / "docs/library.html").read_text()
     assert (site / "configs/sweep.yaml").is_file()  # a page links to it
 
 
