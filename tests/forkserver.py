@@ -116,6 +116,9 @@ def serve(address: str) -> None:
     for module in pkgutil.walk_packages(package.__path__, "speechprompt."):
         import_module(module.name)
     import_module("snakemake.cli")
+    # Every start of Snakemake digests the package's code. What is read here is not read again.
+    for verb in import_module("speechprompt.cli.verbs").VERBS.values():
+        import_module("speechprompt.storage.code_digest").digest(*verb.functions)
     gc.freeze()
     try:
         with Server(address, Run) as server:

@@ -1,14 +1,15 @@
 """What all scorings share: reading the scored splits, writing predictions and metrics."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from speechprompt.config.tasks import TaskType
-from speechprompt.downstream.recordings import Recordings
 from speechprompt.evaluation.calibration import Calibration
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
@@ -17,6 +18,10 @@ from speechprompt.storage.files import read_json
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.labels import Labels, read_examples, read_labels
 from speechprompt.units.unit_files import read_units
+
+if TYPE_CHECKING:
+    # Its room loads torch, which most baselines do without.
+    from speechprompt.downstream.recordings import Recordings
 
 __all__ = [
     "BaselineData",
