@@ -29,8 +29,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, so that no process is left with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Long tests first, so that no process is left with one at the end; the longest use Slurm."""
+    markers = ("slurm", "slow")
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in markers])
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from small_run import RATE, sound
 from speechprompt.config.corpora import Corpus
 from speechprompt.corpora.manifest import FIXED_FIELDS
 
@@ -64,3 +65,12 @@ def pack_folder():
         return buffer.getvalue()
 
     return pack
+
+
+@pytest.fixture
+def talks(tmp_path):
+    """Three recordings of two channels and six seconds."""
+    for i in range(3):
+        both = np.stack([sound(2 * i, 6.0), sound(2 * i + 1, 6.0)], axis=1)
+        soundfile.write(tmp_path / f"talk{i}.wav", both, RATE)
+    return tmp_path

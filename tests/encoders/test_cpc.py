@@ -1,7 +1,5 @@
 """CPC against the published reader: written out here from its description, and fairseq's own."""
 
-from argparse import Namespace
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,45 +9,16 @@ import torch
 from torch.nn import functional
 
 from fairseq_readers import published_reader
+from random_cpc import FULL, SMALL, random_weights
 from speechprompt.audio.reading import read_audio
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.cpc import CPC
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.models.importing.cpc import cpc_from_checkpoint
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.units.extraction import extract_features
 from speechprompt.units.feature_files import FeatureMetadata, iter_features, read_feature_metadata
 
-FULL = {"hiddenEncoder": 512, "hiddenGar": 512, "nLevelsGRU": 4}
-SMALL = {"hiddenEncoder": 24, "hiddenGar": 16, "nLevelsGRU": 3}
 CHUNK = 64_000
-
-
-def random_weights(config, seed=0):
-    """Weights large enough to tell frames apart, and an LSTM that remembers many."""
-    generator = torch.Generator().manual_seed(seed)
-    channels, hidden, n_layers = config.values()
-    weights = {}
-
-    def draw(name, *shape, scale, mean=0.0):
-        weights[name] = mean + scale * torch.randn(shape, generator=generator)
-
-    for number, kernel in enumerate((10, 8, 4, 4, 4)):
-        fan_in = kernel * (channels if number else 1)
-        conv, norm = f"gEncoder.conv{number}", f"gEncoder.batchNorm{number}"
-        draw(f"{conv}.weight", channels, fan_in // kernel, kernel, scale=fan_in**-0.5)
-        draw(f"{conv}.bias", channels, scale=0.1)
-        draw(f"{norm}.weight", 1, channels, 1, scale=0.2, mean=1.0)
-        draw(f"{norm}.bias", 1, channels, 1, scale=0.2)
-    for level in range(n_layers):
-        n_inputs = hidden if level else channels
-        name = "gAR.baseNet.{}_l" + str(level)
-        draw(name.format("weight_ih"), 4 * hidden, n_inputs, scale=n_inputs**-0.5)
-        draw(name.format("weight_hh"), 4 * hidden, hidden, scale=0.5 * hidden**-0.5)
-        draw(name.format("bias_ih"), 4 * hidden, scale=0.1)
-        draw(name.format("bias_hh"), 4 * hidden, scale=0.1)
-        weights[name.format("bias_ih")][hidden : 2 * hidden] += 2.0  # the forget gates
-    return weights
 
 
 class Published:
@@ -351,64 +320,6 @@ def test_damaged_and_foreign_files(small_path, tmp_path):
     for path in (truncated, foreign, text, tmp_path / "absent.safetensors"):
         with pytest.raises(ArtefactError, match=path.name):
             load_encoder("cpc", weights=path)
-
-
-PUBLISHED_CONFIG = SMALL | {
-    "arMode": "LSTM",
-    "normMode": "layerNorm",
-    "encoder_type": "cpc",
-    "cpc_mode": None,
-    "learningRate": 2e-4,
-    "pathDB": "audio",
-}
-
-
-@pytest.mark.parametrize("config", [PUBLISHED_CONFIG, Namespace(**PUBLISHED_CONFIG)])
-@pytest.mark.parametrize("key", ["weights", "best"])
-def test_a_checkpoint_becomes_the_encoders_file(small_path, tmp_path, key, config):
-    heads = {
-        "PhoneCriterionClassifier.weight": torch.zeros(3, 16),
-        "wPrediction.predictors.0.weight": torch.zeros(3, 16),
-    }
-    training = {"cpcCriterion": {}, "optimizer": {}, "gEncoder": {}}
-    state = {key: random_weights(SMALL) | heads, "config": config, **training}
-    weights, architecture = cpc_from_checkpoint(state)
-    assert architecture == SMALL
-    CPC.write(tmp_path / "model.safetensors", weights, architecture)
-    assert (tmp_path / "model.safetensors").read_bytes() == small_path.read_bytes()
-
-
-def checkpoint(**changes):
-    weights = random_weights(SMALL)
-    return {"weights": weights, "config": dict(PUBLISHED_CONFIG)} | changes
-
-
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        ({"model": {}, "args": {}}, r"expected .*`weights` or `best`.*\['args', 'model'\]"),
-        ({"weights": {}}, r"`config`, found the keys \['weights'\]"),
-        ({"best": None, "config": SMALL}, "named tensors under `weights` or `best`"),
-        (checkpoint(model={}), r"found also \['model'\]"),
-        (checkpoint(config={"hiddenEncoder": 24}), r"lacks \['hiddenGar', 'nLevelsGRU'\]"),
-        (checkpoint(config=None), r"lacks \['hiddenEncoder'"),
-        (checkpoint(config=PUBLISHED_CONFIG | {"arMode": "GRU"}), "arMode: .*'LSTM', found 'GRU'"),
-        (checkpoint(config=PUBLISHED_CONFIG | {"cpc_mode": "reverse"}), "cpc_mode: .*'reverse'"),
-        (checkpoint(config=PUBLISHED_CONFIG | {"nLevelsGRU": 2}), r"surplus: gAR\.baseNet\.bias_"),
-        (checkpoint(config=PUBLISHED_CONFIG | {"nLevelsGRU": 4}), r"missing: gAR\.baseNet\.bias_"),
-        (
-            checkpoint(weights=random_weights(SMALL) | {"gAR.hidden": torch.zeros(1)}),
-            r"my\.pt: .*surplus: gAR\.hidden",
-        ),
-        (
-            checkpoint(weights=random_weights(SMALL) | {"gEncoder.conv0.bias": 1.0}),
-            r"expected tensors under `weights`, found others: \['gEncoder\.conv0\.bias'\]",
-        ),
-    ],
-)
-def test_checkpoints_are_mapped_strictly(state, message):
-    with pytest.raises(ArtefactError, match=message):
-        cpc_from_checkpoint(state, "my.pt")
 
 
 def test_features_of_a_shard(small, tmp_path):

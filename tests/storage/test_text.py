@@ -1,9 +1,13 @@
 """What text of unknown origin looks like on a terminal and in a sheet."""
 
 import json
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from properties import examples
 from speechprompt.cli import main
 from speechprompt.runtime.progress import log, log_to, progress, show
 from speechprompt.storage.text import cell_text, printable
@@ -71,3 +75,11 @@ def test_errors_show_names_escaped_and_in_one_line(tmp_path, monkeypatch, capsys
     assert not set(shown) & set("\x1b\x07\r\t\x9b\x7f\u2028\u202e")
     if status == 1:
         assert len(shown.splitlines()) == 1
+
+
+@examples(200)
+@given(text=st.text(st.characters(exclude_categories=("Cs",)), max_size=12))
+def test_what_is_shown_has_no_controls_and_json_stays_json(text):
+    shown = printable(text)
+    assert not any(unicodedata.category(mark) in ("Cc", "Zl", "Zp") for mark in shown)
+    assert json.loads(printable(json.dumps(text, ensure_ascii=False))) == text

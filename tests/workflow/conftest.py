@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from pipeline import REPOSITORY
+from speechprompt.config import parse_config, read_config
+from speechprompt.workflow.plan import Plan
 
 HERE = Path(__file__).parent
 SETUP = HERE / "every_rule.yaml"
 # Drawn only where a set-up has no tasks.
 CURVES = ["results/lm/mfcc/learning_curve.svg", "results/encoders/trained/learning_curve.svg"]
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """The plan of that set-up."""
+    return Plan(parse_config(read_config(SETUP)))
 
 
 @pytest.fixture(scope="session")

@@ -3,51 +3,18 @@
 import json
 import os
 import re
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
+from made_up_jobs import Files, of
 
 from pipeline import REPOSITORY
-from speechprompt.config import Config, parse_config, read_config
+from speechprompt.config import Config, parse_config
 from speechprompt.errors import ConfigError
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.blocks import encoder_behind
 from speechprompt.workflow.paths import one_of, options, part_files
 from speechprompt.workflow.plan import Plan
-from speechprompt.workflow.resources import Machine, Resources, needed_mb
-
-SETUP = Path(__file__).with_name("every_rule.yaml")
-
-
-@pytest.fixture(scope="module")
-def plan():
-    return Plan(parse_config(read_config(SETUP)))
-
-
-def of(**names):
-    return SimpleNamespace(**names)
-
-
-class Files(list):
-    """A job's inputs as Snakemake gives them: paths by name and in order, and their sizes."""
-
-    def __init__(self, sizes=None, **named):
-        for paths in named.values():
-            self.extend([paths] if isinstance(paths, str) else paths)
-        self.__dict__.update(named)
-        self._sizes = sizes or {}
-
-    def get(self, name, default=None):
-        return self.__dict__.get(name, default)
-
-    def __getitem__(self, key):
-        return getattr(self, key) if isinstance(key, str) else super().__getitem__(key)
-
-    @property
-    def size_files(self):
-        return [self._sizes.get(path, 0) for path in self]
 
 
 def matches(constraint, *names):
@@ -341,96 +308,6 @@ def test_a_sweep_has_a_metrics_file_for_every_point_and_seed(plan):
 def test_without_a_sweep_there_is_nothing_to_gather(plan):
     sweep = Plan(plan.config.model_copy(update={"sweep": None})).sweep
     assert (sweep.metrics(), sweep.targets(), sweep.points(), sweep.task()) == ([], [], "[]", "")
-
-
-@pytest.mark.parametrize(
-    ("device", "slots", "is_main", "is_cluster", "expected"),
-    [
-        ("auto", "0", True, False, ("cuda", ("0",))),
-        ("auto", "", True, False, ("cpu", ())),
-        ("auto", "0", True, True, ("cpu", ())),
-        ("auto", "0", False, False, ("cpu", ())),
-        ("cuda", "", True, True, ("cuda", ())),
-        ("cuda", "0,1", False, False, ("cuda", ())),
-        ("cpu", "0", True, False, ("cpu", ())),
-    ],
-)
-def test_what_jobs_compute_on(plan, monkeypatch, device, slots, is_main, is_cluster, expected):
-    monkeypatch.setenv("SPEECHPROMPT_GPUS", slots)
-    config = plan.config.model_copy(update={"device": device})
-    machine = Machine.find(config, is_main=is_main, is_cluster=is_cluster)
-    assert (machine.device, machine.gpu_slots) == expected
-
-
-def test_jobs_that_share_a_gpu_have_a_slot_each(plan, monkeypatch):
-    monkeypatch.setenv("SPEECHPROMPT_GPUS", "0,1")
-    config = plan.config.model_copy(update={"jobs_per_gpu": 2})
-    assert Machine.find(config, is_main=True, is_cluster=False).gpu_slots == ("0", "1", "0", "1")
-
-
-def test_memory_is_for_files_and_more_for_units():
-    megabyte = 2**20
-    read = Files(
-        {"u/part-0.parquet": 10**6, "m.safetensors": 3 * megabyte, "wavs": 9 * megabyte},
-        train="u/index.json",
-        parts=["u/part-0.parquet"],
-        lm="m.safetensors",
-        recordings=["wavs"],
-    )
-    assert needed_mb(read, 2) == pytest.approx(2 * 3 + 80)
-    assert needed_mb(read, 0) == pytest.approx(80)
-    # Parts that are gathered are files like others.
-    parts = Files({"u/part-0.parquet": megabyte}, parts=["u/part-0.parquet"])
-    assert needed_mb(parts, 3) == pytest.approx(3)
-
-
-def test_a_later_attempt_asks_for_more(plan):
-    resources = Resources(plan.config, Machine("cuda", ("0",)))
-    memory, runtime = resources.memory(1000, network=True), resources.minutes(30)
-    assert [memory(of(), Files(), attempt) for attempt in (1, 2)] == [4000, 8000]
-    assert [runtime(of(), attempt) for attempt in (1, 2)] == [30, 60]
-    assert (resources.gpu, Resources(plan.config, Machine("cpu")).gpu) == (1, None)
-
-
-def test_only_networks_encode_on_a_gpu(plan):
-    resources = Resources(plan.config, Machine("cuda", ("0",)))
-    assert resources.encoding_gpu(of(encoder="nano")) == 1
-    assert resources.encoding_gpu(of(encoder="mfcc")) is None
-
-
-def test_what_a_job_is_told_by_the_environment(plan):
-    text = Resources(plan.config, Machine("cuda", ("0", "1"))).environment("/my checkout")
-    assert "SPEECHPROMPT_DEVICE=cuda" in text
-    assert "SPEECHPROMPT_GPU_SLOTS=0,1" in text
-    assert "SPEECHPROMPT_CHECKOUT='/my checkout'" in text
-
-
-def test_the_rules_load_no_framework(planned_jobs):
-    heavy = {"torch", "torchaudio", "sklearn", "fairseq", "matplotlib", "transformers"}
-    assert not heavy & set(planned_jobs["modules"])
-
-
-def test_every_rule_has_a_log_and_a_benchmark_of_its_own(planned_jobs):
-    for name, rule in planned_jobs["rules"].items():
-        if name == "all":
-            continue
-        (log,), benchmark = rule["log"], rule["benchmark"]
-        place = log.removeprefix("logs/").removesuffix(".log")
-        assert place.split("/")[0] == name
-        assert benchmark == f"benchmarks/{place}.tsv"
-    rules = planned_jobs["rules"]
-    assert rules["train_prompt"]["log"] == ["logs/train_prompt/{task}-{method}-{seed}.log"]
-    assert rules["plot_lm_curve"]["log"] == ["logs/plot_lm_curve/{lm}.log"]
-    assert rules["write_table"]["log"] == ["logs/write_table.log"]
-
-
-def test_no_rule_computes(planned_jobs):
-    """Rule files hold rules and what is set up for them: what they compute is in the package."""
-    for path in sorted((REPOSITORY / "rules").glob("*.smk")):
-        text = path.read_text()
-        assert "lambda" not in text, path
-        assert not re.search(r"^    run:", text, re.MULTILINE), path
-        assert path.name == "plan.smk" or "def " not in text, path
 
 
 def test_recordings_that_may_not_be_copied_are_not_listened_to():

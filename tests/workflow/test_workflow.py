@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import yaml
 
 from pipeline import INSTALLED, REPOSITORY, call, options, planned, snakemake
@@ -276,18 +275,6 @@ use rule * from speech as speech_*
         assert not re.search(r"[\s'=](results|resources|logs)/", command)
 
 
-def test_a_recording_replaced_in_place_is_prepared_again(finished, tmp_path):
-    mine = record(finished, tmp_path / "mine")
-    setup = own_setup(mine, max_rejected=0.05)
-    target = "results/manifests/mine/test.parquet"
-    snakemake(tmp_path, "--cores", "1", target, configfile=setup)
-    assert planned(tmp_path, target, configfile=setup) == set()
-    table = pd.read_csv(mine / "table.csv")
-    recording = mine / table["path"].iloc[-1]
-    soundfile.write(recording, np.zeros(9000), 16_000, format="WAV")
-    assert planned(tmp_path, target, configfile=setup) == {"prepare_corpus"}
-
-
 def test_units_are_measured_against_phones(tmp_path):
     """Without a task, a unit LM or a label: the corpus, two codebooks and their quality."""
     setup = tmp_path / "quality.yaml"
@@ -314,96 +301,3 @@ def test_units_are_measured_against_phones(tmp_path):
     assert (quality / "table.md").read_text().count("\n| ") == 6
     assert (quality / "quality.svg").stat().st_size > 10_000
     assert planned(tmp_path, "all", configfile=setup) == set()
-
-
-def record(finished, folder):
-    """A user's folder: FLAC and WAV, stereo, 44.1 kHz, and files that cannot be read."""
-    folder.mkdir()
-    source = pd.read_csv(finished / "resources/corpora/keywords/corpus.csv")
-    rows = []
-    for number, row in enumerate(source.groupby("split").head(48).itertuples()):
-        audio, rate = soundfile.read(finished / "resources/corpora/keywords" / row.path)
-        name = f"{number}.flac" if number % 2 else f"{number}.wav"
-        if number % 3 == 0:
-            audio, rate = np.stack([audio, audio], axis=1), 44100
-        soundfile.write(folder / name, audio, rate)
-        odd = "surprise" if row.split == "test" else row.label
-        labels = {"spoken": row.label, "loud": number % 2, "odd": odd}
-        rows.append({"path": name, "split": row.split, **labels})
-    (folder / "0.wav").write_bytes(b"")
-    (folder / "1.flac").write_text("not audio at all")
-    whole = (folder / "2.wav").read_bytes()
-    (folder / "2.wav").write_bytes(whole[: len(whole) // 2])
-    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
-    return folder
-
-
-@pytest.fixture
-def recordings(finished, tmp_path):
-    return record(finished, tmp_path / "mine")
-
-
-def own_setup(recordings, tasks=None, **changes):
-    """configs/ci.yaml on these recordings: task ``words``, and others."""
-    values = yaml.safe_load((REPOSITORY / "configs/ci.yaml").read_text())
-    values["corpora"] = {"mine": {"kind": "csv", "table": str(recordings / "table.csv")}}
-    values["encoders"]["mfcc"]["sample_corpora"] = ["mine"]
-    values["lm"]["tiny"]["corpora"] = ["mine"]
-    words = values["tasks"]["ks"] | {"corpus": "mine", "labels": ["spoken"]}
-    values["tasks"] = {"words": words} | (tasks or {})
-    path = recordings.parent / "mine.yaml"
-    path.write_text(yaml.safe_dump(values | {"seeds": [1], "shards": 1} | changes))
-    return path
-
-
-@pytest.fixture(scope="module")
-def own_run(finished, tmp_path_factory):
-    """A run on a user's folder: one task on a label column, and one of four lines on two."""
-    folder = tmp_path_factory.mktemp("own")
-    tasks = yaml.safe_load("""
-      both:
-        corpus: mine
-        lm: tiny
-        labels: [spoken, loud]
-      odd:
-        corpus: mine
-        lm: tiny
-        labels: [odd]
-    """)
-    setup = own_setup(record(finished, folder / "mine"), max_rejected=0.05, tasks=tasks)
-    snakemake(
-        folder, "--cores", "2", "results/words/acc.txt", "results/both/acc.txt", configfile=setup
-    )
-    return folder
-
-
-def test_own_recordings_with_bad_files_among_them(own_run):
-    rejects = pd.read_parquet(own_run / "results/manifests/mine/rejects.parquet")
-    assert set(rejects["path"]) == {"0.wav", "1.flac", "2.wav"}
-    assert rejects["reason"].str.len().min() > 5
-    assert 0 <= float((own_run / "results/words/acc.txt").read_text()) <= 100
-
-
-def test_two_label_columns_are_four_lines_of_configuration(own_run):
-    scores = json.loads((own_run / "results/both/metrics.json").read_text())["splits"]["test"]
-    columns = ("", "_spoken", "_loud")
-    assert set(scores) == {f"{m}{c}" for m in ("acc", "macro_f1") for c in columns} | {"invalid"}
-    assert scores["acc"]["value"] <= min(scores["acc_spoken"]["value"], scores["acc_loud"]["value"])
-    answers = pd.read_parquet(own_run / "results/both/predictions.parquet")
-    assert answers["prediction"].str.contains(" | ", regex=False).all()
-
-
-def test_too_many_bad_files_stop_the_run(recordings, tmp_path):
-    setup = own_setup(recordings)
-    done = snakemake(tmp_path, "--cores", "2", "all", configfile=setup, check=False)
-    assert done.returncode
-    log = (tmp_path / "logs/prepare_corpus/mine.log").read_text()
-    assert "0.wav" in log
-    assert not list(tmp_path.glob("results/manifests/mine/*.parquet"))
-
-
-def test_a_label_that_train_never_had_is_named(own_run):
-    wanted, setup = "results/odd/baseline/ngram/metrics.json", own_run / "mine.yaml"
-    done = snakemake(own_run, "--cores", "2", wanted, configfile=setup, check=False)
-    assert done.returncode
-    assert "'surprise'" in (own_run / "logs/fit_ngram_baseline/odd.log").read_text()
