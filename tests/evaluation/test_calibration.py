@@ -10,7 +10,7 @@ from speechprompt.evaluation.calibration import (
     calibration_error,
     equal_error,
 )
-from speechprompt.prompting.calibration import calibrated, fit_temperature
+from speechprompt.prompting.calibration import answer_shares, calibrated, fit_temperature
 
 
 def drawn(n=4000, sharpness=2.5, names=5):
@@ -50,6 +50,29 @@ def test_certain_answers_have_a_temperature_too():
     scores = np.log(np.array([[1.0, 1e-30], [1e-30, 1.0]]))
     assert 0 < fit_temperature(scores, [0, 1]) < 20
     assert fit_temperature(scores, [1, 0]) == pytest.approx(20, rel=0.01)
+
+
+def test_several_columns_share_a_temperature_and_are_calibrated_as_whole_answers():
+    (first, one), (second, other) = drawn(names=3), drawn(sharpness=2.5, names=4)
+    columns = [[0, 1, 2], [3, 4, 5, 6]]
+    scores, labels = (
+        np.hstack((first, second)),
+        [[a, 3 + b] for a, b in zip(one, other, strict=True)],
+    )
+    temperature = fit_temperature(scores, labels, columns)
+    assert temperature == pytest.approx(2.5, abs=0.15)
+    shares = calibrated(scores, temperature, columns)
+    for scored, own in ((first, columns[0]), (second, columns[1])):
+        assert (shares[:, own] == calibrated(scored, temperature)).all()
+    names = ["a=x", "a=y", "a=z", "b=s", "b=t", "b=u", "b=unknown"]
+    found = Calibration.measure(scores, labels, names, temperature, columns)
+    assert found.error_before > 0.2
+    assert found.error_after < 0.03
+    assert found.auroc is None
+    right = (first.argmax(1) == one) & (second.argmax(1) == other)
+    assert found.curve[0].right == pytest.approx(right.mean())
+    best = np.stack((first.argmax(1), 3 + second.argmax(1)), axis=1)
+    assert np.allclose(answer_shares(shares, best), shares[:, :3].max(1) * shares[:, 3:].max(1))
 
 
 def test_the_calibration_error_by_hand():

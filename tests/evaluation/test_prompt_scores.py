@@ -83,6 +83,13 @@ def test_calibration_by_the_temperature_of_the_training(scored):
     assert found["test"].curve[0].right == pytest.approx(read_json(files.metrics)["main"]["value"])
 
 
+def test_columns_that_are_read_at_once_are_calibrated_together(scored):
+    _, _, files = scored(LABELS, "learnable", more={"temperature": 2.0})
+    found = Metrics.read(files.metrics).calibration["test"]
+    assert found.curve[0].right == pytest.approx(read_json(files.metrics)["main"]["value"])
+    assert found.error_before != found.error_after
+
+
 @pytest.mark.parametrize("temperature", [0, -1.0, "hot", float("nan")])
 def test_a_temperature_that_is_none_names_the_prompt(scored, temperature):
     with pytest.raises(ArtefactError, match=r"prompt\.safetensors: its content is not"):

@@ -21,8 +21,9 @@ from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders.mfcc import MfccEncoder
 from speechprompt.errors import CorpusError
 from speechprompt.predict import predictor
-from speechprompt.predict.answer import Answer, AnswerTable
+from speechprompt.predict.answer import Answer, AnswerTable, write_answer
 from speechprompt.predict.task_folder import describe_model
+from speechprompt.prompting.decoding import Predictions
 from speechprompt.storage.files import read_json
 from speechprompt.units import extraction
 
@@ -81,6 +82,17 @@ def test_an_answer_has_what_its_task_tells(run):
     for answer in answers:
         assert answer.probability == pytest.approx(np.exp(answer.score))
         assert 0 < answer.probability <= 1
+
+
+def test_an_answer_of_several_columns_is_calibrated_as_a_whole():
+    shares = np.array([[0.8, 0.2, 0.7, 0.2, 0.1]])
+    found = Predictions([[0, 2]], np.log([0.56]), np.array([True]), np.log(shares))
+    plain, flat = (write_answer("a.wav", "ic", LABELS["ic"], found, 0, t) for t in (1.0, 2.0))
+    assert plain.labels == flat.labels == {"action": "on", "place": "here"}
+    assert (plain.probability, plain.probabilities) == (pytest.approx(0.56), None)
+    roots = np.sqrt(shares[0])
+    expected = roots[0] / roots[:2].sum() * roots[2] / roots[2:].sum()
+    assert (flat.probability, flat.score) == (pytest.approx(expected), plain.score)
 
 
 def test_a_hundred_files_of_all_kinds_are_encoded_once_each(run, tmp_path, monkeypatch, capsys):

@@ -359,6 +359,7 @@ def test_a_learnable_verbalizer_of_several_columns_is_trained_and_read_again(
     start = F.one_hot(torch.tensor(task.verbalizer.units), 20)
     moved = (tensors["verbalizer.weight"][:, -20:] - start).abs()
     assert (moved.sum(1) > 0).all()
+    assert 0.05 <= metadata["temperature"] <= 20  # of both columns
     # Exactly the answers that greedy decoding gets right are right under teacher forcing.
     sums = evaluate_loss(task, valid, 64)
     answers = predict(task, valid.units).labels

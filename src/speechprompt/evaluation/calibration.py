@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from speechprompt.prompting.calibration import calibrated
+from speechprompt.prompting.calibration import Columns, answer_shares, calibrated
 
 __all__ = ["Calibration", "OperatingPoint", "area_under_curve", "calibration_error", "equal_error"]
 
@@ -33,7 +33,7 @@ class OperatingPoint(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Calibration of a split's probabilities, of a classification with one label column.
+    """Calibration of the probabilities of a split's answers, of a classification.
 
     Attributes:
         temperature: what the log-probabilities of labels are divided by, fitted on valid.
@@ -58,22 +58,27 @@ class Calibration(BaseModel):
     def measure(
         cls,
         label_scores: np.ndarray,
-        labels: Sequence[int],
+        labels: Sequence[int] | Sequence[list[int]],
         names: Sequence[str],
         temperature: float,
+        columns: Columns = None,
     ) -> Self:
         """Measure the calibration of some utterances.
 
         Args:
             label_scores: log-probabilities ``[n, n_labels]``.
-            labels: index of the right label of each utterance.
+            labels: the right label of each utterance, or that of each column.
             names: names of the labels.
             temperature: the fitted temperature.
+            columns: labels of each column; None is one column.
         """
-        wanted = np.asarray(labels)
-        right = label_scores.argmax(1) == wanted
-        raw, shares = calibrated(label_scores, 1.0), calibrated(label_scores, temperature)
-        sure = shares.max(1)
+        wanted = np.asarray(labels).reshape(len(labels), -1)
+        each = columns or [range(label_scores.shape[1])]
+        best = [np.asarray(column)[label_scores[:, column].argmax(1)] for column in each]
+        answers = np.stack(best, axis=1)
+        right = (answers == wanted).all(axis=1)
+        shares = calibrated(label_scores, temperature, columns)
+        raw, sure = (answer_shares(one, answers) for one in (calibrated(label_scores, 1.0), shares))
         curve = []
         for threshold in THRESHOLDS:
             kept = sure >= threshold
@@ -83,12 +88,12 @@ class Calibration(BaseModel):
             )
         found = cls(
             temperature=temperature,
-            error_before=calibration_error(raw.max(1), right),
+            error_before=calibration_error(raw, right),
             error_after=calibration_error(sure, right),
             curve=curve,
         )
         unknown = next((i for i, name in enumerate(names) if name in UNKNOWN), None)
-        is_known = wanted != unknown
+        is_known = wanted[:, 0] != unknown
         if unknown is None or is_known.all() or not is_known.any():
             return found
         known, other = 1 - shares[is_known, unknown], 1 - shares[~is_known, unknown]

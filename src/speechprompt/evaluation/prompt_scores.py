@@ -72,9 +72,9 @@ def score_prompt(
         answers = [labels.decode(row) for row in found.labels]
         splits[split] = prediction_rows(examples, examples.units, answers, found.scores)
         if found.label_scores is not None and "temperature" in described:
-            right = [labels.encode(reference)[0] for reference in examples.references]
+            right = [labels.encode(reference) for reference in examples.references]
             calibration[split] = Calibration.measure(
-                found.label_scores, right, labels.names, temperature
+                found.label_scores, right, labels.names, temperature, labels.allowed
             )
         # Free decoding of a classification may give no answer. It gives units, and the labels of a
         # learnable verbalizer are none.

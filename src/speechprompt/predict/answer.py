@@ -30,8 +30,8 @@ class Answer:
             them, a transcript, or a transcript with marked slots.
         score: natural logarithm of the answer's probability among the allowed answers, as in
             predictions.parquet.
-        probability: that probability, calibrated if the task has one label column; for a
-            transcript it is the probability of all characters.
+        probability: that probability, calibrated for a classification whose label columns do not
+            depend on each other; for a transcript it is the probability of all characters.
         labels: value of each label column, for a classification.
         slots: type and value of each slot, for slot filling.
         probabilities: probability of every label, where there is one label column.
@@ -85,9 +85,11 @@ def write_answer(
         values = dict(zip(labels.columns, parts, strict=True))
     probabilities, share = None, math.exp(score)
     if predictions.label_scores is not None:
-        shares = calibrated(predictions.label_scores[row], temperature)
-        probabilities = dict(zip(labels.names, shares.tolist(), strict=True))
-        share = probabilities.get(answer, share) if temperature != 1 else share
+        shares = calibrated(predictions.label_scores[row], temperature, labels.allowed)
+        if labels.allowed is not None and len(labels.allowed) == 1:
+            probabilities = dict(zip(labels.names, shares.tolist(), strict=True))
+        if temperature != 1:
+            share = float(shares[predictions.labels[row]].prod())
     return Answer(
         file=file,
         task=task,

@@ -5,23 +5,40 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["calibrated", "checked_temperature", "fit_temperature"]
+__all__ = ["Columns", "answer_shares", "calibrated", "checked_temperature", "fit_temperature"]
 
 LOWEST, HIGHEST = 0.05, 20.0
+# Indices of the labels of each label column; None is one column with all of them.
+Columns = Sequence[Sequence[int]] | None
 
 
-def calibrated(label_scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities of labels at a temperature.
+def calibrated(label_scores: np.ndarray, temperature: float, columns: Columns = None) -> np.ndarray:
+    """Probabilities of labels, each within its column, at a temperature.
 
     Args:
         label_scores: log-probabilities ``[..., n_labels]``.
         temperature: above 1 they get flatter, below 1 steeper, at 1 they stay.
+        columns: labels of each column.
     """
     if temperature == 1:
         return np.exp(label_scores)
     scores = np.asarray(label_scores, np.float64) / temperature
-    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return shares / shares.sum(axis=-1, keepdims=True)
+    found = np.empty_like(scores)
+    for column in columns or [range(scores.shape[-1])]:
+        own = scores[..., column]
+        shares = np.exp(own - own.max(axis=-1, keepdims=True))
+        found[..., column] = shares / shares.sum(axis=-1, keepdims=True)
+    return found
+
+
+def answer_shares(shares: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Probabilities ``[n]`` of answers, whose columns are independent.
+
+    Args:
+        shares: probabilities of labels ``[n, n_labels]``.
+        answers: label of each column ``[n, n_columns]``.
+    """
+    return np.take_along_axis(shares, answers, axis=1).prod(axis=1)
 
 
 def checked_temperature(value: object) -> float:
@@ -37,20 +54,24 @@ def checked_temperature(value: object) -> float:
     return float(value)
 
 
-def fit_temperature(label_scores: np.ndarray, labels: Sequence[int]) -> float:
-    """The temperature at which right labels of held-out utterances are likeliest.
+def fit_temperature(
+    label_scores: np.ndarray, labels: Sequence[int] | Sequence[list[int]], columns: Columns = None
+) -> float:
+    """The temperature at which right answers to held-out utterances are likeliest.
 
     Args:
         label_scores: log-probabilities ``[n, n_labels]``.
-        labels: index of the right label of each utterance.
+        labels: the right label of each utterance, or that of each column.
+        columns: labels of each column.
     """
     from scipy.optimize import minimize_scalar
 
-    rows, right = np.arange(len(labels)), np.asarray(labels)
+    right = np.asarray(labels).reshape(len(labels), -1)
 
     def loss(log_temperature: float) -> float:
-        shares = calibrated(label_scores, float(np.exp(log_temperature)))[rows, right]
-        return -float(np.log(np.maximum(shares, 1e-300)).mean())
+        shares = calibrated(label_scores, float(np.exp(log_temperature)), columns)
+        chosen = np.take_along_axis(shares, right, axis=1)
+        return -float(np.log(np.maximum(chosen, 1e-300)).sum(axis=1).mean())
 
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")

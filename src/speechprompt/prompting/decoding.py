@@ -79,7 +79,8 @@ class Predictions:
         labels: label indices of each answer; ``free`` has -1 for a symbol that is not a label.
         scores: log-probability of each answer among the allowed ones, float64.
         valid: whether each is a possible answer, which only ``free`` may miss.
-        label_scores: (N, n_labels) log-probabilities for one label column, else None.
+        label_scores: (N, n_labels) log-probabilities of labels, each within its column, where the
+            columns do not depend on each other; else None.
     """
 
     labels: list[list[int]]
@@ -173,7 +174,7 @@ class _Answers:
         self.columns = 0  # of labels that need no step between them
         if allowed is not None and not self.decoding.free:
             self.columns = len(allowed) if self.task.reads_at_once else int(len(allowed) == 1)
-        if self.columns == 1:
+        if self.columns:
             self.label_scores = np.zeros((n, len(self.task.label_ids)))
 
     def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
@@ -184,7 +185,9 @@ class _Answers:
             tables = [task.answer_scores(hidden, position + i) for i in range(self.columns)]
             best = torch.stack(tables, dim=1).max(2)  # (N, columns)
             if self.label_scores is not None:
-                self.label_scores[rows] = tables[0][:, :-1].double().cpu().numpy()
+                # A label has minus infinity in all columns but its own.
+                own = torch.stack(tables).amax(dim=0)[:, :-1]
+                self.label_scores[rows] = own.double().cpu().numpy()
             answers, found = best.indices.tolist(), best.values.double().sum(dim=1).tolist()
         else:
             limits = torch.tensor(steps, device=hidden.device)

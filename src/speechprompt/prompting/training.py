@@ -157,15 +157,19 @@ def _own_rates(model: TaskModel, verbalizer_lr: float | None) -> dict[str, float
 
 
 def _temperature(model: TaskModel, data: TaskData) -> float | None:
-    """The temperature that calibrates a classification with one label column.
+    """The temperature that calibrates a classification.
 
-    None for another task, and where no utterance was held out.
+    None for another task, where no utterance was held out, and where the labels of one column
+    depend on those of another.
     """
-    if data.valid is data.train or len(data.labels.allowed or ()) != 1:
+    columns = data.labels.allowed
+    if data.valid is data.train or columns is None:
+        return None
+    if len(columns) > 1 and not model.reads_at_once:
         return None
     found = predict(model, data.valid.units)
     assert found.label_scores is not None
-    return fit_temperature(found.label_scores, [row[0] for row in data.valid.labels])
+    return fit_temperature(found.label_scores, data.valid.labels, columns)
 
 
 class _PromptTraining:
