@@ -34,6 +34,22 @@ rule download_corpus:
         ' --out "$(dirname "$(dirname {output.folder:q})")" --linked "$(dirname {output.folder:q})"'
 
 
+rule download_hub_corpus:
+    output:
+        folder=directory("resources/corpora/hub/{repository}/{revision}"),
+    wildcard_constraints:
+        repository=PLAN.corpora.hub_corpora(),
+        revision=PLAN.corpora.hub_revisions(),
+    retries: 2
+    resources:
+        **needs(1000, minutes=1440),
+        disk_mb=20000,
+    params:
+        source=PLAN.corpora.hub_source,
+    shell:
+        "speechprompt --log {log:q} download-hub-corpus {params.source} --out {output.folder:q}"
+
+
 rule prepare_corpus:
     input:
         listed=PLAN.corpora.listing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,10 @@ from urllib.parse import unquote
 from local_server import QuietHandler, serving
 
 REPOSITORY = "someone/hubert-tiny"
+SECRET = "hf_secret"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 # Files that the hub stores by SHA-256, behind a redirection; git stores the others.
-LARGE = (".safetensors", ".bin")
+LARGE = (".safetensors", ".bin", ".parquet")
 
 
 @dataclass
@@ -21,7 +23,7 @@ class Hub:
     """What the server has, and what it was asked.
 
     Attributes:
-        files: contents by name, of the one revision of the one model.
+        files: contents by name, of the one revision of the one model or data set.
         token: what a request must have, if any.
         sends: contents that are sent in place of others.
         revision: what the server says that it sends.
@@ -34,12 +36,21 @@ class Hub:
     revision: str = REVISION
     url: str = ""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    is_data_set: bool = False
 
     def etag(self, name: str) -> str:
         content = self.files[name]
         if name.endswith(LARGE):
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+    def listing(self) -> bytes:
+        """What the hub says of its files."""
+        entries = [
+            {"type": "file", "path": name, "size": len(content), "oid": self.etag(name)}
+            for name, content in self.files.items()
+        ]
+        return json.dumps(entries).encode()
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -64,14 +75,18 @@ def serve(hub: Hub):
             hub.requests.append((self.command, path, token))
             _, cdn, name = path.partition("/cdn/")
             if not cdn:
-                beginning = f"/{REPOSITORY}/resolve/"
-                if not path.startswith(beginning):
+                place = f"datasets/{REPOSITORY}" if hub.is_data_set else REPOSITORY
+                listing = f"/api/{place}/tree/"
+                begins = [each for each in (f"/{place}/resolve/", listing) if path.startswith(each)]
+                if not begins:
                     return self.refuse(404, "RepoNotFound")
-                revision, _, name = path.removeprefix(beginning).partition("/")
+                revision, _, name = path.partition("?")[0].removeprefix(begins[0]).partition("/")
                 if hub.token and token != f"Bearer {hub.token}":
                     return self.refuse(401, "GatedRepo")
                 if revision != REVISION:
                     return self.refuse(404, "RevisionNotFound")
+                if begins == [listing]:
+                    return self.send(200, {"Content-Type": "application/json"}, hub.listing())
             if name not in hub.files:
                 return self.refuse(404, "EntryNotFound")
             content = hub.sends.get(name, hub.files[name])

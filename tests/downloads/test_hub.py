@@ -1,8 +1,6 @@
 """Models from the Hugging Face hub, by its own library and a local server in place of the hub."""
 
 import json
-import os
-import subprocess
 import sys
 
 import huggingface_hub
@@ -10,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import errors
 
-from hub_server import REPOSITORY, REVISION, Hub, serve
+from hub_server import REPOSITORY, REVISION, SECRET, Hub, serve
 from pipeline import snakemake
 from speechprompt.cli import main
 from speechprompt.config import parse_config
@@ -30,7 +28,6 @@ FILES = {
 }
 PARTS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 INDEX = {"weight_map": {"a": PARTS[0], "b": PARTS[1], "c": PARTS[1]}}
-SECRET = "hf_secret"
 
 
 @pytest.fixture
@@ -40,39 +37,16 @@ def hub():
 
 
 @pytest.fixture
-def environment(tmp_path, hub):
-    """The variables of a person who has such a hub and an empty cache."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_ETAG_TIMEOUT": "2",
-    }
-
-
-@pytest.fixture
-def fetch(tmp_path, environment):
-    """Run the verb in a process of its own, which reads the variables; what it says if it fails."""
+def fetch(tmp_path, call):
+    """Fetch the model into a folder; what is said if it fails."""
 
     def run(out="model", repository=REPOSITORY, revision=REVISION, **variables):
         words = [repository, "--revision", revision, "--out", str(tmp_path / out)]
-        program = "import sys; from speechprompt.cli import main; sys.exit(main(sys.argv[1:]))"
-        done = subprocess.run(
-            [sys.executable, "-c", program, "download-hub-model", *words],
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        assert SECRET not in done.stderr + done.stdout
-        if done.returncode == 0:
-            return None
-        # Neither a file nor a part of one is left.
-        assert not (tmp_path / out).exists()
-        assert not list(tmp_path.glob(f".{out}*"))
-        return done.stderr
+        message = call("download-hub-model", *words, **variables)
+        if message is not None:  # neither a file nor a part of one is left
+            assert not (tmp_path / out).exists()
+            assert not list(tmp_path.glob(f".{out}*"))
+        return message
 
     return run
 
@@ -252,17 +226,14 @@ def test_blocks_that_are_wrong(block, message):
 
 
 @pytest.mark.slow
-def test_a_set_up_names_a_model_of_the_hub(environment, hub, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("as_a_person")
+def test_a_set_up_names_a_model_of_the_hub(hub, tmp_path):
     """It is fetched and imported; the imported file says where it is from."""
     theirs = write(build("hubert", SMALL), tmp_path / "theirs", False)
     hub.files.clear()
     hub.files.update({path.name: path.read_bytes() for path in theirs.iterdir()})
     block = {"kind": "hubert", "checkpoint": REPOSITORY, "revision": REVISION, "layer": 2}
     (tmp_path / "set-up.yaml").write_text(yaml.safe_dump({"encoders": {"mine": block}}))
-    for name in os.environ.keys() - environment.keys():
-        monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
     target, run = "resources/models/mine/model.safetensors", tmp_path / "run"
     options = {"configfile": tmp_path / "set-up.yaml"}
     snakemake(run, "--cores", "1", target, **options)

@@ -78,6 +78,12 @@ SETUP = {
             "folder": named("/parquet"),
             **{name: f"{COLUMN} {name}" for name in ("audio", "speaker", "split")},
         },
+        "-j": {
+            "kind": "parquet",
+            "repository": "a/b",
+            "revision": COMMIT,
+            "files": named(PATTERNS + "*.parquet"),
+        },
         "-v": {
             "kind": "units",
             "codebook": "-u",
@@ -171,6 +177,7 @@ SETUP = {
         "-k": {"corpus": "-k", "lm": "--help", "labels": ["text"]},
         "-h": {"corpus": "-h", "lm": "--help", "labels": ["text"]},
         "-q": {"corpus": "-q", "lm": "--help", "labels": [COLUMN]},
+        "-j": {"corpus": "-j", "lm": "--help", "labels": [COLUMN]},
     },
     "quality": {"corpus": "-x", "codebooks": ["-x", "--help"]},
     "sweep": {"task": "--help", "spaces": [{"length": [5]}]},

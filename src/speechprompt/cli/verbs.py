@@ -46,6 +46,8 @@ Data:
 corpora.published.collect:download_corpus --kind@corpora.published.sources:SOURCES --folders \
     --root --out=out_dir --linked
     Download, check and unpack a published corpus, or link to a copy of it.
+downloads.hub:download_hub_corpus repository --revision --files --out
+    Fetch files of a data set of the Hugging Face hub at one revision, and record their sums.
 corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
     Speak a synthetic corpus with eSpeak NG or other engines.
 corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed --made \

@@ -1,11 +1,13 @@
 """Corpora: one block per kind; a kind is added here and to ``AnyCorpus``."""
 
+import zlib
 from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.fields import Block, Count, Name, Share
+from speechprompt.config.fields import Block, Commit, Count, Name, Repository, Share
+from speechprompt.downloads.model_folder import REPOSITORY, REVISION
 
 __all__ = [
     "AnyCorpus",
@@ -188,9 +190,19 @@ class ParquetCorpus(ListedCorpus):
     """Parquet files with recordings inside, such as the audio data sets of the Hugging Face hub."""
 
     kind: Literal["parquet"] = "parquet"
-    folder: str = Field(
+    folder: str | None = Field(
+        None,
         description="folder of the files; their names or those of their folders say `train`, "
-        "`valid` (`validation`, `dev`) or `test`"
+        "`valid` (`validation`, `dev`) or `test`",
+    )
+    repository: Repository | None = Field(
+        None, description="or the name of a data set on the hub, such as google/fleurs"
+    )
+    revision: Commit | None = Field(
+        None, description="its commit (40 hexadecimal digits), in which the files are Parquet"
+    )
+    files: str = Field(
+        "*.parquet", description="pattern of the data set's files that are fetched, with folders"
     )
     audio: str | None = Field(
         None, description="column of recordings; null takes the only one of structs"
@@ -202,8 +214,34 @@ class ParquetCorpus(ListedCorpus):
 
     @property
     def base(self) -> str:
-        """The folder of the files."""
-        return self.folder
+        """The folder of the files, or the one that they are fetched to."""
+        return self.folder or self.hub_folder or ""
+
+    @property
+    def hub_folder(self) -> str | None:
+        """The folder that a data set of the hub is fetched to."""
+        if self.repository is None:
+            return None
+        whole = self.files == type(self).model_fields["files"].default
+        part = "" if whole else f"-{zlib.crc32(self.files.encode()):08x}"
+        return f"resources/corpora/hub/{self.repository.replace('/', '--')}/{self.revision}{part}"
+
+    @model_validator(mode="after")
+    def _check_place(self) -> Self:
+        if (self.folder is None) == (self.repository is None):
+            raise ValueError("expected either `folder` or `repository`")
+        if (self.repository is None) != (self.revision is None):
+            raise ValueError("`repository` and `revision` go together")
+        if self.repository is not None and not REPOSITORY.fullmatch(self.repository):
+            raise ValueError(
+                f"repository: expected a name such as google/fleurs, found {self.repository!r}"
+            )
+        if self.revision is not None and not REVISION.fullmatch(self.revision):
+            raise ValueError(
+                f"revision: expected a commit (40 hexadecimal digits), found {self.revision!r}; "
+                "what a branch or tag names may change"
+            )
+        return self
 
 
 class PublishedCorpus(Corpus):

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from speechprompt.config.fields import Block, Count, Name, NotNegative, Positive, Share
+from speechprompt.config.fields import Block, Commit, Count, Name, NotNegative, Positive, Share
 from speechprompt.config.training import (
     HeldOutShare,
     LearningRate,
@@ -27,8 +27,6 @@ __all__ = [
     "MfccEncoder",
     "TransformerEncoder",
 ]
-
-COMMIT = {"type": "string", "pattern": f"^{REVISION.pattern}$"}
 
 
 class Imported(Block):
@@ -68,8 +66,7 @@ class Imported(Block):
 class FromHub(Imported):
     """A model that may come from the Hugging Face hub."""
 
-    # What is not a commit is refused below, with a reason.
-    revision: Annotated[str, WithJsonSchema(COMMIT)] | None = Field(
+    revision: Commit | None = Field(
         None,
         description="commit (40 hexadecimal digits) of a model on the Hugging Face hub, which "
         "`checkpoint` names, such as facebook/hubert-base-ls960",

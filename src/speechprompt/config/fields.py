@@ -2,17 +2,20 @@
 
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from speechprompt.downloads.model_folder import REPOSITORY, REVISION
 from speechprompt.runtime.precision import Precision
 
 __all__ = [
     "Block",
+    "Commit",
     "Count",
     "Name",
     "NotNegative",
     "Positive",
     "Precision",
+    "Repository",
     "Seed",
     "Share",
     "members",
@@ -24,6 +27,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+# Of the Hugging Face hub. Blocks refuse what is none, with a reason.
+Commit = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{REVISION.pattern}$"})]
+Repository = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": f"^{REPOSITORY.pattern}$"})
+]
 
 
 class Block(BaseModel):

@@ -72,18 +72,18 @@ def list_recordings(corpus: ParquetCorpus, root: Path, seed: int) -> Listing:
 
 def listing_files(corpus: ParquetCorpus) -> list[str]:
     """All files."""
-    return list(map(str, _paths(Path(corpus.folder))))
+    return list(map(str, _paths(Path(corpus.base))))
 
 
 def recording_files(corpus: ParquetCorpus) -> list[str]:
     """All files, relative to their folder."""
-    folder = Path(corpus.folder)
+    folder = Path(corpus.base)
     return [path.relative_to(folder).as_posix() for path in _paths(folder)]
 
 
 def label_columns_of(corpus: ParquetCorpus) -> list[str]:
     """The columns that a task can predict: the labels and the speaker."""
-    return [*_open(corpus, _paths(Path(corpus.folder))[0], quiet=True).labels, "speaker"]
+    return [*_open(corpus, _paths(Path(corpus.base))[0], quiet=True).labels, "speaker"]
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: a pinned revision, and only files whose hash is right.
+"""From the Hugging Face hub: a pinned revision, and only files whose hash is right.
 
 ``huggingface_hub`` transfers them into its own cache, from which they are taken without a network,
 too. It uses ``HF_TOKEN``, ``HF_ENDPOINT``, ``HF_HUB_CACHE`` and ``HF_HUB_OFFLINE``. A revision is a
@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from speechprompt.downloads.model_folder import (
     CONFIG,
@@ -30,7 +32,7 @@ from speechprompt.storage.files import atomic_folder, write_json, write_text
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.locks import locked
 
-__all__ = ["download_hub_model"]
+__all__ = ["download_hub_corpus", "download_hub_model"]
 
 # Digits of the hash of git and of SHA-256.
 GIT, SHA256 = 40, 64
@@ -39,6 +41,8 @@ INSTALL = "pip install huggingface_hub"
 
 # The place of a file in the cache, or None where the revision has no such file.
 Fetch = Callable[[str], Path | None]
+# Chooses files, by their names in the repository, from what is fetched and what was recorded.
+Choose = Callable[[dict[str, str] | None], dict[str, Path]]
 
 
 def download_hub_model(repository: str, revision: str, out: str | Path) -> None:
@@ -56,6 +60,43 @@ def download_hub_model(repository: str, revision: str, out: str | Path) -> None:
         AssetError: a name is malformed, a file cannot be fetched, or its content is not the one
             that the hub or the record states; then nothing is written.
     """
+    _check_name(repository, revision)
+    origin = f"{repository}@{revision[:8]}"
+    _download(
+        repository, revision, Path(out), lambda _: _choose(*_fetcher(repository, revision), origin)
+    )
+
+
+def download_hub_corpus(
+    repository: str, revision: str, out: str | Path, files: str = "*.parquet"
+) -> None:
+    """Fetch files of a data set as :func:`download_hub_model` fetches a model.
+
+    Args:
+        repository: name of the data set, such as google/fleurs.
+        revision: commit, 40 hexadecimal digits.
+        out: folder to write: the files under their names, and origin.json.
+        files: pattern of the files' names, with folders.
+
+    Raises:
+        AssetError: as for a model, or no file has such a name.
+    """
+    _check_name(repository, revision)
+    fetch, place = _fetcher(repository, revision, "dataset")
+
+    def choose(recorded: dict[str, str] | None) -> dict[str, Path]:
+        names = recorded or _list_files(repository, revision)
+        chosen = {name: path for name in names if fnmatch(name, files) if (path := fetch(name))}
+        if not chosen:
+            raise AssetError(
+                f"{repository}@{revision[:8]}: expected files {files}, found none {place}"
+            )
+        return chosen
+
+    _download(repository, revision, Path(out), choose)
+
+
+def _check_name(repository: str, revision: str) -> None:
     if not REPOSITORY.fullmatch(repository):
         raise AssetError(
             f"repository: expected a name such as facebook/hubert-base-ls960, found {repository!r}"
@@ -65,32 +106,47 @@ def download_hub_model(repository: str, revision: str, out: str | Path) -> None:
             f"revision: expected a commit (40 hexadecimal digits), found {revision!r}; what a "
             "branch or tag names may change"
         )
-    out = Path(out)
+
+
+def _download(repository: str, revision: str, out: Path, choose: Choose) -> None:
     with locked(out, tell=log):
         recorded = _read_record(out)
         if out.is_dir():
-            sums = {path.name: sha256_file(path) for path in out.iterdir() if path.name != ORIGIN}
+            sums = _sums_of(out)
             _compare(recorded or sums, sums, f"{out}", "remove the folder to fetch it again")
         else:
-            sums = _fetch_into(out, repository, revision, recorded)
+            sums = _fetch_into(out, repository, revision, recorded, choose)
         record = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
         write_text(_record_path(out), record)
 
 
+def _sums_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of a folder, by their names below it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: sha256_file(path) for name, path in named.items() if name != ORIGIN}
+
+
 def _fetch_into(
-    out: Path, repository: str, revision: str, recorded: dict[str, str] | None
+    out: Path, repository: str, revision: str, recorded: dict[str, str] | None, choose: Choose
 ) -> dict[str, str]:
     """Fetch the files, check them and write the folder; return the sums."""
     origin = f"{repository}@{revision[:8]}"
+    n_bytes = 0
     with atomic_folder(out) as folder:
-        for name, path in _choose(*_fetcher(repository, revision), origin).items():
-            _copy_checked(path, folder / name, f"{origin}: {name}")
-        sums = {path.name: sha256_file(path) for path in folder.iterdir()}
+        for name, path in choose(recorded).items():
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise AssetError(f"{origin}: a file's name leads out of the folder: {name!r:.200}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy_checked(path, target, f"{origin}: {name}")
+            n_bytes += target.stat().st_size
+        sums = _sums_of(folder)
         if recorded is not None:
             way_out = f"remove {_record_path(out)} if you trust what is there now"
             _compare(recorded, sums, origin, way_out)
         write_json(folder / ORIGIN, {"repository": repository, "revision": revision})
-    log(f"{origin}: {len(sums)} files, {sum(p.stat().st_size for p in out.iterdir()):,} bytes")
+    log(f"{origin}: {len(sums)} files, {n_bytes:,} bytes")
     return sums
 
 
@@ -113,45 +169,68 @@ def _choose(fetch: Fetch, place: str, origin: str) -> dict[str, Path]:
     return found
 
 
-def _fetcher(repository: str, revision: str) -> tuple[Fetch, str]:
-    """The function that fetches a file of a model into the hub's cache, and where it looks."""
-    try:
-        from huggingface_hub import constants, errors, hf_hub_download
-    except ImportError as error:
-        raise AssetError(
-            f"{repository}: models of the Hugging Face hub need huggingface_hub ({error}); install "
-            f"it: {INSTALL}"
-        ) from error
+def _fetcher(repository: str, revision: str, kind: str = "model") -> tuple[Fetch, str]:
+    """The function that fetches a file into the hub's cache, and where it looks."""
+    hub = _library(repository)
 
     def fetch(name: str) -> Path | None:
         file = f"{repository}@{revision[:8]}: {name}"
         try:
-            path = Path(hf_hub_download(repository, name, revision=revision))
-        except errors.LocalEntryNotFoundError as error:
-            if constants.is_offline_mode():
+            found = hub.hf_hub_download(repository, name, revision=revision, repo_type=kind)
+        except hub.errors.LocalEntryNotFoundError as error:
+            if hub.constants.is_offline_mode():
                 return None  # of optional files the cache knows no more
             raise AssetError(
-                f"{file}: {constants.ENDPOINT} does not answer ({_reason(error)}), and it is not "
-                f"in the cache {constants.HF_HUB_CACHE}"
+                f"{file}: {hub.constants.ENDPOINT} does not answer ({_reason(error)}), and it is "
+                f"not in the cache {hub.constants.HF_HUB_CACHE}"
             ) from error
-        except errors.RemoteEntryNotFoundError:
+        except hub.errors.RemoteEntryNotFoundError:
             return None
-        except errors.RevisionNotFoundError as error:
-            raise AssetError(f"{file}: the model has no revision {revision}") from error
-        except (errors.RepositoryNotFoundError, errors.GatedRepoError) as error:
-            raise AssetError(
-                f"{file}: {constants.ENDPOINT} has no such model, or does not give it without a "
-                "token that may read it; check the name, and set HF_TOKEN"
-            ) from error
         except (OSError, ValueError, RuntimeError) as error:
-            raise AssetError(f"{file}: cannot be fetched ({_reason(error)})") from error
-        if path.parent.name != revision:
-            raise AssetError(f"{file}: expected revision {revision}, found {path.parent.name}")
+            raise _failure(hub, file, revision, kind, error) from error
+        path = Path(found)
+        commit = path.parents[name.count("/")].name
+        if commit != revision:
+            raise AssetError(f"{file}: expected revision {revision}, found {commit}")
         return path
 
-    if constants.is_offline_mode():
-        return fetch, f"in the cache {constants.HF_HUB_CACHE}; HF_HUB_OFFLINE is set"
+    if hub.constants.is_offline_mode():
+        return fetch, f"in the cache {hub.constants.HF_HUB_CACHE}; HF_HUB_OFFLINE is set"
     return fetch, "in it"
+
+
+def _list_files(repository: str, revision: str) -> list[str]:
+    """Names of the files of a data set, which only the hub itself knows."""
+    hub, origin = _library(repository), f"{repository}@{revision[:8]}"
+    try:
+        return list(hub.HfApi().list_repo_files(repository, revision=revision, repo_type="dataset"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _failure(hub, f"{origin}: the list of files", revision, "dataset", error) from error
+
+
+def _library(repository: str) -> Any:
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants, errors  # noqa: F401
+    except ImportError as error:
+        raise AssetError(
+            f"{repository}: what is on the Hugging Face hub needs huggingface_hub ({error}); "
+            f"install it: {INSTALL}"
+        ) from error
+    return huggingface_hub
+
+
+def _failure(hub: Any, file: str, revision: str, kind: str, error: BaseException) -> AssetError:
+    """What is said of an error of the hub's library."""
+    thing = "model" if kind == "model" else "data set"
+    if isinstance(error, hub.errors.RevisionNotFoundError):
+        return AssetError(f"{file}: the {thing} has no revision {revision}")
+    if isinstance(error, hub.errors.RepositoryNotFoundError | hub.errors.GatedRepoError):
+        return AssetError(
+            f"{file}: {hub.constants.ENDPOINT} has no such {thing}, or does not give it without a "
+            "token that may read it; check the name, and set HF_TOKEN"
+        )
+    return AssetError(f"{file}: cannot be fetched ({_reason(error)})")
 
 
 def _reason(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from speechprompt.config import Config, merge, parse_config, read_config
-from speechprompt.config.corpora import CsvCorpus, ListedCorpus
+from speechprompt.config.corpora import CsvCorpus, ListedCorpus, ParquetCorpus
 from speechprompt.config.encoders import FromHub
 from speechprompt.config.setup import check_labels
 from speechprompt.corpora.registry import listing_of
@@ -127,6 +127,12 @@ def _check_tables(config: Config) -> None:
         corpus = config.corpora[task.corpus]
         if not isinstance(corpus, ListedCorpus):
             continue
+        if (
+            isinstance(corpus, ParquetCorpus)
+            and corpus.repository
+            and not Path(corpus.base).exists()
+        ):
+            continue  # its columns are known once it was fetched
         # Only where a table must be read, because it loads pyarrow.
         from speechprompt.corpora.table import check_filled
 

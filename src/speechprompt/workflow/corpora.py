@@ -15,6 +15,7 @@ from speechprompt.config.corpora import (
     CsvCorpus,
     KaldiCorpus,
     ListedCorpus,
+    ParquetCorpus,
     PublishedCorpus,
     SpeechCommandsCorpus,
     SpeechCommandsV2Corpus,
@@ -69,9 +70,30 @@ class Corpora:
         kind = self.config.corpora[wildcards.corpus].kind
         return options(kind=kind, root=corpus.root, folders=wildcards.folder)
 
+    @property
+    def uses_hub(self) -> bool:
+        """Whether a data set of the hub is fetched."""
+        return bool(self._hub())
+
+    def hub_corpora(self) -> str:
+        """Constraint: repository and revision of the data sets of the hub, as folders."""
+        return one_of(re.escape(PurePosixPath(folder).parent.name) for folder in self._hub())
+
+    def hub_revisions(self) -> str:
+        """Constraint: the folders of their revisions."""
+        return one_of(PurePosixPath(folder).name for folder in self._hub())
+
+    def hub_source(self, wildcards: Wildcards, output: Any) -> str:
+        """The name of a data set of the hub, and options that say what of it is fetched."""
+        corpus = self._hub()[str(output.folder)]
+        source = options(revision=corpus.revision, files=corpus.files)
+        return f"{shlex.quote(corpus.repository or '')} {source}"
+
     def listing(self, wildcards: Wildcards) -> list[str]:
         """The file that lists a corpus's recordings, or the folders that are searched for them."""
         name, corpus = wildcards.corpus, self.config.corpora[wildcards.corpus]
+        if folder := _hub_folder(corpus):
+            return [folder]
         if isinstance(corpus, ListedCorpus):
             return self._listing_files[name]
         if corpus.kind == "synthetic":
@@ -83,6 +105,8 @@ class Corpora:
         corpus = self.config.corpora[wildcards.corpus]
         if isinstance(corpus, PublishedCorpus):
             return []
+        if folder := _hub_folder(corpus):
+            return [folder]
         if isinstance(corpus, ListedCorpus):
             return self._listed_recordings[wildcards.corpus]
         return self.recordings(wildcards.corpus, *corpus.splits)
@@ -106,6 +130,8 @@ class Corpora:
     def recordings(self, corpus: str, *splits: str) -> list[str]:
         """What the manifests of some splits lead to: folders, or files in the working directory."""
         block = self.config.corpora[corpus]
+        if folder := _hub_folder(block):
+            return [folder]
         if isinstance(block, ListedCorpus):
             made = [MADE.format(corpus=corpus)] if _has_commands(block) else []
             return self._listed_recordings[corpus] + made
@@ -163,8 +189,12 @@ class Corpora:
 
     @cached_property
     def _listed(self) -> dict[str, ListedCorpus]:
-        blocks = self.config.corpora.items()
-        return {name: block for name, block in blocks if isinstance(block, ListedCorpus)}
+        """Corpora whose files are here before any job starts."""
+        return {
+            name: block
+            for name, block in self.config.corpora.items()
+            if isinstance(block, ListedCorpus) and not _hub_folder(block)
+        }
 
     @cached_property
     def _listing_files(self) -> dict[str, list[str]]:
@@ -178,6 +208,12 @@ class Corpora:
     def _listed_recordings(self) -> dict[str, list[str]]:
         """Recordings of each corpus, read once for the jobs of all its shards."""
         return {name: _beside_listing(block) for name, block in self._listed.items()}
+
+    def _hub(self) -> dict[str, ParquetCorpus]:
+        """Data sets of the hub by their folders."""
+        blocks = self.config.corpora.values()
+        parquet = [block for block in blocks if isinstance(block, ParquetCorpus)]
+        return {folder: block for block in parquet if (folder := block.hub_folder)}
 
     def _published(self, name: str) -> list[str]:
         return [f"resources/corpora/{name}/root/{folder}" for folder in self._folders(name)]
@@ -193,6 +229,11 @@ def _cuts_silence(corpus: Corpus) -> bool:
     if isinstance(corpus, SpeechCommandsV2Corpus):
         return corpus.classes == 12
     return isinstance(corpus, SpeechCommandsCorpus)
+
+
+def _hub_folder(corpus: Corpus) -> str | None:
+    """The folder of a data set of the hub, which a job fetches."""
+    return corpus.hub_folder if isinstance(corpus, ParquetCorpus) else None
 
 
 def _has_commands(corpus: Corpus) -> bool:

@@ -196,7 +196,8 @@ class Models:
 
     def hub_variables(self) -> list[str]:
         """The variables that are passed on to jobs: those that are set, if the hub is used."""
-        return [name for name in HUB_VARIABLES if self._hub_models() and name in os.environ]
+        uses_hub = self._hub_models() or self.corpora.uses_hub
+        return [name for name in HUB_VARIABLES if uses_hub and name in os.environ]
 
     def _hub_models(self) -> dict[tuple[str, str], str]:
         """Models of the hub by the name of their folder and their revision."""
