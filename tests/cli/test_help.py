@@ -70,7 +70,8 @@ def test_values_that_look_like_options_arrive(capsys):
         ("fit-ngram-baseline", "{classification,transcription,slot_filling}"),
         (
             "download-corpus",
-            "{fsdd,speech_commands,fluent_speech_commands,librispeech,audio_snips,speech_commands_v2}",
+            "{fsdd,speech_commands,fluent_speech_commands,librispeech,audio_snips,speech_commands_v2,"
+            "mini_speech_commands}",
         ),
         ("predict", "{auto,cpu,cuda}"),
         ("copy-shipped", "hubert-nano.safetensors, hubert-nano-100.safetensors"),

@@ -20,6 +20,7 @@ __all__ = [
     "LhotseCorpus",
     "LibriSpeechCorpus",
     "ListedCorpus",
+    "MiniSpeechCommandsCorpus",
     "ParquetCorpus",
     "PublishedCorpus",
     "SpeechCommandsCorpus",
@@ -293,6 +294,13 @@ class SpeechCommandsV2Corpus(PublishedCorpus):
         return ["speech_commands_v0.02"] if self.classes == 35 else None
 
 
+class MiniSpeechCommandsCorpus(PublishedCorpus):
+    """Mini Speech Commands: 1000 recordings of each of eight words; label column `label`."""
+
+    kind: Literal["mini_speech_commands"] = "mini_speech_commands"
+    columns_of_kind: ClassVar = ["label", "speaker"]
+
+
 class FluentSpeechCommandsCorpus(PublishedCorpus):
     """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
 
@@ -405,6 +413,7 @@ AnyCorpus = Annotated[
     | LibriSpeechCorpus
     | AudioSnipsCorpus
     | SpeechCommandsV2Corpus
+    | MiniSpeechCommandsCorpus
     | UnitsCorpus,
     Field(discriminator="kind"),
 ]

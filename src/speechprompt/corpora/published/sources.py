@@ -49,4 +49,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             "_silence_/*.wav",
         ),
     ),
+    "mini_speech_commands": (
+        Source("mini_speech_commands", "mini_speech_commands.zip", "yes/[0-9a-f]*_nohash_*.wav"),
+    ),
 }
