@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from random_models import CODEBOOK, random_lm, random_units, write_lm
+from random_models import CODEBOOK, FORMS, random_lm, random_units, write_lm
 from reference_prompt import literal_hidden
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm import Dictionary, LMConfig, load_lm
@@ -151,9 +151,10 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
         load_lm(path)
 
 
+@pytest.mark.parametrize("form", [None, *FORMS])
 @torch.no_grad()
-def test_bf16_is_close_to_fp32(tmp_path):
-    path = write_lm(tmp_path / "lm.safetensors")
+def test_bf16_is_close_to_fp32(tmp_path, form):
+    path = write_lm(tmp_path / "lm.safetensors", **FORMS.get(form, {}))
     sequences = [np.concatenate(([2], row + 4, [0])) for row in random_units(9)]
     batch = pack(sequences)
     exact = load_lm(path).model(batch)

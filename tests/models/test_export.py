@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from random_models import TWO, random_units, write_lm
+from random_models import FORMS, TWO, random_units, write_lm
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.lm import load_lm
@@ -111,6 +111,14 @@ def test_prompts_of_another_form_are_refused(folder, tmp_path, changes, expected
     path, _ = trained(folder, **changes)
     with pytest.raises(ArtefactError, match=expected):
         export_prompt(path, folder / "lm.safetensors", tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_prompt_on_another_architecture_is_refused(tmp_path):
+    lm = write_lm(tmp_path / "lm.safetensors", **FORMS["qwen2"])
+    path, _ = trained(tmp_path)
+    with pytest.raises(ArtefactError, match=r"lm\.safetensors: expected a unit LM of GSLM's form"):
+        export_prompt(path, lm, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
 
 

@@ -69,11 +69,17 @@ def export_prompt(prompt: str | Path, unit_lm: str | Path, out: str | Path) -> N
         out: folder to write.
 
     Raises:
-        ArtefactError: a file is damaged or the other is not its own; the prompt has another form,
-            a learnable verbalizer, or writes text; or there is something in ``out``.
+        ArtefactError: a file is damaged or the other is not its own; the unit LM or the prompt has
+            another form, the prompt has a learnable verbalizer or writes text; or there is
+            something in ``out``.
     """
     model = load_task_model(prompt, unit_lm)
     form, lm = model.prompt, model.lm.model
+    if not lm.config.is_gslms:
+        raise ArtefactError(
+            f"{unit_lm}: expected a unit LM of GSLM's form, on whose export the adapter belongs, "
+            "found one that was imported from transformers"
+        )
     kind = "the whole unit LM (finetune)" if form is None else f"prompt.mode {form.mode}"
     if form is None or form.mode != "deep" or len(form.layers) != lm.config.layers:
         raise ArtefactError(
