@@ -5,10 +5,18 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-UV := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
-# uv takes half of pip's time. It does not read pip's settings: where it finds no registry, pip does the work.
-INSTALL = $(UV) $(1) 2>/dev/null || $(PIP) $(1)
+INSTALL := envs/install.sh $(VENV)
+# Another set-up than config.yaml: make results/mine/acc.txt CONFIG=mine.yaml
+CONFIG =
+SETUP := $(if $(CONFIG),--configfile '$(CONFIG)' --)
 CODE := src tests benchmarks faults docs/hooks.py setup.py
+
+# Snakemake ends in a traceback where it is given a file that there is not.
+ifneq ($(CONFIG),)
+ifneq ($(shell test -f '$(CONFIG)' && echo yes),yes)
+$(error $(CONFIG): no such configuration file)
+endif
+endif
 
 # Snakemake ends in a traceback where it cannot write its cache, before it reads the workflow.
 ifneq ($(shell test -w "$$HOME" && echo yes),yes)
@@ -18,22 +26,23 @@ endif
 .PHONY: help all setup demo report docs test quality format reference cluster nano voices bench faults clean FORCE
 
 help: ## Show the targets
-	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake"
+	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake;"
+	@echo "                          CONFIG=mine.yaml takes another set-up than config.yaml"
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 26
 
 all: $(VENV)/.run ## Every configured task
-	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $(SETUP)
 
 setup: $(VENV)/.run ## The environment, and nothing else
 
 report: $(VENV)/.run ## Every configured task, and report.html to pass on
-	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES)
-	PATH="$(abspath $(BIN)):$$PATH" snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css)
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $(SETUP)
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css) $(SETUP)
 	$(BIN)/speechprompt open-with-overview report.html --overview results/overview.html
 
 # Forced: Snakemake, not make, knows whether a result is up to date.
 results/%: $(VENV)/.run FORCE
-	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $@
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $(SETUP) $@
 
 demo: $(VENV)/.run ## Set up and serve a page to speak keywords to, before any training
 	$(BIN)/speechprompt demo ks
@@ -83,12 +92,12 @@ $(BIN)/python:
 
 $(VENV)/.run: envs/speechprompt.txt pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV): about 5 GB and a minute or two, once."
-	$(call INSTALL,-r envs/speechprompt.txt)
+	@$(INSTALL) -r envs/speechprompt.txt
 	$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.cluster: envs/cluster.txt $(VENV)/.run
-	$(call INSTALL,-r envs/speechprompt.txt -r envs/cluster.txt)
+	@$(INSTALL) -r envs/speechprompt.txt -r envs/cluster.txt
 	@touch $@
 
 $(VENV)/.dev: envs/dev.txt envs/docs.txt envs/fairseq.txt $(VENV)/.cluster
@@ -98,9 +107,9 @@ $(VENV)/.dev: envs/dev.txt envs/docs.txt envs/fairseq.txt $(VENV)/.cluster
 
 # MkDocs reads docstrings without importing the package: it takes the versions of speechprompt.txt and not all of it.
 $(VENV)/.docs: envs/docs.txt envs/speechprompt.txt | $(BIN)/python
-	$(call INSTALL,-r envs/docs.txt -c envs/speechprompt.txt)
+	@$(INSTALL) -r envs/docs.txt -c envs/speechprompt.txt
 	@touch $@
 
 $(VENV)/.voices: envs/voices.txt $(VENV)/.run
-	$(call INSTALL,-r envs/speechprompt.txt -r envs/voices.txt)
+	@$(INSTALL) -r envs/speechprompt.txt -r envs/voices.txt
 	@touch $@

@@ -279,3 +279,16 @@ rule write_overview:
     shell:
         "speechprompt --log {log:q} write-overview {params.folder} --setup {params.setup:q} --name={params.name:q}"
         " --out {output.page:q}"
+
+
+use rule write_overview as write_task_overview with:
+    input:
+        unpack(PLAN.results.task_page_files),
+    output:
+        page="results/{task}/overview.html",
+    wildcard_constraints:
+        task=PLAN.tasks.of_type("classification", "transcription", "slot_filling"),
+    params:
+        folder=PLAN.results.task_page_folder,
+        setup=PLAN.results.task_page_setup,
+        name=internals.setup_name(workflow),

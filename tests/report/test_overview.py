@@ -12,7 +12,6 @@ from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import Metrics, write_metrics
 from speechprompt.report.examples import EXAMPLES_SCHEMA
 from speechprompt.report.overview import write_overview
-from speechprompt.report.results_table import write_table
 from speechprompt.report.task_rows import TaskRow
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.parquet import write_parquet
@@ -43,7 +42,6 @@ def run(tmp_path):
     units = results / "units/book/c"
     units.mkdir(parents=True)
     (units / "statistics.svg").write_text("<svg></svg>")
-    write_table([metrics], results / "table.md", {"asr": {"prompt": 34.17}})
     setup = {
         "seeds": [1],
         "lm": {"l": {"codebook": "book"}},
@@ -51,6 +49,7 @@ def run(tmp_path):
             "asr": {
                 **{"lm": "l", "corpus": "c", "method": "prompt", "compare": []},
                 "type": "transcription",
+                "reported": {"prompt": 34.17},
             }
         },
     }

@@ -95,3 +95,15 @@ def test_make_gives_snakemake_a_cache_where_there_is_no_home(repository, tmp_pat
     )
     expected = repository / ".snakemake/caches" if home else ""
     assert found.stdout.strip() == str(expected)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_make_takes_another_set_up_and_names_one_that_is_missing(repository):
+    call = ["make", "-n", "VENV=/nowhere", "results/ks/acc.txt"]
+    options = {"cwd": repository, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run([*call, "CONFIG=configs/ci.yaml"], **options)
+    assert "--configfile 'configs/ci.yaml' -- results/ks/acc.txt" in done.stdout
+    done = subprocess.run([*call, "CONFIG=missing.yaml"], **options)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("*** missing.yaml: no such configuration file.  Stop.")
+    assert done.stderr.count("\n") == 1

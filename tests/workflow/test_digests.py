@@ -65,6 +65,7 @@ STAGES = {
     "train_prompt": "prompting.training:train_prompt",
     "train_swept": "prompting.training:train_prompt",
     "write_overview": "report.overview:write_overview",
+    "write_task_overview": "report.overview:write_overview",
     "write_table": "report.results_table:write_table",
 }
 # Modules that a stage chooses by a name in the configuration, an example of each.

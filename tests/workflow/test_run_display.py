@@ -106,6 +106,11 @@ def test_the_box_has_result_baseline_and_verdict(tmp_path, right, verdict):
     assert ("is worse than the best constant answer" in box) == verdict.startswith("below")
     assert f"next:     speechprompt demo {folder}" in box
     assert f"overview: {overview} by `snakemake --cores all`, for all tasks" in box
+    page = folder / "overview.html"
+    assert f"          `snakemake --cores all {page}` for this task " in box
+    assert box.count("gain ") == 1
+    page.touch()
+    assert f"          {page} for this task " in results_box([str(folder)], str(overview))
     overview.touch()
     box = results_box([str(folder)], str(overview))
     assert f"overview: {overview} " in box

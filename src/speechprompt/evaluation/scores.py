@@ -302,8 +302,12 @@ def describe(metrics: Metrics) -> str:
     return text
 
 
-def judge(metrics: Metrics) -> list[str]:
+def judge(metrics: Metrics, shown: str | None = None) -> list[str]:
     """Say in words where the main metric is not above its baselines, and what to do about it.
+
+    Args:
+        metrics: the scores.
+        shown: the baseline whose gain stands beside the sentences, which then do not repeat it.
 
     Returns:
         Sentences for each baseline that the result is worse than, or does not differ from; and on
@@ -313,7 +317,8 @@ def judge(metrics: Metrics) -> list[str]:
     name = metrics.main.name
     found = (
         compare_in_words(
-            metrics.method, baseline, scores[name], floor[split][name], gains[split][name]
+            *(metrics.method, baseline, scores[name], floor[split][name], gains[split][name]),
+            figures=baseline != shown,
         )
         for (baseline, floor), gains in zip(
             metrics.floors.items(), metrics.gains.values(), strict=True

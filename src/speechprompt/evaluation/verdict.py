@@ -104,7 +104,9 @@ def standing(gain: Score) -> str:
     return "above" if low > 0 else "below" if high < 0 else "level with"
 
 
-def compare_in_words(method: str, baseline: str, ours: Score, theirs: Score, gain: Score) -> str:
+def compare_in_words(
+    method: str, baseline: str, ours: Score, theirs: Score, gain: Score, figures: bool = True
+) -> str:
     """Say that a result is worse than a baseline, and what to do; or that the two do not differ.
 
     Args:
@@ -113,6 +115,7 @@ def compare_in_words(method: str, baseline: str, ours: Score, theirs: Score, gai
         ours: score of the method.
         theirs: score of the baseline.
         gain: paired gain of the method over the baseline.
+        figures: whether to give scores and gain, too.
 
     Returns:
         Sentences; empty if the interval of the gain is above 0.
@@ -124,10 +127,11 @@ def compare_in_words(method: str, baseline: str, ours: Score, theirs: Score, gai
     name = name[0].upper() + name[1:]
     other = BASELINES.get(baseline, baseline.replace("_", " "))
     found = (
-        f"{100 * ours.value:.2f} % and {100 * theirs.value:.2f} %, "
+        f": {100 * ours.value:.2f} % and {100 * theirs.value:.2f} %, "
         f"gain {in_percent(gain.value, gain.interval)}"
     )
+    found = found if figures else ""
     if high >= 0:
-        return f"{name} does not differ from {other}, as far as {gain.n} utterances tell: {found}."
+        return f"{name} does not differ from {other}, as far as {gain.n} utterances tell{found}."
     advice = ADVICE.get(baseline, OTHERWISE) if method == "prompt" else OTHERWISE
-    return f"{name} is worse than {other}: {found}. {advice}"
+    return f"{name} is worse than {other}{found}. {advice}"

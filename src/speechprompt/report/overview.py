@@ -23,7 +23,6 @@ from speechprompt.evaluation.scores import Metrics, judge
 from speechprompt.report.breakdown import by_speaker, confusions
 from speechprompt.report.listening import read_utterances, unit_colour
 from speechprompt.report.names import BASELINES, METHODS, METRICS
-from speechprompt.report.results_table import SCHEMA
 from speechprompt.report.task_rows import TaskRow
 from speechprompt.runtime.gpus import gpus, memory_mb
 from speechprompt.storage.files import content_of, write_text
@@ -42,10 +41,10 @@ def write_overview(
     """Write the overview.
 
     Args:
-        results: folder of the results, with ``table.parquet``, and for every task and method
-            ``metrics.json`` and the first seed's pictures. Utterances to listen to, predictions,
-            rejected recordings, and the benchmarks beside the folder are shown if they are there.
-        setup: the configuration with all defaults.
+        results: folder of the results, with ``metrics.json`` and the first seed's pictures of every
+            task and method. Utterances to listen to, predictions, rejected recordings, and the
+            benchmarks beside the folder are shown if they are there.
+        setup: the configuration with all defaults, less the tasks that are not to be shown.
         out: HTML page to write.
         name: name of the set-up.
 
@@ -65,7 +64,7 @@ def write_overview(
         for metrics in methods.values():
             versions |= metrics.versions
     captions = [path for path in data_files(__file__) if path.suffix == ".rst"]
-    reported = _reported(results / "table.parquet")
+    reported = _reported(setup["tasks"])
     blocks = setup["tasks"].values()
 
     def picture(path: str) -> str:
@@ -134,11 +133,13 @@ def _plain(suffix: str) -> Any:
     return Markup(data_file(__file__, suffix).read_text(encoding="utf-8"))
 
 
-def _reported(table: Path) -> dict[tuple[str, str], float]:
+def _reported(tasks: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     """What the paper reports, by task and method, as fractions."""
-    with content_of(table):
-        rows = read_parquet(table).select(SCHEMA.names).to_pylist()
-    return {(row["task"], row["method"]): row["reported"] for row in rows if row["reported"]}
+    return {
+        (name, method): percent / 100
+        for name, task in tasks.items()
+        for method, percent in task.get("reported", {}).items()
+    }
 
 
 def _breakdowns(

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -141,6 +141,32 @@ class Results:
             *(f"results/{name}/examples.parquet" for name in self._listened()),
             *(f"results/manifests/{name}/rejects.parquet" for name in heard),
         ]
+
+    def task_page_files(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What the overview of one task reads, which asks for no more training than its score."""
+        name, task = wildcards.task, self.config.tasks[wildcards.task]
+        alone = self._of_one_task(name)
+        # Errors by length are drawn of all methods.
+        pictures = (p for p in alone.pictures() if not p.endswith("/error_by_length.svg"))
+        return {
+            "beside": alone.overview_files(),
+            "metrics": f"results/{name}/{task.method}/metrics.json",
+            "pictures": list(pictures),
+        }
+
+    def task_page_folder(self, wildcards: Wildcards, input: Any) -> str:
+        """The folder of all results."""
+        return shlex.quote(str(Path(input.metrics).parents[2]))
+
+    def task_page_setup(self, wildcards: Wildcards) -> str:
+        """The configuration with this task alone, as JSON."""
+        return self._of_one_task(wildcards.task).setup()
+
+    def _of_one_task(self, name: str) -> "Results":
+        """The results of one task and of the method that is its own."""
+        task = self.config.tasks[name].model_copy(update={"compare": [], "robustness": False})
+        alone = {"tasks": {name: task}, "sweep": None, "quality": None}
+        return replace(self, config=self.config.model_copy(update=alone))
 
     def reported(self, wildcards: Wildcards = None) -> str:
         """What the paper reports, by task and method, as JSON."""

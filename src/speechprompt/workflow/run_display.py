@@ -155,7 +155,7 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
 
     Args:
         folders: folders of the tasks.
-        overview: the overview; where it is not there, how it is made.
+        overview: the overview; where it is not there, how it is made, and that of one task.
     """
     from speechprompt.evaluation.scores import Metrics, judge
     from speechprompt.evaluation.standing import Standing
@@ -174,12 +174,22 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
             low, high = (f"{100 * bound:+.2f}" for bound in row.gain.interval)
             gain = f"gain {100 * row.gain.value:+.2f} [{low}, {high}]"
             lines.append(f"  {row.verdict}, {baseline} {100 * row.floor.value:.2f} %: {gain}")
-        for sentences in judge(metrics):
+        for sentences in judge(metrics, shown=row.baseline):
             lines += textwrap.wrap(sentences, WIDTH, initial_indent="  ", subsequent_indent="  ")
-    made = "" if Path(overview).is_file() else " by `snakemake --cores all`, for all tasks"
-    lines.append(f"overview: {overview}{made}")
+    lines += _overviews(folders, overview)
     if answering := [folder for folder in folders if Path(folder, "model.json").is_file()]:
         lines.append(f"next:     speechprompt demo {' '.join(answering)}")
     width = max(map(len, lines))
     inside = [f"│ {line.ljust(width)} │" for line in lines]
     return "\n".join([f"╭{'─' * (width + 2)}╮", *inside, f"╰{'─' * (width + 2)}╯"])
+
+
+def _overviews(folders: Sequence[str], overview: str) -> list[str]:
+    """The pages that show the results; where one is missing, how it is made."""
+    lines = [f"overview: {overview}"]
+    if not Path(overview).is_file():
+        lines[0] += " by `snakemake --cores all`, for all tasks"
+        for page in (f"{folder}/overview.html" for folder in folders):
+            made = page if Path(page).is_file() else f"`snakemake --cores all {page}`"
+            lines.append(f"          {made} for this task")
+    return lines

@@ -1,0 +1,52 @@
+"""What envs/install.sh, which make calls, shows and does."""
+
+import os
+import pty
+import subprocess
+
+import pytest
+
+from pipeline import REPOSITORY
+
+SCRIPT = REPOSITORY / "envs/install.sh"
+
+
+@pytest.fixture
+def venv(tmp_path):
+    """An environment whose uv takes two seconds, and whose python notes how it is called."""
+    folder = tmp_path / "venv"
+    packages = folder / "lib/python3.11/site-packages"
+    packages.mkdir(parents=True)
+    (folder / "bin").mkdir()
+    (tmp_path / "some.txt").write_text("# Some.\none==1.0\ntwo==2.0\n")
+    (tmp_path / "limits.txt").write_text("three==3.0\n")
+    install = f"mkdir {packages}/one-1.0.dist-info; sleep 2.5"
+    for name, work in (("uv", install), ("python", f'echo "$@" > {tmp_path}/called')):
+        program = folder / "bin" / name
+        program.write_text(f"#!/bin/sh\n{work}\n")
+        program.chmod(0o755)
+    return folder
+
+
+def install(venv, **streams):
+    files = ("-r", venv.parent / "some.txt", "-c", venv.parent / "limits.txt")
+    return subprocess.run([SCRIPT, venv, *files], check=True, **streams)
+
+
+def test_a_terminal_sees_how_far_it_is(venv):
+    ours, theirs = pty.openpty()
+    install(venv, stderr=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "installing 2 packages: 1 there, 2 s" in shown
+    assert shown.endswith("\r\x1b[K")
+    assert "\n" not in shown
+    assert not (venv.parent / "called").exists()
+
+
+def test_pip_does_it_where_uv_cannot(venv):
+    (venv / "bin/uv").write_text("#!/bin/sh\necho no registry >&2\nexit 2\n")
+    done = install(venv, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (venv.parent / "called").read_text().startswith("-m pip install --quiet")
