@@ -71,7 +71,7 @@ def test_values_that_look_like_options_arrive(capsys):
         (
             "download-corpus",
             "{fsdd,speech_commands,fluent_speech_commands,librispeech,audio_snips,speech_commands_v2,"
-            "mini_speech_commands}",
+            "mini_speech_commands,lt_speech_commands}",
         ),
         ("predict", "{auto,cpu,cuda}"),
         ("copy-shipped", "hubert-nano.safetensors, hubert-nano-100.safetensors"),

@@ -20,6 +20,7 @@ __all__ = [
     "LhotseCorpus",
     "LibriSpeechCorpus",
     "ListedCorpus",
+    "LtSpeechCommandsCorpus",
     "MiniSpeechCommandsCorpus",
     "ParquetCorpus",
     "PublishedCorpus",
@@ -301,6 +302,16 @@ class MiniSpeechCommandsCorpus(PublishedCorpus):
     columns_of_kind: ClassVar = ["label", "speaker"]
 
 
+class LtSpeechCommandsCorpus(PublishedCorpus):
+    """Lithuanian Speech Commands: 13 words and others; label column `label`."""
+
+    kind: Literal["lt_speech_commands"] = "lt_speech_commands"
+    train_per_word: Count | None = Field(
+        20, description="recordings of train of each word, as published; null takes all"
+    )
+    columns_of_kind: ClassVar = ["label", "speaker"]
+
+
 class FluentSpeechCommandsCorpus(PublishedCorpus):
     """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
 
@@ -414,6 +425,7 @@ AnyCorpus = Annotated[
     | AudioSnipsCorpus
     | SpeechCommandsV2Corpus
     | MiniSpeechCommandsCorpus
+    | LtSpeechCommandsCorpus
     | UnitsCorpus,
     Field(discriminator="kind"),
 ]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from speechprompt.config.corpora import MiniSpeechCommandsCorpus
 from speechprompt.corpora.manifest import Listing, Recording
-from speechprompt.corpora.published.sources import SOURCES
+from speechprompt.corpora.published.sources import SOURCES, Source
 from speechprompt.corpora.published.speech_commands import hash_split, speaker_of
 from speechprompt.runtime.progress import log
 
-__all__ = ["list_recordings"]
+__all__ = ["list_by_speaker", "list_recordings"]
 
 (SOURCE,) = SOURCES["mini_speech_commands"]
 PUBLISHED = 8000
@@ -21,19 +21,23 @@ PUBLISHED = 8000
 
 def list_recordings(corpus: MiniSpeechCommandsCorpus, root: Path, seed: int) -> Listing:
     """List the recordings with the label ``label``, in the order of words and files."""
-    folder = root / SOURCE.folder
-    recordings = [
+    recordings = list_by_speaker(root, SOURCE)
+    if len(recordings) != PUBLISHED:
+        log(
+            f"{root}: {len(recordings)} recordings, as published it has {PUBLISHED}; results will "
+            "not be comparable"
+        )
+    return Listing(recordings, ["label"])
+
+
+def list_by_speaker(root: Path, source: Source) -> list[Recording]:
+    """The recordings of all words in a folder, whose split a hash of the speaker decides."""
+    return [
         Recording(
             path=path.relative_to(root).as_posix(),
             split=hash_split(path.name) or "test",
             labels={"label": path.parent.name},
             speaker=speaker_of(path.name),
         )
-        for path in sorted(folder.glob(f"*/{Path(SOURCE.marker).name}"))
+        for path in sorted((root / source.folder).glob(f"*/{Path(source.marker).name}"))
     ]
-    if len(recordings) != PUBLISHED:
-        log(
-            f"{folder}: {len(recordings)} recordings, as published it has {PUBLISHED}; results "
-            "will not be comparable"
-        )
-    return Listing(recordings, ["label"])

@@ -52,4 +52,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "mini_speech_commands": (
         Source("mini_speech_commands", "mini_speech_commands.zip", "yes/[0-9a-f]*_nohash_*.wav"),
     ),
+    "lt_speech_commands": (
+        Source("dataset", "lt_speech_commands.tar.gz", "stop/[0-9]*_nohash_*.wav"),
+    ),
 }
