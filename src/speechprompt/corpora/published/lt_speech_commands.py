@@ -8,6 +8,7 @@ seven words. Their silence is not made here. The publisher states no licence.
 
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from speechprompt.config.corpora import LtSpeechCommandsCorpus
@@ -37,8 +38,7 @@ def list_recordings(corpus: LtSpeechCommandsCorpus, root: Path, seed: int) -> Li
             n_train[word] += 1
             if corpus.train_per_word is not None and n_train[word] > corpus.train_per_word:
                 continue
-        one.labels["label"] = "_unknown_" if word in UNKNOWN else word
-        kept.append(one)
+        kept.append(replace(one, labels={"label": "_unknown_" if word in UNKNOWN else word}))
     found = Counter(one.split for one in kept)
     compare_counts(root, kept, {**found, "test": PUBLISHED_TEST})
     return Listing(kept, ["label"])
