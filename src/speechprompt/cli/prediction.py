@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-STANDARD_INPUT = "-"
+STANDARD_INPUT, MICROPHONE = "-", "microphone"
+# Name and samples of what is heard while it is answered.
+Live = tuple[str, Iterator[tuple["np.ndarray", int]]]
 
 
 def predict(
@@ -43,8 +45,8 @@ def predict(
 
     Args:
         paths: folders of tasks, such as results/ks, then recordings: files, folders, parts of
-            files such as talk.wav#t=12.5,14, manifests (Parquet), tables (CSV), or - for paths on
-            standard input, one a line.
+            files such as talk.wav#t=12.5,14, manifests (Parquet), tables (CSV), - for paths on
+            standard input, one a line, or the word microphone.
         weights: the encoder's weights, if they have been moved.
         lists: file that lists recordings, one a line; may be repeated.
         as_json: print JSON lines with all probabilities, as is the default without a terminal.
@@ -68,10 +70,15 @@ def predict(
     from speechprompt.predict.windows import Windows
 
     folders, arguments = _tasks_first(paths)
-    if pcm is not None:
-        arguments = [path for path in arguments if str(path) != STANDARD_INPUT]
+    live = None
+    if pcm is not None or _is_microphone(arguments):
+        word = MICROPHONE if pcm is None else STANDARD_INPUT
+        arguments = [path for path in arguments if str(path) != word]
         if arguments or lists or window is None:
-            raise ConfigError("--pcm: expected --window, and no recordings but standard input")
+            what = MICROPHONE if pcm is None else "--pcm"
+            heard = MICROPHONE if pcm is None else "standard input"
+            raise ConfigError(f"{what}: expected --window, and no recordings but {heard}")
+        live = _live(pcm)
     elif not arguments and not lists:
         raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
     if as_json and as_table:
@@ -89,7 +96,23 @@ def predict(
         files = progress(recordings, "predict", total=recordings.total, unit="file")
         return _print(predictor.stream(files, recordings.is_waiting), as_json)
     form = form or ("jsonl" if as_json else "table")
-    return _print_segments(predictor, recordings, windows, form, pcm)
+    return _print_segments(predictor, recordings, windows, form, live)
+
+
+def _is_microphone(arguments: Sequence[Path]) -> bool:
+    """Whether the microphone is to be heard; a file or a folder of this name goes first."""
+    return MICROPHONE in map(str, arguments) and not Path(MICROPHONE).exists()
+
+
+def _live(pcm: int | None) -> Live:
+    """The microphone, or raw PCM of some rate on standard input."""
+    if pcm is None:
+        from speechprompt.audio.microphone import microphone_blocks
+
+        return MICROPHONE, microphone_blocks()
+    from speechprompt.predict.windows import pcm_blocks
+
+    return "standard input", pcm_blocks(sys.stdin.buffer, pcm)
 
 
 def _tasks_first(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:
@@ -126,25 +149,27 @@ def _print_segments(
     recordings: "AudioPaths",
     windows: "Windows",
     form: SegmentFormat,
-    pcm: int | None,
+    live: Live | None,
 ) -> ExitStatus:
     """Print what is found in windows, as it is found; return the exit status."""
     from speechprompt.audio.reading import AudioError
     from speechprompt.predict.segments import segment_writer
-    from speechprompt.predict.windows import find_segments, pcm_blocks
+    from speechprompt.predict.windows import find_segments
 
-    if form == "audacity" and pcm is None and recordings.total != 1:
+    if form == "audacity" and live is None and recordings.total != 1:
         raise ConfigError("--format audacity: expected one recording, whose labels a file holds")
     write, failed = segment_writer(form, n_tasks=len(predictor.tasks)), False
-    sources: Iterable[tuple[str, Iterator[tuple[np.ndarray, int]]]]
-    if pcm is not None:
-        sources = [("standard input", pcm_blocks(sys.stdin.buffer, pcm))]
+    sources: Iterable[Live]
+    if live:
+        sources = [live]
     else:
         files = progress(recordings, "predict", total=recordings.total, unit="file")
         sources = ((str(getattr(file, "path", file)), _samples(file)) for file in files)
     for name, blocks in sources:
         try:
-            for segment in find_segments(predictor, blocks, windows, name, at_once=pcm is not None):
+            for segment in find_segments(
+                predictor, blocks, windows, name, at_once=live is not None
+            ):
                 show(write(segment))
         except AudioError as error:
             failed = True
