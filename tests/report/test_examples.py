@@ -165,3 +165,18 @@ def test_probabilities_are_bars(split):
     write_parquet(split / "examples.parquet", rows)
     (shown, *_) = read_utterances(split / "examples.parquet", is_text=False)
     assert shown["bars"] == [("a", 0.7, "0.700"), ("b", 0.0001, "<0.001")]
+
+
+def test_of_several_columns_those_that_differ_are_marked(split):
+    chosen(split)
+    rows = read_parquet(split / "examples.parquet")
+    for name, text in (("reference", "on | lights"), ("prediction", "off | lights")):
+        column = rows.schema.get_field_index(name)
+        rows = rows.set_column(column, name, pa.array([text] * len(rows)))
+    write_parquet(split / "examples.parquet", rows)
+    (shown, *_) = read_utterances(split / "examples.parquet", is_text=False)
+    assert shown["spans"] == (
+        [("on", False), ("|", False), ("lights", False)],
+        [("off", True), ("|", False), ("lights", False)],
+    )
+    assert [name for name, _, _ in shown["bars"]] == ["whole answer"]

@@ -12,6 +12,7 @@ from typing import Any
 from speechprompt.report.examples import EXAMPLES_SCHEMA
 from speechprompt.storage.files import content_of
 from speechprompt.storage.parquet import read_parquet
+from speechprompt.tasks.classification import COLUMN_SEPARATOR
 
 __all__ = ["differences", "draw_outline", "draw_units", "read_utterances", "unit_colour"]
 
@@ -59,9 +60,10 @@ def unit_colour(unit: int) -> str:
 
 def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:
     reference, prediction = row["reference"], row["prediction"]
-    whole = ([(reference, False)], [(prediction, reference != prediction)])
-    spans = differences(reference, prediction) if is_text else whole
-    name, length = ("per character", max(len(prediction), 1)) if is_text else (prediction, 1)
+    spans = (differences if is_text else _differing_columns)(reference, prediction)
+    # Bars are as long as others beside names that are as long.
+    name = "whole answer" if COLUMN_SEPARATOR in prediction else prediction
+    name, length = ("per character", max(len(prediction), 1)) if is_text else (name, 1)
     own = {name: math.exp(min(row["score"], 0) / length)}
     shares = json.loads(row["probabilities"] or "null") or own
     audio = row["audio"]
@@ -78,6 +80,17 @@ def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:
         ),
         "units": row["units"],
     }
+
+
+def _differing_columns(reference: str, prediction: str) -> tuple[Spans, Spans]:
+    """The labels of both, with marks between them, and whether each of the prediction differs."""
+    wanted, found = (text.split(COLUMN_SEPARATOR) for text in (reference, prediction))
+    right = wanted if len(wanted) == len(found) else [None] * len(found)
+    marked = [(label, label != other) for label, other in zip(found, right, strict=True)]
+    mark = (COLUMN_SEPARATOR.strip(), False)
+    sides = ([(label, False) for label in wanted], marked)
+    shown, answered = ([part for one in side for part in (one, mark)][:-1] for side in sides)
+    return shown, answered
 
 
 def _written(share: float) -> str:
