@@ -310,6 +310,19 @@ def test_without_a_sweep_there_is_nothing_to_gather(plan):
     assert (sweep.metrics(), sweep.targets(), sweep.points(), sweep.task()) == ([], [], "[]", "")
 
 
+def test_the_page_of_one_task_takes_no_more_training_than_its_score(plan):
+    files = plan.results.task_page_files(of(task="ks"))
+    assert files["metrics"] == "results/ks/prompt/metrics.json"
+    assert "results/ks/examples.parquet" in files["beside"]
+    assert "results/ks/prompt/seed-1/confusion_matrix.svg" in files["pictures"]
+    read = [files["metrics"], *files["beside"], *files["pictures"]]
+    assert not [path for path in read if "finetune" in path or "robustness" in path]
+    assert list(json.loads(plan.results.task_page_setup(of(task="ks")))["tasks"]) == ["ks"]
+    assert plan.results.task_page_folder(of(task="ks"), of(metrics=files["metrics"])) == "results"
+    written = plan.results.task_page_files(of(task="asr"))["pictures"]
+    assert not [path for path in written if path.endswith("error_by_length.svg")]
+
+
 def test_recordings_that_may_not_be_copied_are_not_listened_to():
     setup = yaml.safe_load((REPOSITORY / "configs/ci.yaml").read_text())
     heard = Plan(parse_config(setup)).results
