@@ -75,6 +75,7 @@ class Run(socketserver.BaseRequestHandler):
         os.environ.clear()
         os.environ.update(environment)
         sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
+        sys.argv = [program, *words]
         sys.modules.pop("sitecustomize", None)
         site.execsitecustomize()
         status = 1

@@ -35,7 +35,8 @@ def test_the_package_declares_every_library_that_it_imports(repository):
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.split(".")[0] for name in names}
     imported -= {"speechprompt", *sys.stdlib_module_names}
-    needed = {packages_distributions()[name][0].lower() for name in imported}
+    distributions = packages_distributions()
+    needed = {distributions[name][0].lower() for name in imported}
     declared = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
     assert needed == {re.split("[<>=]", item)[0] for item in declared}
     pinned = pins((repository / "envs/speechprompt.txt").read_text().lower().splitlines())

@@ -74,7 +74,7 @@ def test_other_words_of_a_command_line_pass(setup):
 
 
 def test_snakemake_names_the_nearest_task(tmp_path):
-    done = snakemake(tmp_path, "-n", "results/kss/acc.txt", check=False, installed=True)
+    done = snakemake(tmp_path, "-n", "results/kss/acc.txt", check=False)
     assert done.returncode == 1
     told = done.stdout + done.stderr
     assert "results/kss/acc.txt: no task 'kss' is configured; did you mean 'ks'?" in told

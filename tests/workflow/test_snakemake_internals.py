@@ -1,11 +1,11 @@
 """What Snakemake does not document is still there: if this fails, it was renamed."""
 
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
+from forkserver import programs
 from speechprompt.errors import ConfigError
 from speechprompt.workflow import snakemake_internals as internals
 
@@ -95,7 +95,7 @@ def told(tmp_path):
     def run(*arguments):
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "snakemake", "--cores", "1", "--forceall"),
+                *(programs() / "snakemake", "--cores", "1", "--forceall"),
                 *("--directory", str(tmp_path), "--snakefile", str(tmp_path / "Snakefile")),
                 *arguments,
             ],
