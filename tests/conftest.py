@@ -50,14 +50,27 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id) -> Path:
-    """A run of configs/ci.yaml by the installed programs; one for all processes that run tests."""
+def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Fill a folder of this name once for all processes that run tests; return the folder."""
     base = tmp_path_factory.getbasetemp()
-    directory = (base if worker_id == "master" else base.parent) / "finished"
-    with FileLock(f"{directory}.lock"):
-        if not (directory / "results/ks/acc.txt").exists():
-            snakemake(directory, "--cores", "2", "results/ks/acc.txt", installed=True)
-    return directory
+    base = base if worker_id == "master" else base.parent
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(once) -> Path:
+    """A run of configs/ci.yaml by the installed programs."""
+    words = ("--cores", "2", "results/ks/acc.txt")
+    return once("finished", lambda folder: snakemake(folder, *words, installed=True))
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,9 @@ if not status:
     os.kill(os.getpid(), signal.SIGKILL)  # as somebody has done with the process that runs
 sys.exit(int(status))
 """
-# The server's, whatever the test that starts it has changed.
-ENVIRONMENT = dict(os.environ)
+# The server's, whatever the test that starts it has changed. OpenMP reads it once, when torch is
+# loaded: Snakemake gives its jobs one thread, and threads that wait must not keep a core busy.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @functools.cache

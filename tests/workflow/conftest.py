@@ -28,22 +28,18 @@ def plan():
 
 
 @pytest.fixture(scope="session")
-def planned_jobs(tmp_path_factory):
+def planned_jobs(once):
     """Rules by name, and the jobs that the plan of every_rule.yaml has."""
-    folder = tmp_path_factory.mktemp("planned")
-    (folder / "mine").mkdir()
+    return json.loads((once("planned", write_plan) / "plan.json").read_text())
+
+
+def write_plan(folder):
+    (folder / "mine/kaldi").mkdir(parents=True)
     (folder / "mine/table.csv").write_text("path,split,label\n1.wav,train,yes\n")
-    (folder / "mine/kaldi").mkdir()
     (folder / "mine/kaldi/wav.scp").write_text("1 mine/1.wav\n2 cat mine/1.wav |\n")
     (folder / "mine/kaldi/text").write_text("1 yes\n2 no\n")
     for name in ("train.txt", "valid.txt", "dict.txt"):
         (folder / name).touch()
-    done = subprocess.run(
-        [sys.executable, str(HERE / "planned_jobs.py"), str(folder), str(SETUP), "all", *ASKED_FOR],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    with (folder / "plan.json").open("w") as plan:
+        words = [str(HERE / "planned_jobs.py"), str(folder), str(SETUP), "all", *ASKED_FOR]
+        subprocess.run([sys.executable, *words], stdout=plan, cwd=REPOSITORY, check=True)

@@ -3,6 +3,7 @@
 import ast
 import shutil
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,6 @@ from speechprompt.config import parse_config, read_config
 from speechprompt.storage import code_digest
 from speechprompt.workflow.digests import Digests
 
-SETUP = Path(__file__).with_name("every_rule.yaml")
 SETUP = Path(__file__).with_name("every_rule.yaml")
 # The function of each rule's stage.
 STAGES = {
@@ -181,9 +181,10 @@ def test_the_plan_has_every_rule(planned_jobs):
 def test_every_rule_carries_the_digest_of_its_verb(planned_jobs, digests):
     for name, rule in planned_jobs["rules"].items():
         assert name == "all" or "code" in rule["params"], name
+    of = cache(digests.of)
     for job in planned_jobs["jobs"]:
         if job["rule"] != "all":
-            code = digests.of(verb_of(planned_jobs, job))
+            code = of(verb_of(planned_jobs, job))
             assert job["params"]["code"] == code(SimpleNamespace(**job["wildcards"]))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from speechprompt.cli.verbs import VERBS
 from speechprompt.config import Config
@@ -27,7 +28,8 @@ class Digests:
     def of(self, verb: str) -> Callable[[Wildcards], str]:
         """The function that gives a rule's digest, for its parameter ``code``.
 
-        It hashes the functions that a verb calls and all code that they reach.
+        It hashes the functions that a verb calls and all code that they reach, once for all jobs of
+        a rule that choose the same modules.
 
         Args:
             verb: as on the command line, such as ``fit-codebook``.
@@ -36,8 +38,12 @@ class Digests:
             KeyError: there is no such verb.
         """
 
+        @cache
+        def with_modules(*modules: str) -> str:
+            return digest(*VERBS[verb].functions, *modules)
+
         def code(wildcards: Wildcards) -> str:
-            return digest(*VERBS[verb].functions, *self.registered(verb, wildcards))
+            return with_modules(*self.registered(verb, wildcards))
 
         return code
 

@@ -1,5 +1,6 @@
 """A folder of synthesised recordings and its table; an interrupted run can be resumed."""
 
+import io
 import os
 import shutil
 import signal
@@ -179,8 +180,11 @@ def _made_in(folder: Path) -> list[Path]:
 
 
 def _write_wav(path: Path, waveform: np.ndarray) -> None:
+    # Into memory first: soundfile would wait for the disk by itself, and atomic_path does so again.
+    content = io.BytesIO()
+    soundfile.write(content, to_pcm(waveform), SAMPLE_RATE, subtype="PCM_16", format="WAV")
     with atomic_path(path) as temporary:
-        soundfile.write(temporary, to_pcm(waveform), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        temporary.write_bytes(content.getbuffer())
 
 
 def _write_table(path: Path, recordings: Sequence[Recording]) -> None:
