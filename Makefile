@@ -50,8 +50,9 @@ demo: $(VENV)/.run ## Set up and serve a page to speak keywords to, before any t
 docs: $(VENV)/.docs ## The documentation as a site in site/, for `python3 -m http.server -d site`
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# Two processes, on one core each.
 test: $(VENV)/.dev ## Set up and run the tests
-	PATH="$(abspath $(BIN)):$$PATH" pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 quality: $(VENV)/.dev ## Check layout, style, types and rules
 	$(BIN)/ruff check $(CODE)

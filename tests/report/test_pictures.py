@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
+from copy import deepcopy
 from html.parser import HTMLParser
 
 import numpy as np
@@ -68,10 +70,10 @@ def test_ready_units_have_counts_only(tmp_path):
     assert imread(tmp_path / "statistics.png").shape[1] <= WIDEST
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory):
     """The results of a run with one classification and one transcription, made by hand."""
-    results = tmp_path / "results"
+    results = tmp_path_factory.mktemp("by-hand") / "results"
     rng = np.random.default_rng(0)
     summaries = []
     for task, kind, columns in (
@@ -117,6 +119,13 @@ def run(tmp_path):
         },
     }
     return results, setup
+
+
+@pytest.fixture
+def run(by_hand, tmp_path):
+    """A copy of them, for a test to change."""
+    results, setup = by_hand
+    return shutil.copytree(results, tmp_path / "results"), deepcopy(setup)
 
 
 def test_pictures_are_narrow(run):

@@ -324,9 +324,9 @@ def test_nothing_but_the_program_runs(jobs, command_lines):
 def test_every_text_arrives_whole(jobs, command_lines):
     config = parse_config(SETUP)
     given = set(texts_in(config.model_dump(mode="json")))
-    arrived = set()
+    parser, arrived = build_parser(), set()
     for job, line in command_lines:
-        parsed = vars(build_parser().parse_args(line))
+        parsed = vars(parser.parse_args(line))
         files = {*job["input"], *job["output"]}
         files |= {str(place) for path in files for place in Path(path).parents}
         for value in texts_in([str(word) for word in flat(parsed)]):
@@ -346,7 +346,8 @@ def flat(value):
 
 
 def test_names_that_begin_with_hyphens_arrive(command_lines):
-    names = {vars(build_parser().parse_args(line)).get("task") for _, line in command_lines}
+    parser = build_parser()
+    names = {vars(parser.parse_args(line)).get("task") for _, line in command_lines}
     assert {*SETUP["tasks"]} <= names
 
 
