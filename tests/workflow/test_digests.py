@@ -24,6 +24,7 @@ STAGES = {
     "copy_shipped": "models.shipped:shipped_model",
     "describe_model": "predict.task_folder:describe_model",
     "download_corpus": "corpora.published.collect:download_corpus",
+    "download_hub_corpus": "downloads.hub:download_hub_corpus",
     "download_hub_model": "downloads.hub:_copy_checked",
     "download_model": "downloads.download:fetch",
     "extract_features": "units.extraction:extract_features",

@@ -188,7 +188,7 @@ SETUP = {
 }
 TARGETS = [
     *("results/lm/-x/learning_curve.svg", "results/encoders/-t/learning_curve.svg"),
-    "resources/models/shipped/hubert-nano.safetensors",
+    *("results/-x/overview.html", "resources/models/shipped/hubert-nano.safetensors"),
 ]
 
 
