@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -52,19 +50,6 @@ def speak(shared_data):
             soundfile.write(target, np.repeat(audio, 2), 16_000)
 
     return write
-
-
-@pytest.fixture
-def pack_folder():
-    """Pack a folder's files as tar.gz, below a top folder or flat."""
-
-    def pack(folder: Path, top: str = ".") -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            archive.add(folder, top)
-        return buffer.getvalue()
-
-    return pack
 
 
 @pytest.fixture
