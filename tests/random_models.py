@@ -75,6 +75,11 @@ def learnable_examples(n, n_labels=3, n_units=20, seed=0):
     return Examples([f"utt-{i}" for i in range(n)], units, labels)
 
 
+def prompt_form(mode, front=3):
+    """Settings of a mode; ``front`` is query rows with so many rows in front beside them."""
+    return {"mode": "query", "front": front} if mode == "front" else {"mode": mode}
+
+
 def task_model(
     device, mode="deep", kind="frequency", allowed=TWO, dtype=torch.float32, members=1, form=None
 ):
@@ -85,8 +90,7 @@ def task_model(
     if mode is not None:
         generator = torch.Generator().manual_seed(1)
         layers = [1] if mode in ("both", "infix") else None
-        own = {"mode": "query", "front": 3} if mode == "front" else {"mode": mode}
-        settings = PromptSettings(length=2, layers=layers, members=members, **own)
+        settings = PromptSettings(length=2, layers=layers, members=members, **prompt_form(mode))
         prompt = Prompt(model.config, settings, generator, 8 if writes else 0)
         if writes:
             nn.init.normal_(prompt.label_shifts, generator=generator)

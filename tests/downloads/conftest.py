@@ -31,6 +31,21 @@ def as_a_person(environment, monkeypatch):
 
 
 @pytest.fixture
+def fetch_with(tmp_path, call):
+    """Fetch a model or a data set into a folder; what is said if it fails."""
+
+    def run(verb, out, repository, revision, *options, **variables):
+        words = [repository, "--revision", revision, *options, "--out", str(tmp_path / out)]
+        message = call(verb, *words, **variables)
+        if message is not None:  # neither a file nor a part of one is left
+            assert not (tmp_path / out).exists()
+            assert not list(tmp_path.glob(f".{out}*"))
+        return message
+
+    return run
+
+
+@pytest.fixture
 def call(environment):
     """Run a verb; what it says if it fails."""
 

@@ -169,15 +169,20 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGED)
-def test_other_models_are_refused(tmp_path, name):
-    changes, expected = CHANGED[name]
-    opt(tmp_path / "opt")
-    path = tmp_path / "opt/config.json"
+def assert_refused(tmp_path, write, changes, expected):
+    """A model of transformers with other settings is not imported, and nothing is written."""
+    folder = tmp_path / "model"
+    write(folder)
+    path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(ArtefactError, match=expected):
-        imported(tmp_path / "opt")
-    assert not (tmp_path / "opt.safetensors").exists()
+        imported(folder)
+    assert not folder.with_suffix(".safetensors").exists()
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_other_models_are_refused(tmp_path, name):
+    assert_refused(tmp_path, opt, *CHANGED[name])
 
 
 def scaled(**rope):
@@ -210,13 +215,7 @@ OTHER_QWENS = {
 
 @pytest.mark.parametrize("name", OTHER_QWENS)
 def test_other_qwens_are_refused(tmp_path, name):
-    changes, expected = OTHER_QWENS[name]
-    qwen2(tmp_path / "qwen")
-    path = tmp_path / "qwen/config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(ArtefactError, match=expected):
-        imported(tmp_path / "qwen")
-    assert not (tmp_path / "qwen.safetensors").exists()
+    assert_refused(tmp_path, qwen2, *OTHER_QWENS[name])
 
 
 def test_weights_of_a_qwen_are_told_by_their_own_names(tmp_path):

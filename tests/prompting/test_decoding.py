@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from random_models import CODEBOOK, FORMS, random_lm, random_units
+from random_models import CODEBOOK, FORMS, prompt_form, random_lm, random_units
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LoadedLM
@@ -30,8 +30,7 @@ def task_model(allowed, mode="deep", layers=None, kind="frequency", n_labels=8, 
     writes = kind == "learnable" and allowed is None
     if mode is not None:
         generator = torch.Generator().manual_seed(seed)
-        own = {"mode": "query", "front": 3} if mode == "front" else {"mode": mode}
-        settings = PromptSettings(length=2, layers=layers, **own)
+        settings = PromptSettings(length=2, layers=layers, **prompt_form(mode))
         prompt = Prompt(model.config, settings, generator, n_labels if writes else 0)
         with torch.no_grad():
             for parameter in prompt.parameters():

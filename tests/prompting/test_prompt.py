@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from random_models import CODEBOOK, FORMS, examples, random_lm
+from random_models import CODEBOOK, FORMS, examples, prompt_form, random_lm
 from reference_prompt import literal_hidden, output
 from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ConfigError
@@ -37,8 +37,7 @@ def task_model(mode, layers, columns, *, seed=0, end_loss=True, kind=None, form=
     model = random_lm(seed=seed, scale=1.5, **FORMS.get(form, {})).freeze()
     dictionary = Dictionary(range(model.config.n_symbols - 5, -1, -1))
     generator = torch.Generator().manual_seed(seed)
-    own = {"mode": "query", "front": 4} if mode == "front" else {"mode": mode}
-    settings = PromptSettings(length=3, layers=layers, dropout=0.0, **own)
+    settings = PromptSettings(length=3, layers=layers, dropout=0.0, **prompt_form(mode, front=4))
     prompt = Prompt(model.config, settings, generator)
     with torch.no_grad():
         for parameter in prompt.parameters():
@@ -238,8 +237,8 @@ def test_every_label_that_is_written_has_shifts_which_start_at_zero():
     ],
 )
 def test_trainable_parameters_are_the_documented_number(mode, layers, length, count):
-    own = {"mode": "query", "front": 5} if mode == "front" else {"mode": mode}
-    prompt = Prompt(GSLM, PromptSettings(length=length, layers=layers, **own))
+    settings = PromptSettings(length=length, layers=layers, **prompt_form(mode, front=5))
+    prompt = Prompt(GSLM, settings)
     assert sum(p.numel() for p in prompt.parameters()) == count
     assert all(p.dtype == torch.float32 and p.requires_grad for p in prompt.parameters())
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from random_models import CODEBOOK, FORMS, random_lm, random_units
+from random_models import CODEBOOK, FORMS, prompt_form, random_lm, random_units
 from speechprompt.config.tasks import DecodingSettings, PromptSettings
 from speechprompt.lm import Dictionary, LoadedLM
 from speechprompt.prompting.decoding import Question, predict, predict_together
@@ -25,8 +25,7 @@ def task_on(lm, length, seed, *, allowed=None, mode="deep", layers=None, kind="f
     generator = torch.Generator().manual_seed(seed)
     n_labels = 4 if kind == "learnable" else 8
     writes = mode in ("query", "front") and allowed is None
-    own = {"mode": "query", "front": 3} if mode == "front" else {"mode": mode}
-    settings = PromptSettings(length=length, layers=layers, **own)
+    settings = PromptSettings(length=length, layers=layers, **prompt_form(mode))
     prompt = Prompt(lm.model.config, settings, generator, n_labels if writes else 0)
     with torch.no_grad():
         for parameter in prompt.parameters():

@@ -72,13 +72,11 @@ def predict(
     folders, arguments = _tasks_first(paths)
     live = None
     if pcm is not None or _is_microphone(arguments):
-        word = MICROPHONE if pcm is None else STANDARD_INPUT
+        live = heard, _ = _live(pcm)
+        word, option = (MICROPHONE,) * 2 if pcm is None else (STANDARD_INPUT, "--pcm")
         arguments = [path for path in arguments if str(path) != word]
         if arguments or lists or window is None:
-            what = MICROPHONE if pcm is None else "--pcm"
-            heard = MICROPHONE if pcm is None else "standard input"
-            raise ConfigError(f"{what}: expected --window, and no recordings but {heard}")
-        live = _live(pcm)
+            raise ConfigError(f"{option}: expected --window, and no recordings but {heard}")
     elif not arguments and not lists:
         raise ConfigError("expected recordings: files, folders, --list FILE, or - for a list")
     if as_json and as_table:

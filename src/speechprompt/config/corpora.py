@@ -2,12 +2,24 @@
 
 import zlib
 from pathlib import PurePath
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.fields import Block, Commit, Count, Name, Repository, Share
-from speechprompt.downloads.model_folder import REPOSITORY, REVISION
+from speechprompt.config.corpus import Corpus
+from speechprompt.config.fields import Commit, Count, Name, Repository, Share
+from speechprompt.config.published_corpora import (
+    AudioSnipsCorpus,
+    FluentSpeechCommandsCorpus,
+    FsddCorpus,
+    LibriSpeechCorpus,
+    LtSpeechCommandsCorpus,
+    MiniSpeechCommandsCorpus,
+    PublishedCorpus,
+    SpeechCommandsCorpus,
+    SpeechCommandsV2Corpus,
+)
+from speechprompt.downloads.model_folder import check_repository, check_revision
 
 __all__ = [
     "AnyCorpus",
@@ -29,50 +41,6 @@ __all__ = [
     "SyntheticCorpus",
     "UnitsCorpus",
 ]
-
-LibriSpeechSubset = Literal[
-    "train-clean-100",
-    "train-clean-360",
-    "train-other-500",
-    "dev-clean",
-    "dev-other",
-    "test-clean",
-    "test-other",
-]
-
-
-class Corpus(Block):
-    """What all corpora share: the splits that training, selection and scoring use."""
-
-    listen: Annotated[int, Field(ge=1, le=200, strict=True)] | Literal[False] = Field(
-        30,
-        description="test utterances that the overview has to listen to; `false`: none, where the "
-        "licence forbids copies",
-    )
-
-    # Labels of the kind in this order, and the speaker; None where a block has columns of its own.
-    columns_of_kind: ClassVar[list[str] | None] = None
-
-    @property
-    def dev_split(self) -> str:
-        """The split that early stopping and every choice look at."""
-        return "valid"
-
-    @property
-    def scored_splits(self) -> list[str]:
-        """The splits that are scored once at the end; the last one gives the main metric."""
-        return ["test"]
-
-    @property
-    def label_columns(self) -> list[str] | None:
-        """The columns that a task can predict; None where only the corpus itself tells."""
-        return self.columns_of_kind
-
-    @property
-    def splits(self) -> list[str]:
-        """All splits, training first."""
-        return ["train", *dict.fromkeys([self.dev_split, *self.scored_splits])]
-
 
 SYNTHETIC_COLUMNS = {
     "keyword_spotting": ["label"],
@@ -234,123 +202,10 @@ class ParquetCorpus(ListedCorpus):
             raise ValueError("expected either `folder` or `repository`")
         if (self.repository is None) != (self.revision is None):
             raise ValueError("`repository` and `revision` go together")
-        if self.repository is not None and not REPOSITORY.fullmatch(self.repository):
-            raise ValueError(
-                f"repository: expected a name such as google/fleurs, found {self.repository!r}"
-            )
-        if self.revision is not None and not REVISION.fullmatch(self.revision):
-            raise ValueError(
-                f"revision: expected a commit (40 hexadecimal digits), found {self.revision!r}; "
-                "what a branch or tag names may change"
-            )
+        if self.repository is not None and self.revision is not None:
+            check_repository(self.repository, "google/fleurs")
+            check_revision(self.revision)
         return self
-
-
-class PublishedCorpus(Corpus):
-    """A published corpus: downloaded and checked, or a copy that is there already."""
-
-    root: str | None = Field(None, description="folder with a copy; null downloads the corpus")
-
-    @property
-    def folders(self) -> list[str] | None:
-        """The folders that the splits are made of; None stands for all of the corpus."""
-        return None
-
-
-class FsddCorpus(PublishedCorpus):
-    """The Free Spoken Digit Dataset: digits by several speakers, label column `digit`."""
-
-    kind: Literal["fsdd"] = "fsdd"
-    test_speaker: str | None = Field(
-        None, description="speaker left out for test; null takes the official split"
-    )
-    valid_fraction: Share = Field(0.1, description="share of train taken as valid")
-    columns_of_kind: ClassVar = ["digit", "speaker"]
-
-
-class SpeechCommandsCorpus(PublishedCorpus):
-    """Speech Commands v0.01 and its test archive: twelve classes, label column `label`."""
-
-    kind: Literal["speech_commands"] = "speech_commands"
-    n_silence: Count = Field(
-        5000,
-        description="seeded crops of the noises: some 80 % go to train, 10 % to valid",
-    )
-    columns_of_kind: ClassVar = ["label", "speaker"]
-
-
-class SpeechCommandsV2Corpus(PublishedCorpus):
-    """Speech Commands v0.02: all 35 words, or twelve classes; label column `label`."""
-
-    kind: Literal["speech_commands_v2"] = "speech_commands_v2"
-    classes: Literal[35, 12] = Field(
-        35, description="35 words by the published lists, or twelve classes and the test archive"
-    )
-    n_silence: Count = Field(5000, description="crops of silence, for twelve classes")
-    columns_of_kind: ClassVar = ["label", "speaker"]
-
-    @property
-    def folders(self) -> list[str] | None:
-        """The archive of words is all that 35 classes need."""
-        return ["speech_commands_v0.02"] if self.classes == 35 else None
-
-
-class MiniSpeechCommandsCorpus(PublishedCorpus):
-    """Mini Speech Commands: 1000 recordings of each of eight words; label column `label`."""
-
-    kind: Literal["mini_speech_commands"] = "mini_speech_commands"
-    columns_of_kind: ClassVar = ["label", "speaker"]
-
-
-class LtSpeechCommandsCorpus(PublishedCorpus):
-    """Lithuanian Speech Commands: 13 words and others; label column `label`."""
-
-    kind: Literal["lt_speech_commands"] = "lt_speech_commands"
-    train_per_word: Count | None = Field(
-        20, description="recordings of train of each word, as published; null takes all"
-    )
-    columns_of_kind: ClassVar = ["label", "speaker"]
-
-
-class FluentSpeechCommandsCorpus(PublishedCorpus):
-    """Fluent Speech Commands: label columns `action`, `object`, `location`, and `text`."""
-
-    kind: Literal["fluent_speech_commands"] = "fluent_speech_commands"
-    columns_of_kind: ClassVar = ["action", "object", "location", "text", "speaker"]
-
-
-class LibriSpeechCorpus(PublishedCorpus):
-    """LibriSpeech: read English, label column `text`."""
-
-    kind: Literal["librispeech"] = "librispeech"
-    columns_of_kind: ClassVar = ["text", "speaker"]
-    train: list[LibriSpeechSubset] = Field(
-        ["train-clean-100"], min_length=1, description="subsets of train"
-    )
-    valid: list[LibriSpeechSubset] = Field(
-        ["dev-clean"], min_length=1, description="subsets of valid"
-    )
-    test: list[LibriSpeechSubset] = Field(
-        ["test-clean"], min_length=1, description="subsets of test"
-    )
-
-    @property
-    def folders(self) -> list[str]:
-        """The subsets of all splits."""
-        return [*self.train, *self.valid, *self.test]
-
-    @model_validator(mode="after")
-    def _check_disjoint(self) -> Self:
-        if repeated := [name for name in self.folders if self.folders.count(name) > 1]:
-            raise ValueError(f"the subset {repeated[0]!r} is named more than once")
-        return self
-
-
-class AudioSnipsCorpus(PublishedCorpus):
-    """Audio SNIPS in SUPERB's form: label columns `text`, `tags` (one per word) and `intent`."""
-
-    kind: Literal["audio_snips"] = "audio_snips"
-    columns_of_kind: ClassVar = ["text", "tags", "intent", "speaker"]
 
 
 class UnitsCorpus(Corpus):

@@ -13,7 +13,7 @@ from speechprompt.config.training import (
     Warmup,
 )
 from speechprompt.downloads.assets import ASSETS
-from speechprompt.downloads.model_folder import REPOSITORY, REVISION
+from speechprompt.downloads.model_folder import REPOSITORY, check_revision
 
 __all__ = [
     "AnyEncoder",
@@ -76,11 +76,7 @@ class FromHub(Imported):
     def _check_revision(self) -> Self:
         if self.revision is None:
             return self
-        if not REVISION.fullmatch(self.revision):
-            raise ValueError(
-                f"revision: expected a commit (40 hexadecimal digits), found {self.revision!r}; "
-                "what a branch or tag names may change"
-            )
+        check_revision(self.revision)
         if self.published or not REPOSITORY.fullmatch(self.checkpoint or ""):
             raise ValueError(
                 "revision: goes with a checkpoint such as facebook/hubert-base-ls960, the name of "

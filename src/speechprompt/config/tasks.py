@@ -78,6 +78,12 @@ class PromptSettings(Block):
         "normal", description="random as published, or hidden rows of the LM on train utterances"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.front and self.mode != "query":
+            raise ValueError(f"front: needs `mode: query`, found {self.mode}")
+        return self
+
 
 class TrainingSettings(LoopSettings):
     """Training of the prompt."""
@@ -236,8 +242,6 @@ class Task(Block):
                 f"verbalizer: learnable needs `prompt: {{mode: query}}` for {self.type}, found "
                 f"mode {self.prompt.mode}; or use frequency, random or aligned"
             )
-        if self.prompt.front and self.prompt.mode != "query":
-            raise ValueError(f"prompt.front: needs `mode: query`, found {self.prompt.mode}")
         asks = self.prompt.mode == "query" and self.verbalizer == "learnable"
         if self.prompt.members > 1 and not (asks and self.type == "classification"):
             raise ValueError(

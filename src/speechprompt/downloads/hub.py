@@ -21,9 +21,9 @@ from speechprompt.downloads.model_folder import (
     INDEX,
     ORIGIN,
     PREPROCESSOR,
-    REPOSITORY,
-    REVISION,
     WEIGHTS,
+    check_repository,
+    check_revision,
     files_of_weights,
 )
 from speechprompt.errors import AssetError
@@ -97,15 +97,11 @@ def download_hub_corpus(
 
 
 def _check_name(repository: str, revision: str) -> None:
-    if not REPOSITORY.fullmatch(repository):
-        raise AssetError(
-            f"repository: expected a name such as facebook/hubert-base-ls960, found {repository!r}"
-        )
-    if not REVISION.fullmatch(revision):
-        raise AssetError(
-            f"revision: expected a commit (40 hexadecimal digits), found {revision!r}; what a "
-            "branch or tag names may change"
-        )
+    try:
+        check_repository(repository, "facebook/hubert-base-ls960")
+        check_revision(revision)
+    except ValueError as error:
+        raise AssetError(str(error)) from None
 
 
 def _download(repository: str, revision: str, out: Path, choose: Choose) -> None:

@@ -20,6 +20,8 @@ __all__ = [
     "REPOSITORY",
     "REVISION",
     "WEIGHTS",
+    "check_repository",
+    "check_revision",
     "files_of_weights",
     "folder_files",
     "folder_of",
@@ -38,6 +40,21 @@ INDEX = ".index.json"
 WEIGHTS = tuple(
     name + index for name in ("model.safetensors", "pytorch_model.bin") for index in ("", INDEX)
 )
+
+
+def check_repository(name: str, example: str) -> None:
+    """Raise a ValueError where this is no name on the hub."""
+    if not REPOSITORY.fullmatch(name):
+        raise ValueError(f"repository: expected a name such as {example}, found {name!r}")
+
+
+def check_revision(commit: str) -> None:
+    """Raise a ValueError where this is no commit."""
+    if not REVISION.fullmatch(commit):
+        raise ValueError(
+            f"revision: expected a commit (40 hexadecimal digits), found {commit!r}; what a branch "
+            "or tag names may change"
+        )
 
 
 def is_folder(checkpoint: str | Path) -> bool:

@@ -315,15 +315,10 @@ def judge(metrics: Metrics, shown: str | None = None) -> list[str]:
     """
     split, scores = list(metrics.splits.items())[-1]
     name = metrics.main.name
-    found = (
-        compare_in_words(
-            *(metrics.method, baseline, scores[name], floor[split][name], gains[split][name]),
-            figures=baseline != shown,
-        )
-        for (baseline, floor), gains in zip(
-            metrics.floors.items(), metrics.gains.values(), strict=True
-        )
-    )
+    found = []
+    for baseline, floor in metrics.floors.items():
+        both = (scores[name], floor[split][name], metrics.gains[baseline][split][name])
+        found.append(compare_in_words(metrics.method, baseline, *both, figures=baseline != shown))
     overlap = overlap_in_words(
         split, name, scores, metrics.in_train.get(split, 0), metrics.speakers.get(split)
     )

@@ -45,10 +45,10 @@ def require_files(root: Path, recordings: Sequence[Recording]) -> None:
 def compare_counts(
     root: Path, recordings: Sequence[Recording], published: Mapping[str, int]
 ) -> None:
-    """Log which splits have another size than the published one."""
+    """Log which splits have another size than the published one, where that is known."""
     found = Counter(item.split for item in recordings)
     for split in SPLITS:
-        if found[split] != published[split]:
+        if found[split] != published.get(split, found[split]):
             log(
                 f"{root}: {split} has {found[split]} recordings, as published it has "
                 f"{published[split]}; results will not be comparable"

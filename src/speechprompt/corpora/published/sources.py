@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from speechprompt.config.corpora import LibriSpeechSubset
+from speechprompt.config.published_corpora import LibriSpeechSubset
 
 __all__ = ["SOURCES", "Source"]
 
