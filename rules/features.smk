@@ -12,9 +12,10 @@ rule extract_features:
         gpu=PLAN.resources.encoding_gpu,
     params:
         encoder=PLAN.models.encoder_options,
+        speeds=PLAN.corpora.speeds,
     shell:
         "speechprompt --log {log:q} extract-features --manifest {input.manifest:q}"
-        " {params.encoder} --shard {wildcards.part} --n-shards {wildcards.parts}"
+        " {params.encoder} {params.speeds} --shard {wildcards.part} --n-shards {wildcards.parts}"
         " --out {output.features:q}"
 
 

@@ -205,3 +205,45 @@ def test_baseline_on_the_papers_units(shared_data, tmp_path, corpus, balance, le
     read = (examples["train"], examples["dev"], {"valid": units})
     _, found = fit_classifier(*read, columns=columns, balance=balance)
     assert np.mean(np.array(found["valid"][0]) == np.array(truth)) >= least
+
+
+def test_what_is_heard_several_times_is_answered_by_the_mean(tmp_path):
+    rng = np.random.default_rng(3)
+    train, dev, test = (sequences(rng, n) for n in (120, 40, 50))
+    wrong = sequences(rng, 50)[0]  # renditions that say nothing of the answer
+    kept = Examples([], [], [])
+    splits = [
+        replace(kept, utt_ids=[str(i) for i in range(len(u))], units=u, references=a, renditions=r)
+        for (u, a), r in (
+            (train, [[units] for units in train[0]]),
+            (dev, [[units] for units in dev[0]]),
+            (test, [[units] for units in wrong]),
+        )
+    ]
+    labels = Classification(("label",), (("0", "1"),))
+    data = BaselineData(labels, splits[0], splits[1], {"test": splits[2]})
+    files = ScoreFiles(tmp_path / "predictions.parquet", tmp_path / "metrics.json")
+    metrics = fit_ngram_baseline("ks", data, files)
+    vectorizer = CountVectorizer(
+        preprocessor=lambda units: " ".join(map(str, units)),
+        token_pattern=r"\d+",
+        ngram_range=(1, 3),
+    )
+    learnt = vectorizer.fit_transform([u for u in train[0] for _ in range(2)])
+    known = np.vstack([learnt.toarray()] + [vectorizer.transform(dev[0]).toarray()] * 2)
+    if metrics.details["features"] == "binary":
+        known = np.minimum(known, 1)
+    classes = np.array([a for a in train[1] for _ in range(2)] + dev[1] * 2)
+    model = LogisticRegression(C=metrics.details["C"], max_iter=3000, tol=1e-8).fit(known, classes)
+    tables = []
+    for units in (test[0], wrong):
+        counts = vectorizer.transform(units).toarray()
+        if metrics.details["features"] == "binary":
+            counts = np.minimum(counts, 1)
+        tables.append(model.predict_log_proba(counts))
+    mean = np.mean(tables, axis=0)
+    rows = pq.read_table(files.predictions).to_pylist()
+    assert [row["prediction"] for row in rows] == model.classes_[mean.argmax(1)].tolist()
+    expected = mean.max(1) - np.logaddexp(mean[:, 0], mean[:, 1])
+    np.testing.assert_allclose([row["score"] for row in rows], expected, atol=0.02)
+    assert (mean.argmax(1) != tables[0].argmax(1)).any()

@@ -3,16 +3,20 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import small_run
 from small_run import LABELS, record, write_run
 from speechprompt import load_predictor
+from speechprompt.audio.reading import read_audio
+from speechprompt.audio.speed import play_at
 from speechprompt.cli import main
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.models.shipped import shipped_model
 from speechprompt.predict.task_folder import describe_model
+from speechprompt.prompting.decoding import predict
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.tensors import read_tensors, write_tensors
 
@@ -122,6 +126,9 @@ def test_what_cannot_answer_audio_says_so(copied, tmp_path):
         {"decoding": {"beam": "wide"}},
         {"decoding": None},
         {"deduplicate": None, "task": None, "decoding": []},
+        {"speeds": 3},
+        {"speeds": ["fast"]},
+        {"speeds": [0]},
     ],
 )
 def test_damaged_content_is_one_sentence(copied, change, capsys):
@@ -132,6 +139,33 @@ def test_damaged_content_is_one_sentence(copied, change, capsys):
     told = capsys.readouterr().err
     assert "Traceback" not in told
     assert "results/ks" in told or "model.json" in told or "encoder" in told
+
+
+def test_a_task_hears_recordings_at_its_speeds_and_others_do_not(copied):
+    files = record(copied / "audio", 4)
+    folders = [copied / "results" / task for task in LABELS]
+    before = load_predictor(*folders).predict(files)
+    described = read_json(folders[0] / "model.json")
+    del described["speeds"]  # as it was written by earlier versions
+    write_json(folders[0] / "model.json", described)
+    assert load_predictor(*folders).predict(files) == before
+    speeds = [0.85, 1.2]
+    write_json(folders[0] / "model.json", described | {"speeds": speeds})
+    loaded = load_predictor(*folders)
+    after = loaded.predict(files)
+    others = [answer for answer in before if answer.task != "ks"]
+    assert [answer for answer in after if answer.task != "ks"] == others
+    task = loaded.tasks[0]
+    for file, answer in zip(files, after[:: len(LABELS)], strict=True):
+        waveform = read_audio(file)
+        scores = []
+        for played in [waveform, *play_at(speeds, waveform)]:
+            scores.append(predict(task.model, [task.units.encode(played, 16_000).units]))
+        mean = np.mean([found.label_scores[0] for found in scores], axis=0)
+        shares = np.exp(mean) / np.exp(mean).sum()
+        expected = dict(zip(task.labels.names, shares, strict=True))
+        assert answer.probabilities == pytest.approx(expected, abs=1e-4)
+        assert answer.answer == max(expected, key=expected.get)
 
 
 def test_model_json_does_not_depend_on_where_the_run_is(tmp_path, monkeypatch):

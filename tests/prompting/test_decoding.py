@@ -321,3 +321,46 @@ def test_nothing_to_decode_gives_nothing():
     found = decode(task_model(ONE), [])
     assert found.labels == []
     assert found.label_scores.shape == (0, 8)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "options"),
+    [
+        (ONE, {}),
+        (ONE, {"kind": "learnable", "mode": "query"}),
+        (THREE, {"kind": "learnable", "mode": "query"}),
+    ],
+)
+def test_renditions_are_answered_by_the_mean_of_log_probabilities(allowed, options):
+    task = task_model(allowed, **options)
+    played = [[UNITS[i - 1], UNITS[i - 2]] if i % 3 else [] for i in range(len(UNITS))]
+    alone = predict(task, UNITS).label_scores
+    found = predict(task, UNITS, renditions=played)
+    for i in range(len(UNITS)):
+        rows = [i, i - 1, i - 2] if i % 3 else [i]
+        mean = torch.from_numpy(alone[rows]).mean(0)
+        for column, label in zip(allowed, found.labels[i], strict=True):
+            expected = mean[column].log_softmax(0)
+            assert label == column[int(expected.argmax())]
+            np.testing.assert_allclose(found.label_scores[i, column], expected, atol=1e-5)
+        best = sum(found.label_scores[i, column].max() for column in allowed)
+        assert found.scores[i] == pytest.approx(best)
+    assert found.valid.all()
+
+
+def test_a_rendition_that_is_too_long_is_left_out():
+    task = task_model(ONE)
+    long = np.arange(task.model.config.max_positions) % 20
+    found = predict(task, UNITS[:2], renditions=[[long], [UNITS[3]]])
+    expected = predict(task, UNITS[:2], renditions=[[], [UNITS[3]]])
+    assert found.label_scores.tolist() == expected.label_scores.tolist()
+
+
+@pytest.mark.parametrize("allowed", [None, THREE])
+def test_answers_in_steps_are_to_the_recording_alone(allowed):
+    task = task_model(allowed)
+    settings = DecodingSettings(max_length=4)
+    found = predict(task, UNITS, settings, renditions=[[units[::-1]] for units in UNITS])
+    expected = predict(task, UNITS, settings)
+    assert found.labels == expected.labels
+    assert found.scores.tolist() == expected.scores.tolist()

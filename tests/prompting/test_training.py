@@ -1,5 +1,7 @@
 """Training: it learns, keeps the best, leaves the LM alone, resumes after a kill."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -365,3 +367,29 @@ def test_a_learnable_verbalizer_of_several_columns_is_trained_and_read_again(
     answers = predict(task, valid.units).labels
     right = np.mean([found == wanted for found, wanted in zip(answers, valid.labels, strict=True)])
     assert right == sums.n_correct / sums.n_answers == pytest.approx(result.valid_accuracy)
+
+
+def with_renditions(data, renditions):
+    return replace(data, train=replace(data.train, renditions=renditions))
+
+
+def test_renditions_are_learnt_from(lm, tmp_path):
+    # Only one of four things that are heard of an utterance tells its label.
+    data = data_of(learnable_examples(120))
+    noise = learnable_examples(120, seed=9).units
+    told = [[row, row, row] for row in data.train.units]
+    heard = with_renditions(replace(data, train=replace(data.train, units=noise)), told)
+    options = {"method": "finetune", "verbalizer": "learnable", "lr": 1e-2, "max_epochs": 25}
+    deaf, _ = run(lm, tmp_path / "deaf", with_renditions(heard, []), **options)
+    result, _ = run(lm, tmp_path / "heard", heard, **options)
+    assert result.valid_accuracy > deaf.valid_accuracy + 0.1
+    again, _ = run(lm, tmp_path / "again", heard, **options)
+    assert again.valid_loss == result.valid_loss
+
+
+def test_a_rendition_that_is_too_long_is_not_drawn(lm, tmp_path):
+    data = data_of(learnable_examples(20))
+    long = [[np.arange(5_000) % 20] for _ in range(20)]
+    result, _ = run(lm, tmp_path / "long", with_renditions(data, long), max_epochs=1)
+    without, _ = run(lm, tmp_path / "without", data, max_epochs=1)
+    assert result.valid_loss == without.valid_loss

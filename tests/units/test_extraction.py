@@ -5,12 +5,18 @@ import pytest
 import soundfile
 import torch
 
+from speechprompt.audio.speed import play_at
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.base import Encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.units import extraction as features
 from speechprompt.units.extraction import extract_features, sample_frames, shard_rows
-from speechprompt.units.feature_files import FeatureMetadata, iter_features, read_feature_metadata
+from speechprompt.units.feature_files import (
+    FeatureMetadata,
+    iter_features,
+    read_feature_metadata,
+    read_speeds,
+)
 
 
 class CountingEncoder(Encoder):
@@ -238,3 +244,29 @@ def test_no_parts_and_foreign_parts(corpus, tmp_path):
     (tmp_path / "broken").write_bytes(cut(corpus, tmp_path, 1)[0].read_bytes()[:-50])
     with pytest.raises(ArtefactError, match="broken: not a readable"):
         sample_frames([tmp_path / "broken"], tmp_path / "sample", n_frames=5, seed=1)
+
+
+def test_renditions_are_rows_behind_their_utterance(corpus, tmp_path):
+    root, manifest = corpus
+    extract_features(manifest, load_encoder("mfcc"), tmp_path / "plain.parquet")
+    speeds = [0.8, 1.25]
+    n = extract_features(manifest, load_encoder("mfcc"), tmp_path / "three.parquet", speeds=speeds)
+    assert n == 10
+    assert read_speeds(tmp_path / "three.parquet") == speeds
+    assert read_speeds(tmp_path / "plain.parquet") == []
+    plain = list(iter_features(tmp_path / "plain.parquet"))
+    rows = list(iter_features(tmp_path / "three.parquet"))
+    assert [utt_id for utt_id, _ in rows] == [utt_id for utt_id, _ in plain for _ in range(3)]
+    for i, (_, frames) in enumerate(plain):
+        np.testing.assert_array_equal(rows[3 * i][1], frames)
+        waveform = soundfile.read(root / f"{i}.wav", dtype="float32")[0]
+        for (_, found), played in zip(rows[3 * i + 1 :], play_at(speeds, waveform), strict=False):
+            (expected,) = load_encoder("mfcc").encode([torch.from_numpy(played)])
+            np.testing.assert_array_equal(found, expected.half().numpy())
+
+
+def test_impossible_speeds_are_refused(corpus, tmp_path):
+    _, manifest = corpus
+    with pytest.raises(ConfigError, match=r"speeds: expected speeds from 0\.5 to 2\.0"):
+        extract_features(manifest, load_encoder("mfcc"), tmp_path / "x.parquet", speeds=[3.0])
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,9 @@ import soundfile
 
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, CorpusError
+from speechprompt.tasks.classification import Classification
+from speechprompt.tasks.examples import few_examples
+from speechprompt.tasks.labels import read_examples
 from speechprompt.units import quantization as quantize
 from speechprompt.units.codebook import fit_codebook, load_codebook
 from speechprompt.units.extraction import extract_features, sample_frames
@@ -14,6 +17,7 @@ from speechprompt.units.quantization import deduplicate, quantize_units
 from speechprompt.units.unit_files import gather_units, read_units
 
 N_UTTERANCES = 12
+WORDS = ("yes", "no", "up")
 
 
 def test_deduplicate():
@@ -177,3 +181,23 @@ def test_damaged_features_are_named(stage, tmp_path):
     damaged.write_bytes(features.read_bytes()[:-20])
     with pytest.raises(ArtefactError, match=r"damaged\.parquet: not a readable Parquet"):
         quantize_units(damaged, manifest, codebook, tmp_path / "part.parquet")
+
+
+def test_renditions_have_units_beside_those_of_the_recording(stage, tmp_path):
+    _, manifest, _, codebook = stage
+    plain = run(stage, tmp_path / "plain.parquet")
+    features, out = tmp_path / "features.parquet", tmp_path / "part.parquet"
+    extract_features(manifest, load_encoder("mfcc"), features, speeds=[0.8, 1.25])
+    assert quantize_units(features, manifest, codebook, out) == N_UTTERANCES
+    found = pq.read_table(out)
+    assert found.column_names == [*plain.column_names[:3], "renditions", *plain.column_names[3:]]
+    assert found.drop_columns("renditions").equals(plain)
+    book = load_codebook(codebook)
+    rows = [deduplicate(book.assign(frames))[0].tolist() for _, frames in iter_features(features)]
+    assert found["renditions"].to_pylist() == [rows[i + 1 : i + 3] for i in range(0, len(rows), 3)]
+    index = gather_units([out], tmp_path / "index.json", corpus="c", split="train")
+    assert index["label_columns"] == ["word"]
+    examples = read_examples(tmp_path / "index.json", Classification(("word",), (WORDS,)))
+    assert [len(one) for one in examples.heard()] == [3] * N_UTTERANCES
+    few = few_examples(examples, 5, seed=1)
+    assert few.renditions == [examples.renditions[examples.utt_ids.index(i)] for i in few.utt_ids]

@@ -9,6 +9,8 @@ import soundfile
 import yaml
 
 from pipeline import REPOSITORY, planned, snakemake
+from speechprompt import load_predictor
+from speechprompt.storage.files import read_json
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +45,8 @@ def recordings(finished, tmp_path):
 def own_setup(recordings, tasks=None, **changes):
     """configs/ci.yaml on these recordings: task ``words``, and others."""
     values = yaml.safe_load((REPOSITORY / "configs/ci.yaml").read_text())
-    values["corpora"] = {"mine": {"kind": "csv", "table": str(recordings / "table.csv")}}
+    table = {"kind": "csv", "table": str(recordings / "table.csv"), "speeds": [0.9]}
+    values["corpora"] = {"mine": table}
     values["encoders"]["mfcc"]["sample_corpora"] = ["mine"]
     values["lm"]["tiny"]["corpora"] = ["mine"]
     words = values["tasks"]["ks"] | {"corpus": "mine", "labels": ["spoken"]}
@@ -116,3 +119,15 @@ def test_a_label_that_train_never_had_is_named(own_run):
     done = snakemake(own_run, "--cores", "2", wanted, configfile=setup, check=False)
     assert done.returncode
     assert "'surprise'" in (own_run / "logs/fit_ngram_baseline/odd.log").read_text()
+
+
+def test_new_audio_is_answered_as_the_test_split_was_at_all_speeds(own_run):
+    manifest = pd.read_parquet(own_run / "results/manifests/mine/test.parquet")
+    files = [own_run / "mine" / path for path in manifest["path"]]
+    units = pd.read_parquet(sorted((own_run / "results/units/mfcc50/mine/test").glob("part*"))[0])
+    assert units["renditions"].str.len().eq(1).all()
+    scored = pd.read_parquet(own_run / "results/words/predictions.parquet")
+    found = load_predictor(own_run / "results/words").predict(files)
+    assert [answer.answer for answer in found] == scored["prediction"].tolist()
+    assert [answer.score for answer in found] == pytest.approx(scored["score"].tolist(), abs=1e-4)
+    assert read_json(own_run / "results/words/model.json")["speeds"] == [0.9]

@@ -133,8 +133,8 @@ models.exporting.unit_lm:export_unit_lm unit_lm --out
 prompting.export:export_prompt prompt --unit-lm --out
     Write a classification's prompt as an adapter that peft opens.
 Internals:
-units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard --n-shards {COMPUTE} \
-    --out encoder=encoders:open_encoder
+units.extraction:extract_features --manifest=manifest_path {ENCODER} --shard --n-shards --speeds \
+    {COMPUTE} --out encoder=encoders:open_encoder
     Encode one shard of a manifest.
 units.extraction:sample_frames features=feature_parts --frames=n_frames --seed --out
     Draw frames, evenly over all, for fitting codebooks.
@@ -149,7 +149,7 @@ evaluation.scores:summarise_seeds seeds=folders --baselines --out
 evaluation.scores:finish_task source --out
     Write one file of a finished task: a copy of a result, or the one-line score.
 predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} --deduplicate \
-    --settings --out
+    --speeds --settings --out
     Write model.json, which names the files that a task needs to answer new audio.
 report.results_table:write_table metrics --reported --out
     Write the table of results, as Markdown and as Parquet.

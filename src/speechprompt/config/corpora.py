@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.corpus import Corpus
+from speechprompt.config.corpus import Corpus, SpokenCorpus
 from speechprompt.config.fields import Commit, Count, Name, Repository, Share
 from speechprompt.config.published_corpora import (
     AudioSnipsCorpus,
@@ -51,7 +51,7 @@ SYNTHETIC_COLUMNS = {
 }
 
 
-class SyntheticCorpus(Corpus):
+class SyntheticCorpus(SpokenCorpus):
     """Speech for one of the four tasks, or English for pre-training, spoken on the spot."""
 
     kind: Literal["synthetic"] = "synthetic"
@@ -90,7 +90,7 @@ class SyntheticCorpus(Corpus):
         return self
 
 
-class ListedCorpus(Corpus):
+class ListedCorpus(SpokenCorpus):
     """Own recordings, which files list; they are read where they are."""
 
     kind: str

@@ -2,11 +2,12 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from speechprompt.audio.speed import check_speeds
 from speechprompt.config.fields import Block
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "SpokenCorpus"]
 
 
 class Corpus(Block):
@@ -40,3 +41,20 @@ class Corpus(Block):
     def splits(self) -> list[str]:
         """All splits, training first."""
         return ["train", *dict.fromkeys([self.dev_split, *self.scored_splits])]
+
+
+class SpokenCorpus(Corpus):
+    """What all corpora of recordings share."""
+
+    speeds: list[float] = Field(
+        [],
+        description="further speeds that each recording is heard at, such as 0.85, 0.92, 1.08 and "
+        "1.18: prompts learn from all, and a classification answers by the mean of their "
+        "log-probabilities; for few recordings, or other speakers",
+    )
+
+    @field_validator("speeds")
+    @classmethod
+    def _check_speeds(cls, speeds: list[float]) -> list[float]:
+        check_speeds(speeds)
+        return speeds

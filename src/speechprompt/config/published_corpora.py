@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from speechprompt.config.corpus import Corpus
+from speechprompt.config.corpus import SpokenCorpus
 from speechprompt.config.fields import Count, Share
 
 __all__ = [
@@ -31,7 +31,7 @@ LibriSpeechSubset = Literal[
 ]
 
 
-class PublishedCorpus(Corpus):
+class PublishedCorpus(SpokenCorpus):
     """A published corpus: downloaded and checked, or a copy that is there already."""
 
     root: str | None = Field(None, description="folder with a copy; null downloads the corpus")

@@ -39,7 +39,7 @@ FAILED_REJECTS = "rejects.failed.csv"
 RESERVED_COLUMNS = frozenset(
     [
         *("utt_id", "path", "split", "n_samples", "sample_rate", "speaker", "frames", "n_frames"),
-        *("units", "durations", "reference", "prediction", "score", "reason"),
+        *("units", "renditions", "durations", "reference", "prediction", "score", "reason"),
     ]
 )
 FIXED_FIELDS = (

@@ -13,7 +13,7 @@ from speechprompt.evaluation.ngram_classifier import Ngrams, Setting, Units, ans
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.tasks.classification import COLUMN_SEPARATOR
-from speechprompt.tasks.examples import few_examples
+from speechprompt.tasks.examples import Examples, few_examples
 
 __all__ = ["fit_classifier", "fit_ngram_baseline"]
 
@@ -43,9 +43,10 @@ def fit_ngram_baseline(
     """
     train = data.train if utterances is None else few_examples(data.train, utterances, seed)
     details, answers = fit_classifier(
-        (train.units, train.references),
-        (data.dev.units, data.dev.references),
-        {split: examples.units for split, examples in data.scored.items()},
+        (_heard(train), train.references),
+        (_heard(data.dev), data.dev.references),
+        {split: _heard(examples) for split, examples in data.scored.items()},
+        times=1 + len(train.renditions[0] if train.renditions else ()),
         columns=data.labels.columns,
         balance=balance,
         learns_dev=utterances is None,
@@ -60,8 +61,12 @@ def fit_classifier(
     columns: Sequence[str] = ("label",),
     balance: bool = False,
     learns_dev: bool = True,
+    times: int = 1,
 ) -> tuple[dict[str, Any], dict[str, tuple[list[str], np.ndarray]]]:
     """Fit classifiers of answers on 1-grams to 3-grams of units.
+
+    Where an utterance is heard several times, as with renditions, all are learnt from. Answers are
+    the best by the mean of the log-probabilities, as a prompt's are.
 
     With several label columns, ``joint`` has one classifier, whose classes are the whole answers of
     train; ``per column`` has one classifier for each column. ``per column`` is chosen where it has
@@ -76,6 +81,7 @@ def fit_classifier(
         columns: label columns of an answer.
         balance: weight the classes equally.
         learns_dev: whether dev is learnt from in the end; otherwise it only chooses.
+        times: how many times each utterance is heard; its units follow one another.
 
     Returns:
         Its ``model``, the number ``n_features`` of different n-grams, how it ``answers``, the
@@ -87,7 +93,7 @@ def fit_classifier(
     Raises:
         ArtefactError: the regression did not converge.
     """
-    ngrams = Ngrams.count(train[0], dev[0], scored)
+    ngrams = Ngrams.count(train[0], dev[0], scored, times)
     wholes, dev_wholes = np.asarray(train[1]), np.asarray(dev[1])
     ways = {"joint": ["answer"]}
     targets = {"answer": (wholes, dev_wholes)}
@@ -130,6 +136,11 @@ def fit_classifier(
         )
         for split in scored
     }
+
+
+def _heard(examples: Examples) -> list[Units]:
+    """All units of each utterance: its own, and those of its renditions."""
+    return [units for heard in examples.heard() for units in heard]
 
 
 def _choose(right: Mapping[str, np.ndarray]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
+from scipy.special import log_softmax
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer
@@ -33,21 +34,29 @@ Features: TypeAlias = sparse.csr_matrix | np.ndarray
 
 @dataclass(frozen=True)
 class Ngrams:
-    """Counts of 1-grams to 3-grams, one row per utterance and one column per n-gram of train.
+    """Counts of 1-grams to 3-grams, one column per n-gram of train.
+
+    An utterance has as many rows as it is heard times, one after the other.
 
     Attributes:
         train: utterances to learn from.
         dev: utterances by which settings are chosen.
         scored: utterances of each split to answer.
+        times: how many times an utterance is heard.
     """
 
     train: sparse.csr_matrix
     dev: sparse.csr_matrix
     scored: dict[str, sparse.csr_matrix]
+    times: int = 1
 
     @classmethod
     def count(
-        cls, train: Sequence[Units], dev: Sequence[Units], scored: Mapping[str, Sequence[Units]]
+        cls,
+        train: Sequence[Units],
+        dev: Sequence[Units],
+        scored: Mapping[str, Sequence[Units]],
+        times: int = 1,
     ) -> Self:
         """Count the n-grams of units; from much data, those in one utterance only are left out.
 
@@ -55,6 +64,7 @@ class Ngrams:
             train: units of the utterances to learn from.
             dev: units of the utterances by which settings are chosen.
             scored: units of each split to answer.
+            times: how many times an utterance is heard.
         """
         vectorizer = CountVectorizer(
             preprocessor=lambda units: " ".join(map(str, units)),
@@ -65,7 +75,21 @@ class Ngrams:
         )
         counts = vectorizer.fit_transform(train)
         others = {split: vectorizer.transform(units) for split, units in scored.items()}
-        return cls(counts, vectorizer.transform(dev), others)
+        return cls(counts, vectorizer.transform(dev), others, times)
+
+    def classes(self, utterances: np.ndarray) -> np.ndarray:
+        """The class of each row, from those of the utterances."""
+        return np.repeat(utterances, self.times)
+
+    def decide(
+        self, model: LogisticRegression | DummyClassifier, rows: Features
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The classes of utterances ``[n]`` and their log-probabilities, over what is heard."""
+        table = np.asarray(model.predict_log_proba(rows))
+        if self.times > 1:
+            means = table.reshape(-1, self.times, table.shape[1]).mean(axis=1)
+            table = log_softmax(means, axis=1)
+        return model.classes_[table.argmax(axis=1)], table.max(axis=1)
 
 
 @dataclass(frozen=True)
@@ -110,15 +134,16 @@ def choose_setting(
         ArtefactError: the regression did not converge.
     """
     tried: list[Setting] = []
+    classes = ngrams.classes(train)
     grid = list(product((True, False), GRID_C))
     for binary, strength in progress(grid, f"n-gram baseline: {name}, features and C", unit="fit"):
         if strength == GRID_C[0]:
             model = None
             features, (dev_features,) = _features(
-                _as_kind(ngrams.train, binary), [_as_kind(ngrams.dev, binary)], train
+                _as_kind(ngrams.train, binary), [_as_kind(ngrams.dev, binary)], classes
             )
-        model = _fit(features, train, strength, balance, model)
-        guesses = model.predict(dev_features)
+        model = _fit(features, classes, strength, balance, model)
+        guesses, _ = ngrams.decide(model, dev_features)
         tried.append(Setting(binary, strength, guesses, float((guesses == dev).mean())))
     best = max(setting.dev_accuracy for setting in tried)
     enough = best - np.sqrt(best * (1 - best) / len(dev))
@@ -143,13 +168,13 @@ def answer(
     Raises:
         ArtefactError: the regression did not converge.
     """
+    classes = ngrams.classes(classes)
     known = sparse.vstack([ngrams.train, ngrams.dev], format="csr")[: len(classes)]
     known = _as_kind(known, setting.binary)
     scored = [_as_kind(counts, setting.binary) for counts in ngrams.scored.values()]
     features, others = _features(known, scored, classes)
     model = _fit(features, classes, setting.strength, balance, None)
-    tables = [np.asarray(model.predict_log_proba(rows)) for rows in others]
-    found = [(model.classes_[table.argmax(axis=1)], table.max(axis=1)) for table in tables]
+    found = (ngrams.decide(model, rows) for rows in others)
     return dict(zip(ngrams.scored, found, strict=True))
 
 

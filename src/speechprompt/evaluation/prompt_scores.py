@@ -68,7 +68,11 @@ def score_prompt(
     splits, calibration = {}, {}
     for index in scored:
         split, examples = read_split(index, labels)
-        found = predict(model, examples.units, decoding, utt_ids=examples.utt_ids)
+        found = predict(
+            *(model, examples.units, decoding),
+            utt_ids=examples.utt_ids,
+            renditions=examples.renditions,
+        )
         answers = [labels.decode(row) for row in found.labels]
         splits[split] = prediction_rows(examples, examples.units, answers, found.scores)
         if found.label_scores is not None and "temperature" in described:

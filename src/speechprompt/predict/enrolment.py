@@ -16,6 +16,7 @@ import numpy as np
 
 from speechprompt.audio.paths import audio_in_folder
 from speechprompt.audio.reading import AudioError, read_audio
+from speechprompt.audio.speed import SPEEDS
 from speechprompt.config.setup import RESERVED_TASK_NAMES
 from speechprompt.config.tasks import Task
 from speechprompt.encoders import load_encoder
@@ -130,6 +131,7 @@ def train_on_recordings(
             codebook=shipped_model(CODEBOOK),
             encoder={**ENCODER, "weights": str(shipped_model(WEIGHTS))},
             decoding=settings.decoding,
+            speeds=SPEEDS,
         )
     return result
 
@@ -238,16 +240,18 @@ def _examples(encoder: UnitEncoder, recordings: Recordings) -> Examples:
         (label, name, one) for label, found in recordings.items() for name, one in found.items()
     ]
     log(f"encoding {len(named)} recordings")
-    encoded = encoder.encode_waveforms([one for _, _, one in named])
-    units = []
+    encoded = encoder.encode_waveforms([one for _, _, one in named], SPEEDS)
+    units, renditions = [], []
     for (_, name, _), found in zip(named, encoded, strict=True):
         if isinstance(found, SpeechPromptError):
             raise CorpusError(f"{name}: {found}")
         units.append(found.units.astype(np.int64))
+        renditions.append([row.astype(np.int64) for row in found.renditions.values()])
     order = list(recordings)
     return Examples(
         utt_ids=[name for _, name, _ in named],
         units=units,
         labels=[[order.index(label)] for label, _, _ in named],
         references=[label for label, _, _ in named],
+        renditions=renditions,
     )

@@ -17,6 +17,7 @@ import torch
 
 from speechprompt.audio.paths import recordings_at
 from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio, read_blocks
+from speechprompt.audio.speed import play_at
 from speechprompt.audio.waveforms import WAVEFORM, Audio, as_waveform, is_samples
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders import load_encoder
@@ -61,6 +62,7 @@ class _Task:
         labels: labels of the task.
         decoding: how answers are found.
         units: how its units are made.
+        speeds: further speeds that it hears a recording at.
         temperature: what calibrates its probabilities.
         trained_on: least and most units of an utterance that it was trained on, if they are known.
     """
@@ -70,6 +72,7 @@ class _Task:
     labels: Labels
     decoding: DecodingSettings
     units: UnitEncoder
+    speeds: tuple[float, ...] = ()
     temperature: float = 1.0
     trained_on: tuple[int, int] | None = None
 
@@ -173,7 +176,7 @@ class Predictor:
                 labels = restore_labels(one.described["answers"])
                 trained_on = one.described.get("training", {}).get("units")
                 task = _Task(
-                    *(name, model, labels, decoding, units),
+                    *(name, model, labels, decoding, units, tuple(one.speeds)),
                     temperature=checked_temperature(one.described.get("temperature")),
                     trained_on=trained_on and (int(trained_on[0]), int(trained_on[1])),
                 )
@@ -267,18 +270,20 @@ class Predictor:
         usable: list[list[int]] = []  # numbers of the recordings that each task answers
         questions = []
         for number, task in enumerate(self.tasks):
-            rows: dict[int, np.ndarray] = {}
+            rows: dict[int, EncodedUnits] = {}
             for i, found in enumerate(units[task.units]):
                 try:
                     if isinstance(found, SpeechPromptError):
                         raise found
                     answer_room(task.model, found.units, task.decoding.max_length)
-                    rows[i] = found.units
+                    rows[i] = found
                 except SpeechPromptError as error:
                     reason = error.reason if isinstance(error, AudioError) else str(error)
                     answers[i, number] = Answer(names[i], task.name, error=reason)
             usable.append(list(rows))
-            questions.append(Question(task.model, list(rows.values()), task.decoding))
+            heard = [found.units for found in rows.values()]
+            played = [[found.renditions[s] for s in task.speeds] for found in rows.values()]
+            questions.append(Question(task.model, heard, task.decoding, renditions=played))
         for number, predictions in enumerate(predict_together(questions)):
             task = self.tasks[number]
             for row, i in enumerate(usable[number]):
@@ -299,15 +304,17 @@ class Predictor:
         self, recordings: Sequence[SamplesOrError]
     ) -> dict[UnitEncoder, list[UnitsOrError]]:
         """Quantise recordings in all ways; each encoder encodes each recording once."""
-        samples = {i: one for i, one in enumerate(recordings) if isinstance(one, np.ndarray)}
-        waveforms = [torch.from_numpy(one) for one in samples.values()]
+        speeds = sorted({speed for task in self.tasks for speed in task.speeds})
+        samples = [one for one in recordings if isinstance(one, np.ndarray)]
+        played = [each for one in samples for each in (one, *play_at(speeds, one))]
+        waveforms = [torch.from_numpy(one) for one in played]
         frames = {
             sha256: [frame.numpy() for frame in encode_in_batches(encoder, waveforms)]
             for sha256, encoder in self.encoders.items()
         }
         found: dict[UnitEncoder, list[UnitsOrError]] = {}
         for units in self.units.values():
-            quantised = iter(units.quantise(frames[units.encoder.sha256]))
+            quantised = iter(units.quantise(frames[units.encoder.sha256], speeds))
             found[units] = [
                 one if isinstance(one, SpeechPromptError) else next(quantised) for one in recordings
             ]

@@ -6,10 +6,12 @@ keeps the path that the configuration gives it.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechprompt.audio.speed import check_speeds
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, TASKS, shipped_model
@@ -36,6 +38,7 @@ class TaskFolder:
         unit_lm_sha256: hash of the unit LM.
         encoder: settings of :func:`~speechprompt.encoders.load_encoder`.
         deduplicate: whether repeated units are collapsed.
+        speeds: further speeds that recordings are heard at.
         decoding: how answers are found.
         described: metadata of the prompt.
     """
@@ -48,6 +51,7 @@ class TaskFolder:
     codebook: Path
     encoder: dict[str, Any]
     deduplicate: bool
+    speeds: list[float]
     decoding: dict[str, Any]
     described: dict[str, Any]
 
@@ -62,6 +66,7 @@ def describe_model(
     codebook: str | Path | None = None,
     encoder: dict[str, Any] | None = None,
     deduplicate: bool = True,
+    speeds: Sequence[float] = (),
 ) -> None:
     """Write a task's ``model.json``.
 
@@ -73,6 +78,7 @@ def describe_model(
         codebook: codebook of the units; a task on ready units has none.
         encoder: settings of the encoder; a task on ready units has none.
         deduplicate: whether repeated units are collapsed.
+        speeds: further speeds that recordings are heard at.
         decoding: how answers are found.
 
     Raises:
@@ -93,6 +99,7 @@ def describe_model(
         "codebook": codebook and _reference(codebook, folder),
         "encoder": encoder and {"settings": settings, "weights": _reference(weights, folder)},
         "deduplicate": deduplicate,
+        "speeds": list(speeds),
         "decoding": decoding.model_dump(),
     }
     write_json(out, value)
@@ -142,9 +149,17 @@ def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFold
             codebook=_find(folder, value["codebook"], "codebook"),
             encoder=encoder,
             deduplicate=value["deduplicate"],
+            speeds=_speeds(value),
             decoding=value["decoding"],
             described=read_tensor_metadata(prompt),
         )
+
+
+def _speeds(value: dict[str, Any]) -> list[float]:
+    """The speeds in a model.json; one of an earlier version has none."""
+    speeds = list(map(float, value.get("speeds", [])))
+    check_speeds(speeds)
+    return speeds
 
 
 def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:

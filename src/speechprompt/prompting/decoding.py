@@ -10,11 +10,12 @@ valid answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from torch import Tensor
 
 from speechprompt.config.tasks import DecodingSettings
@@ -48,12 +49,23 @@ class Question:
         units: units 0..K-1 of every utterance.
         decoding: how answers are found.
         utt_ids: names of the utterances for messages; by default they are numbered.
+        renditions: units of each utterance at other speeds. Where labels have scores, an answer is
+            the best by the mean of the log-probabilities; otherwise they are not read.
     """
 
     task: TaskModel
     units: Sequence[np.ndarray]
     decoding: DecodingSettings = GREEDY
     utt_ids: Sequence[str] | None = None
+    renditions: Sequence[Sequence[np.ndarray]] = ()
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of labels that have scores, because none depends on another; else 0."""
+        allowed = self.task.allowed
+        if allowed is None or self.decoding.free:
+            return 0
+        return len(allowed) if self.task.reads_at_once else int(len(allowed) == 1)
 
     def limits(self) -> list[int]:
         """The longest answer to each utterance, in labels.
@@ -96,9 +108,11 @@ def predict(
     *,
     micro_tokens: int | Literal["auto"] = "auto",
     utt_ids: Sequence[str] | None = None,
+    renditions: Sequence[Sequence[np.ndarray]] = (),
 ) -> Predictions:
     """Decode the utterances of one task; see :class:`Question` and :func:`predict_together`."""
-    return predict_together([Question(task, units, decoding, utt_ids)], micro_tokens)[0]
+    question = Question(task, units, decoding, utt_ids, renditions)
+    return predict_together([question], micro_tokens)[0]
 
 
 def predict_together(
@@ -119,11 +133,68 @@ def predict_together(
             units.
         CorpusError: an utterance leaves no room for an answer.
     """
+    asked = [_Asked.by(question) for question in questions]
     found: dict[int, Predictions] = {}
     for group in group_tasks([question.task for question in questions]):
-        answered = _predict_group([questions[number] for number in group], micro_tokens)
+        answered = _predict_group([asked[number].question for number in group], micro_tokens)
         found.update(zip(group, answered, strict=True))
-    return [found[number] for number in range(len(questions))]
+    return [each.mean(found[number]) for number, each in enumerate(asked)]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question whose renditions are utterances as well.
+
+    Attributes:
+        question: the question with the renditions behind each utterance.
+        firsts: row of each utterance itself; None where there are no renditions.
+    """
+
+    question: Question
+    firsts: np.ndarray | None = None
+
+    @classmethod
+    def by(cls, question: Question) -> Self:
+        """Have renditions read that leave room for an answer."""
+        if not question.n_columns or not any(question.renditions):
+            return cls(question)
+        names = question.utt_ids or list(map(str, range(len(question.units))))
+        units: list[np.ndarray] = []
+        utt_ids: list[str] = []
+        firsts = []
+        for name, own, others in zip(names, question.units, question.renditions, strict=True):
+            fitting = [row for row in others if _has_room(question, row)]
+            firsts.append(len(units))
+            units += [own, *fitting]
+            utt_ids += [name] * (1 + len(fitting))
+        spread = replace(question, units=units, utt_ids=utt_ids, renditions=())
+        return cls(spread, np.array(firsts))
+
+    def mean(self, found: Predictions) -> Predictions:
+        """Answers by the mean over each utterance and its renditions."""
+        if self.firsts is None:
+            return found
+        columns = self.question.task.allowed
+        assert columns is not None
+        assert found.label_scores is not None
+        sizes = np.diff(self.firsts, append=len(found.label_scores))
+        means = np.add.reduceat(found.label_scores, self.firsts) / sizes[:, None]
+        answers, scores = [], np.zeros(len(means))
+        for column in columns:
+            means[:, column] = log_softmax(means[:, column], axis=1)
+            best = means[:, column].argmax(axis=1)
+            answers.append(np.asarray(column)[best])
+            scores += means[:, column].max(axis=1)
+        labels = np.stack(answers, axis=1).tolist()
+        return Predictions(labels, scores, found.valid[self.firsts], means)
+
+
+def _has_room(question: Question, units: np.ndarray) -> bool:
+    try:
+        answer_room(question.task, units, question.decoding.max_length)
+    except CorpusError:
+        return False
+    return True
 
 
 @torch.no_grad()
@@ -160,7 +231,7 @@ class _Answers:
 
     def __init__(self, question: Question) -> None:
         self.question, self.task, self.decoding = question, question.task, question.decoding
-        n, allowed = len(question.units), self.task.allowed
+        n = len(question.units)
         if self.decoding.free and (
             self.task.verbalizer.kind == "learnable" or self.decoding.beam > 1
         ):
@@ -171,9 +242,7 @@ class _Answers:
         self.labels: list[list[int]] = [[] for _ in range(n)]
         self.scores = np.zeros(n)
         self.label_scores = None
-        self.columns = 0  # of labels that need no step between them
-        if allowed is not None and not self.decoding.free:
-            self.columns = len(allowed) if self.task.reads_at_once else int(len(allowed) == 1)
+        self.columns = question.n_columns  # of labels that need no step between them
         if self.columns:
             self.label_scores = np.zeros((n, len(self.task.label_ids)))
 

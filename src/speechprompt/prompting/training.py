@@ -6,8 +6,9 @@ within a token budget, whose gradients add up to those of the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def train_prompt(
             task,
             computation,
             {"seed": seed, "unit_lm": model.lm.sha256, "labels": data.labels.state()},
-            [row for e in data.splits().values() for rows in (e.units, e.labels) for row in rows],
+            [row for e in data.splits().values() for rows in _content(e) for row in rows],
         ),
         rates=_own_rates(model, settings.verbalizer_lr),
     )
@@ -149,6 +150,11 @@ def train_prompt(
     return result
 
 
+def _content(examples: Examples) -> list[Iterable[np.ndarray | list[int]]]:
+    """What decides on the training's result."""
+    return [examples.units, examples.labels, chain.from_iterable(examples.renditions)]
+
+
 def _own_rates(model: TaskModel, verbalizer_lr: float | None) -> dict[str, float]:
     """The learning rate of a learnable verbalizer, if it has one of its own."""
     if verbalizer_lr is None:
@@ -167,7 +173,7 @@ def _temperature(model: TaskModel, data: TaskData) -> float | None:
         return None
     if len(columns) > 1 and not model.reads_at_once:
         return None
-    found = predict(model, data.valid.units)
+    found = predict(model, data.valid.units, renditions=data.valid.renditions)
     assert found.label_scores is not None
     return fit_temperature(found.label_scores, data.valid.labels, columns)
 
@@ -177,7 +183,8 @@ class _PromptTraining:
 
     def __init__(self, model: TaskModel, task: Task, data: TaskData, seed: int) -> None:
         self.model, self.task, self.data, self.seed = model, task, data, seed
-        self.lengths = _lengths(model, data.train)
+        pairs = zip(data.train.heard(), data.train.labels, strict=True)
+        self.heard = [_that_fit(model, heard, labels) for heard, labels in pairs]
         self.budget = micro_budget(
             task.training.micro_tokens,
             model.model.config.activation_bytes(model.dtype),
@@ -199,8 +206,9 @@ class _PromptTraining:
         settings = self.task.training
         self.model.model.train(self.model.prompt is None)
         torch.manual_seed(seed)
-        drawn = _leave_out_units(self.data.train, batch, settings.unit_dropout, seed)
-        lengths = [self.lengths[i] for i in batch]
+        drawn = _draw_renditions(self.data.train, self.heard, batch, seed)
+        lengths = _lengths(self.model, drawn)
+        drawn = _leave_out_units(drawn, settings.unit_dropout, seed)
         even = self.model.padded is not None
         pieces = micro_batches(lengths, range(len(batch)), self.budget, even)
         return _sums(self.model, drawn, pieces, seed)
@@ -297,10 +305,25 @@ def _lengths(task: TaskModel, examples: Examples) -> list[int]:
     return [task.length(units, labels) for _, units, labels in examples.rows()]
 
 
-def _leave_out_units(train: Examples, batch: Sequence[int], share: float, seed: int) -> Examples:
-    """The utterances of a batch, each without a random share of its units."""
-    generator = np.random.default_rng(seed)
-    units = [train.units[i] for i in batch]
-    if share:
-        units = [row[generator.random(len(row)) >= share] for row in map(np.asarray, units)]
+def _that_fit(model: TaskModel, heard: list[np.ndarray], labels: list[int]) -> list[np.ndarray]:
+    """An utterance and those of its renditions that are not too long for the unit LM."""
+    room = model.model.config.max_positions
+    return [heard[0], *(row for row in heard[1:] if model.n_positions(row, labels) <= room)]
+
+
+def _draw_renditions(
+    train: Examples, heard: Sequence[Sequence[np.ndarray]], batch: Sequence[int], seed: int
+) -> Examples:
+    """The utterances of a batch, each as it was recorded or as one of its renditions."""
+    generator = np.random.default_rng((seed, 1))
+    units = [heard[i][int(generator.integers(len(heard[i])))] for i in batch]
     return Examples([train.utt_ids[i] for i in batch], units, [train.labels[i] for i in batch])
+
+
+def _leave_out_units(batch: Examples, share: float, seed: int) -> Examples:
+    """The utterances of a batch, each without a random share of its units."""
+    if not share:
+        return batch
+    generator = np.random.default_rng(seed)
+    units = [row[generator.random(len(row)) >= share] for row in map(np.asarray, batch.units)]
+    return replace(batch, units=units)

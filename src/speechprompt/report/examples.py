@@ -85,7 +85,9 @@ def choose_examples(
         for row, heard, why in zip(answered, units.to_pylist(), chosen.values(), strict=True)
     ]
     if prompt is not None and unit_lm is not None:
-        _add_probabilities(rows, prompt, unit_lm, index, decoding or DecodingSettings())
+        played = units["renditions"].to_pylist() if "renditions" in units.column_names else []
+        decoding = decoding or DecodingSettings()
+        _add_probabilities(rows, played, prompt, unit_lm, index, decoding)
     if manifest is not None:
         _add_audio(rows, manifest)
     write_parquet(out, pa.Table.from_pylist(rows, schema=EXAMPLES_SCHEMA))
@@ -126,6 +128,7 @@ def wrong_answers(table: pa.Table) -> np.ndarray:
 
 def _add_probabilities(
     rows: Sequence[dict[str, Any]],
+    renditions: Sequence[Sequence[Sequence[int]]],
     prompt: str | Path,
     unit_lm: str | Path,
     index: str | Path,
@@ -144,7 +147,10 @@ def _add_probabilities(
         return
     dtype = resolve_precision(decoding.precision, "cpu")
     model = load_task_model(prompt, unit_lm, read_json(index)["codebook_sha256"], dtype, "cpu")
-    found = predict(model, [np.asarray(row["units"], np.int64) for row in rows], decoding)
+    found = predict(
+        *(model, [np.asarray(row["units"], np.int64) for row in rows], decoding),
+        renditions=[[np.asarray(row, np.int64) for row in played] for played in renditions],
+    )
     if found.label_scores is None:
         return
     for row, scores in zip(rows, found.label_scores, strict=True):

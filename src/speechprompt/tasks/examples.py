@@ -22,6 +22,7 @@ class Examples:
             wanted.
         references: the right answer to each utterance, in writing.
         speakers: the speaker of each utterance, None where it is not known.
+        renditions: units of each utterance at other speeds; empty where there are none.
     """
 
     utt_ids: list[str]
@@ -29,6 +30,7 @@ class Examples:
     labels: list[list[int]]
     references: list[str] = field(default_factory=list)
     speakers: list[str | None] = field(default_factory=list)
+    renditions: list[list[np.ndarray]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -39,6 +41,11 @@ class Examples:
     def rows(self) -> Iterator[tuple[str, np.ndarray, list[int]]]:
         """Name, units and label indices of each utterance."""
         return zip(self.utt_ids, self.units, self.labels, strict=True)
+
+    def heard(self) -> list[list[np.ndarray]]:
+        """Units of each utterance as it was recorded, and then of its renditions."""
+        renditions = self.renditions or [[]] * len(self)
+        return [[own, *others] for own, others in zip(self.units, renditions, strict=True)]
 
 
 def few_examples(examples: Examples, n: int, seed: int) -> Examples:
@@ -56,6 +63,7 @@ def few_examples(examples: Examples, n: int, seed: int) -> Examples:
         labels=[examples.labels[i] for i in chosen if examples.labels],
         references=[examples.references[i] for i in chosen if examples.references],
         speakers=[examples.speakers[i] for i in chosen if examples.speakers],
+        renditions=[examples.renditions[i] for i in chosen if examples.renditions],
     )
 
 

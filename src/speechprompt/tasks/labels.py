@@ -77,6 +77,7 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
     """
     table = read_units(index)
     utt_ids = table["utt_id"].to_pylist()
+    renditions = table["renditions"].to_pylist() if "renditions" in table.column_names else []
     references = labels.references(table, str(index))
     return Examples(
         utt_ids=utt_ids,
@@ -84,6 +85,7 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
         labels=encode_references(labels, utt_ids, references, index) if encode else [],
         references=references,
         speakers=table["speaker"].to_pylist(),
+        renditions=[[np.asarray(row, dtype=np.int64) for row in rows] for rows in renditions],
     )
 
 

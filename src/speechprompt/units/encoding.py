@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from speechprompt.audio.speed import play_at
 from speechprompt.audio.waveforms import Audio, as_waveform
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import CorpusError, SpeechPromptError
@@ -24,11 +25,13 @@ class EncodedUnits:
         units: units 0..K-1, int16 ``[n]``.
         durations: frames of each unit, int16 ``[n]``.
         frame_rate: frames per second.
+        renditions: its units at other speeds, by speed.
     """
 
     units: np.ndarray
     durations: np.ndarray
     frame_rate: float
+    renditions: Mapping[float, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.units)
@@ -91,25 +94,39 @@ class UnitEncoder:
         return found
 
     def encode_waveforms(
-        self, waveforms: Sequence[np.ndarray]
+        self, waveforms: Sequence[np.ndarray], speeds: Sequence[float] = ()
     ) -> list[EncodedUnits | SpeechPromptError]:
         """Encode utterances in batches; an error stands in the place of one that has no units.
 
         Args:
             waveforms: float32 ``[n_samples]`` each, at 16 kHz.
+            speeds: further speeds that each is played at.
         """
         import torch
 
-        frames = encode_in_batches(self.encoder, [torch.from_numpy(one) for one in waveforms])
-        return self.quantise([frame.numpy() for frame in frames])
+        played = [each for one in waveforms for each in (one, *play_at(speeds, one))]
+        frames = encode_in_batches(self.encoder, [torch.from_numpy(one) for one in played])
+        return self.quantise([frame.numpy() for frame in frames], speeds)
 
-    def quantise(self, frames: Sequence[np.ndarray]) -> list[EncodedUnits | SpeechPromptError]:
-        """Quantise frames ``[n_frames, D]`` of each utterance, in 16 bits as the pipeline does."""
+    def quantise(
+        self, frames: Sequence[np.ndarray], speeds: Sequence[float] = ()
+    ) -> list[EncodedUnits | SpeechPromptError]:
+        """Quantise frames ``[n_frames, D]`` of each utterance, in 16 bits as the pipeline does.
+
+        Args:
+            frames: those of an utterance and, behind them, of its renditions.
+            speeds: the renditions' speeds.
+        """
         from threadpoolctl import threadpool_limits
 
         # One thread, as in the pipeline, so that rounding is the same everywhere.
         with threadpool_limits(limits=1):
-            return [self._quantise(frame) for frame in frames]
+            found = [self._quantise(frame) for frame in frames]
+        n = 1 + len(speeds)
+        return [
+            _with_renditions(found[i], speeds, found[i + 1 : i + n])
+            for i in range(0, len(found), n)
+        ]
 
     def _quantise(self, frames: np.ndarray) -> EncodedUnits | SpeechPromptError:
         with np.errstate(over="ignore"):
@@ -126,3 +143,19 @@ class UnitEncoder:
         layer = "" if self.encoder.layer is None else f" layer {self.encoder.layer},"
         rate = f"{self.frame_rate:g} frames/s"
         return f"<Encoder: {self.encoder.kind},{layer} {self.n_units} units, {rate}>"
+
+
+def _with_renditions(
+    found: EncodedUnits | SpeechPromptError,
+    speeds: Sequence[float],
+    renditions: Sequence[EncodedUnits | SpeechPromptError],
+) -> EncodedUnits | SpeechPromptError:
+    """An utterance with its renditions; one that has no units is an error as a whole."""
+    played: dict[float, np.ndarray] = {}
+    for speed, rendition in zip(speeds, renditions, strict=True):
+        if isinstance(rendition, SpeechPromptError):
+            return rendition
+        played[speed] = rendition.units
+    if isinstance(found, SpeechPromptError) or not played:
+        return found
+    return replace(found, renditions=played)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.audio.speed import check_speeds, play_at
 from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
@@ -52,11 +53,13 @@ def extract_features(
     *,
     shard: int = 0,
     n_shards: int = 1,
+    speeds: Sequence[float] = (),
 ) -> int:
     """Encode one shard of a manifest into a Parquet file, in the manifest's order.
 
     Columns: ``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``. A window of audio is
     read ahead, in which utterances of similar length form batches; its length bounds the memory.
+    An utterance has a row, and behind it one for each of ``speeds``.
 
     Args:
         manifest_path: Manifest of the split.
@@ -64,16 +67,22 @@ def extract_features(
         out: The features file.
         shard: Number of this shard, from 0.
         n_shards: Number of shards.
+        speeds: Further speeds that each recording is played at.
 
     Returns:
         The number of utterances.
 
     Raises:
         ArtefactError: the manifest cannot be read, or frames are not finite.
+        ConfigError: impossible speeds.
         CorpusError: the split is empty, or a file that the manifest lists cannot be read.
     """
     import torch
 
+    try:
+        check_speeds(speeds)
+    except ValueError as error:
+        raise ConfigError(f"speeds: {error}") from None
     manifest = read_parquet(manifest_path, ["utt_id", "path"])
     if not len(manifest):
         raise CorpusError(f"{manifest_path}: expected utterances, found none")
@@ -81,24 +90,28 @@ def extract_features(
     manifest = manifest.slice(rows.start, len(rows))
     root = read_root(manifest_path)
     pairs = zip(manifest["utt_id"].to_pylist(), manifest["path"].to_pylist(), strict=True)
-    read = partial(_read_recording, root)
+    read = partial(_read_renditions, root, speeds)
     listed = progress(read_ahead(read, pairs, encoder.readers), "features", total=len(manifest))
-    schema = features_schema(FeatureMetadata.of(encoder))
+    renditions = ((utt_id, played) for utt_id, found in listed for played in found)
+    schema = features_schema(FeatureMetadata.of(encoder), speeds)
     with frames_writer(out, schema) as writer:
 
         def write(utt_ids: list[str], frames: list[torch.Tensor]) -> None:
             writer.write_table(features_table(utt_ids, frames, schema))
 
         with write_behind(write, in_thread=encoder.readers > 0) as write_window:
-            for utt_ids, waveforms in in_windows(listed):
+            for utt_ids, waveforms in in_windows(renditions):
                 frames = encode_in_batches(encoder, list(map(torch.from_numpy, waveforms)))
                 write_window(utt_ids, frames)
     return len(manifest)
 
 
-def _read_recording(root: Path, listed: tuple[str, str]) -> tuple[str, np.ndarray]:
+def _read_renditions(
+    root: Path, speeds: Sequence[float], listed: tuple[str, str]
+) -> tuple[str, list[np.ndarray]]:
     utt_id, path = listed
-    return utt_id, read_waveform(root / path)
+    waveform = read_waveform(root / path)
+    return utt_id, [waveform, *play_at(speeds, waveform)]
 
 
 def sample_frames(
@@ -107,6 +120,7 @@ def sample_frames(
     """Draw frames without replacement, all equally likely, into a Parquet file.
 
     The file depends on the frames in the order of the parts, and not on their division into parts.
+    Frames of renditions are frames as any.
     Column: ``frames`` fp16 ``[D]``, in the order of the parts.
 
     Args:

@@ -33,6 +33,7 @@ __all__ = [
     "iter_features",
     "read_feature_metadata",
     "read_group",
+    "read_speeds",
     "sample_schema",
     "sample_table",
 ]
@@ -55,12 +56,15 @@ class FeatureMetadata:
         return cls(*own)
 
 
-def features_schema(metadata: FeatureMetadata) -> pa.Schema:
-    """``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``."""
+def features_schema(metadata: FeatureMetadata, speeds: Sequence[float] = ()) -> pa.Schema:
+    """``utt_id``, ``n_frames`` int32, ``frames`` fp16 ``[n_frames, D]``.
+
+    With ``speeds``, each utterance has one more row for each of them, behind its own.
+    """
     frames = pa.list_(pa.list_(pa.float16(), metadata.dimension))
     return pa.schema(
         {"utt_id": pa.string(), "n_frames": pa.int32(), "frames": frames},
-        metadata=schema_metadata(asdict(metadata)),
+        metadata=schema_metadata(asdict(metadata) | {"speeds": list(speeds) or None}),
     )
 
 
@@ -122,6 +126,16 @@ def read_feature_metadata(path: str | Path) -> FeatureMetadata:
         own: dict[str, Any] = {name: found[name] for name in ("encoder", "encoder_sha256")}
         own |= {name: json.loads(found[name]) for name in ("frame_rate", "dimension")}
         return FeatureMetadata(**own, layer=json.loads(found.get("layer", "null")))
+
+
+def read_speeds(path: str | Path) -> list[float]:
+    """The speeds of the renditions in a features file.
+
+    Raises:
+        ArtefactError: the file cannot be read.
+    """
+    with content_of(path):
+        return list(map(float, json.loads(metadata_of(read_schema(path)).get("speeds", "[]"))))
 
 
 def iter_features(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.parquet import checked_meanwhile, parquet_writer, read_parquet
 from speechprompt.units.codebook import Codebook, check_codebook, load_codebook
-from speechprompt.units.feature_files import iter_features, read_feature_metadata
+from speechprompt.units.feature_files import iter_features, read_feature_metadata, read_speeds
 from speechprompt.units.unit_files import UnitsMetadata, units_schema
 
 __all__ = ["deduplicate", "quantize", "quantize_units"]
@@ -55,7 +56,8 @@ def quantize_units(
     """Quantise one shard of features, and add path, speaker and labels of the manifest.
 
     Columns: ``utt_id``, ``path``, ``units`` list<int16>, ``durations`` list<int16> (in frames, with
-    the sum ``n_frames``), ``n_frames`` int32, ``speaker``, then the label columns.
+    the sum ``n_frames``), ``n_frames`` int32, ``speaker``, then the label columns. Where the
+    features have renditions, ``renditions`` behind ``units`` has the units of each.
 
     Args:
         features_part: Features of a contiguous part of the manifest.
@@ -88,9 +90,12 @@ def quantize_units(
             encoder=features.encoder,
             layer=features.layer,
             frame_rate=features.frame_rate,
+            speeds=read_speeds(features_part) or None,
         )
         schema = units_schema(labels, metadata)
-        utt_ids = read_parquet(features_part, ["utt_id"])["utt_id"]
+        n_played = 1 + len(metadata.speeds or ())
+        rows_of_all = read_parquet(features_part, ["utt_id"])["utt_id"]
+        utt_ids = rows_of_all.take(pa.array(range(0, len(rows_of_all), n_played), pa.int64()))
         start = pc.index(manifest["utt_id"], utt_ids[0]).as_py() if len(utt_ids) else 0
         manifest = manifest.slice(max(start, 0), len(utt_ids))
         if manifest["utt_id"] != utt_ids:
@@ -98,17 +103,24 @@ def quantize_units(
                 f"{features_part}: expected utterances of {manifest_path} in its order, found "
                 f"others ({utt_ids[0].as_py()!r} …); extract the features again"
             )
-        utterances = progress(iter_features(features_part), "units", total=len(utt_ids))
+        played = progress(iter_features(features_part), "units", total=len(rows_of_all))
+        n_rows = ROWS // n_played
         # One thread is as fast for small products, and their rounding is the same on every machine.
         with threadpool_limits(limits=1), parquet_writer(out, schema) as writer:
-            for first in range(0, len(utt_ids), ROWS):
-                rows = manifest.slice(first, ROWS)
-                block = [frames for _, frames in islice(utterances, ROWS)]
+            for first in range(0, len(utt_ids), n_rows):
+                rows = manifest.slice(first, n_rows)
+                block = [frames for _, frames in islice(played, n_rows * n_played)]
                 # One utterance at a time, so that rounding does not depend on its neighbours.
-                pairs = [quantize(frames, codebook, dedup) for frames in block]
-                columns = dict(zip(("units", "durations"), zip(*pairs, strict=True), strict=True))
+                units, durations = zip(
+                    *(quantize(frames, codebook, dedup) for frames in block), strict=True
+                )
+                columns: dict[str, Any] = {"units": units[::n_played]}
+                columns |= {"durations": durations[::n_played]}
+                columns["renditions"] = [
+                    units[i + 1 : i + n_played] for i in range(0, len(units), n_played)
+                ]
                 columns |= {name: rows[name] for name in ("utt_id", "path", "speaker", *labels)}
-                columns["n_frames"] = list(map(len, block))
+                columns["n_frames"] = list(map(len, block[::n_played]))
                 writer.write_table(pa.table(columns, schema))
             wait_until_checked()
     return len(utt_ids)

@@ -35,6 +35,7 @@ UNITS_COLUMNS = {
     "utt_id": pa.string(),
     "path": pa.string(),
     "units": pa.list_(pa.int16()),
+    "renditions": pa.list_(pa.list_(pa.int16())),
     "durations": pa.list_(pa.int16()),
     "n_frames": pa.int32(),
     "speaker": pa.string(),
@@ -43,7 +44,10 @@ UNITS_COLUMNS = {
 
 @dataclass(frozen=True)
 class UnitsMetadata:
-    """Schema metadata of a units file; None is what is unknown of an external codebook."""
+    """Schema metadata of a units file; None is what is unknown of an external codebook.
+
+    ``speeds`` are those of the renditions, None where there are none.
+    """
 
     codebook: str
     codebook_sha256: str
@@ -52,11 +56,17 @@ class UnitsMetadata:
     encoder: str | None = None
     layer: int | None = None
     frame_rate: float | None = None
+    speeds: list[float] | None = None
 
 
 def units_schema(label_columns: Sequence[str], metadata: UnitsMetadata) -> pa.Schema:
-    """The columns of a units file: the fixed ones, then the labels."""
+    """The columns of a units file: the fixed ones, then the labels.
+
+    ``renditions``, the units at each of the speeds, is there where there are speeds.
+    """
     columns = UNITS_COLUMNS | {name: pa.string() for name in label_columns}
+    if not metadata.speeds:
+        del columns["renditions"]
     return pa.schema(columns, metadata=schema_metadata(asdict(metadata)))
 
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from speechprompt.config import Config
+from speechprompt.config.corpora import Corpus
+from speechprompt.config.corpus import SpokenCorpus
 from speechprompt.config.fields import Block
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.errors import ConfigError
 
-__all__ = ["block_of", "encoder_behind"]
+__all__ = ["block_of", "encoder_behind", "speeds_of"]
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 
@@ -35,3 +37,8 @@ def encoder_behind(config: Config, codebook: str) -> str:
     if isinstance(book, ExternalCodebook):
         raise ConfigError(f"codebooks.{codebook}: behind an external codebook is no encoder")
     return book.encoder
+
+
+def speeds_of(corpus: Corpus) -> list[float]:
+    """The further speeds that a corpus's recordings are heard at."""
+    return corpus.speeds if isinstance(corpus, SpokenCorpus) else []

@@ -1,6 +1,7 @@
 """Corpora in the plan: where recordings come from, and what their manifests are made of."""
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -27,7 +28,7 @@ from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.corpora.registry import listing_of
 from speechprompt.errors import CorpusError
 from speechprompt.units.text_forms import durations_beside
-from speechprompt.workflow.blocks import block_of
+from speechprompt.workflow.blocks import block_of, speeds_of
 from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, operand, options
 
 __all__ = ["Corpora"]
@@ -52,8 +53,13 @@ class Corpora:
         return one_of(name for name, block in blocks if block.kind not in kinds)
 
     def settings(self, wildcards: Wildcards) -> str:
-        """A corpus's block, less what does not matter to its rows: its root, and listening."""
-        return block_to_json(self.config.corpora[wildcards.corpus], {"root", "listen"})
+        """A corpus's block, less what does not matter to its rows."""
+        return block_to_json(self.config.corpora[wildcards.corpus], {"root", "listen", "speeds"})
+
+    def speeds(self, wildcards: Wildcards) -> str:
+        """The further speeds that its recordings are heard at, as an option."""
+        speeds = speeds_of(self.config.corpora[wildcards.corpus])
+        return options(speeds=speeds and json.dumps(speeds))
 
     def folders(self) -> str:
         """Constraint: the folders of published corpora, after the corpus that has them."""

@@ -14,7 +14,7 @@ from speechprompt.config.models import UnitLmSettings
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.runtime.gpus import SLOTS, gpu_slots, gpus
-from speechprompt.workflow.blocks import block_of
+from speechprompt.workflow.blocks import block_of, speeds_of
 from speechprompt.workflow.paths import Wildcards
 from speechprompt.workflow.snakemake_internals import sizes_of
 
@@ -163,7 +163,8 @@ class Resources:
     def encoding_disk(self, wildcards: Wildcards, input: Any, attempt: int) -> int:
         """A shard's features: 15 s of HuBERT base for every row of a long utterances' manifest."""
         rows_mb = sum(size for path, size in sizes_of(input) if path == str(input.manifest)) / 1e6
-        return attempt * round(1000 + 10000 * rows_mb / int(wildcards.parts))
+        times = 1 + len(speeds_of(self.config.corpora[wildcards.corpus]))
+        return attempt * round(1000 + 10000 * times * rows_mb / int(wildcards.parts))
 
     def synthesis_disk(self, wildcards: Wildcards) -> int:
         """Measured: 40 to 75 KB an utterance of the embedded corpora; others have longer ones."""

@@ -10,7 +10,7 @@ from speechprompt.config.corpora import Corpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.tasks import Task
 from speechprompt.config.values import block_to_json
-from speechprompt.workflow.blocks import encoder_behind
+from speechprompt.workflow.blocks import encoder_behind, speeds_of
 from speechprompt.workflow.models import Models
 from speechprompt.workflow.paths import SEED, UNIT_LM, Wildcards, one_of, options
 
@@ -193,7 +193,12 @@ class Tasks(Trainings):
         book = self.config.codebooks[self._codebook(wildcards)]
         if isinstance(book, ExternalCodebook):
             return ""
-        quantizer = options(codebook=input.codebook, deduplicate=json.dumps(book.deduplicate))
+        speeds = speeds_of(self._corpus(wildcards)[1])
+        quantizer = options(
+            codebook=input.codebook,
+            deduplicate=json.dumps(book.deduplicate),
+            speeds=speeds and json.dumps(speeds),
+        )
         return f"{self.encoder_options(wildcards, input)} {quantizer}"
 
     def _corpus(self, wildcards: Wildcards) -> tuple[str, Corpus]:
