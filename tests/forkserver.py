@@ -16,6 +16,7 @@ import socketserver
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -48,7 +49,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"
 def programs() -> Path:
     """The folder of the programs. Their server runs as long as this process.
 
-    Of Python there is ``python -c CODE`` only.
+    Of Python there are ``python -c CODE`` and ``python -m snakemake`` only.
     """
     folder = Path(tempfile.mkdtemp())
     address = str(folder / "socket")
@@ -68,7 +69,8 @@ class Run(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         _, streams, *_ = socket.recv_fds(self.request, 1, 3)
         (program, *words), folder, group, environment = json.load(self.request.makefile())
-        os.setpgid(0, group)
+        with suppress(PermissionError):  # a process group of another session, such as Slurm's
+            os.setpgid(0, group)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
@@ -93,6 +95,8 @@ class Run(socketserver.BaseRequestHandler):
 def run(program: str, words: list[str]) -> int | None:
     """Run a program in this process; return its exit status."""
     if program == "python":
+        if words[0] == "-m":
+            return run(words[1], words[2:])
         exec(words[1], {"__name__": "__main__"})
         return 0
     return import_module(f"{program}.cli").main(words)

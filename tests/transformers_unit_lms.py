@@ -33,7 +33,7 @@ def written(folder, noise, kind, config):
     torch.manual_seed(0)
     model = kind(config).eval()
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in model.parameters() if noise else ():
             parameter.add_(noise * torch.randn(parameter.shape))
     model.save_pretrained(folder)
     return model

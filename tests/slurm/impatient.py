@@ -1,4 +1,8 @@
-"""Snakemake that asks Slurm for the state of jobs every second, instead of ever less often."""
+"""Snakemake that asks Slurm for the state of jobs every second, instead of ever less often.
+
+``python impatient.py PYTHON ARGUMENTS...``: in a job, PYTHON starts the Snakemake that starts the
+job's step. The step, which Slurm watches, starts the installed programs.
+"""
 
 import asyncio
 import sys
@@ -6,10 +10,13 @@ import sys
 from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
+PYTHON, ARGUMENTS = sys.argv[1], sys.argv[2:]
+
 
 async def a_second(executor):
     await asyncio.sleep(1)
 
 
 RemoteExecutor.sleep = a_second
-main(sys.argv[1:])
+RemoteExecutor.get_python_executable = lambda executor: PYTHON
+main(ARGUMENTS)

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from forkserver import programs
 from pipeline import REPOSITORY, options
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -127,7 +128,7 @@ def runs(tmp_path_factory, request):
     log = remote / "snakemake.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, str(IMPATIENT), *options(remote, *arguments)],
+            [sys.executable, IMPATIENT, programs() / "python", *options(remote, *arguments)],
             cwd=REPOSITORY,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import shutil
 import subprocess
 
 import pytest
@@ -14,15 +15,26 @@ SCRIPT = REPOSITORY / "envs/install.sh"
 
 @pytest.fixture
 def venv(tmp_path):
-    """An environment whose uv takes two seconds, and whose python notes how it is called."""
+    """An environment whose uv ends in the third second, and whose python notes how it is called.
+
+    The first two seconds take no time.
+    """
     folder = tmp_path / "venv"
     packages = folder / "lib/python3.11/site-packages"
     packages.mkdir(parents=True)
     (folder / "bin").mkdir()
     (tmp_path / "some.txt").write_text("# Some.\none==1.0\ntwo==2.0\n")
     (tmp_path / "limits.txt").write_text("three==3.0\n")
-    install = f"mkdir {packages}/one-1.0.dist-info; sleep 2.5"
-    for name, work in (("uv", install), ("python", f'echo "$@" > {tmp_path}/called')):
+    package, seconds = packages / "one-1.0.dist-info", tmp_path / "seconds"
+    seconds.touch()
+    third, sleep = f"[ $(wc -l < {seconds}) -ge 3 ]", shutil.which("sleep")
+    there = f"until [ -d {package} ]; do {sleep} 0.01; done"
+    programs = {
+        "uv": f"mkdir {package}; until {third}; do {sleep} 0.01; done",
+        "python": f'echo "$@" > {tmp_path}/called',
+        "sleep": f'{there}; echo >> {seconds}; ! {third} || exec {sleep} "$@"',
+    }
+    for name, work in programs.items():
         program = folder / "bin" / name
         program.write_text(f"#!/bin/sh\n{work}\n")
         program.chmod(0o755)
@@ -31,7 +43,9 @@ def venv(tmp_path):
 
 def install(venv, **streams):
     files = ("-r", venv.parent / "some.txt", "-c", venv.parent / "limits.txt")
-    return subprocess.run([SCRIPT, venv, *files], check=True, **streams)
+    path = f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    return subprocess.run([SCRIPT, venv, *files], check=True, env=environment, **streams)
 
 
 def read_to_the_end(terminal):
