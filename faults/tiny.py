@@ -56,7 +56,7 @@ def _stages() -> dict[str, Stage]:
     features, metrics = _part("features", "train"), f"{TASK}/prompt/metrics.json"
     labels, lm, task, mfcc = map(_quoted, (["label"], LM_SETTINGS, TASK_SETTINGS, MFCC))
     manifests = "results/manifests/mine"
-    shown = "results/table"
+    shown, fold = "results/table", "results/manifests/mine/fold"
     listed = [
         _stage(
             f"prepare-csv --table corpus/corpus.csv --max-rejected 0 --out {manifests}",
@@ -107,6 +107,19 @@ def _stages() -> dict[str, Stage]:
         ),
         _stage(
             f"summarise-seeds {SEED} --baselines {baseline}/predictions.parquet --out {metrics}"
+        ),
+        _stage(
+            f"take-fold {' '.join(map(_manifest, SPLITS))} --fold 1 --folds 2 --out {fold}",
+            *(f"{fold}/{split}.parquet" for split in SPLITS),
+        ),
+        _stage(
+            f"take-units {' '.join(map(_index, SPLITS))} --manifest {fold}/test.parquet"
+            " --out results/units/fold/test.parquet"
+        ),
+        _stage(
+            f"pool-folds {SEED} --name ks"
+            f" --predictions {TASK}/pooled/predictions.parquet"
+            f" --metrics {TASK}/pooled/metrics.json"
         ),
         _stage(f"finish-task {prompt} --out {TASK}/prompt.safetensors", of="prompt"),
         _stage(f"finish-task {metrics} --out {TASK}/acc.txt", of="score"),

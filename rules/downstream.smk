@@ -6,6 +6,8 @@ rule train_downstream:
     output:
         model="results/{task}/downstream/seed-{seed}/model.safetensors",
         curve="results/{task}/downstream/seed-{seed}/curve.parquet",
+    wildcard_constraints:
+        task=PLAN.tasks.trained(),
     threads: THREADS
     resources:
         **needs(3000, 4, minutes=1440, network=True),
@@ -30,6 +32,8 @@ rule score_downstream:
     output:
         predictions="results/{task}/downstream/seed-{seed}/predictions.parquet",
         metrics="results/{task}/downstream/seed-{seed}/metrics.json",
+    wildcard_constraints:
+        task=PLAN.tasks.trained(),
     threads: THREADS
     resources:
         **needs(2500, 4, minutes=240, network=True),

@@ -287,7 +287,7 @@ use rule write_overview as write_task_overview with:
     output:
         page="results/{task}/overview.html",
     wildcard_constraints:
-        task=PLAN.tasks.of_type("classification", "transcription", "slot_filling"),
+        task=PLAN.results.tasks(),
     params:
         folder=PLAN.results.task_page_folder,
         setup=PLAN.results.task_page_setup,

@@ -6,6 +6,7 @@ rule train_prompt:
         prompt=f"{SEED}/prompt.safetensors",
         curve=f"{SEED}/curve.parquet",
     wildcard_constraints:
+        task=PLAN.tasks.trained(),
         method="prompt|finetune",
     threads: THREADS
     resources:
@@ -26,7 +27,7 @@ rule fit_ngram_baseline:
         predictions="results/{task}/baseline/ngram/predictions.parquet",
         metrics="results/{task}/baseline/ngram/metrics.json",
     wildcard_constraints:
-        task=PLAN.tasks.of_type("classification"),
+        task=PLAN.tasks.trained("classification"),
     resources:
         **needs(2000, minutes=120),
     params:
@@ -45,6 +46,8 @@ rule choose_constant_baseline:
     output:
         predictions="results/{task}/baseline/constant/predictions.parquet",
         metrics="results/{task}/baseline/constant/metrics.json",
+    wildcard_constraints:
+        task=PLAN.tasks.trained(),
     resources:
         **needs(1000, minutes=60),
     params:
@@ -65,7 +68,7 @@ rule fit_acoustic_baseline:
         predictions="results/{task}/baseline/{baseline}/predictions.parquet",
         metrics="results/{task}/baseline/{baseline}/metrics.json",
     wildcard_constraints:
-        task=PLAN.tasks.of_type("classification"),
+        task=PLAN.tasks.trained("classification"),
         baseline="mfcc_mean|mfcc_dtw",
     resources:
         **needs(2000, minutes=240),
@@ -87,6 +90,7 @@ rule score_prompt:
         predictions=f"{SEED}/predictions.parquet",
         metrics=f"{SEED}/metrics.json",
     wildcard_constraints:
+        task=PLAN.tasks.trained(),
         method="prompt|finetune",
     threads: THREADS
     resources:

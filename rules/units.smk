@@ -6,7 +6,7 @@ rule quantize_units:
     output:
         units=f"{UNITS}/{PART}",
     wildcard_constraints:
-        corpus=PLAN.corpora.not_of_kind("units"),
+        corpus=PLAN.corpora.not_of_kind("units", "fold"),
     resources:
         **needs(1000, 0.1, minutes=60),
     params:

@@ -8,9 +8,11 @@ import pytest
 
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.error_by_length import error_by_length
-from speechprompt.evaluation.pooling import pool_predictions, pooled_gain
+from speechprompt.evaluation.pooling import pool_folds, pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
+from speechprompt.evaluation.scored_splits import ScoreFiles
 from speechprompt.evaluation.scores import (
+    Metrics,
     finish_task,
     judge,
     summarise_seeds,
@@ -261,3 +263,49 @@ def test_pooled_predictions_are_compared_by_utterance(tmp_path):
     assert pooled_gain(ours, ours).value == 0
     with pytest.raises(ArtefactError, match="different utterances"):
         pooled_gain(ours, theirs[:1])
+
+
+def fold_of(folder, number, answers, method="prompt", seed=1):
+    """The folder of a fold: two utterances of each of two speakers."""
+    given = rows(list("abab"), list(answers), prefix=f"{9 - number}-", speaker=list("xxyy"))
+    save(folder / "predictions.parquet", given, method=method)
+    trained = {"hashes": {"prompt": prompt_hash(seed), "lm": "x"}, "seeds": [seed]}
+    facts = trained if method == "prompt" else {"details": {"c": number}}
+    path = folder / "predictions.parquet"
+    write_metrics(folder / "metrics.json", [path], task=f"t/fold-{number}", method=method, **facts)
+    return folder
+
+
+def test_the_scores_of_folds_are_pooled(tmp_path):
+    answers = {1: ("abab", "abba", "aaaa"), 2: ("abab", "baba", "abbb")}
+    floors = [fold_of(tmp_path / f"n-{n}", n, a, "ngram") for n, a in enumerate(("aaaa",) * 3, 1)]
+    floor = ScoreFiles(tmp_path / "floor/predictions.parquet", tmp_path / "floor/metrics.json")
+    details = pool_folds(floors, floor, "t").details
+    assert details == {f"fold_{n}": {"c": n} for n in (1, 2, 3)}
+    for seed, given in answers.items():
+        folders = [
+            fold_of(tmp_path / f"{seed}-{n}", n, text, seed=seed) for n, text in enumerate(given, 1)
+        ]
+        out = tmp_path / f"seed-{seed}"
+        files = ScoreFiles(out / "predictions.parquet", out / "metrics.json", [floor.predictions])
+        metrics = pool_folds(folders, files, "t")
+        assert metrics == Metrics.read(files.metrics)
+        paths = [folder / "predictions.parquet" for folder in folders]
+        others = [folder / "predictions.parquet" for folder in floors]
+        assert metrics.splits["test"]["acc"] == pool_predictions(paths)
+        assert metrics.gains["ngram"]["test"]["acc"] == pooled_gain(paths, others)
+        assert {n: one.value for n, one in metrics.per_fold.items()} == {
+            str(n): pool_predictions([path]).value for n, path in enumerate(paths, 1)
+        }
+        table = pd.read_parquet(files.predictions)
+        assert table["fold"].tolist() == ["3"] * 4 + ["2"] * 4 + ["1"] * 4
+    seeds = [tmp_path / f"seed-{seed}" for seed in answers]
+    metrics = summarise_seeds(seeds, tmp_path / "metrics.json", [floor.predictions])
+    assert metrics.task == "t"
+    assert metrics.seeds == [1, 2]
+    assert metrics.main.value == pytest.approx((8 / 12 + 7 / 12) / 2)
+    assert {n: one.value for n, one in metrics.per_fold.items()} == {"1": 1, "2": 0.25, "3": 0.625}
+    names = {f"prompt_fold_{fold}_seed_{seed}" for fold in (1, 2, 3) for seed in (1, 2)}
+    assert set(metrics.hashes) == {"lm", *names}
+    with pytest.raises(ArtefactError, match="is in an earlier file too"):
+        pool_folds([floors[0], floors[0]], floor, "t")

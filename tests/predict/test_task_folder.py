@@ -102,6 +102,10 @@ def test_what_cannot_answer_audio_says_so(copied, tmp_path):
     ready.unlink()
     with pytest.raises(ArtefactError, match=r"no model\.json; finish it again"):
         load_predictor(results / "ks")
+    pooled = {"method": "prompt", "type": "classification", "per_fold": {"1": {}, "2": {}}}
+    write_json(results / "ks/metrics.json", pooled)
+    with pytest.raises(ArtefactError, match=r"its 2 folds has a prompt .*/ks/fold-1/acc\.txt`"):
+        load_predictor(results / "ks")
     write_json(results / "ks/metrics.json", {"method": "downstream"})
     with pytest.raises(ArtefactError, match="'downstream' cannot"):
         load_predictor(results / "ks")

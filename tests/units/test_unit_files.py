@@ -5,7 +5,13 @@ import pytest
 
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.storage.files import read_json
-from speechprompt.units.unit_files import UnitsMetadata, gather_units, read_units, write_units
+from speechprompt.units.unit_files import (
+    UnitsMetadata,
+    gather_units,
+    read_units,
+    take_units,
+    write_units,
+)
 
 METADATA = UnitsMetadata(codebook="external:km4", codebook_sha256="ab" * 32, n_units=4, dedup=True)
 
@@ -138,3 +144,22 @@ def test_units_outside_the_codebook_are_refused(tmp_path):
 def test_an_utterance_without_units_is_kept(tmp_path):
     write_part(tmp_path / "part.parquet", ["a"], units=[[]])
     assert pq.read_table(tmp_path / "part.parquet")["units"].to_pylist() == [[]]
+
+
+def test_units_are_taken_from_other_splits(split, tmp_path):
+    index, _ = split
+    part = write_part(tmp_path / "more/part.parquet", ["d", "e"])
+    more = tmp_path / "more/index.json"
+    gather_units([part], more, corpus="ks", split="test")
+    wanted, out = tmp_path / "manifest.parquet", tmp_path / "taken.parquet"
+    pq.write_table(pa.table({"utt_id": ["e", "a", "c"]}), wanted)
+    assert take_units([index, more], wanted, out) == 3
+    whole = pa.concat_tables([read_units(index), read_units(more)])
+    assert pq.read_table(out).equals(whole.take([4, 0, 2]))
+    assert pq.read_schema(out).metadata == pq.read_schema(part).metadata
+    with pytest.raises(ArtefactError, match=r"manifest.parquet: the units of 'e' are not in"):
+        take_units([index], wanted, out)
+    write_part(part, ["d", "e"], METADATA.__class__(**{**vars(METADATA), "n_units": 5}))
+    gather_units([part], more, corpus="ks", split="test")
+    with pytest.raises(ArtefactError, match=r"more/index.json: expected columns, codebook"):
+        take_units([index, more], wanted, out)

@@ -167,6 +167,7 @@ SETUP = {
             "acoustic_baselines": ["mfcc_mean", "mfcc_dtw"],
         },
         "-": {"corpus": "-", "lm": "-o", "labels": ["digit"]},
+        "-y": {"corpus": "-", "lm": "--help", "labels": ["digit"], "crossvalidate": "speaker"},
         "-c": {"corpus": "-c", "lm": "-p"},
         "-f": {"corpus": "-f", "lm": "-c", "labels": ["action", "object", "location"]},
         "-l": {"corpus": "-l", "lm": "-d", "type": "transcription"},

@@ -144,6 +144,13 @@ units.quantization:quantize_units --features=features_part --manifest=manifest_p
 units.unit_files:gather_units parts --manifest=manifest_path --corpus --split --train \
     --max-repeated --out
     Check the parts of a split and list them in its index.
+corpora.folds:take_fold manifests --fold --folds --seed --valid-fraction --max-repeated \
+    --out=out_dir
+    Make one fold of a corpus by speaker test, and all other recordings train and valid.
+units.unit_files:take_units units=indexes --manifest=manifest_path --out
+    Take the units of a manifest's utterances from other splits of the same recordings.
+evaluation.pooling:pool_folds folders --name=task {SCORES}
+    Score the answers to all folds of a cross-validation together.
 evaluation.scores:summarise_seeds seeds=folders --baselines --out
     Score a method over its seeds.
 evaluation.scores:finish_task source --out

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import AnyCorpus
+from speechprompt.config.crossvalidation import CrossvalidationSettings
 from speechprompt.config.encoders import AnyEncoder, HubertPretraining
 from speechprompt.config.fields import Block, members
 from speechprompt.config.models import AnyCodebook, AnyUnitLm, PretrainingTaskSettings
@@ -44,6 +45,7 @@ BLOCKS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`encoders.<name>.pretraining`", HubertPretraining),
     ("`lm.<name>.pretraining_tasks`", PretrainingTaskSettings),
     ("`tasks.<name>`", Task),
+    ("`tasks.<name>.crossvalidate`", CrossvalidationSettings),
     *(
         (f"`tasks.<name>.{key}`", type(field.default))
         for key, field in Task.model_fields.items()

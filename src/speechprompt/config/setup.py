@@ -1,6 +1,6 @@
 """The set-up as a whole: its blocks, and checks that they fit together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -20,7 +20,7 @@ from speechprompt.config.sweep import SweepPoint, SweepSettings
 from speechprompt.config.tasks import Task
 from speechprompt.errors import nearest
 
-__all__ = ["RESERVED_TASK_NAMES", "Config", "check_labels"]
+__all__ = ["RESERVED_TASK_NAMES", "Config", "check_labels", "check_speakers"]
 
 RESERVED_TASK_NAMES = (
     *("manifests", "encoders", "features", "codebooks", "units", "lm", "table"),
@@ -132,6 +132,8 @@ class Config(Block):
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
             if (known := self.corpora[task.corpus].label_columns) is not None:
                 check_labels(name, task.labels, task.corpus, known)
+            if task.crossvalidate:
+                self._check_crossvalidation(name, task)
             if task.acoustic_baselines:
                 self._require_recordings(f"tasks.{name}.acoustic_baselines", task)
             if task.robustness:
@@ -215,6 +217,43 @@ class Config(Block):
                 "or cmvn: false in the encoder"
             )
 
+    def _check_crossvalidation(self, name: str, task: Task) -> None:
+        """Check that there are speakers, and that nothing before the prompt learns from them."""
+        key, corpus = f"tasks.{name}.crossvalidate", self.corpora[task.corpus]
+        if isinstance(corpus, UnitsCorpus):
+            raise ValueError(f"{key}: {task.corpus!r} holds units, which have splits of their own")
+        check_speakers(key, task.corpus, corpus.label_columns)
+        for where, heard in self._learnt_from(task.lm):
+            if heard == task.corpus:
+                raise ValueError(
+                    f"{key}: speakers of test would be in {where}, which has {heard!r}, too; "
+                    "take other corpora there, or models that exist"
+                )
+
+    def _learnt_from(self, lm: str) -> Iterator[tuple[str, str]]:
+        """Keys and corpora that a unit LM and all that is behind it learn from."""
+        ahead, seen = [("lm", lm)], set[tuple[str, str]]()
+        while ahead:
+            section, name = ahead.pop()
+            seen.add((section, name))
+            block: Any = getattr(self, section)[name]
+            learnt = {f"lm.{name}.corpora": getattr(block, "corpora", [])}
+            if isinstance(block, KmeansCodebook):
+                sampled = self.encoders[block.encoder].sample_corpora
+                learnt = {f"encoders.{block.encoder}.sample_corpora": sampled}
+            behind: list[tuple[str, Any]] = [
+                ("codebooks", getattr(block, "codebook", None)),
+                ("encoders", getattr(block, "encoder", None)),
+                ("encoders", getattr(block, "weights_of", None)),
+                ("lm", getattr(block, "start", None)),
+            ]
+            if (pretraining := getattr(block, "pretraining", None)) is not None:
+                for field in ("corpora", "target_corpora"):
+                    learnt[f"encoders.{name}.pretraining.{field}"] = getattr(pretraining, field)
+                behind += [("codebooks", pretraining.targets), ("encoders", pretraining.start)]
+            yield from ((key, corpus) for key, corpora in learnt.items() for corpus in corpora)
+            ahead += [one for one in behind if one[1] is not None and one not in seen]
+
     def _check_quality(self, quality: QualitySettings) -> None:
         _require("quality.corpus", quality.corpus, self.corpora)
         corpus = self.corpora[quality.corpus]
@@ -239,6 +278,10 @@ class Config(Block):
     def _check_sweep(self, sweep: SweepSettings) -> None:
         _require("sweep.task", sweep.task, self.tasks)
         task = self.tasks[sweep.task]
+        if task.crossvalidate:
+            raise ValueError(
+                f"sweep.task: {sweep.task!r} is cross-validated; sweep a task without crossvalidate"
+            )
         for point in self.sweep_points():
             _require("sweep.spaces: lm", point.lm, self.lm)
             self._require_units("sweep.spaces: lm", task.corpus, self.lm[point.lm].codebook)
@@ -277,6 +320,23 @@ def check_labels(task: str, labels: Sequence[str], corpus: str, known: Sequence[
         raise ValueError(
             f"tasks.{task}.labels: corpus {corpus!r} has no label column {missing[0]!r}; "
             f"it has: {', '.join(known)}{nearest(missing[0], known)}"
+        )
+
+
+def check_speakers(key: str, corpus: str, known: Sequence[str] | None) -> None:
+    """Refuse to divide a corpus by speakers that it does not name.
+
+    Args:
+        key: key of the cross-validation.
+        corpus: name of the corpus.
+        known: columns of the corpus, if they are known.
+
+    Raises:
+        ValueError: naming the key and the columns that there are.
+    """
+    if known is not None and "speaker" not in known:
+        raise ValueError(
+            f"{key}: corpus {corpus!r} has no column 'speaker'; it has: {', '.join(known)}"
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from speechprompt.config.crossvalidation import Crossvalidated
 from speechprompt.config.fields import Block, Count, Name, NotNegative, Positive, Share
 from speechprompt.config.training import (
     BatchSize,
@@ -198,6 +199,11 @@ class Task(Block):
         "regression on means and deviations, the nearest utterance of train by dynamic time "
         "warping",
     )
+    crossvalidate: Crossvalidated = Field(
+        None,
+        description="train one prompt for each of some folds of the corpus, whatever its splits "
+        "are, and score their answers together; `speaker` is 5 folds by speaker",
+    )
     robustness: bool = Field(
         False,
         description="score the task with noise, rooms, narrow bands, codecs and other speeds, too",
@@ -252,6 +258,12 @@ class Task(Block):
             raise ValueError(f"acoustic_baselines: classify, and {self.type} does not")
         if self.robustness and self.method == "downstream":
             raise ValueError("robustness: is of a prompt or of finetune, and method is downstream")
+        if self.robustness and self.crossvalidate:
+            raise ValueError("robustness: is of one prompt, and crossvalidate trains several")
+        if self.crossvalidate and "speaker" in self.labels:
+            raise ValueError(
+                "crossvalidate: no speaker of test is in train, and labels has speaker"
+            )
         if self.balance and self.type != "classification":
             raise ValueError(f"balance: evens out classes, and {self.type} has none")
         if self.decoding.free and (self.decoding.beam > 1 or self.verbalizer == "learnable"):

@@ -26,6 +26,7 @@ __all__ = [
     "SPLITS",
     "Listing",
     "Recording",
+    "hold_out_valid",
     "manifest_schema",
     "read_root",
     "unique_ids",
@@ -159,7 +160,7 @@ def write_manifests(
     root, out_dir = Path(root), Path(out_dir)
     rows = _identify(listing.recordings, root)
     needed = SPLITS if listing.label_columns else ("train", "valid")
-    _hold_out_valid(rows, root, needed, seed, listing.valid_fraction)
+    hold_out_valid(rows, root, needed, seed, listing.valid_fraction)
     kept: dict[str, list[Row]] = {split: [] for split in SPLITS}
     contents: dict[str, list[bytes]] = {split: [] for split in SPLITS}
     rejected: list[Row] = []
@@ -282,7 +283,7 @@ def _report_speakers(kept: Mapping[str, Sequence[Row]], root: Path) -> None:
         )
 
 
-def _hold_out_valid(
+def hold_out_valid(
     rows: Sequence[Row], root: Path, needed: Sequence[str], seed: int, valid_fraction: float
 ) -> None:
     """Move a share of ``train`` to ``valid`` if no row belongs to it."""

@@ -105,7 +105,7 @@ class Calibration(BaseModel):
 
     @classmethod
     def mean(cls, seeds: Sequence[Self]) -> Self:
-        """The mean over the seeds."""
+        """The mean over seeds or folds."""
 
         def mean(blocks: Sequence[BaseModel], name: str) -> float | None:
             values = [getattr(block, name) for block in blocks]

@@ -4,13 +4,12 @@ The files of a finished task's folder are here too.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechprompt.errors import ArtefactError
@@ -18,18 +17,21 @@ from speechprompt.evaluation.calibration import Calibration
 from speechprompt.evaluation.metrics import (
     MAIN_METRIC,
     Score,
-    count_errors,
     in_percent,
     metrics_of,
-    score,
-    score_gain,
 )
 from speechprompt.evaluation.predictions import (
     about_predictions,
     check_same_utterances,
-    counts,
     shared_with_train,
     split_rows,
+)
+from speechprompt.evaluation.split_scores import (
+    Scores,
+    fold_scores,
+    shuffled_answers,
+    split_gains,
+    split_scores,
 )
 from speechprompt.evaluation.verdict import SharedSpeakers, compare_in_words, overlap_in_words
 from speechprompt.runtime.progress import log
@@ -51,10 +53,10 @@ __all__ = [
     "finish_task",
     "judge",
     "summarise_seeds",
+    "trained_hashes",
     "write_metrics",
 ]
 
-Scores = dict[str, dict[str, Score]]  # split -> metric -> score
 # What the table shows beside the main metric.
 REPORTED_BESIDE = {"wer": ("cer",), "acc": ("macro_f1",)}
 # The file that a training wrote, by its name in ``hashes``.
@@ -76,6 +78,7 @@ class Metrics(BaseModel):
 
     ``floors`` has the scores of each baseline on the same utterances. ``gains`` has how much better
     than each baseline the result is: above 0 it is better, whichever way the metric points.
+    ``per_fold`` has the main metric of each fold of a cross-validation.
     ``in_train`` is the number of utterances of each split whose units occur in train, and
     ``speakers`` has the speakers that train has too.
     """
@@ -92,6 +95,7 @@ class Metrics(BaseModel):
     trainable_parameters: int | None = Field(None, ge=0, lt=2**63)
     seeds: list[int] = []
     per_seed: dict[str, float] = {}
+    per_fold: dict[str, Score] = {}
     in_train: dict[str, int] = {}
     speakers: dict[str, SharedSpeakers] = {}
     calibration: dict[str, Calibration] = {}
@@ -165,12 +169,12 @@ def write_metrics(
         about_predictions(table)["method"]: [table] for table in map(read_parquet, baselines)
     }
     if baselines and about["type"] != "classification":
-        compared["shuffled"] = [_shuffled(table, about) for table in tables]
+        compared["shuffled"] = [shuffled_answers(table, about) for table in tables]
     everything = [*tables, *(table for group in compared.values() for table in group)]
     for other in everything:
         check_same_utterances(tables[0], other)
     heard, speakers = shared_with_train(everything)
-    scores = _scores(tables, heard)
+    scores = split_scores(tables, heard)
     name = MAIN_METRIC[about["type"]]
     metrics = Metrics(
         task=task,
@@ -182,14 +186,15 @@ def write_metrics(
             higher_is_better=metrics_of(tables[0].column_names)[name].higher_is_better,
         ),
         splits=scores,
-        floors={key: _scores(group, heard) for key, group in compared.items()},
-        gains={key: _gains(tables, group, heard) for key, group in compared.items()},
+        floors={key: split_scores(group, heard) for key, group in compared.items()},
+        gains={key: split_gains(tables, group, heard) for key, group in compared.items()},
         in_train={
             split: n
             for split, rows in split_rows(tables[0]).items()
             if (n := int(heard[rows].sum()))
         },
         speakers=speakers,
+        per_fold=fold_scores(tables, name),
         versions=_versions(),
         **facts,
     )
@@ -211,9 +216,12 @@ def summarise_seeds(
     """
     each = [Metrics.read(Path(folder, "metrics.json")) for folder in folders]
     seeds = [seed for entry in each for seed in entry.seeds]
-    (own,) = TRAINED.keys() & each[0].hashes.keys()
-    shared = {key: value for key, value in each[0].hashes.items() if key != own}
-    trained = {f"{own}_seed_{s}": e.hashes[own] for s, e in zip(seeds, each, strict=True)}
+    shared, _ = trained_hashes(each[0])
+    trained = {
+        f"{key}_seed_{seed}": value
+        for seed, entry in zip(seeds, each, strict=True)
+        for key, value in trained_hashes(entry)[1].items()
+    }
     metrics = write_metrics(
         out,
         [Path(folder, "predictions.parquet") for folder in folders],
@@ -232,6 +240,15 @@ def summarise_seeds(
     for sentences in judge(metrics):
         log(sentences)
     return metrics
+
+
+def trained_hashes(metrics: Metrics) -> tuple[dict[str, str], dict[str, str]]:
+    """The hashes of what a result was made from, and of what was trained for it."""
+    trained = {
+        key: value for key, value in metrics.hashes.items() if key.partition("_")[0] in TRAINED
+    }
+    shared = {key: value for key, value in metrics.hashes.items() if key not in trained}
+    return shared, trained
 
 
 def finish_task(source: str | Path, out: str | Path) -> None:
@@ -296,6 +313,9 @@ def describe(metrics: Metrics) -> str:
     text += f"{split} split, {found.n} utterances"
     if metrics.seeds:
         text += f", {len(metrics.seeds)} seed(s)"
+    if metrics.per_fold:
+        found_in = (f"{100 * one.value:.2f}" for one in metrics.per_fold.values())
+        text += f", folds {', '.join(found_in)} %"
     for name, baseline in metrics.floors.items():
         score_of_baseline = baseline[split][metrics.main.name].value
         text += f"; {name.replace('_', ' ')} {100 * score_of_baseline:.2f} %"
@@ -335,62 +355,6 @@ def _check_numbers(path: str | Path, metrics: Metrics) -> None:
                         f"{path}: {name} on {split} is {found.value}, which is no score; the "
                         "predictions hold numbers that are not finite"
                     )
-
-
-def _scores(tables: Sequence[pa.Table], heard: np.ndarray) -> Scores:
-    """Metrics per split.
-
-    Where a split has repeats, ``{main}_distinct`` leaves them out; where utterances occur in train,
-    ``{main}_novel`` leaves these out.
-    """
-    main = MAIN_METRIC[about_predictions(tables[0])["type"]]
-    metrics = metrics_of(tables[0].column_names)
-    distinct = ~tables[0]["is_repeat"].to_numpy()
-    result: Scores = {}
-    for split, rows in split_rows(tables[0]).items():
-        found = counts(tables, rows)
-        result[split] = {name: score(metric, found) for name, metric in metrics.items()}
-        if not distinct[rows].all():
-            found = counts(tables, rows & distinct)
-            result[split][f"{main}_distinct"] = score(metrics[main], found)
-        if _has_both(heard[rows]):
-            result[split][f"{main}_novel"] = score(metrics[main], counts(tables, rows & ~heard))
-    return result
-
-
-def _has_both(heard: np.ndarray) -> bool:
-    """Whether some utterances are novel and some are not."""
-    return bool(heard.any() and not heard.all())
-
-
-def _gains(tables: Sequence[pa.Table], baseline: Sequence[pa.Table], heard: np.ndarray) -> Scores:
-    """Gains over a baseline per split, of the metrics that both have."""
-    main = MAIN_METRIC[about_predictions(tables[0])["type"]]
-    metrics = metrics_of(sorted({*tables[0].column_names} & {*baseline[0].column_names}))
-    result: Scores = {}
-    for split, rows in split_rows(tables[0]).items():
-        ours, theirs = counts(tables, rows), counts(baseline, rows)
-        result[split] = {name: score_gain(m, ours, theirs) for name, m in metrics.items()}
-        if main in metrics and _has_both(heard[rows]):
-            ours, theirs = (counts(group, rows & ~heard) for group in (tables, baseline))
-            result[split][f"{main}_novel"] = score_gain(metrics[main], ours, theirs)
-    return result
-
-
-def _shuffled(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
-    """Predictions whose answers are moved to other utterances of the same split.
-
-    An answer depends on its utterance only. Therefore moving the answers is the same as giving the
-    model the wrong utterances.
-    """
-    source = np.arange(table.num_rows)
-    for rows in split_rows(table).values():
-        order = np.random.default_rng(0).permutation(np.flatnonzero(rows))
-        source[order] = np.roll(order, 1)  # one cycle, so that none keeps its own answer
-    references, answers = table["reference"].to_pylist(), table["prediction"].take(source)
-    counted = count_errors(about["type"], about["columns"], references, answers.to_pylist())
-    columns = dict(zip(table.column_names, table.columns, strict=True)) | counted
-    return pa.table(columns, metadata=table.schema.metadata)
 
 
 def _versions() -> dict[str, str]:

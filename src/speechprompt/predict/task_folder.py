@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speechprompt.audio.speed import check_speeds
-from speechprompt.config.tasks import DecodingSettings
+from speechprompt.config.tasks import SCORE_FILES, DecodingSettings
 from speechprompt.errors import ArtefactError
 from speechprompt.models.shipped import SHIPPED, TASKS, shipped_model
 from speechprompt.storage.files import content_of, read_json, write_json
@@ -179,7 +179,15 @@ def _read_model(folder: Path) -> dict[str, Any]:
     if not (folder / MODEL).is_file():
         metrics = folder / "metrics.json"
         with content_of(metrics):
-            method = read_json(metrics).get("method") if metrics.is_file() else None
+            found = read_json(metrics) if metrics.is_file() else {}
+            method, n_folds = found.get("method"), len(found.get("per_fold", ()))
+            score = SCORE_FILES.get(found.get("type", ""), "metrics.json")
+        if n_folds:
+            raise ArtefactError(
+                f"{folder}: cross-validated, so that each of its {n_folds} folds has a prompt of "
+                f"its own; finish one, such as with `snakemake {folder}/fold-1/{score}`, and take "
+                f"{folder}/fold-1, or train a task without `crossvalidate`"
+            )
         if method is not None and method not in ANSWERING:
             raise ArtefactError(
                 f"{folder}: method {method!r} cannot be used on new audio; expected one of "

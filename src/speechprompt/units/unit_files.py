@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import log
@@ -27,6 +28,7 @@ __all__ = [
     "gather_units",
     "read_column",
     "read_units",
+    "take_units",
     "units_schema",
     "write_units",
 ]
@@ -174,6 +176,40 @@ def gather_units(
     }
     write_json(out, index)
     return index
+
+
+def take_units(indexes: Sequence[str | Path], manifest_path: str | Path, out: str | Path) -> int:
+    """Write the units of a manifest's utterances, which other splits of the same recordings have.
+
+    Args:
+        indexes: index.json of those splits.
+        manifest_path: Manifest of the utterances.
+        out: The units file.
+
+    Returns:
+        Number of utterances.
+
+    Raises:
+        ArtefactError: the splits have different codebooks, or lack an utterance.
+    """
+    tables = [read_units(index) for index in indexes]
+    for split, index in zip(tables, indexes, strict=True):
+        if not split.schema.equals(tables[0].schema, check_metadata=True):
+            raise ArtefactError(
+                f"{index}: expected columns, codebook and metadata of {indexes[0]}, found others; "
+                "quantise all splits again"
+            )
+    table = pa.concat_tables(tables)
+    wanted = read_parquet(manifest_path, ["utt_id"])["utt_id"]
+    rows = pc.index_in(wanted, table["utt_id"].combine_chunks())
+    if rows.null_count:
+        lacking = wanted.filter(pc.is_null(rows))[0].as_py()
+        raise ArtefactError(
+            f"{manifest_path}: the units of {lacking!r} are not in {indexes[0]} or the other "
+            "splits; quantise all splits again"
+        )
+    write_parquet(out, table.take(rows))
+    return len(wanted)
 
 
 def _judge_repeats(parts: Sequence[str | Path], train: str | Path, split: str, most: float) -> None:

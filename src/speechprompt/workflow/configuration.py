@@ -9,7 +9,7 @@ import yaml
 from speechprompt.config import Config, merge, parse_config, read_config
 from speechprompt.config.corpora import CsvCorpus, ListedCorpus, ParquetCorpus
 from speechprompt.config.encoders import FromHub
-from speechprompt.config.setup import check_labels
+from speechprompt.config.setup import check_labels, check_speakers
 from speechprompt.corpora.registry import listing_of
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.downloads.model_folder import REPOSITORY
@@ -139,6 +139,8 @@ def _check_tables(config: Config) -> None:
         try:
             columns = listing_of(corpus).label_columns_of(corpus)
             check_labels(name, task.labels, task.corpus, columns)
+            if task.crossvalidate:
+                check_speakers(f"tasks.{name}.crossvalidate", task.corpus, columns)
             if isinstance(corpus, CsvCorpus):
                 check_filled(corpus.table, task.labels)
         except (CorpusError, ValueError) as error:

@@ -22,6 +22,7 @@ from speechprompt.config.corpora import (
     SpeechCommandsV2Corpus,
     UnitsCorpus,
 )
+from speechprompt.config.crossvalidation import FoldCorpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
@@ -135,7 +136,9 @@ class Corpora:
 
     def recordings(self, corpus: str, *splits: str) -> list[str]:
         """What the manifests of some splits lead to: folders, or files in the working directory."""
-        block = self.config.corpora[corpus]
+        block: Any = self.config.corpora[corpus]
+        if isinstance(block, FoldCorpus):
+            return self.recordings(block.of, *self.config.corpora[block.of].splits)
         if folder := _hub_folder(block):
             return [folder]
         if isinstance(block, ListedCorpus):
@@ -159,7 +162,9 @@ class Corpora:
         return one_of(
             name
             for name, block in self.config.corpora.items()
-            if block.kind != "units" and not _has_commands(block) and not _cuts_silence(block)
+            if block.kind not in ("units", "fold")
+            and not _has_commands(block)
+            and not _cuts_silence(block)
         )
 
     def made_option(self, wildcards: Wildcards, output: Any) -> str:

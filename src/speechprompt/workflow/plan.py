@@ -6,6 +6,7 @@ from speechprompt.config import Config
 from speechprompt.config.tasks import Method, VerbalizerKind
 from speechprompt.workflow.corpora import Corpora
 from speechprompt.workflow.digests import Digests
+from speechprompt.workflow.folds import Folds, with_folds
 from speechprompt.workflow.models import Models
 from speechprompt.workflow.paths import Wildcards, one_of
 from speechprompt.workflow.resources import Machine, Resources
@@ -23,11 +24,12 @@ class Plan:
     Functions of wildcards are given to rules as they are; the others are called.
 
     Attributes:
-        config: the set-up.
+        config: the set-up, with a corpus and a task for every fold.
         machine: what jobs compute on; by default the processor.
         corpora: recordings and manifests.
         units: features, codebooks and units.
         models: encoders, codebooks and unit LMs.
+        folds: folds of corpora, and scores that are pooled from theirs.
         tasks: trainings, scores and baselines.
         sweep: trainings of a sweep.
         results: tables, pictures and targets.
@@ -36,13 +38,16 @@ class Plan:
     """
 
     def __init__(self, config: Config, machine: Machine | None = None) -> None:
-        self.config, self.machine = config, machine or Machine("cpu")
+        self.machine = machine or Machine("cpu")
+        written, config = config, with_folds(config)
+        self.config = config
         self.corpora = Corpora(config)
         self.units = Units(config, self.corpora)
         self.models = Models(config, self.corpora, self.units)
+        self.folds = Folds(config, self.units)
         self.tasks = Tasks(config, self.models)
         self.sweep = Sweep(config, self.models)
-        self.results = Results(config, self.models, self.sweep)
+        self.results = Results(written, self.models, self.sweep)
         self.resources = Resources(config, self.machine)
         self.code_of = Digests(config).of
 

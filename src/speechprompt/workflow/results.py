@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,26 +11,44 @@ from typing import Any
 from speechprompt.config import Config
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.setup import RESERVED_TASK_NAMES
-from speechprompt.config.tasks import SCORE_FILES
+from speechprompt.config.tasks import SCORE_FILES, Task
 from speechprompt.config.values import block_to_json
 from speechprompt.errors import ConfigError, nearest
+from speechprompt.workflow.folds import fold_tasks
 from speechprompt.workflow.models import Models
 from speechprompt.workflow.paths import CODEBOOK, SEED, UNIT_LM, Wildcards, one_of, options
 from speechprompt.workflow.sweep import Sweep
 
 __all__ = ["Results"]
 
+# Files of a task's folder that a cross-validated task has in the folders of its folds.
+OF_ONE_TRAINING = ("prompt.safetensors", "model.safetensors", "model.json")
 # What depends on the machine, and not on the set-up.
 OF_THE_MACHINE = {"device", "compute_threads", "lm_threads"}
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the rules of results ask for."""
+    """What the rules of results ask for.
+
+    Attributes:
+        config: the set-up as it is configured, which tables and pages are of.
+        models: what is planned of models; its set-up has a task for every fold, too.
+        sweep: trainings of a sweep.
+    """
 
     config: Config
     models: Models
     sweep: Sweep
+
+    @property
+    def _planned(self) -> Mapping[str, Task]:
+        """All tasks that have results, those of folds included."""
+        return self.models.config.tasks
+
+    def _answering(self, name: str) -> str:
+        """The task whose trainings are shown: of a cross-validated one it is the first fold."""
+        return fold_tasks(self.config, name)[0]
 
     def seeds(self, task: str, method: str) -> list[str]:
         """A method's folders, one per seed, the first seed first."""
@@ -50,16 +68,14 @@ class Results:
 
     def compared_predictions(self, wildcards: Wildcards) -> list[str]:
         """Predictions of all methods and seeds of a task, and of the constant baseline."""
-        methods = self.config.tasks[wildcards.task].methods
+        methods = self._planned[wildcards.task].methods
         folders = [folder for method in methods for folder in self.seeds(wildcards.task, method)]
         folders.append(f"results/{wildcards.task}/baseline/constant")
         return [f"{folder}/predictions.parquet" for folder in folders]
 
     def finished_files(self) -> str:
         """Constraint: the files of a finished task, after the name of the task that has them."""
-        names = [
-            (task, re.escape(file)) for task in self.config.tasks for file in self._files(task)
-        ]
+        names = [(task, re.escape(file)) for task in self._planned for file in self._files(task)]
         return one_of(f"(?<=/{task}/){file}" for task, file in names)
 
     def finished_sources(self, wildcards: Wildcards) -> dict[str, Any]:
@@ -67,20 +83,26 @@ class Results:
 
         With the score come all other files, and pictures of every seed.
         """
-        name, task = wildcards.task, self.config.tasks[wildcards.task]
+        name, task = wildcards.task, self._planned[wildcards.task]
         folders = self.seeds(name, task.method)
         if wildcards.file == "metrics.json":
             return {"source": f"results/{name}/{task.method}/metrics.json"}
         if wildcards.file != task.score_file:
             return {"source": f"{folders[0]}/{wildcards.file}"}
-        pictures = ["learning_curve.svg"]
-        pictures += ["confusion_matrix.svg"] if task.type == "classification" else []
+        drawn = ["confusion_matrix.svg"] if task.type == "classification" else []
+        pictures = [f"{folder}/{picture}" for folder in folders for picture in drawn]
+        pictures += [
+            f"{folder}/learning_curve.svg"
+            for trained in fold_tasks(self.models.config, name)
+            for folder in self.seeds(trained, task.method)
+        ]
         # Only these can answer new audio.
-        model = ["model.json"] if task.method in ("prompt", "finetune") else []
+        answers = task.method in ("prompt", "finetune") and not task.crossvalidate
+        model = ["model.json"] if answers else []
         return {
             "source": f"results/{name}/metrics.json",
             "files": [f"results/{name}/{file}" for file in [*self._files(name)[:-1], *model]],
-            "pictures": [f"{folder}/{picture}" for folder in folders for picture in pictures],
+            "pictures": pictures,
         }
 
     def scores_beside(self, wildcards: Wildcards) -> list[str]:
@@ -91,7 +113,7 @@ class Results:
 
     def scores_of_answering(self, wildcards: Wildcards) -> str:
         """The scores of the prompt that model.json names."""
-        method = self.config.tasks[wildcards.task].method
+        method = self._planned[wildcards.task].method
         return f"{self.seeds(wildcards.task, method)[0]}/metrics.json"
 
     def all_metrics(self) -> list[str]:
@@ -101,10 +123,11 @@ class Results:
 
     def example_files(self, wildcards: Wildcards) -> dict[str, Any]:
         """What the utterances that a page shows are made from; audio and prompt, if there are."""
-        task = self.config.tasks[wildcards.task]
-        corpus, codebook = self.config.corpora[task.corpus], self.config.lm[task.lm].codebook
+        name = self._answering(wildcards.task)
+        task, corpora = self._planned[name], self.models.config.corpora
+        corpus, codebook = corpora[task.corpus], self.config.lm[task.lm].codebook
         split = corpus.scored_splits[-1]
-        folder, units = self.seeds(wildcards.task, task.method)[0], self.models.units
+        folder, units = self.seeds(name, task.method)[0], self.models.units
         files: dict[str, Any] = {
             "predictions": f"{folder}/predictions.parquet",
             "index": units.index(codebook, task.corpus, split),
@@ -154,6 +177,10 @@ class Results:
             "pictures": list(pictures),
         }
 
+    def tasks(self) -> str:
+        """Constraint: the tasks as they are configured."""
+        return one_of(self.config.tasks)
+
     def task_page_folder(self, wildcards: Wildcards, input: Any) -> str:
         """The folder of all results."""
         return shlex.quote(str(Path(input.metrics).parents[2]))
@@ -193,6 +220,11 @@ class Results:
                 file = self.config.tasks[task].score_file
                 if rest[0] in SCORE_FILES.values() and rest[0] != file:
                     raise ConfigError(f"{word}: the score of {task!r} is results/{task}/{file}")
+                if self.config.tasks[task].crossvalidate and rest[0] in OF_ONE_TRAINING:
+                    raise ConfigError(
+                        f"{word}: {task!r} has crossvalidate, which trains one for every fold; "
+                        f"that of the first is results/{self._answering(task)}/{rest[0]}"
+                    )
             elif task not in RESERVED_TASK_NAMES:
                 known = ", ".join(self.config.tasks) or "none"
                 close = nearest(task, self.config.tasks) or ";"
@@ -225,9 +257,13 @@ class Results:
         pictures += self.sweep.pictures() if self.config.sweep else []
         for name, task in self.config.tasks.items():
             classification = task.type == "classification"
-            shown = ["learning_curve", "confusion_matrix"][: 1 + classification]
-            folders = [self.seeds(name, method)[0] for method in task.methods]
-            pictures += [f"{folder}/{picture}.svg" for folder in folders for picture in shown]
+            shown = {"learning_curve": self._answering(name)}
+            shown |= {"confusion_matrix": name} if classification else {}
+            pictures += [
+                f"{self.seeds(of, method)[0]}/{picture}.svg"
+                for method in task.methods
+                for picture, of in shown.items()
+            ]
             pictures += [] if classification else [f"results/{name}/error_by_length.svg"]
             pictures += [f"results/{name}/robustness.svg"] if task.robustness else []
         return pictures
@@ -265,9 +301,10 @@ class Results:
 
     def _files(self, name: str) -> list[str]:
         """Names of the files in a finished task's folder, the score last."""
-        task = self.config.tasks[name]
+        task = self._planned[name]
         trained = "model" if task.method == "downstream" else "prompt"
-        return [f"{trained}.safetensors", "predictions.parquet", "metrics.json", task.score_file]
+        answers = [] if task.crossvalidate else [f"{trained}.safetensors"]
+        return [*answers, "predictions.parquet", "metrics.json", task.score_file]
 
     def _read_units(self) -> list[tuple[str, str]]:
         """Codebook and corpus of what the tasks read."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import Corpus
+from speechprompt.config.crossvalidation import FoldCorpus
 from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.tasks import Task
 from speechprompt.config.values import block_to_json
@@ -20,6 +21,7 @@ __all__ = ["Tasks", "Trainings"]
 NOT_TRAINED = {
     "compare",
     "acoustic_baselines",
+    "crossvalidate",
     "robustness",
     "reported",
     "finetuning",
@@ -56,6 +58,9 @@ class Trainings:
     def settings(self, wildcards: Wildcards) -> str:
         """The block that a training by a method depends on."""
         task = self._task(wildcards).trained_by(wildcards.method)
+        corpus: Corpus = self.config.corpora[task.corpus]
+        if isinstance(corpus, FoldCorpus):  # as it is configured; the units say which fold it is
+            task = task.model_copy(update={"corpus": corpus.of})
         return block_to_json(task, NOT_TRAINED)
 
     def decoding(self, wildcards: Wildcards) -> str:
@@ -79,6 +84,14 @@ class Tasks(Trainings):
     def of_type(self, *types: str) -> str:
         """Constraint: the tasks of some types."""
         return one_of(name for name, task in self.config.tasks.items() if task.type in types)
+
+    def trained(self, *types: str) -> str:
+        """Constraint: the tasks, by default of all types, that are not pooled from folds."""
+        return one_of(
+            name
+            for name, task in self.config.tasks.items()
+            if not task.crossvalidate and (not types or task.type in types)
+        )
 
     # Prompts and fine-tuning
 
@@ -124,6 +137,7 @@ class Tasks(Trainings):
             name
             for name, task in self.config.tasks.items()
             if task.method != "downstream"
+            and not task.crossvalidate
             and not isinstance(
                 self.config.codebooks[self.config.lm[task.lm].codebook], ExternalCodebook
             )

@@ -133,4 +133,5 @@ class Units:
         return self.config.quality.codebooks if self.config.quality else []
 
     def _n_parts(self, corpus: str) -> int:
-        return 1 if self.config.corpora[corpus].kind == "units" else self.config.shards
+        whole = self.config.corpora[corpus].kind in ("units", "fold")
+        return 1 if whole else self.config.shards
