@@ -23,8 +23,11 @@ from pathlib import Path
 NAMES = ("python", "snakemake", "speechprompt")
 # What is imported only where it is used; by torch, at the first step of a training.
 LIBRARIES = (
-    *("joblib", "matplotlib.backends.backend_agg", "scipy.optimize", "sklearn.cluster"),
-    *("sklearn.manifold", "snakemake.report.html_reporter", "torch._dynamo", "torchaudio"),
+    *("fontTools.subset.cff", "fontTools.subset.svg", "joblib", "matplotlib.backends.backend_agg"),
+    *("matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "PIL.JpegImagePlugin"),
+    *("pandas.io.formats.csvs", "pyarrow.pandas_compat", "scipy.optimize", "sklearn.cluster"),
+    *("sklearn.manifold", "snakemake.cli", "snakemake.benchmark", "snakemake.profiles"),
+    *("snakemake.storage", "snakemake.report.html_reporter", "torch._dynamo", "torchaudio"),
 )
 # Python without its site directories starts in a few milliseconds.
 CLIENT = """#!{python} -IS
@@ -121,7 +124,7 @@ def serve(address: str) -> None:
         import_module(name)
     for module in pkgutil.walk_packages(package.__path__, "speechprompt."):
         import_module(module.name)
-    import_module("snakemake.cli")
+    import_module("snakemake.cli").get_argument_parser()  # which looks for Snakemake's plugins
     # Every start of Snakemake digests the package's code. What is read here is not read again.
     for verb in import_module("speechprompt.cli.verbs").VERBS.values():
         import_module("speechprompt.storage.code_digest").digest(*verb.functions)
