@@ -22,6 +22,14 @@ from pipeline import REPOSITORY, options
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 IMPATIENT = Path(__file__).with_name("impatient.py")
+# Slurm watches, and in the end kills, what its job has started: these are no forks of another
+# process, as all others are.
+SPEECHPROMPT = """#!/bin/sh
+case "$*" in
+    *extract-features*|*pretrain-unit-lm*) exec {installed} "$@" ;;
+    *) exec {forked} "$@" ;;
+esac
+"""
 TARGET = "results/ks/acc.txt"
 PROFILE = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")]
 # One node with few cores, files that are there at once, and Snakemake's own messages.
@@ -121,7 +129,17 @@ class Killer:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, request):
+def path(tmp_path_factory):
+    """Where jobs look for programs."""
+    program = tmp_path_factory.mktemp("programs") / "speechprompt"
+    installed, forked = shutil.which("speechprompt"), programs() / "speechprompt"
+    program.write_text(SPEECHPROMPT.format(installed=installed, forked=forked))
+    program.chmod(0o755)
+    return f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, path, request):
     """The local run, the one through Slurm, and what the latter said."""
     remote = tmp_path_factory.mktemp("slurm")
     arguments = [*PROFILE, *HERE, *REQUESTS, "--config", "device=cpu", "--", TARGET]
@@ -130,6 +148,7 @@ def runs(tmp_path_factory, request):
         process = subprocess.Popen(
             [sys.executable, IMPATIENT, programs() / "python", *options(remote, *arguments)],
             cwd=REPOSITORY,
+            env=os.environ | {"PATH": path},
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
