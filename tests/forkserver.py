@@ -6,7 +6,7 @@ environment, folder and process group as the installed ones, and run in processe
 
 import functools
 import gc
-import json
+import marshal
 import os
 import pkgutil
 import shutil
@@ -29,18 +29,19 @@ LIBRARIES = (
     *("sklearn.manifold", "snakemake.cli", "snakemake.benchmark", "snakemake.profiles"),
     *("snakemake.storage", "snakemake.report.html_reporter", "torch._dynamo", "torchaudio"),
 )
-# Python without its site directories starts in a few milliseconds.
+# Python without its site directories starts in a few milliseconds; so much does each module cost,
+# which is why these are those that are built in.
 CLIENT = """#!{python} -IS
-import json, os, signal, socket, sys
-with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
-    socket.send_fds(server, [b"."], [0, 1, 2])
-    request = [sys.argv, os.getcwd(), os.getpgrp(), dict(os.environ)]
-    server.sendall(json.dumps(request).encode())
-    server.shutdown(socket.SHUT_WR)
-    status = server.makefile().read()
+import _socket, marshal, posix, sys
+server = _socket.socket(_socket.AF_UNIX)
+server.connect({address!r})
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
+server.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+server.sendall(marshal.dumps([sys.argv, posix.getcwd(), posix.getpgrp(), posix.environ]))
+server.shutdown(_socket.SHUT_WR)
+status = server.recv(10)
 if not status:
-    os.kill(os.getpid(), signal.SIGKILL)  # as somebody has done with the process that runs
+    posix.kill(posix.getpid(), 9)  # as somebody has done with the process that runs
 sys.exit(int(status))
 """
 # The server's, whatever the test that starts it has changed. OpenMP reads it once, when torch is
@@ -71,7 +72,8 @@ class Run(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         _, streams, *_ = socket.recv_fds(self.request, 1, 3)
-        (program, *words), folder, group, environment = json.load(self.request.makefile())
+        request = marshal.loads(self.request.makefile("rb").read())
+        (program, *words), folder, group, environment = request
         with suppress(PermissionError):  # a process group of another session, such as Slurm's
             os.setpgid(0, group)
         for number, stream in enumerate(streams):
@@ -79,8 +81,8 @@ class Run(socketserver.BaseRequestHandler):
             os.close(stream)
         os.chdir(folder)
         os.environ.clear()
-        os.environ.update(environment)
-        sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
+        os.environb.update(environment)
+        sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         sys.argv = [program, *words]
         sys.modules.pop("sitecustomize", None)
         site.execsitecustomize()
