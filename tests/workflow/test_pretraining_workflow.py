@@ -30,7 +30,7 @@ def reduced(name):
     values = yaml.safe_load((REPOSITORY / "configs" / name).read_text()) | {"shards": 1}
     for corpus in values["corpora"].values():
         if corpus["kind"] == "synthetic":
-            corpus |= {"n_train": 60, "n_valid": 12, "n_test": 12}
+            corpus |= {"n_train": 40, "n_valid": 6, "n_test": 6}
     for encoder in values["encoders"].values():
         encoder["sample_frames"] = 4000
         if encoder["kind"] == "hubert":
