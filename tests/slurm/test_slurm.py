@@ -26,7 +26,7 @@ IMPATIENT = Path(__file__).with_name("impatient.py")
 # process, as all others are.
 SPEECHPROMPT = """#!/bin/sh
 case "$*" in
-    *extract-features*|*pretrain-unit-lm*) exec {installed} "$@" ;;
+    *extract-features*/train/*|*pretrain-unit-lm*) exec {installed} "$@" ;;
     *) exec {forked} "$@" ;;
 esac
 """
