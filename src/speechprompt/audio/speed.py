@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["SPEEDS", "check_speeds", "play_at"]
 
 SPEEDS = (0.85, 0.92, 1.08, 1.18)
-"""Speeds for few recordings, of which the voices differ: slower and faster by up to a sixth."""
+"""Speeds for few recordings, or for other voices than those of train."""
 
 SLOWEST, FASTEST, MOST = 0.5, 2.0, 16
 

@@ -48,9 +48,9 @@ class SpokenCorpus(Corpus):
 
     speeds: list[float] = Field(
         [],
-        description="further speeds that each recording is heard at, such as 0.85, 0.92, 1.08 and "
-        "1.18: prompts learn from all, and a classification answers by the mean of their "
-        "log-probabilities; for few recordings, or other speakers",
+        description="further speeds that each recording is heard at: prompts learn from all, and a "
+        "classification answers by the mean of their log-probabilities; for few recordings, or "
+        "other speakers",
     )
 
     @field_validator("speeds")
