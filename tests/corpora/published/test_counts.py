@@ -29,7 +29,7 @@ def test_librispeech_subsets():
         ({"valid": ["dev-cleen"]}, r"asr\.valid\.0: .*'dev-cleen'"),
         ({"test": []}, r"asr\.test: .*at least 1"),
         ({"valid": ["train-other-500"]}, r"asr: the subset 'train-other-500' is named more"),
-        ({"subsets": 3}, r"asr\.subsets: unknown key; accepted here: kind, listen, root, test"),
+        ({"subsets": 3}, r"asr\.subsets: unknown key; accepted here: kind, listen, root, speeds"),
     ):
         with pytest.raises(ConfigError, match=message):
             parse_config({"corpora": {"asr": corpus | wrong}})
