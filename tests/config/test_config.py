@@ -4,41 +4,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from base_config import BASE, PRETRAINED, changed, changed_block
 from speechprompt.config import parse_config, read_config
 from speechprompt.config.tasks import Task
 from speechprompt.errors import ConfigError
 from speechprompt.workflow.configuration import load_config
 
 SET_UPS = sorted(path.name for path in (Path(__file__).parents[2] / "configs").glob("*.yaml"))
-BASE = {
-    "corpora": {
-        "words": {"kind": "synthetic"},
-        "ready": {"kind": "units", "codebook": "other", "train": "a", "valid": "b"},
-    },
-    "encoders": {"mfcc": {"kind": "mfcc", "sample_corpora": ["words"]}},
-    "codebooks": {"k100": {"encoder": "mfcc"}, "other": {"kind": "external", "dictionary": "d"}},
-    "lm": {"small": {"codebook": "k100", "corpora": ["words"]}},
-    "tasks": {"ks": {"corpus": "words", "lm": "small"}},
-}
-
-
-PRETRAINED = {"kind": "hubert", "pretraining": {"targets": "k100", "corpora": ["words"]}}
-
-
-def changed_block(block, **changes):
-    """A copy of an encoder's block with other settings of its pre-training."""
-    return block | {"pretraining": block["pretraining"] | changes}
-
-
-def changed(path, value):
-    """A copy of BASE with one value set, by its path of keys."""
-    result = yaml.safe_load(yaml.safe_dump(BASE))
-    node = result
-    *parents, last = path.split(".")
-    for key in parents:
-        node = node.setdefault(key, {})
-    node[last] = value
-    return result
 
 
 def test_base_is_accepted_with_defaults():
@@ -383,88 +355,3 @@ def test_a_published_hubert_is_no_other_encoder(kind):
     block = {"kind": kind, "checkpoint": "hubert_base_ls960.pt"}
     with pytest.raises(ConfigError, match=r"checkpoint: hubert_base_ls960\.pt is another kind"):
         parse_config(changed("encoders.other", block))
-
-
-def crossvalidated(**changes):
-    """A task with models that are there already, and another corpus."""
-    values = changed("tasks.ks", {"corpus": "mine", "lm": "given", "crossvalidate": "speaker"})
-    values["corpora"]["mine"] = {"kind": "fsdd"}
-    values["codebooks"]["given"] = {"encoder": "mfcc", "weights": "a"}
-    values["lm"]["given"] = {"codebook": "given", "weights": "b"}
-    values["tasks"]["ks"] |= {"labels": ["digit"], **changes}
-    return values
-
-
-def test_crossvalidation_by_speaker_has_five_folds():
-    task = parse_config(crossvalidated()).tasks["ks"]
-    assert (task.crossvalidate.by, task.crossvalidate.folds) == ("speaker", 5)
-    values = crossvalidated(crossvalidate={"folds": 4})
-    assert parse_config(values).tasks["ks"].crossvalidate.folds == 4
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"crossvalidate": "words"}, r"tasks\.ks\.crossvalidate\.by: .*'speaker', found 'words'"),
-        ({"crossvalidate": {"folds": 1}}, r"tasks\.ks\.crossvalidate\.folds: .* found 1"),
-        ({"labels": ["speaker"]}, r"tasks\.ks\.crossvalidate: no speaker of test is in train"),
-        ({"robustness": True}, r"tasks\.ks\.robustness: .* crossvalidate trains several"),
-        (
-            {"corpus": "words", "labels": ["label"], "lm": "sampled"},
-            r"tasks\.ks\.crossvalidate: speakers of test would be in encoders\.mfcc\.sample_corp",
-        ),
-        (
-            {"corpus": "ready", "lm": "ready", "labels": ["label"]},
-            r"tasks\.ks\.crossvalidate: 'ready' holds units, which have splits of their own",
-        ),
-    ],
-)
-def test_what_cannot_be_crossvalidated_is_refused(changes, expected):
-    values = crossvalidated(**changes)
-    values["lm"]["ready"] = {"codebook": "other", "weights": "b"}
-    values["lm"]["sampled"] = {"codebook": "k100", "weights": "b"}
-    with pytest.raises(ConfigError, match=expected):
-        parse_config(values)
-
-
-@pytest.mark.parametrize(
-    ("section", "block", "expected"),
-    [
-        ("lm", {"codebook": "given", "corpora": ["mine"]}, r"lm\.x\.corpora"),
-        ("lm", {"codebook": "given", "corpora": ["words"], "start": "y"}, r"lm\.y\.corpora"),
-        ("encoders", PRETRAINED, r"encoders\.x\.pretraining\.corpora"),
-    ],
-)
-def test_what_learns_before_the_prompt_must_not_hear_speakers_of_test(section, block, expected):
-    values = crossvalidated(lm="x")
-    values["lm"]["y"] = {"codebook": "given", "corpora": ["mine"]}
-    if section == "encoders":
-        values["encoders"]["x"] = changed_block(block, corpora=["mine"]) | {"layer": 1}
-        values["codebooks"]["x"] = {"encoder": "x", "weights": "a"}
-        values["lm"]["x"] = {"codebook": "x", "weights": "b"}
-    else:
-        values["lm"]["x"] = block
-    with pytest.raises(
-        ConfigError, match=f"crossvalidate: speakers of test would be in {expected}"
-    ):
-        parse_config(values)
-
-
-def test_a_sweep_of_a_crossvalidated_task_is_refused():
-    values = crossvalidated() | {"sweep": {"task": "ks", "spaces": [{"length": [5]}]}}
-    with pytest.raises(ConfigError, match=r"sweep\.task: 'ks' is cross-validated"):
-        parse_config(values)
-
-
-def test_a_table_without_speakers_cannot_be_crossvalidated(tmp_path):
-    table = tmp_path / "table.csv"
-    table.write_text("path,split,digit\n1.wav,train,1\n")
-    values = crossvalidated()
-    values["corpora"]["mine"] = {"kind": "csv", "table": str(table)}
-    values["lm"]["given"]["weights"] = "unit-lm-nano.safetensors"
-    values["codebooks"]["given"]["weights"] = "hubert-nano-100.safetensors"
-    expected = r"tasks\.ks\.crossvalidate: corpus 'mine' has no column 'speaker'; it has: digit"
-    values["corpora"].pop("ready")
-    values["codebooks"].pop("other")
-    with pytest.raises(ConfigError, match=expected):
-        load_config(values, tmp_path, complete=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["SPEEDS", "check_speeds", "play_at"]
+__all__ = ["SPEEDS", "check_speeds", "play_at", "with_renditions"]
 
 SPEEDS = (0.85, 0.92, 1.08, 1.18)
 """Speeds for few recordings, or for other voices than those of train."""
@@ -41,3 +41,8 @@ def play_at(speeds: Sequence[float], waveform: np.ndarray) -> list[np.ndarray]:
     from speechprompt.audio.reading import SAMPLE_RATE, resample
 
     return [resample(waveform, round(SAMPLE_RATE * speed), SAMPLE_RATE) for speed in speeds]
+
+
+def with_renditions(waveform: np.ndarray, speeds: Sequence[float]) -> list[np.ndarray]:
+    """A recording as it is, and behind it as it is at other speeds; see :func:`play_at`."""
+    return [waveform, *play_at(speeds, waveform)]

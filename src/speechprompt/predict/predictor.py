@@ -17,7 +17,7 @@ import torch
 
 from speechprompt.audio.paths import recordings_at
 from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio, read_blocks
-from speechprompt.audio.speed import play_at
+from speechprompt.audio.speed import with_renditions
 from speechprompt.audio.waveforms import WAVEFORM, Audio, as_waveform, is_samples
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders import load_encoder
@@ -175,8 +175,10 @@ class Predictor:
                 model = attach_prompt(one.prompt, lms[key], one.unit_lm)
                 labels = restore_labels(one.described["answers"])
                 trained_on = one.described.get("training", {}).get("units")
+                # Answers in steps are to the recording alone, which need not be heard again then.
+                speeds = tuple(one.speeds) if Question(model, (), decoding).n_columns else ()
                 task = _Task(
-                    *(name, model, labels, decoding, units, tuple(one.speeds)),
+                    *(name, model, labels, decoding, units, speeds),
                     temperature=checked_temperature(one.described.get("temperature")),
                     trained_on=trained_on and (int(trained_on[0]), int(trained_on[1])),
                 )
@@ -306,7 +308,7 @@ class Predictor:
         """Quantise recordings in all ways; each encoder encodes each recording once."""
         speeds = sorted({speed for task in self.tasks for speed in task.speeds})
         samples = [one for one in recordings if isinstance(one, np.ndarray)]
-        played = [each for one in samples for each in (one, *play_at(speeds, one))]
+        played = [each for one in samples for each in with_renditions(one, speeds)]
         waveforms = [torch.from_numpy(one) for one in played]
         frames = {
             sha256: [frame.numpy() for frame in encode_in_batches(encoder, waveforms)]

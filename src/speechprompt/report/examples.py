@@ -14,7 +14,7 @@ from speechprompt.config.tasks import DecodingSettings
 from speechprompt.corpora.manifest import read_root
 from speechprompt.evaluation.predictions import about_predictions, read_predictions
 from speechprompt.storage.parquet import read_parquet, write_parquet
-from speechprompt.units.unit_files import read_units
+from speechprompt.units.unit_files import read_renditions, read_units
 
 __all__ = ["EXAMPLES_SCHEMA", "choose_examples", "choose_rows", "outline_peaks", "wrong_answers"]
 
@@ -85,9 +85,8 @@ def choose_examples(
         for row, heard, why in zip(answered, units.to_pylist(), chosen.values(), strict=True)
     ]
     if prompt is not None and unit_lm is not None:
-        played = units["renditions"].to_pylist() if "renditions" in units.column_names else []
         decoding = decoding or DecodingSettings()
-        _add_probabilities(rows, played, prompt, unit_lm, index, decoding)
+        _add_probabilities(rows, read_renditions(units), prompt, unit_lm, index, decoding)
     if manifest is not None:
         _add_audio(rows, manifest)
     write_parquet(out, pa.Table.from_pylist(rows, schema=EXAMPLES_SCHEMA))
@@ -128,7 +127,7 @@ def wrong_answers(table: pa.Table) -> np.ndarray:
 
 def _add_probabilities(
     rows: Sequence[dict[str, Any]],
-    renditions: Sequence[Sequence[Sequence[int]]],
+    renditions: Sequence[Sequence[np.ndarray]],
     prompt: str | Path,
     unit_lm: str | Path,
     index: str | Path,
@@ -149,7 +148,7 @@ def _add_probabilities(
     model = load_task_model(prompt, unit_lm, read_json(index)["codebook_sha256"], dtype, "cpu")
     found = predict(
         *(model, [np.asarray(row["units"], np.int64) for row in rows], decoding),
-        renditions=[[np.asarray(row, np.int64) for row in played] for played in renditions],
+        renditions=renditions,
     )
     if found.label_scores is None:
         return

@@ -15,7 +15,7 @@ from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
 from speechprompt.tasks.sequences import SlotFilling, Transcription
-from speechprompt.units.unit_files import read_units
+from speechprompt.units.unit_files import read_renditions, read_units
 
 __all__ = [
     "Labels",
@@ -77,7 +77,6 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
     """
     table = read_units(index)
     utt_ids = table["utt_id"].to_pylist()
-    renditions = table["renditions"].to_pylist() if "renditions" in table.column_names else []
     references = labels.references(table, str(index))
     return Examples(
         utt_ids=utt_ids,
@@ -85,7 +84,7 @@ def read_examples(index: str | Path, labels: Labels, *, encode: bool = True) -> 
         labels=encode_references(labels, utt_ids, references, index) if encode else [],
         references=references,
         speakers=table["speaker"].to_pylist(),
-        renditions=[[np.asarray(row, dtype=np.int64) for row in rows] for rows in renditions],
+        renditions=read_renditions(table),
     )
 
 

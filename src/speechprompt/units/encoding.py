@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from speechprompt.audio.speed import play_at
+from speechprompt.audio.speed import with_renditions
 from speechprompt.audio.waveforms import Audio, as_waveform
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import CorpusError, SpeechPromptError
@@ -104,7 +104,7 @@ class UnitEncoder:
         """
         import torch
 
-        played = [each for one in waveforms for each in (one, *play_at(speeds, one))]
+        played = [each for one in waveforms for each in with_renditions(one, speeds)]
         frames = encode_in_batches(self.encoder, [torch.from_numpy(one) for one in played])
         return self.quantise([frame.numpy() for frame in frames], speeds)
 
@@ -123,10 +123,7 @@ class UnitEncoder:
         with threadpool_limits(limits=1):
             found = [self._quantise(frame) for frame in frames]
         n = 1 + len(speeds)
-        return [
-            _with_renditions(found[i], speeds, found[i + 1 : i + n])
-            for i in range(0, len(found), n)
-        ]
+        return [_gather(found[i], speeds, found[i + 1 : i + n]) for i in range(0, len(found), n)]
 
     def _quantise(self, frames: np.ndarray) -> EncodedUnits | SpeechPromptError:
         with np.errstate(over="ignore"):
@@ -145,7 +142,7 @@ class UnitEncoder:
         return f"<Encoder: {self.encoder.kind},{layer} {self.n_units} units, {rate}>"
 
 
-def _with_renditions(
+def _gather(
     found: EncodedUnits | SpeechPromptError,
     speeds: Sequence[float],
     renditions: Sequence[EncodedUnits | SpeechPromptError],

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from speechprompt.audio.reading import SAMPLE_RATE, read_audio
-from speechprompt.audio.speed import check_speeds, play_at
+from speechprompt.audio.speed import check_speeds, with_renditions
 from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.base import Encoder, encode_in_batches
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
@@ -110,8 +110,7 @@ def _read_renditions(
     root: Path, speeds: Sequence[float], listed: tuple[str, str]
 ) -> tuple[str, list[np.ndarray]]:
     utt_id, path = listed
-    waveform = read_waveform(root / path)
-    return utt_id, [waveform, *play_at(speeds, waveform)]
+    return utt_id, with_renditions(read_waveform(root / path), speeds)
 
 
 def sample_frames(

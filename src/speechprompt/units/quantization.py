@@ -114,13 +114,14 @@ def quantize_units(
                 units, durations = zip(
                     *(quantize(frames, codebook, dedup) for frames in block), strict=True
                 )
-                columns: dict[str, Any] = {"units": units[::n_played]}
-                columns |= {"durations": durations[::n_played]}
-                columns["renditions"] = [
-                    units[i + 1 : i + n_played] for i in range(0, len(units), n_played)
-                ]
+                own = range(0, len(block), n_played)
+                columns: dict[str, Any] = {
+                    "units": [units[i] for i in own],
+                    "renditions": [units[i + 1 : i + n_played] for i in own],
+                    "durations": [durations[i] for i in own],
+                    "n_frames": [len(block[i]) for i in own],
+                }
                 columns |= {name: rows[name] for name in ("utt_id", "path", "speaker", *labels)}
-                columns["n_frames"] = list(map(len, block[::n_played]))
                 writer.write_table(pa.table(columns, schema))
             wait_until_checked()
     return len(utt_ids)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,7 @@ __all__ = [
     "UnitsMetadata",
     "gather_units",
     "read_column",
+    "read_renditions",
     "read_units",
     "take_units",
     "units_schema",
@@ -260,6 +262,12 @@ def read_units(index_path: str | Path, columns: Sequence[str] | None = None) -> 
             )
         tables.append(read_parquet(path, columns))
     return pa.concat_tables(tables)
+
+
+def read_renditions(table: pa.Table) -> list[list[np.ndarray]]:
+    """Units, int64, of the renditions of each utterance; empty where the corpus has no speeds."""
+    rows = table["renditions"].to_pylist() if "renditions" in table.column_names else []
+    return [[np.asarray(units, dtype=np.int64) for units in played] for played in rows]
 
 
 def read_column(table: pa.Table, column: str, origin: str) -> list[str | None]:
