@@ -9,8 +9,9 @@ import torch
 from interruption import killed_in_the_middle
 from speechprompt.config.encoders import HubertPretraining
 from speechprompt.encoders import load_encoder
-from speechprompt.errors import ArtefactError, ConfigError, CorpusError
-from speechprompt.pretraining.hubert import _play, pretrain_encoder
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError, SpeechPromptError
+from speechprompt.pretraining.batches import Draw, Loader, Utterance, play
+from speechprompt.pretraining.hubert import pretrain_encoder
 from speechprompt.storage.tensors import read_tensor_metadata
 from speechprompt.training.job import Computation, TrainingFiles
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
@@ -139,7 +140,24 @@ def test_wrong_units_are_refused(tmp_path):
 
 def test_targets_follow_the_speed():
     targets = np.repeat(np.arange(10), 10)[None]  # 2 s
-    played = _play(targets, round((400 + 99 * 320) / 1.25), 1.25)
+    played = play(targets, round((400 + 99 * 320) / 1.25), 1.25)
     assert played.shape == (1, 79)
     assert np.abs(np.flatnonzero(np.diff(played[0])) - np.arange(1, 10) * 8).max() <= 1
-    assert np.array_equal(_play(targets, 400 + 99 * 320, 1.0), targets)
+    assert np.array_equal(play(targets, 400 + 99 * 320, 1.0), targets)
+
+
+def test_processes_read_the_same_batches_in_order(tones):
+    index, root = tones
+    rows = pq.read_table(index.with_name("part-00000-of-00001.parquet")).to_pylist()
+    targets = [np.repeat(np.array(row["units"], np.int16), row["durations"]) for row in rows]
+    utterances = [Utterance(root / f"{n}.wav", units) for n, units in enumerate(targets)]
+    utterances.append(Utterance(root / "missing.wav", np.zeros(50, np.int16)))
+    loader = Loader(utterances, settings_of(hard_augmentation=True))
+    with loader.ahead(0) as here, loader.ahead(2) as elsewhere:
+        for epoch in range(2):
+            draws = [Draw([3 * n, 3 * n + 1, 3 * n + 2], (1, epoch, n)) for n in range(5)]
+            for batch, other in zip(here(draws), elsewhere(draws), strict=True):
+                assert all(map(torch.equal, batch, other))
+        for read in (here, elsewhere):
+            with pytest.raises(SpeechPromptError, match=r"missing.wav"):
+                list(read([Draw([0], (1,)), Draw([len(rows)], (1,))]))

@@ -42,6 +42,12 @@ __all__ = [
     "UnitsCorpus",
 ]
 
+# fmt: off
+Language = Literal[
+    "cs", "cy", "de", "es", "et", "eu", "fi", "hr", "hu", "id", "is", "it", "ku", "lt", "lv",
+    "mt", "nb", "nl", "pl", "pt-br", "ro", "sk", "sl", "sq", "sv", "sw", "tr",
+]
+# fmt: on
 SYNTHETIC_COLUMNS = {
     "keyword_spotting": ["label"],
     "intent_classification": ["action", "object", "location", "text"],
@@ -77,6 +83,11 @@ class SyntheticCorpus(SpokenCorpus):
         description="engines whose voices, which come from recordings of people, speak instead of "
         "eSpeak NG's; they are installed apart",
     )
+    languages: list[Language] = Field(
+        [],
+        description="languages whose rules and sounds eSpeak NG reads the English texts with, "
+        "instead of English accents, so that an encoder hears sounds that English lacks",
+    )
 
     @property
     def label_columns(self) -> list[str]:
@@ -87,6 +98,8 @@ class SyntheticCorpus(SpokenCorpus):
     def _check_plain(self) -> Self:
         if self.plain and self.task == "keyword_spotting":
             raise ValueError("plain: goes with sentences, not with task 'keyword_spotting'")
+        if self.engines and self.languages:
+            raise ValueError("languages: engines speak English alone; give one of the two")
         return self
 
 

@@ -43,7 +43,7 @@ TRACT = 0.3
 TRACT_FACTOR = (0.85, 1.2)
 CLIPPING = 0.1
 CLIPPED_AT = (0.15, 0.7)  # of the peak
-CODEC = 0.2
+CODEC = 0.1
 CODEC_PEAK = (0.1, 0.9)
 
 

@@ -7,7 +7,6 @@ of the iteration before. Recordings are augmented on the fly (:mod:`.augmentatio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,14 @@ import torch
 from torch import Tensor
 from torchaudio.models import HuBERTPretrainModel
 
-from speechprompt.audio.reading import SAMPLE_RATE, read_audio
 from speechprompt.config.encoders import HubertPretraining
 from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.hubert import HUBERT
-from speechprompt.errors import ArtefactError, ConfigError, CorpusError
-from speechprompt.pretraining.augmentation import augment
+from speechprompt.errors import ArtefactError, ConfigError
+from speechprompt.pretraining.batches import Batch, Draw, Loader, Utterance, draw_batches
 from speechprompt.pretraining.model import (
-    FRAME_SHIFT,
-    FRAME_WINDOW,
+    FRAME_RATE,
+    MaskedPrediction,
     build_hubert,
     masked_prediction,
     model_config,
@@ -40,10 +38,6 @@ from speechprompt.training.splits import hold_out, read_train_indexes
 from speechprompt.units.unit_files import read_units
 
 __all__ = ["pair_targets", "pretrain_encoder"]
-
-FRAME_RATE = SAMPLE_RATE / FRAME_SHIFT
-# Batches drawn at a time, within which utterances are sorted by length.
-POOL_BATCHES = 20
 
 
 def pair_targets(
@@ -64,12 +58,6 @@ def pair_targets(
     if len(units) != len(heard):
         raise ConfigError(f"--heard: expected {len(units)} manifests, found {len(heard)}")
     return dict(zip(units, map(read_root, heard), strict=True))
-
-
-@dataclass(frozen=True)
-class _Utterance:
-    path: Path
-    targets: np.ndarray  # int16 (n_frames,)
 
 
 def pretrain_encoder(
@@ -108,15 +96,19 @@ def pretrain_encoder(
     if start is not None:
         _start_from(model, start)
     model.to(device)
-    trained = _HubertTraining(model, settings, utterances, (train, valid), seed, device, dtype)
+    loader = Loader(utterances, settings)
+    trained = _HubertTraining(model, loader, (train, valid), seed, device, dtype)
     inputs = {"seed": seed, "start": start and sha256_file(start), **about}
-    result = fit(
-        trained,
-        settings,
-        files,
-        seed=seed,
-        fingerprint=fingerprint(settings, computation, inputs),
-    )
+    # A processor has no time to spare while it trains, a GPU waits for nothing else.
+    with loader.ahead(computation.threads if device == "cuda" else 0) as read:
+        result = fit(
+            trained,
+            settings,
+            files,
+            seed=seed,
+            fingerprint=fingerprint(settings, computation, inputs),
+            read=read,
+        )
     training = {
         "seed": seed,
         "n_train": len(train),
@@ -143,66 +135,65 @@ class _HubertTraining:
     def __init__(
         self,
         model: HuBERTPretrainModel,
-        settings: HubertPretraining,
-        utterances: list[_Utterance],
+        loader: Loader,
         splits: tuple[np.ndarray, np.ndarray],
         seed: int,
         device: str,
         dtype: torch.dtype,
     ) -> None:
-        self.model, self.settings, self.utterances, self.seed = model, settings, utterances, seed
+        self.model, self.loader, self.seed = model, loader, seed
         self.train, self.valid = splits
         self.device, self.dtype = device, dtype
-        self.lengths = np.array([len(utterance.targets) for utterance in utterances])
-        self.crop = round(settings.crop_seconds * FRAME_RATE)
+        self.lengths = np.array([len(utterance.targets) for utterance in loader.utterances])
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters())
 
-    def batches(self, epoch: int) -> list[list[int]]:
-        return self._batches(self.train, np.random.default_rng([self.seed, epoch]))
+    def batches(self, epoch: int) -> list[Draw]:
+        return self._draw(self.train, epoch)
 
-    def backward(self, batch: Sequence[int], seed: int) -> Sums:
+    def backward(self, batch: Batch, seed: int) -> Sums:
         self.model.train()
-        settings = self.settings
-        return self._sums(batch, seed, settings.augmentation, settings.unmasked_weight)
+        torch.manual_seed(seed)
+        found = self._predict(batch, self.loader.settings.unmasked_weight)
+        found.total.backward()
+        return _sums(found)
 
     @torch.no_grad()
     def evaluate(self) -> Sums:
         self.model.eval()
-        batches = self._batches(self.valid, np.random.default_rng(self.seed))
-        return Sums.over([self._sums(batch, self.seed, False, 0.0) for batch in batches])
+        torch.manual_seed(self.seed)
+        batches = (self.loader.read(draw, augmented=False) for draw in self._draw(self.valid, 0))
+        return Sums.over([_sums(self._predict(batch)) for batch in batches])
 
-    def _batches(self, chosen: np.ndarray, generator: np.random.Generator) -> list[list[int]]:
-        budget = round(self.settings.batch_seconds * FRAME_RATE)
-        return _batches(chosen, np.minimum(self.lengths, self.crop), budget, generator)
+    def _draw(self, chosen: np.ndarray, epoch: int) -> list[Draw]:
+        settings = self.loader.settings
+        crop, budget = (
+            round(seconds * FRAME_RATE)
+            for seconds in (settings.crop_seconds, settings.batch_seconds)
+        )
+        generator = np.random.default_rng([self.seed, epoch])
+        drawn = draw_batches(chosen, np.minimum(self.lengths, crop), budget, generator)
+        return [Draw(batch, (self.seed, epoch, number)) for number, batch in enumerate(drawn)]
 
-    def _sums(
-        self, batch: Sequence[int], seed: int, augmented: bool, unmasked_weight: float
-    ) -> Sums:
-        generator = np.random.default_rng(seed)
-        torch.manual_seed(seed)
-        waveforms, targets = _load([self.utterances[i] for i in batch], self.crop, generator)
-        if augmented:
-            hard = self.settings.hard_augmentation
-            waveforms, speed = augment(waveforms, generator, hard=hard)
-            targets = _play(targets, waveforms.shape[1], speed)
-        heard, wanted = (to_device(torch.from_numpy(a), self.device) for a in (waveforms, targets))
+    def _predict(self, batch: Batch, unmasked_weight: float = 0.0) -> MaskedPrediction:
+        heard, wanted = (to_device(tensor, self.device) for tensor in batch)
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            found = masked_prediction(self.model, heard, wanted, unmasked_weight)
-        if torch.is_grad_enabled():
-            found.total.backward()
-        total = found.total.detach().double()
-        return Sums(total, found.weight, found.n_correct, found.n_masked)
+            return masked_prediction(self.model, heard, wanted, unmasked_weight)
+
+
+def _sums(found: MaskedPrediction) -> Sums:
+    total = found.total.detach().double()
+    return Sums(total, found.weight, found.n_correct, found.n_masked)
 
 
 def _read_targets(
     targets: Mapping[str | Path, str | Path], min_frames: int
-) -> tuple[list[str], list[_Utterance], dict[str, Any]]:
+) -> tuple[list[str], list[Utterance], dict[str, Any]]:
     """Read all utterances: names, recordings with a unit per frame, and what the units are."""
     names: list[str] = []
-    utterances: list[_Utterance] = []
+    utterances: list[Utterance] = []
     indexes, about = read_train_indexes(targets)
     for path, index in indexes.items():
         table = read_units(path, columns=["utt_id", "path", "units", "durations"])
@@ -214,7 +205,7 @@ def _read_targets(
             frames = np.repeat(np.array(row["units"], np.int16), row["durations"])
             if len(frames) >= min_frames:
                 names.append(f"{index['corpus']}/{row['utt_id']}")
-                utterances.append(_Utterance(Path(targets[path]) / row["path"], frames))
+                utterances.append(Utterance(Path(targets[path]) / row["path"], frames))
         if short := len(table) - (len(names) - n_before):
             log(f"{path}: {short} utterances of less than {min_frames} frames are left out")
     return names, utterances, about
@@ -228,58 +219,3 @@ def _start_from(model: HuBERTPretrainModel, path: str | Path) -> None:
         raise ArtefactError(
             f"{path}: expected the shape of the configuration, found another shape ({error})"
         ) from None
-
-
-def _batches(
-    chosen: np.ndarray, lengths: np.ndarray, budget: int, generator: np.random.Generator
-) -> list[list[int]]:
-    """Divide utterances into batches of similar length within a budget of frames, at random."""
-    order = generator.permutation(chosen)
-    pool = max(1, round(POOL_BATCHES * budget / max(1.0, lengths[chosen].mean())))
-    batches: list[list[int]] = []
-    for start in range(0, len(order), pool):
-        drawn = order[start : start + pool]
-        batch: list[int] = []
-        frames = 0
-        for index in drawn[np.argsort(lengths[drawn], kind="stable")].tolist():
-            if batch and frames + lengths[index] > budget:
-                batches.append(batch)
-                batch, frames = [], 0
-            batch.append(index)
-            frames += int(lengths[index])
-        batches.append(batch)
-    return [batches[i] for i in generator.permutation(len(batches))]
-
-
-def _load(
-    batch: Sequence[_Utterance], crop: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Load waveforms ``[B, n_samples]`` and targets ``[B, n_frames]``, as long as the shortest."""
-    n_frames = min(crop, *(len(utterance.targets) for utterance in batch))
-    n_samples = FRAME_WINDOW + (n_frames - 1) * FRAME_SHIFT
-    waveforms = np.zeros((len(batch), n_samples), np.float32)
-    targets = np.zeros((len(batch), n_frames), np.int64)
-    for row, utterance in enumerate(batch):
-        start = int(generator.integers(len(utterance.targets) - n_frames + 1))
-        waveform = read_audio(utterance.path)
-        if abs(_n_frames(len(waveform)) - len(utterance.targets)) > 1:
-            raise CorpusError(
-                f"{utterance.path}: {_n_frames(len(waveform))} frames, but "
-                f"{len(utterance.targets)} target units; were they made of another recording?"
-            )
-        piece = waveform[start * FRAME_SHIFT :][:n_samples]
-        waveforms[row, : len(piece)] = piece
-        targets[row] = utterance.targets[start : start + n_frames]
-    return waveforms, targets
-
-
-def _play(targets: np.ndarray, n_samples: int, speed: float) -> np.ndarray:
-    """Targets ``[B, n_frames]`` of recordings that are now played at another speed."""
-    frames = np.arange(_n_frames(n_samples))
-    middle = (frames * FRAME_SHIFT + FRAME_WINDOW / 2) * speed
-    before = np.rint((middle - FRAME_WINDOW / 2) / FRAME_SHIFT).astype(int)
-    return targets[:, before.clip(0, targets.shape[1] - 1)]
-
-
-def _n_frames(n_samples: int) -> int:
-    return 1 + (max(n_samples, FRAME_WINDOW) - FRAME_WINDOW) // FRAME_SHIFT

@@ -16,8 +16,10 @@ from speechprompt.encoders.hubert import window_and_shift
 from speechprompt.errors import ConfigError
 
 __all__ = [
+    "FRAME_RATE",
     "FRAME_SHIFT",
     "FRAME_WINDOW",
+    "MaskedPrediction",
     "build_hubert",
     "masked_prediction",
     "mel_bank",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 FRAME_WINDOW, FRAME_SHIFT = 400, 320
+FRAME_RATE = SAMPLE_RATE / FRAME_SHIFT
 TEMPERATURE = 0.1
 MEL_RANGE_HZ = (80.0, 7600.0)
 # Cosine and sine, each with both signs, so that the rectifying GELU loses nothing of the wave.

@@ -6,7 +6,7 @@ training resumes to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -58,10 +58,10 @@ class Trainable(Protocol):
     def parameters(self) -> Mapping[str, Tensor]:
         """What is trained, by name."""
 
-    def batches(self, epoch: int) -> Sequence[Sequence[int]]:
+    def batches(self, epoch: int) -> Sequence[Any]:
         """The batches of an epoch, from 0, as indices; epoch 0 tells how many an epoch has."""
 
-    def backward(self, batch: Sequence[int], seed: int) -> Sums:
+    def backward(self, batch: Any, seed: int) -> Sums:
         """Add up the gradient of a batch's summed loss; ``seed`` is that of this update."""
 
     def evaluate(self) -> Sums:
@@ -76,6 +76,7 @@ def fit(
     seed: int,
     fingerprint: str,
     rates: Mapping[str, float] | None = None,
+    read: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> TrainingResult:
     """Train until the loss on held-out utterances stops falling; leave the best parameters.
 
@@ -86,6 +87,7 @@ def fit(
         seed: seed of the updates.
         fingerprint: hash of all that the training depends on; a checkpoint with another is ignored.
         rates: peak learning rates of parameters that have one of their own, by name.
+        read: turns batches, in order, into what ``backward`` takes; indices may be enough for it.
 
     Raises:
         ConfigError: training diverged from the start.
@@ -118,7 +120,7 @@ def fit(
     while not _is_over(state, settings):
         todo = trained.batches(state["epoch"])[state["done"] :]
         rate = settings.lr
-        for batch in progress(todo, f"epoch {state['epoch'] + 1}", len(todo), "update"):
+        for batch in progress(read(todo), f"epoch {state['epoch'] + 1}", len(todo), "update"):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(
                     settings.schedule, group["peak"], state["updates"], settings.warmup, total

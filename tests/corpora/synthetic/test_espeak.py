@@ -3,10 +3,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from speechprompt.config.corpora import SyntheticCorpus
+from speechprompt.corpora.synthetic import plan
 from speechprompt.corpora.synthetic.espeak import (
     SAMPLE_RATE,
     Speaker,
@@ -17,6 +20,7 @@ from speechprompt.corpora.synthetic.espeak import (
 from speechprompt.corpora.synthetic.voices import (
     ACCENTS,
     HIGH_VARIANTS,
+    LANGUAGES,
     LOW_VARIANTS,
     assign_voices,
 )
@@ -117,7 +121,7 @@ def test_events_follow_the_words(speaker):
 
 
 def test_unknown_voices_are_refused(speaker):
-    with pytest.raises(SpeechError, match=r"expected an accent of en-029.*found 'en-mars'"):
+    with pytest.raises(SpeechError, match=r"expected an accent or language .* found 'en-mars'"):
         speaker.synthesise("yes", "en-mars")
     with pytest.raises(SpeechError, match="found 'nobody'"):
         speaker.synthesise("yes", "en-gb", "nobody")
@@ -138,3 +142,30 @@ def test_no_variant_is_heard_in_two_splits():
     )
     other = assign_voices(1)
     assert {voice.variant for voice in other["test"]} != split_variants["test"]
+
+
+def test_other_languages_read_english_with_their_own_sounds(speaker):
+    text = "seven people would like the yellow kitchen lights"
+    english = set(speaker.transcribe(text).replace(" ", ""))
+    read = {language: speaker.transcribe(text, language) for language in LANGUAGES}
+    assert len(set(read.values())) > 0.9 * len(LANGUAGES)
+    assert all(set(ipa.replace(" ", "")) - english for ipa in read.values())
+    assert len(speaker.synthesise("yes", "lt", "f2")[0])
+
+
+def test_a_corpus_of_other_languages_has_their_voices():
+    sizes = {"n_train": 30, "n_valid": 5, "n_test": 5}
+    corpus = SyntheticCorpus(task="english", languages=["lt", "sw"], **sizes)
+    utterances = plan(corpus, 1)
+    english = plan(SyntheticCorpus(task="english", **sizes), 1)
+    assert {item.voice.accent for item in utterances} == {"lt", "sw"}
+    for item, other in zip(utterances, english, strict=True):
+        assert item.recording.labels == other.recording.labels
+        assert item.voice in assign_voices(1, ["lt", "sw"])[item.recording.split]
+    (plain,) = plan(corpus.model_copy(update={"plain": True, "n_train": 1}), 1)[:1]
+    assert plain.plain
+    assert plain.recording == utterances[0].recording
+    (names,) = get_args(SyntheticCorpus.model_fields["languages"].annotation)
+    assert set(get_args(names)) == set(LANGUAGES)
+    with pytest.raises(ValueError, match="give one of the two"):
+        SyntheticCorpus(task="english", languages=["lt"], engines=["flite"])

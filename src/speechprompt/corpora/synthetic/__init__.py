@@ -1,13 +1,14 @@
 """Synthetic corpora, spoken on the spot: a task and a seed come in, recordings and a table go out.
 
-eSpeak NG says them, or other engines whose voices come from people (``engines``).
+eSpeak NG says them in English accents or as other languages would (``languages``), or other engines
+whose voices come from people (``engines``).
 
 One module per task plans the utterances, ``speech`` gives them voices and acoustics, and
 ``synthesis`` writes the recordings. No voice is in two splits, and for one seed its split is the
 same in every task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from speechprompt.corpora.synthetic.engines import ENGINES
 from speechprompt.corpora.synthetic.persons import PersonVoice, assign_persons
 from speechprompt.corpora.synthetic.speech import Sentence
 from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, speak_utterances
+from speechprompt.corpora.synthetic.voices import Voice, assign_voices
 from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import ConfigError
 from speechprompt.storage.code_digest import digest
@@ -58,6 +60,7 @@ def synthesise_corpus(
         "n_valid": corpus.n_valid,
         "n_test": corpus.n_test,
         "plain": corpus.plain,
+        "languages": corpus.languages,
         "engines": {name: ENGINES[name].version() for name in corpus.engines},
         "espeakng-loader": version("espeakng-loader"),
         "source": digest("corpora.synthetic.synthesis", task_module(corpus.task)),
@@ -73,8 +76,12 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     """
     sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
     utterances = import_module(f"speechprompt.{task_module(corpus.task)}").plan(seed, sizes)
-    if corpus.engines:
-        voices = assign_persons(seed, corpus.engines)
+    if corpus.engines or corpus.languages:
+        voices: Mapping[str, Sequence[PersonVoice | Voice]] = (
+            assign_persons(seed, corpus.engines)
+            if corpus.engines
+            else assign_voices(seed, corpus.languages)
+        )
         utterances = [_said_by(item, voices[item.recording.split]) for item in utterances]
     if not corpus.plain:
         return utterances
@@ -83,7 +90,7 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     return [replace(item, plain=True) for item in utterances]
 
 
-def _said_by(utterance: Any, voices: Sequence[PersonVoice]) -> Utterance:
+def _said_by(utterance: Any, voices: Sequence[PersonVoice | Voice]) -> Utterance:
     """Give an utterance of any task one of the voices; silence stays as it is."""
     recording = utterance.recording
     if recording.speaker is None:

@@ -214,15 +214,14 @@ def variants() -> tuple[str, ...]:
 
 @cache
 def accents() -> dict[str, str]:
-    """The installed English accents: code, such as ``en-gb``, -> voice file below ``lang``."""
+    """The installed accents and languages: code, such as ``en-gb``, -> file below ``lang``."""
     lang = _data_folder() / "lang"
-    result = {}
-    for path in sorted(lang.rglob("en*")):
+    result: dict[str, str] = {}
+    for path in sorted(path for path in lang.rglob("*") if path.is_file()):
         lines = path.read_text(encoding="utf-8").splitlines()
-        # The first language line names the accent. Shavian is a script, not an accent.
+        # The first language line names the accent.
         code = next(line.split()[1] for line in lines if line.startswith("language"))
-        if code != "en-shaw":
-            result[code] = path.relative_to(lang).as_posix()
+        result.setdefault(code, path.relative_to(lang).as_posix())
     return result
 
 
@@ -233,7 +232,9 @@ def _data_folder() -> Path:
 def _voice_name(accent: str, variant: str | None) -> str:
     files = accents()
     if accent not in files:
-        raise SpeechError(f"expected an accent of {', '.join(sorted(files))}, found {accent!r}")
+        raise SpeechError(
+            f"expected an accent or language of eSpeak NG, such as en-gb or de, found {accent!r}"
+        )
     if variant is None:
         return files[accent]
     if variant not in variants():

@@ -1,6 +1,6 @@
 """The voices of the synthetic corpora, accents times voice variants, and their split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,11 +8,24 @@ import numpy as np
 
 from speechprompt.corpora.manifest import SPLITS
 
-__all__ = ["ACCENTS", "HIGH_VARIANTS", "LOW_VARIANTS", "Delivery", "Voice", "assign_voices"]
+__all__ = [
+    "ACCENTS",
+    "HIGH_VARIANTS",
+    "LANGUAGES",
+    "LOW_VARIANTS",
+    "Delivery",
+    "Voice",
+    "assign_voices",
+]
 
 ACCENTS = (
     *("en-029", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp"),
     *("en-us", "en-us-nyc"),
+)
+# Languages that read English spelling by rules of their own, and so with sounds of their own.
+LANGUAGES = (
+    *("cs", "cy", "de", "es", "et", "eu", "fi", "hr", "hu", "id", "is", "it", "ku", "lt", "lv"),
+    *("mt", "nb", "nl", "pl", "pt-br", "ro", "sk", "sl", "sq", "sv", "sw", "tr"),
 )
 # The variants that sound like a person. Whispers, croaks, robots and demons are left out. So are
 # variants that differ from one of these only in loudness, or hardly at all.
@@ -61,7 +74,7 @@ class Delivery:
         )
 
 
-def assign_voices(seed: int) -> dict[str, list[Voice]]:
+def assign_voices(seed: int, accents: Sequence[str] = ACCENTS) -> dict[str, list[Voice]]:
     """Divide the voices into those of train, valid and test.
 
     A seed gives the same voices in every task, so that no voice of any task's test is in any task's
@@ -78,6 +91,6 @@ def assign_voices(seed: int) -> dict[str, list[Voice]]:
             variants[split] += shuffled[start:end]
             start = end
     return {
-        split: [Voice(accent, variant) for variant in sorted(variants[split]) for accent in ACCENTS]
+        split: [Voice(accent, variant) for variant in sorted(variants[split]) for accent in accents]
         for split in SPLITS
     }
