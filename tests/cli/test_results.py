@@ -63,7 +63,7 @@ def test_a_row_for_each_task(tmp_path, monkeypatch, capsys):
     assert titles.split()[:4] == ["task", "method", "metric", "score"]
     assert "ks    prompt  acc     90.00 % [88.00, 92.00]" in row
     assert row.split("  ")[-2:] == ["above the baseline", "1,200"]
-    assert "ngram logistic regression 80.00 %" in row
+    assert "n-grams of the units 80.00 %" in row
     monkeypatch.chdir(tmp_path)
     assert main(["show"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -94,7 +94,7 @@ def test_inspect_leads_with_the_accuracy_of_a_task(copied, capsys):
         "result",
         "acc 90.00 % [88.00, 92.00], test split, 1200 utterances",
     ]
-    assert baseline.split(None, 1) == ["baseline", "constant 8.00 %: above the baseline"]
+    assert baseline.split(None, 1) == ["baseline", "best constant answer 8.00 %: above the baseline"]
     (copied / "results/ks/metrics.json").write_text("{}")
     assert main(["inspect", str(copied / "results/ks")]) == 0
     assert "result   unknown (" in capsys.readouterr().out

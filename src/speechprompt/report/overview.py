@@ -18,11 +18,11 @@ import jinja2
 import yaml
 
 from speechprompt.evaluation.metrics import in_percent
+from speechprompt.evaluation.names import METHODS, METRICS, baseline_name
 from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.evaluation.scores import Metrics, judge
 from speechprompt.report.breakdown import by_speaker, confusions
 from speechprompt.report.listening import read_utterances, unit_colour
-from speechprompt.report.names import BASELINES, METHODS, METRICS
 from speechprompt.report.task_rows import TaskRow
 from speechprompt.runtime.gpus import gpus, memory_mb
 from speechprompt.storage.files import content_of, write_text
@@ -78,7 +78,7 @@ def write_overview(
     page = environment.from_string(template).render(
         METHODS=METHODS,
         METRICS=METRICS,
-        BASELINES=BASELINES,
+        baseline_name=baseline_name,
         in_percent=in_percent,
         judge=judge,
         picture=picture,

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from speechprompt.evaluation.error_by_length import error_by_length
+from speechprompt.evaluation.names import METHODS, METRICS, QUALITIES, baseline_name
 from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.report.breakdown import Confusions, confusions
 from speechprompt.report.fonts import drawable
-from speechprompt.report.names import BASELINES, METHODS, METRICS, QUALITIES
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import metadata_of, read_parquet, write_parquet
 from speechprompt.units.codebook import load_codebook
@@ -164,7 +164,7 @@ def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, tit
             style = {
                 "color": colour,
                 "marker": marker,
-                "label": METHODS.get(method, BASELINES.get(method, method)),
+                "label": METHODS.get(method) or baseline_name(method),
             }
             draw_line(axes, rows["mean_length"], *percent, **style)
         label = f"{METRICS['cer']} (%)"

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from speechprompt.errors import ArtefactError
+from speechprompt.evaluation.names import QUALITIES
 from speechprompt.evaluation.phone_quality import METRICS, UnitQuality
-from speechprompt.report.names import QUALITIES
 from speechprompt.report.pictures import draw_unit_quality
 from speechprompt.report.results_table import NUMBER, TEXT, WHOLE, percent_cell
 from speechprompt.storage.files import content_of, read_json, write_text

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from speechprompt.evaluation.names import METRICS
 from speechprompt.report.fonts import drawable
-from speechprompt.report.names import METRICS
 from speechprompt.report.pictures import BLACK, BLUE, house_figure
 from speechprompt.storage.parquet import read_parquet
 

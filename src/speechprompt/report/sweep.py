@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from speechprompt.evaluation.names import METHODS, METRICS
 from speechprompt.evaluation.scores import Metrics
-from speechprompt.report.names import METHODS, METRICS
 from speechprompt.report.pictures import BLUE, ORANGE, draw_line, house_figure
 from speechprompt.storage.files import content_of
 from speechprompt.storage.parquet import write_parquet

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from speechprompt.evaluation.metrics import Score
+from speechprompt.evaluation.names import METHODS, TASKS, baseline_name
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.evaluation.standing import Standing
-from speechprompt.report.names import BASELINES, METHODS, TASKS
 
 __all__ = ["Mark", "TaskRow"]
 
@@ -80,7 +80,7 @@ class TaskRow:
         def mark(kind: str, name: str, value: float) -> Mark:
             return Mark(kind, scale.place(value), f"{name}: {100 * value:.2f} %")
 
-        marks = [mark("baseline", _name(n), value) for n, value in baselines.items()]
+        marks = [mark("baseline", baseline_name(n), value) for n, value in baselines.items()]
         marks += [mark("paper", "the paper, on another corpus", paper)] if paper else []
         for other in others:
             marks.append(mark("method", METHODS[other.method], other.main.value))
@@ -90,16 +90,12 @@ class TaskRow:
             title=TASKS.get(own.task, own.type.replace("_", " ")),
             metric=metric,
             standing=standing,
-            against=_name(standing.baseline or ""),
+            against=baseline_name(standing.baseline or ""),
             place=scale.place(own.main.value),
             whisker=scale.whisker(scores[metric]),
             marks=marks,
             ends=scale.ends,
         )
-
-
-def _name(baseline: str) -> str:
-    return BASELINES.get(baseline, baseline.replace("_", " "))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Names of methods, baselines and metrics in tables, in pictures and on the overview page."""
 
-__all__ = ["BASELINES", "METHODS", "METRICS", "QUALITIES", "TASKS"]
+__all__ = ["METHODS", "METRICS", "QUALITIES", "TASKS", "baseline_name"]
 
 # The paper's tasks by their usual names.
 TASKS = {
@@ -30,3 +30,8 @@ METRICS = {
     "slot_value_cer": "slot-value CER",
 }
 QUALITIES = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "pnmi": "PNMI"}
+
+
+def baseline_name(baseline: str) -> str:
+    """The name of a baseline of metrics.json."""
+    return BASELINES.get(baseline, baseline.replace("_", " "))
