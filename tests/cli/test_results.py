@@ -94,7 +94,10 @@ def test_inspect_leads_with_the_accuracy_of_a_task(copied, capsys):
         "result",
         "acc 90.00 % [88.00, 92.00], test split, 1200 utterances",
     ]
-    assert baseline.split(None, 1) == ["baseline", "best constant answer 8.00 %: above the baseline"]
+    assert baseline.split(None, 1) == [
+        "baseline",
+        "best constant answer 8.00 %: above the baseline",
+    ]
     (copied / "results/ks/metrics.json").write_text("{}")
     assert main(["inspect", str(copied / "results/ks")]) == 0
     assert "result   unknown (" in capsys.readouterr().out

@@ -161,3 +161,18 @@ def test_processes_read_the_same_batches_in_order(tones):
         for read in (here, elsewhere):
             with pytest.raises(SpeechPromptError, match=r"missing.wav"):
                 list(read([Draw([0], (1,)), Draw([len(rows)], (1,))]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
+def test_on_a_gpu_it_learns_like_on_the_processor(tones, tmp_path):
+    index, root = tones
+    curves = []
+    for name, device in (("cpu", "cpu"), ("first", "cuda"), ("again", "cuda")):
+        curve = tmp_path / f"{name}.parquet"
+        files = TrainingFiles(tmp_path / f"{name}.safetensors", curve)
+        computation = Computation(device, threads=3)
+        pretrain_encoder(settings_of(max_epochs=2), {index: root}, files, computation=computation)
+        curves.append(pq.read_table(curve)["loss"].to_numpy())
+    np.testing.assert_allclose(curves[1], curves[0], rtol=2e-3)
+    bytes_of = [(tmp_path / f"{name}.safetensors").read_bytes() for name in ("first", "again")]
+    assert bytes_of[0] == bytes_of[1]

@@ -27,7 +27,7 @@ from speechprompt.pretraining.model import (
     masked_prediction,
     model_config,
 )
-from speechprompt.runtime.device import to_device
+from speechprompt.runtime.device import set_compute_threads, to_device
 from speechprompt.runtime.progress import log
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors
@@ -99,8 +99,13 @@ def pretrain_encoder(
     loader = Loader(utterances, settings)
     trained = _HubertTraining(model, loader, (train, valid), seed, device, dtype)
     inputs = {"seed": seed, "start": start and sha256_file(start), **about}
-    # A processor has no time to spare while it trains, a GPU waits for nothing else.
-    with loader.ahead(computation.threads if device == "cuda" else 0) as read:
+    processes = 0
+    if device == "cuda":
+        # The GPU waits for nothing else. Threads of this process would wait for one another while
+        # the readers have the processor, tens of milliseconds for each copy.
+        set_compute_threads(1)
+        processes = max(1, computation.threads - 1)
+    with loader.ahead(processes) as read:
         result = fit(
             trained,
             settings,
