@@ -105,10 +105,14 @@ def test_an_encoder_that_hears_people(tmp_path):
     for corpus in values["corpora"].values():
         corpus |= {"engines": [], "n_train": 20, "n_valid": 2, "n_test": 2}
     configuration = write(tmp_path / "people.yaml", values)
-    weights = "results/encoders/second/model.safetensors"
+    weights = "results/encoders/people/model.safetensors"
     snakemake(tmp_path / "run", "--cores", "2", "--", weights, configfile=configuration)
     about = read_tensor_metadata(tmp_path / "run" / weights)
-    assert {shard["corpus"] for shard in about["targets"]["shards"]} == {"plain", "plain_people"}
+    assert {shard["corpus"] for shard in about["targets"]["shards"]} == {
+        "plain",
+        "plain_foreign",
+        "plain_people",
+    }
 
 
 def test_own_unlabelled_audio(shared_data, tmp_path):

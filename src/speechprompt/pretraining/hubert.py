@@ -7,6 +7,7 @@ of the iteration before. Recordings are augmented on the fly (:mod:`.augmentatio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,9 @@ def pretrain_encoder(
     if device == "cuda":
         # The GPU waits for nothing else. Threads of this process would wait for one another while
         # the readers have the processor, tens of milliseconds for each copy.
-        set_compute_threads(1)
         processes = max(1, computation.threads - 1)
+        computation = replace(computation, threads=1)
+        set_compute_threads(1)
     with loader.ahead(processes) as read:
         result = fit(
             trained,
