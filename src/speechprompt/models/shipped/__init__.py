@@ -15,6 +15,12 @@ SHIPPED = {
     "hubert-nano-100.safetensors": (
         "b9e26d55367d29bcfc7c922bc7bf5daa2997096c32ac5d8e207260613b1d2534"
     ),
+    "hubert-nano-people.safetensors": (
+        "266eb1e8e4d25815f9b1f32866451e9db502081a8ca3791a86a29b3b5d18703c"
+    ),
+    "hubert-nano-people-100.safetensors": (
+        "7ffafc0dc39f0cc58a3f356a494f3cbc26b6da640156a42c8a60caf88120e480"
+    ),
     "unit-lm-nano.safetensors": "45edcf9820d52911f99859ebb41816a72e2087ff3c28e85f2bb2834140f4024d",
 }
 
