@@ -80,7 +80,7 @@ def test_the_embedded_tasks_share_the_unit_lm_that_ships():
     (lm,) = {task["lm"] for task in setup["tasks"].values()}
     codebook = setup["codebooks"][setup["lm"][lm]["codebook"]]
     encoder = setup["encoders"][codebook["encoder"]]
-    assert {block["weights"] for block in (setup["lm"][lm], codebook, encoder)} == set(SHIPPED)
+    assert {block["weights"] for block in (setup["lm"][lm], codebook, encoder)} < set(SHIPPED)
 
 
 def test_metrics_and_baselines_of_every_type(finished):
