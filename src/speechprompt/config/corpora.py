@@ -42,6 +42,7 @@ __all__ = [
     "UnitsCorpus",
 ]
 
+# Languages that read English spelling by rules of their own, and so with sounds of their own.
 # fmt: off
 Language = Literal[
     "cs", "cy", "de", "es", "et", "eu", "fi", "hr", "hu", "id", "is", "it", "ku", "lt", "lv",

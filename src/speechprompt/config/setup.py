@@ -51,7 +51,8 @@ class Config(Block):
     compute_threads: Count = Field(2, description="threads of one job's numeric libraries")
     lm_threads: Count | None = Field(
         None,
-        description="threads that pre-train encoders and unit LMs; null is `compute_threads`",
+        description="threads that pre-train encoders and unit LMs, or that read an encoder's "
+        "recordings while a GPU pre-trains it; null is `compute_threads`",
     )
     shards: Count = Field(2, description="shards per split for features and units")
     keep_features: bool = Field(False, description="keep the features after quantisation")

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from speechprompt.config.corpora import SyntheticCorpus
+from speechprompt.config.corpora import Language, SyntheticCorpus
 from speechprompt.corpora.synthetic import plan
 from speechprompt.corpora.synthetic.espeak import (
     SAMPLE_RATE,
@@ -20,7 +20,6 @@ from speechprompt.corpora.synthetic.espeak import (
 from speechprompt.corpora.synthetic.voices import (
     ACCENTS,
     HIGH_VARIANTS,
-    LANGUAGES,
     LOW_VARIANTS,
     assign_voices,
 )
@@ -147,8 +146,8 @@ def test_no_variant_is_heard_in_two_splits():
 def test_other_languages_read_english_with_their_own_sounds(speaker):
     text = "seven people would like the yellow kitchen lights"
     english = set(speaker.transcribe(text).replace(" ", ""))
-    read = {language: speaker.transcribe(text, language) for language in LANGUAGES}
-    assert len(set(read.values())) > 0.9 * len(LANGUAGES)
+    read = {language: speaker.transcribe(text, language) for language in get_args(Language)}
+    assert len(set(read.values())) > 0.9 * len(read) > 20
     assert all(set(ipa.replace(" ", "")) - english for ipa in read.values())
     assert len(speaker.synthesise("yes", "lt", "f2")[0])
 
@@ -165,7 +164,5 @@ def test_a_corpus_of_other_languages_has_their_voices():
     (plain,) = plan(corpus.model_copy(update={"plain": True, "n_train": 1}), 1)[:1]
     assert plain.plain
     assert plain.recording == utterances[0].recording
-    (names,) = get_args(SyntheticCorpus.model_fields["languages"].annotation)
-    assert set(get_args(names)) == set(LANGUAGES)
     with pytest.raises(ValueError, match="give one of the two"):
         SyntheticCorpus(task="english", languages=["lt"], engines=["flite"])

@@ -8,24 +8,11 @@ import numpy as np
 
 from speechprompt.corpora.manifest import SPLITS
 
-__all__ = [
-    "ACCENTS",
-    "HIGH_VARIANTS",
-    "LANGUAGES",
-    "LOW_VARIANTS",
-    "Delivery",
-    "Voice",
-    "assign_voices",
-]
+__all__ = ["ACCENTS", "HIGH_VARIANTS", "LOW_VARIANTS", "Delivery", "Voice", "assign_voices"]
 
 ACCENTS = (
     *("en-029", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp"),
     *("en-us", "en-us-nyc"),
-)
-# Languages that read English spelling by rules of their own, and so with sounds of their own.
-LANGUAGES = (
-    *("cs", "cy", "de", "es", "et", "eu", "fi", "hr", "hu", "id", "is", "it", "ku", "lt", "lv"),
-    *("mt", "nb", "nl", "pl", "pt-br", "ro", "sk", "sl", "sq", "sv", "sw", "tr"),
 )
 # The variants that sound like a person. Whispers, croaks, robots and demons are left out. So are
 # variants that differ from one of these only in loudness, or hardly at all.
