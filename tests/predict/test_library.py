@@ -51,7 +51,7 @@ def test_the_page_runs_from_its_own_text(workplace, repository, capsys):
     said = capsys.readouterr().out
     assert "<Answer yes.wav, ks: " in said
     assert "expected the sample rate of the samples" in said
-    assert "<Encoder: hubert, layer 5, 100 units, 50 frames/s>" in said
+    assert "<Encoder: hubert, layer 4, 100 units, 50 frames/s>" in said
     assert "<Task mine: classification with 2 labels, " in said
     assert "results/kss: expected the folder of a task" in said
 

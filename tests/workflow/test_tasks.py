@@ -74,15 +74,20 @@ def test_all_tasks_share_one_codebook_and_one_unit_lm(finished):
     assert len({entry["codebook"] for entry in hashes}) == 1
 
 
-def test_the_embedded_tasks_share_the_unit_lm_that_ships():
-    setup = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    assert set(setup["tasks"]) == {"ks", "ic", "asr", "sf"}
-    (lm,) = {task["lm"] for task in setup["tasks"].values()}
+def given_weights(file, *tasks):
+    """The encoder, codebook and unit LM that tasks of a set-up share."""
+    setup = yaml.safe_load((REPOSITORY / file).read_text())
+    (lm,) = {setup["tasks"][task]["lm"] for task in tasks}
     codebook = setup["codebooks"][setup["lm"][lm]["codebook"]]
     encoder = setup["encoders"][codebook["encoder"]]
-    names = {block["weights"] for block in (setup["lm"][lm], codebook, encoder)}
-    people = {"hubert-nano-people.safetensors", "hubert-nano-people-100.safetensors"}
-    assert names == set(SHIPPED) - people
+    return {block["weights"] for block in (setup["lm"][lm], codebook, encoder)}
+
+
+def test_the_embedded_tasks_and_the_digits_share_models_that_ship():
+    synthetic = given_weights("config.yaml", "ks", "ic", "asr", "sf")
+    people = given_weights("configs/fsdd.yaml", "digits")
+    assert len(synthetic) == len(people) == 3
+    assert synthetic | people == set(SHIPPED)
 
 
 def test_metrics_and_baselines_of_every_type(finished):

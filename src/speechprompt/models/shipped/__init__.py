@@ -21,6 +21,9 @@ SHIPPED = {
     "hubert-nano-people-100.safetensors": (
         "7ffafc0dc39f0cc58a3f356a494f3cbc26b6da640156a42c8a60caf88120e480"
     ),
+    "unit-lm-nano-people.safetensors": (
+        "bea020c79eaac1fd58c4703ad797735dcb6aaaa47995c89b091354a74ef9b1b2"
+    ),
     "unit-lm-nano.safetensors": "45edcf9820d52911f99859ebb41816a72e2087ff3c28e85f2bb2834140f4024d",
 }
 
