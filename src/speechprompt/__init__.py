@@ -79,7 +79,8 @@ def load_encoder(
     """Load an encoder with its codebook, which turns audio into units.
 
     Args:
-        task: folder of a finished task, whose encoder it is; by default the one that ships.
+        task: folder of a finished task, whose encoder it is; by default the one that ships
+            for real recordings.
         weights: the encoder's weights, if they have been moved.
         device: cpu, cuda or auto.
 

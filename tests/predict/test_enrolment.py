@@ -42,12 +42,12 @@ def test_words_of_a_speaker_are_learnt_on_the_spot(shared_data, tmp_path, monkey
         (tmp_path / word).mkdir()
         for file in files[:5]:
             shutil.copy(file, tmp_path / word)
-        heard += [(file, word) for file in files[10:20]]
+        heard += [(file, word) for file in files[5:]]
     assert enrol("zero/", "one/", "two/") == 0
     assert "results/mine: 3 labels from 15 recordings" in capsys.readouterr().err
     found = load_predictor("results/mine").predict([file for file, _ in heard])
     right = [answer.answer == word for answer, (_, word) in zip(found, heard, strict=True)]
-    assert sum(right) >= 24
+    assert sum(right) >= 0.9 * len(right)
     # Another training has the same bytes, and replaces the first.
     first = (tmp_path / "results/mine/prompt.safetensors").read_bytes()
     assert enrol("zero", "one", "two") == 0

@@ -74,9 +74,8 @@ def test_all_tasks_share_one_codebook_and_one_unit_lm(finished):
     assert len({entry["codebook"] for entry in hashes}) == 1
 
 
-def given_weights(file, *tasks):
+def given_weights(setup, tasks):
     """The encoder, codebook and unit LM that tasks of a set-up share."""
-    setup = yaml.safe_load((REPOSITORY / file).read_text())
     (lm,) = {setup["tasks"][task]["lm"] for task in tasks}
     codebook = setup["codebooks"][setup["lm"][lm]["codebook"]]
     encoder = setup["encoders"][codebook["encoder"]]
@@ -84,8 +83,13 @@ def given_weights(file, *tasks):
 
 
 def test_the_embedded_tasks_and_the_digits_share_models_that_ship():
-    synthetic = given_weights("config.yaml", "ks", "ic", "asr", "sf")
-    people = given_weights("configs/fsdd.yaml", "digits")
+    embedded, digits = (
+        yaml.safe_load((REPOSITORY / file).read_text())
+        for file in ("config.yaml", "configs/fsdd.yaml")
+    )
+    assert set(embedded["tasks"]) == {"ks", "ic", "asr", "sf"}
+    synthetic = given_weights(embedded, embedded["tasks"])
+    people = given_weights(digits, ["digits"])
     assert len(synthetic) == len(people) == 3
     assert synthetic | people == set(SHIPPED)
 

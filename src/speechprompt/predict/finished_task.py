@@ -89,7 +89,7 @@ def load_encoder_of(
     """Load the encoder of a task, with its codebook.
 
     Args:
-        task: folder of the task; None is the encoder that ships.
+        task: folder of the task; None is the encoder that ships for real recordings.
         weights: the encoder's weights, if they have been moved.
         device: cpu, cuda or auto.
 
