@@ -23,7 +23,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(abspath .snakemake/caches)
 endif
 
-.PHONY: help all setup demo report docs test quality format reference cluster nano voices bench faults clean FORCE
+.PHONY: help all setup demo report docs test quality format reference cluster nano voices recordings bench faults clean FORCE
 
 help: ## Show the targets
 	@echo "make results/ks/acc.txt   set up the environment, then build any file under results/ with Snakemake;"
@@ -76,6 +76,15 @@ nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
 	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
+
+# Debian's packages with recordings of people (docs/corpora.md).
+RECORDINGS := $(foreach l,en es fr it ru,asterisk-core-sounds-$(l)-g722) asterisk-prompt-es-co \
+	asterisk-prompt-fr-armelle klettres-data ktuberling-data
+
+recordings: $(VENV)/.voices ## Collect recordings of people from Debian's packages, for pre-training
+	rm -rf runs/packages && mkdir -p runs/packages/unpacked
+	cd runs/packages && apt-get download $(RECORDINGS) && for p in *.deb; do dpkg -x $$p unpacked || exit; done
+	$(BIN)/speechprompt collect-recordings runs/packages/unpacked --out runs/nano-people/recordings
 
 bench: $(VENV)/.dev ## Measure speed and memory against peers
 	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks

@@ -9,7 +9,7 @@ rule fit_codebook:
         **needs(2000, 10, minutes=240),
     params:
         n_units=PLAN.units.size,
-        seed=CONFIG.seed,
+        seed=PLAN.units.seed,
     shell:
         "speechprompt --log {log:q} fit-codebook --sample {input.sample:q} --n-units {params.n_units}"
         " --seed {params.seed} --out {output.codebook:q}"

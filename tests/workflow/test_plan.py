@@ -137,6 +137,18 @@ def test_features_behind_units(plan):
     assert all("/train/" in path for path in sampled)
 
 
+def test_a_codebook_may_have_a_seed_of_its_own():
+    values = {
+        "seed": 3,
+        "corpora": {"words": {"kind": "synthetic"}},
+        "encoders": {"mfcc": {"kind": "mfcc", "sample_corpora": ["words"]}},
+        "codebooks": {"own": {"encoder": "mfcc", "seed": 0}, "other": {"encoder": "mfcc"}},
+    }
+    units = Plan(parse_config(values)).units
+    assert units.seed(of(codebook="own")) == 0
+    assert units.seed(of(codebook="other")) == 3
+
+
 def test_ready_units_are_one_part_and_have_no_manifest(plan):
     ready = of(codebook="dictionary", corpus="ready", split="train")
     assert len(plan.units.parts_of(ready)) == 1

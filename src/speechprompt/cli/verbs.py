@@ -50,6 +50,8 @@ downloads.hub:download_hub_corpus repository --revision --files --out
     Fetch files of a data set of the Hugging Face hub at one revision, and record their sums.
 corpora.synthetic:synthesise_corpus --settings --seed --compute-threads=processes --out=out_dir
     Speak a synthetic corpus with eSpeak NG or other engines.
+corpora.debian_recordings:collect_recordings root --out
+    Collect recordings of people from unpacked Debian packages, for pre-training.
 corpora.prepare:prepare_corpus root --settings --max-rejected --max-repeated --seed --made \
     --compute-threads=threads --out=out_dir
     Check the recordings of a corpus and write its manifests.

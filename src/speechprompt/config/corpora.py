@@ -79,10 +79,11 @@ class SyntheticCorpus(SpokenCorpus):
         description="the same sentences by each accent's own voice in quiet, in the same time: "
         "what an encoder is to hear in all others",
     )
-    engines: list[Literal["flite", "festival", "piper", "kokoro"]] = Field(
+    engines: list[Literal["espeak", "flite", "festival", "piper", "kokoro"]] = Field(
         [],
         description="engines whose voices, which come from recordings of people, speak instead of "
-        "eSpeak NG's; they are installed apart",
+        "eSpeak NG's; they are installed apart. With `espeak` among them, its own voices speak "
+        "half of the utterances",
     )
     languages: list[Language] = Field(
         [],
@@ -99,6 +100,10 @@ class SyntheticCorpus(SpokenCorpus):
     def _check_plain(self) -> Self:
         if self.plain and self.task == "keyword_spotting":
             raise ValueError("plain: goes with sentences, not with task 'keyword_spotting'")
+        if self.engines == ["espeak"]:
+            raise ValueError(
+                "engines: expected another beside espeak, whose voices are the default"
+            )
         if self.engines and self.languages:
             raise ValueError("languages: engines speak English alone; give one of the two")
         return self

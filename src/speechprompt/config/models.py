@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from speechprompt.config.encoders import FromHub, Imported
-from speechprompt.config.fields import Block, Count, Name, Positive, Share
+from speechprompt.config.fields import Block, Count, Name, Positive, Seed, Share
 from speechprompt.config.training import (
     LearningRate,
     MaxEpochs,
@@ -29,6 +29,11 @@ class KmeansCodebook(Block):
     kind: Literal["kmeans"] = "kmeans"
     encoder: Name = Field(description="name under `encoders`")
     n_units: Annotated[int, Field(ge=2, le=32767)] = Field(100, description="centroids K")
+    seed: Seed | None = Field(
+        None,
+        description="seed of the fit; null is that of the set-up. Codebooks of other seeds "
+        "can be better or worse by some points",
+    )
     deduplicate: bool = Field(True, description="collapse repeated units (the paper does)")
 
 

@@ -5,10 +5,12 @@ A batch depends on its utterances and its seed alone, not on where it is read.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -95,13 +97,6 @@ class Loader:
             targets = play(targets, waveforms.shape[1], speed)
         return Batch(torch.from_numpy(waveforms), torch.from_numpy(targets))
 
-    def __getitem__(self, draw: Draw) -> Batch | str:
-        """Read a batch in a process, from which an error comes as its text."""
-        try:
-            return self.read(draw)
-        except SpeechPromptError as error:
-            return str(error)
-
     @contextmanager
     def ahead(self, processes: int) -> Iterator[Callable[[Sequence[Draw]], Iterable[Batch]]]:
         """Yield what reads batches in order, ahead in processes; with none, when one is asked for.
@@ -111,26 +106,50 @@ class Loader:
         if not processes:
             yield lambda draws: map(self.read, draws)
             return
-        coming: list[Draw] = []
-        ahead = DataLoader(
-            cast("Dataset[Batch | str]", self),
-            batch_size=None,
-            sampler=coming,
-            num_workers=processes,
-            prefetch_factor=PER_PROCESS,
-            persistent_workers=True,
-            # Neither torch's threads nor a GPU's context survive a fork.
-            multiprocessing_context="spawn",
-        )
+        with TemporaryDirectory(prefix="speechprompt-") as folder:
+            saved = _Saved(Path(folder) / "loader.pickle")
+            saved.path.write_bytes(pickle.dumps(self))
+            coming: list[Draw] = []
+            ahead = DataLoader(
+                cast("Dataset[Batch | str]", saved),
+                batch_size=None,
+                sampler=coming,
+                num_workers=processes,
+                prefetch_factor=PER_PROCESS,
+                persistent_workers=True,
+                # Neither torch's threads nor a GPU's context survive a fork.
+                multiprocessing_context="spawn",
+            )
 
-        def read(draws: Sequence[Draw]) -> Iterable[Batch]:
-            coming[:] = draws
-            for batch in ahead:
-                if isinstance(batch, str):
-                    raise CorpusError(batch)
-                yield batch
+            def read(draws: Sequence[Draw]) -> Iterable[Batch]:
+                coming[:] = draws
+                for batch in ahead:
+                    if isinstance(batch, str):
+                        raise CorpusError(batch)
+                    yield batch
 
-        yield read
+            yield read
+
+
+class _Saved:
+    """A loader in a file.
+
+    Many utterances do not fit the pipe to a new process: the next one would start only when the one
+    before has imported everything and read them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.loader: Loader | None = None
+
+    def __getitem__(self, draw: Draw) -> Batch | str:
+        """Read a batch in a process, from which an error comes as its text."""
+        if self.loader is None:
+            self.loader = pickle.loads(self.path.read_bytes())
+        try:
+            return self.loader.read(draw)
+        except SpeechPromptError as error:
+            return str(error)
 
 
 def draw_batches(

@@ -53,6 +53,11 @@ class Units:
         """Number of a codebook's units."""
         return block_of(self.config.codebooks, wildcards.codebook, KmeansCodebook).n_units
 
+    def seed(self, wildcards: Wildcards) -> int:
+        """Seed of a codebook's fit."""
+        seed = block_of(self.config.codebooks, wildcards.codebook, KmeansCodebook).seed
+        return self.config.seed if seed is None else seed
+
     def features(self, wildcards: Wildcards) -> str:
         """The part of the features that becomes a part of the units."""
         encoder = encoder_behind(self.config, wildcards.codebook)

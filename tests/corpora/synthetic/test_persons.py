@@ -51,7 +51,7 @@ def fake_engine(monkeypatch):
 
 def corpus(**settings):
     sizes = {"n_train": 6, "n_valid": 2, "n_test": 2}
-    return SyntheticCorpus(task="english", engines=["flite"], **sizes | settings)
+    return SyntheticCorpus(**{"task": "english", "engines": ["flite"], **sizes, **settings})
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -73,7 +73,7 @@ def test_a_split_without_voices_is_refused():
 
 def test_engines_that_can_be_configured_are_there():
     (names,) = get_args(SyntheticCorpus.model_fields["engines"].annotation)
-    assert set(get_args(names)) == set(ENGINES)
+    assert set(get_args(names)) == {"espeak", *ENGINES}
 
 
 def test_an_engine_that_is_not_installed_says_how_to_install_it(monkeypatch, tmp_path):
@@ -182,3 +182,15 @@ def test_keywords_are_said_by_persons_and_silence_by_nobody(fake_engine):
             waveform, phones = item.render(speaker)
             assert len(waveform) == 16_000
             assert (phones.phones == ("sil",)) == silent
+
+
+def test_espeak_among_the_engines_speaks_half(fake_engine):
+    sizes = {"n_train": 400, "n_valid": 20, "n_test": 20}
+    mixed = corpus(engines=["espeak", "flite"], **sizes)
+    alone, people = (plan(mixed.model_copy(update={"engines": e}), 1) for e in ([], ["flite"]))
+    spoken = plan(mixed, 1)
+    assert all(a in (b, c) for a, b, c in zip(spoken, alone, people, strict=True))
+    share = np.mean([a == b for a, b in zip(spoken, people, strict=True)])
+    assert 0.4 < share < 0.6
+    with pytest.raises(ValueError, match="another beside espeak"):
+        corpus(engines=["espeak"])

@@ -31,6 +31,9 @@ from speechprompt.storage.code_digest import digest
 
 __all__ = ["list_recordings", "plan", "synthesise_corpus"]
 
+ESPEAK = "espeak"
+LOADER = "espeakng-loader"
+
 
 def synthesise_corpus(
     corpus: SyntheticCorpus, out_dir: str | Path, *, seed: int, processes: int = 1
@@ -61,8 +64,11 @@ def synthesise_corpus(
         "n_test": corpus.n_test,
         "plain": corpus.plain,
         "languages": corpus.languages,
-        "engines": {name: ENGINES[name].version() for name in corpus.engines},
-        "espeakng-loader": version("espeakng-loader"),
+        "engines": {
+            name: version(LOADER) if name == ESPEAK else ENGINES[name].version()
+            for name in corpus.engines
+        },
+        LOADER: version(LOADER),
         "source": digest("corpora.synthetic.synthesis", task_module(corpus.task)),
     }
     return speak_utterances(out_dir, plan(corpus, seed), parameters, processes=processes)
@@ -78,11 +84,16 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     utterances = import_module(f"speechprompt.{task_module(corpus.task)}").plan(seed, sizes)
     if corpus.engines or corpus.languages:
         voices: Mapping[str, Sequence[PersonVoice | Voice]] = (
-            assign_persons(seed, corpus.engines)
+            assign_persons(seed, _of_people(corpus))
             if corpus.engines
             else assign_voices(seed, corpus.languages)
         )
-        utterances = [_said_by(item, voices[item.recording.split]) for item in utterances]
+        utterances = [
+            item
+            if ESPEAK in corpus.engines and _draws(item, 3).random() < 0.5
+            else _said_by(item, voices[item.recording.split])
+            for item in utterances
+        ]
     if not corpus.plain:
         return utterances
     if not all(isinstance(item, Sentence) for item in utterances):
@@ -90,12 +101,22 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     return [replace(item, plain=True) for item in utterances]
 
 
+def _of_people(corpus: SyntheticCorpus) -> list[str]:
+    """The engines whose voices come from people."""
+    return [name for name in corpus.engines if name != ESPEAK]
+
+
+def _draws(utterance: Any, purpose: int) -> np.random.Generator:
+    """Draws of an utterance, apart from those of its text, delivery and acoustics."""
+    return np.random.default_rng((*utterance.seed, purpose))
+
+
 def _said_by(utterance: Any, voices: Sequence[PersonVoice | Voice]) -> Utterance:
     """Give an utterance of any task one of the voices; silence stays as it is."""
     recording = utterance.recording
     if recording.speaker is None:
         return utterance
-    voice = voices[int(np.random.default_rng((*utterance.seed, 2)).integers(len(voices)))]
+    voice = voices[int(_draws(utterance, 2).integers(len(voices)))]
     path = recording.path.replace(recording.speaker, voice.name)
     return replace(
         utterance, voice=voice, recording=replace(recording, path=path, speaker=voice.name)
