@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import yaml
 
 from pipeline import REPOSITORY, planned, snakemake
+from speechprompt.corpora.debian_recordings import collect_recordings
 from speechprompt.encoders import load_encoder
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
@@ -101,17 +103,26 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
 
 def test_an_encoder_that_hears_people(tmp_path):
     """configs/nano-people.yaml, with eSpeak NG in place of the engines that may be missing."""
-    values = reduced("nano-people.yaml") | {"quality": None, "lm": {}}
+    values = reduced("nano-people.yaml") | {"quality": None, "lm": {}, "tasks": {}}
     for corpus in values["corpora"].values():
-        corpus |= {"engines": [], "n_train": 20, "n_valid": 2, "n_test": 2}
+        if corpus["kind"] == "synthetic":
+            corpus |= {"engines": [], "n_train": 20, "n_valid": 2, "n_test": 2}
+    run = tmp_path / "run"
+    for index in range(8):
+        file = tmp_path / f"packages/usr/share/klettres/lt/alpha/{index}.ogg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(index).normal(0, 0.1, 16_000)
+        soundfile.write(file, noise, 16_000)
+    collect_recordings(tmp_path / "packages", run / "recordings")
     configuration = write(tmp_path / "people.yaml", values)
     weights = "results/encoders/people/model.safetensors"
-    snakemake(tmp_path / "run", "--cores", "2", "--", weights, configfile=configuration)
-    about = read_tensor_metadata(tmp_path / "run" / weights)
+    snakemake(run, "--cores", "2", "--", weights, configfile=configuration)
+    about = read_tensor_metadata(run / weights)
     assert {shard["corpus"] for shard in about["targets"]["shards"]} == {
-        "plain",
-        "plain_foreign",
+        "plain_more",
+        "plain_more_foreign",
         "plain_people",
+        "recordings",
     }
 
 

@@ -16,13 +16,13 @@ SHIPPED = {
         "b9e26d55367d29bcfc7c922bc7bf5daa2997096c32ac5d8e207260613b1d2534"
     ),
     "hubert-nano-people.safetensors": (
-        "266eb1e8e4d25815f9b1f32866451e9db502081a8ca3791a86a29b3b5d18703c"
+        "9b99865b704286e05aa62bcccfdd80d035ea0e2a6b5d524fd18ad60ee784b281"
     ),
     "hubert-nano-people-100.safetensors": (
-        "7ffafc0dc39f0cc58a3f356a494f3cbc26b6da640156a42c8a60caf88120e480"
+        "f812c4e5c5c7f8593c4b50830dc000b6d1074840222293100983df99e22627a0"
     ),
     "unit-lm-nano-people.safetensors": (
-        "bea020c79eaac1fd58c4703ad797735dcb6aaaa47995c89b091354a74ef9b1b2"
+        "164177303d1b1c81b2656166277e5747a878b2e26aad0f713f5bdfc4e5b01e1a"
     ),
     "unit-lm-nano.safetensors": "45edcf9820d52911f99859ebb41816a72e2087ff3c28e85f2bb2834140f4024d",
 }
