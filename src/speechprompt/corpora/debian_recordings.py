@@ -60,9 +60,9 @@ def collect_recordings(root: str | Path, out: str | Path) -> Path:
         for path, speaker, name in progress(found, "collect recordings", len(found)):
             waveform = _cut(_read(path))
             if SECONDS[0] <= len(waveform) / SAMPLE_RATE <= SECONDS[1]:
-                file = f"{speaker}-{name}.flac"
-                soundfile.write(folder / file, waveform, SAMPLE_RATE, subtype="PCM_16")
-                rows.append((file, "train", speaker))
+                flac = f"{speaker}-{name}.flac"
+                soundfile.write(folder / flac, waveform, SAMPLE_RATE, subtype="PCM_16")
+                rows.append((flac, "train", speaker))
         log(f"{len(rows)} of {len(found)} recordings are 0.42 to 15 s long")
         with (folder / "recordings.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "split", "speaker"), *rows])
