@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechprompt.audio.reading import SAMPLE_RATE, read_audio
+from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_folder
@@ -39,7 +39,7 @@ def collect_recordings(root: str | Path, out: str | Path) -> Path:
     """Collect the recordings of unpacked packages in a folder with a table.
 
     Silence at the start and end is cut off. Recordings of less than 0.42 s or more than 15 s are
-    left out.
+    left out, and those that cannot be read are named and left out.
 
     Args:
         root: folder that ``dpkg -x`` unpacked the packages in.
@@ -50,7 +50,7 @@ def collect_recordings(root: str | Path, out: str | Path) -> Path:
         The table.
 
     Raises:
-        CorpusError: no recording is there, or one cannot be read.
+        CorpusError: no recording is there that can be read, or one in G.722 without its package.
     """
     found = sorted(_find(Path(root)))
     if not found:
@@ -58,12 +58,18 @@ def collect_recordings(root: str | Path, out: str | Path) -> Path:
     rows = []
     with atomic_folder(out) as folder:
         for path, speaker, name in progress(found, "collect recordings", len(found)):
-            waveform = _cut(_read(path))
+            try:
+                waveform = _cut(_read(path))
+            except AudioError as error:
+                log(f"left out: {error}")
+                continue
             if SECONDS[0] <= len(waveform) / SAMPLE_RATE <= SECONDS[1]:
                 flac = f"{speaker}-{name}.flac"
                 soundfile.write(folder / flac, waveform, SAMPLE_RATE, subtype="PCM_16")
                 rows.append((flac, "train", speaker))
-        log(f"{len(rows)} of {len(found)} recordings are 0.42 to 15 s long")
+        if not rows:
+            raise CorpusError(f"{root}: none of {len(found)} recordings can be used")
+        log(f"{len(rows)} of {len(found)} recordings can be read and are 0.42 to 15 s long")
         with (folder / "recordings.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "split", "speaker"), *rows])
     return Path(out) / "recordings.csv"
