@@ -7,6 +7,7 @@ Nobody says what most of them say. They are for pre-training, which needs no lab
 import csv
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +95,12 @@ def _read(path: Path) -> np.ndarray:
     if path.suffix != ".g722":
         return read_audio(path)
     try:
-        from G722 import G722
+        decoder = import_module("G722").G722(SAMPLE_RATE, 64_000)
     except ImportError:
         raise CorpusError(
             f"{path}: G.722 is read by a package that `make voices` installs"
         ) from None
-    decoded = G722(SAMPLE_RATE, 64_000).decode(path.read_bytes())
-    return np.asarray(decoded, np.float32) / 2**15
+    return np.asarray(decoder.decode(path.read_bytes()), np.float32) / 2**15
 
 
 def _cut(waveform: np.ndarray) -> np.ndarray:

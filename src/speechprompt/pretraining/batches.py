@@ -5,7 +5,6 @@ A batch depends on its utterances and its seed alone, not on where it is read.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,8 +106,8 @@ class Loader:
             yield lambda draws: map(self.read, draws)
             return
         with TemporaryDirectory(prefix="speechprompt-") as folder:
-            saved = _Saved(Path(folder) / "loader.pickle")
-            saved.path.write_bytes(pickle.dumps(self))
+            saved = _Saved(Path(folder) / "utterances.npz", self.settings)
+            saved.write(self.utterances)
             coming: list[Draw] = []
             ahead = DataLoader(
                 cast("Dataset[Batch | str]", saved),
@@ -132,24 +131,40 @@ class Loader:
 
 
 class _Saved:
-    """A loader in a file.
+    """A loader whose utterances are in a file.
 
     Many utterances do not fit the pipe to a new process: the next one would start only when the one
     before has imported everything and read them.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, settings: HubertPretraining) -> None:
+        self.path, self.settings = path, settings
         self.loader: Loader | None = None
 
     def __getitem__(self, draw: Draw) -> Batch | str:
         """Read a batch in a process, from which an error comes as its text."""
         if self.loader is None:
-            self.loader = pickle.loads(self.path.read_bytes())
+            self.loader = Loader(self.read(), self.settings)
         try:
             return self.loader.read(draw)
         except SpeechPromptError as error:
             return str(error)
+
+    def write(self, utterances: Sequence[Utterance]) -> None:
+        """Write the utterances' paths, and their targets one after the other."""
+        np.savez(
+            self.path,
+            paths=np.array([str(utterance.path) for utterance in utterances]),
+            ends=np.cumsum([len(utterance.targets) for utterance in utterances]),
+            targets=np.concatenate([utterance.targets for utterance in utterances]),
+        )
+
+    def read(self) -> list[Utterance]:
+        """Read the utterances."""
+        with np.load(self.path) as found:
+            targets = np.split(found["targets"], found["ends"][:-1])
+            paths = map(Path, found["paths"].tolist())
+            return [Utterance(*pair) for pair in zip(paths, targets, strict=True)]
 
 
 def draw_batches(
