@@ -4,7 +4,6 @@ Nobody says what most of them say. They are for pre-training, which needs no lab
 (``configs/nano-people.yaml``).
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -14,6 +13,8 @@ import numpy as np
 import soundfile
 
 from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio
+from speechprompt.corpora.manifest import Recording
+from speechprompt.corpora.table import write_table
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_folder
@@ -29,6 +30,7 @@ FOLDERS = {
 }
 # Two folders with the voice of one person.
 SAME_PERSON = {"es_MX_f_Allison": "en_US_f_Allison"}
+TABLE = "recordings.csv"
 SUFFIXES = {".g722", ".gsm", ".ogg", ".wav"}
 SECONDS = (0.42, 15.0)
 # Of a recording's loudest 25 ms: what is quieter at its start and end is cut off, but for 0.15 s.
@@ -56,7 +58,7 @@ def collect_recordings(root: str | Path, out: str | Path) -> Path:
     found = sorted(_find(Path(root)))
     if not found:
         raise CorpusError(f"{root}: none of {', '.join(FOLDERS.values())} has a recording")
-    rows = []
+    kept = []
     with atomic_folder(out) as folder:
         for path, speaker, name in progress(found, "collect recordings", len(found)):
             try:
@@ -67,13 +69,13 @@ def collect_recordings(root: str | Path, out: str | Path) -> Path:
             if SECONDS[0] <= len(waveform) / SAMPLE_RATE <= SECONDS[1]:
                 flac = f"{speaker}-{name}.flac"
                 soundfile.write(folder / flac, waveform, SAMPLE_RATE, subtype="PCM_16")
-                rows.append((flac, "train", speaker))
-        if not rows:
+                kept.append(Recording(flac, "train", {}, speaker))
+        if not kept:
             raise CorpusError(f"{root}: none of {len(found)} recordings can be used")
-        log(f"{len(rows)} of {len(found)} recordings can be read and are 0.42 to 15 s long")
-        with (folder / "recordings.csv").open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("path", "split", "speaker"), *rows])
-    return Path(out) / "recordings.csv"
+        length = "{:g} to {:g} s".format(*SECONDS)
+        log(f"{len(kept)} of {len(found)} recordings can be read and are {length} long")
+        write_table(folder / TABLE, kept)
+    return Path(out) / TABLE
 
 
 def _find(root: Path) -> Iterator[tuple[Path, str, str]]:

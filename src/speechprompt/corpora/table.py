@@ -14,7 +14,7 @@ from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, SPLITS, Listing, Recording
 from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log
-from speechprompt.storage.files import why_unreadable
+from speechprompt.storage.files import atomic_path, why_unreadable
 
 __all__ = [
     "check_filled",
@@ -26,6 +26,7 @@ __all__ = [
     "read_table",
     "read_times",
     "recording_files",
+    "write_table",
 ]
 
 # Columns that are no labels.
@@ -259,3 +260,17 @@ def _check_labels(
     if "" in header:
         raise CorpusError(f"{table}: a column has no name, found {', '.join(header)}")
     return list(label_columns)
+
+
+def write_table(path: str | Path, recordings: Sequence[Recording]) -> None:
+    """Write recordings that all have the same labels as :func:`list_recordings` reads them."""
+    labels = list(recordings[0].labels)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "split", "speaker", *labels])
+        for item in recordings:
+            cells = (item.labels[name] for name in labels)
+            writer.writerow([item.path, item.split, item.speaker, *cells])

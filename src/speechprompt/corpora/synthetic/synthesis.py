@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import soundfile
 
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.corpora.manifest import SPLITS, Recording
 from speechprompt.corpora.synthetic.espeak import Speaker
 from speechprompt.corpora.synthetic.phones import Alignment
+from speechprompt.corpora.table import write_table
 from speechprompt.errors import ArtefactError, CorpusError
 from speechprompt.runtime.progress import log, progress
 from speechprompt.storage.files import atomic_path, read_json, write_json
@@ -95,7 +95,7 @@ def _make(
     written = in_batches(partial(_write_batch, work), todo, processes)
     for _ in progress(written, "synthesise speech", len(todo)):
         pass
-    _write_table(work / TABLE, [item.recording for item in utterances])
+    write_table(work / TABLE, [item.recording for item in utterances])
     for path in _made_in(out_dir):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in _made_in(work):
@@ -185,10 +185,3 @@ def _write_wav(path: Path, waveform: np.ndarray) -> None:
     soundfile.write(content, to_pcm(waveform), SAMPLE_RATE, subtype="PCM_16", format="WAV")
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getbuffer())
-
-
-def _write_table(path: Path, recordings: Sequence[Recording]) -> None:
-    fixed = ("path", "split", "speaker")
-    rows = [{name: getattr(r, name) for name in fixed} | dict(r.labels) for r in recordings]
-    with atomic_path(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
