@@ -4,7 +4,7 @@ import zlib
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from speechprompt.config.corpus import Corpus, SpokenCorpus
 from speechprompt.config.fields import Commit, Count, Name, Repository, Share
@@ -44,6 +44,8 @@ __all__ = [
 
 # Languages that read English spelling by rules of their own, and so with sounds of their own.
 # fmt: off
+# A word or a short phrase: a recording has one second.
+Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z' -]*$", max_length=40)]
 Language = Literal[
     "cs", "cy", "de", "es", "et", "eu", "fi", "hr", "hu", "id", "is", "it", "ku", "lt", "lv",
     "mt", "nb", "nl", "pl", "pt-br", "ro", "sk", "sl", "sq", "sv", "sw", "tr",
@@ -85,6 +87,11 @@ class SyntheticCorpus(SpokenCorpus):
         "eSpeak NG's; they are installed apart. With `espeak` among them, its own voices speak "
         "half of the utterances",
     )
+    keywords: list[Keyword] = Field(
+        [],
+        description="words of task `keyword_spotting` instead of the ten of Speech Commands, for "
+        "keywords of your own without recordings; `_unknown_` and `_silence_` are classes, too",
+    )
     languages: list[Language] = Field(
         [],
         description="languages whose rules and sounds eSpeak NG reads the English texts with, "
@@ -100,6 +107,10 @@ class SyntheticCorpus(SpokenCorpus):
     def _check_plain(self) -> Self:
         if self.plain and self.task == "keyword_spotting":
             raise ValueError("plain: goes with sentences, not with task 'keyword_spotting'")
+        if self.keywords and self.task != "keyword_spotting":
+            raise ValueError(f"keywords: go with task 'keyword_spotting', not with {self.task!r}")
+        if len({word.lower() for word in self.keywords}) < len(self.keywords):
+            raise ValueError("keywords: expected each word once")
         if self.engines == ["espeak"]:
             raise ValueError(
                 "engines: expected another beside espeak, whose voices are the default"

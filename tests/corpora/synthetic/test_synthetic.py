@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from pydantic import ValidationError
 from synthesised import contents, table
 
 from speechprompt.audio.acoustics import (
@@ -19,7 +20,7 @@ from speechprompt.audio.acoustics import (
 )
 from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.prepare import prepare_corpus
-from speechprompt.corpora.synthetic import synthesis, synthesise_corpus
+from speechprompt.corpora.synthetic import plan, synthesis, synthesise_corpus
 from speechprompt.corpora.synthetic.keyword_spotting import CLASSES, KEYWORDS, unknown_words
 from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
@@ -89,6 +90,35 @@ def test_word_lists():
     assert len(new["test"]) >= 10
     assert new["valid"]
     assert new["valid"].isdisjoint(new["test"])
+
+
+def test_keywords_of_ones_own(tmp_path):
+    corpus = SyntheticCorpus(keywords=["Zero", "one", "hey you"], n_train=30, n_valid=5, n_test=5)
+    rows = table(synthesise_corpus(corpus, tmp_path, seed=3).parent)
+    classes = ("Zero", "one", "hey you", "_unknown_", "_silence_")
+    assert Counter(row["label"] for row in rows if row["split"] == "train") == dict.fromkeys(
+        classes, 6
+    )
+    assert all(" " not in row["path"] for row in rows)
+    corpus = corpus.model_copy(update={"n_train": 3000})
+    others = {
+        item.word for item in plan(corpus, 3) if item.recording.labels["label"] == "_unknown_"
+    }
+    assert len(others) > 40
+    assert {"zero", "one"}.isdisjoint(others)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"keywords": ["yes", "Yes"]}, "each word once"),
+        ({"keywords": ["../yes"]}, "pattern"),
+        ({"keywords": ["yes"], "task": "english"}, "go with task 'keyword_spotting'"),
+    ],
+)
+def test_keywords_that_cannot_be(values, message):
+    with pytest.raises(ValidationError, match=message):
+        SyntheticCorpus(**values)
 
 
 def test_manifests(corpus, tmp_path, configured_labels):

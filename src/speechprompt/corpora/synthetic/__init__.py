@@ -63,6 +63,7 @@ def synthesise_corpus(
         "n_valid": corpus.n_valid,
         "n_test": corpus.n_test,
         "plain": corpus.plain,
+        "keywords": corpus.keywords,
         "languages": corpus.languages,
         "engines": {
             name: version(LOADER) if name == ESPEAK else ENGINES[name].version()
@@ -81,7 +82,9 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
         ConfigError: the task is unknown, or has no sentences and cannot be plain.
     """
     sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
-    utterances = import_module(f"speechprompt.{task_module(corpus.task)}").plan(seed, sizes)
+    chosen = {"keywords": corpus.keywords} if corpus.keywords else {}
+    task = import_module(f"speechprompt.{task_module(corpus.task)}")
+    utterances = task.plan(seed, sizes, **chosen)
     if corpus.engines or corpus.languages:
         voices: Mapping[str, Sequence[PersonVoice | Voice]] = (
             assign_persons(seed, _of_people(corpus))

@@ -1,11 +1,11 @@
-"""Synthetic keyword spotting with the twelve classes of Speech Commands.
+"""Synthetic keyword spotting with the twelve classes of Speech Commands, or with other keywords.
 
-As in the KS task of SUPERB, recordings last one second and hold one of ten keywords, another word
+As in the KS task of SUPERB, recordings last one second and hold one of the keywords, another word
 (``_unknown_``) or noise alone (``_silence_``). Some other words of valid and test do not occur in
 train.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -63,7 +63,9 @@ def unknown_words() -> dict[str, tuple[str, ...]]:
     return {"train": common} | {split: common + own for split, own in words.items()}
 
 
-def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
+def plan(
+    seed: int, sizes: Mapping[str, int], keywords: Sequence[str] = KEYWORDS
+) -> list[Utterance]:
     """Decide who says what; the label is ``label``, with balanced classes.
 
     Every utterance has draws of its own.
@@ -71,19 +73,27 @@ def plan(seed: int, sizes: Mapping[str, int]) -> list[Utterance]:
     Args:
         seed: Seed of the voices' split, the words, deliveries and noises.
         sizes: Split -> number of utterances.
+        keywords: The words that are classes of their own.
     """
     voices = assign_voices(seed)
+    classes = (*keywords, UNKNOWN, SILENCE)
+    words = {word.lower() for word in keywords}
+    unknown = {
+        split: [word for word in others if word not in words]
+        for split, others in unknown_words().items()
+    }
     result: list[Utterance] = []
     for number, split in enumerate(SPLITS):
         for index in range(sizes[split]):
-            label = CLASSES[index % len(CLASSES)]
+            label = classes[index % len(classes)]
             generator = np.random.default_rng((seed, number, index, 0))
             voice = voices[split][generator.integers(len(voices[split]))]
-            others = unknown_words()[split]
+            others = unknown[split]
             other = others[generator.integers(len(others))]
             word = {UNKNOWN: other, SILENCE: None}.get(label, label)
             speaker = None if word is None else voice.name
-            path = f"{split}/{label}/{speaker or 'noise'}-{index:05d}.wav"
+            folder = label.replace(" ", "_")
+            path = f"{split}/{folder}/{speaker or 'noise'}-{index:05d}.wav"
             recording = Recording(path, split, {"label": label}, speaker)
             result.append(_Keyword(recording, word, voice, (seed, number, index, 1)))
     return result
