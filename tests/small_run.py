@@ -30,7 +30,14 @@ LABELS = {
 LENGTHS = {"ks": 2, "ic": 7, "asr": 4, "sf": 5}
 DECODING = {
     "ks": {"beam": 1, "free": False, "max_length": 400, "length_penalty": 1.0},
-    "asr": {"precision": "fp32", "beam": 3, "free": False, "max_length": 6, "length_penalty": 0.5},
+    "asr": {
+        "precision": "fp32",
+        "beam": 3,
+        "free": False,
+        "combinations": "known",
+        "max_length": 6,
+        "length_penalty": 0.5,
+    },
 }
 
 

@@ -11,6 +11,14 @@ from speechprompt.evaluation.calibration import (
     equal_error,
 )
 from speechprompt.prompting.calibration import answer_shares, calibrated, fit_temperature
+from speechprompt.prompting.combinations import best_labels
+
+
+def measured(scores, labels, names, temperature, columns=None):
+    """The calibration of the likeliest label of each column."""
+    answers, _, _ = best_labels(scores, columns or [range(scores.shape[1])])
+    right = np.reshape(labels, answers.shape).tolist()
+    return Calibration.measure(scores, answers.tolist(), right, names, temperature, columns)
 
 
 def drawn(n=4000, sharpness=2.5, names=5):
@@ -27,7 +35,7 @@ def test_the_temperature_is_how_much_too_sure_the_scores_are():
     scores, labels = drawn()
     temperature = fit_temperature(scores, labels)
     assert temperature == pytest.approx(2.5, abs=0.15)
-    found = Calibration.measure(scores, labels, list("abcde"), temperature)
+    found = measured(scores, labels, list("abcde"), temperature)
     assert found.error_before > 0.2
     assert found.error_after < 0.03
     assert found.auroc is None
@@ -65,7 +73,7 @@ def test_several_columns_share_a_temperature_and_are_calibrated_as_whole_answers
     for scored, own in ((first, columns[0]), (second, columns[1])):
         assert (shares[:, own] == calibrated(scored, temperature)).all()
     names = ["a=x", "a=y", "a=z", "b=s", "b=t", "b=u", "b=unknown"]
-    found = Calibration.measure(scores, labels, names, temperature, columns)
+    found = measured(scores, labels, names, temperature, columns)
     assert found.error_before > 0.2
     assert found.error_after < 0.03
     assert found.auroc is None
@@ -101,18 +109,18 @@ def test_rates_are_scikit_learns():
 
 def test_unknown_words_are_told_from_known_ones():
     scores, labels = drawn()
-    found = Calibration.measure(scores, labels, ["yes", "no", "up", "unknown", "off"], 2.5)
+    found = measured(scores, labels, ["yes", "no", "up", "unknown", "off"], 2.5)
     known = np.array(labels) != 3
     sure = 1 - calibrated(scores, 2.5)[:, 3]
     assert found.auroc == pytest.approx(roc_auc_score(known, sure))
     assert 0 < found.equal_error_rate < 0.5
-    only = Calibration.measure(scores[:3], [3, 3, 3], ["a", "b", "c", "unknown", "e"], 2.5)
+    only = measured(scores[:3], [3, 3, 3], ["a", "b", "c", "unknown", "e"], 2.5)
     assert only.auroc is None
 
 
 def test_where_no_answer_is_kept_none_is_right():
     flat = np.log(np.full((3, 4), 0.25))
-    found = Calibration.measure(flat, [0, 1, 2], list("abcd"), 1.0)
+    found = measured(flat, [0, 1, 2], list("abcd"), 1.0)
     assert (found.curve[0].right, found.curve[-1].right) == (pytest.approx(1 / 3), None)
     assert Calibration.mean([found, found]) == found
 
@@ -120,7 +128,7 @@ def test_where_no_answer_is_kept_none_is_right():
 def test_the_mean_over_seeds():
     scores, labels = drawn()
     names = ["yes", "no", "up", "unknown", "off"]
-    one, other = (Calibration.measure(scores, labels, names, t) for t in (1.0, 3.0))
+    one, other = (measured(scores, labels, names, t) for t in (1.0, 3.0))
     mean = Calibration.mean([one, other])
     assert mean.temperature == 2
     assert mean.auroc == pytest.approx((one.auroc + other.auroc) / 2)

@@ -162,6 +162,12 @@ class DecodingSettings(Block):
     free: bool = Field(
         False, description="greedy over all units as published, not the task's labels only"
     )
+    combinations: Literal["known", "any"] = Field(
+        "known",
+        description="with several label columns that a learnable verbalizer reads at once: `known` "
+        "answers with combinations of labels that train has, if it has each at least twice and "
+        "valid has no other; `any` with any",
+    )
     max_length: Count = Field(
         400,
         description="longest generated answer, in labels; it also ends where the unit LM has no "

@@ -58,7 +58,8 @@ class Calibration(BaseModel):
     def measure(
         cls,
         label_scores: np.ndarray,
-        labels: Sequence[int] | Sequence[list[int]],
+        answers: Sequence[list[int]],
+        labels: Sequence[list[int]],
         names: Sequence[str],
         temperature: float,
         columns: Columns = None,
@@ -67,18 +68,16 @@ class Calibration(BaseModel):
 
         Args:
             label_scores: log-probabilities ``[n, n_labels]``.
-            labels: the right label of each utterance, or that of each column.
+            answers: the labels of each answer, one for each column.
+            labels: the right ones.
             names: names of the labels.
             temperature: the fitted temperature.
             columns: labels of each column; None is one column.
         """
-        wanted = np.asarray(labels).reshape(len(labels), -1)
-        each = columns or [range(label_scores.shape[1])]
-        best = [np.asarray(column)[label_scores[:, column].argmax(1)] for column in each]
-        answers = np.stack(best, axis=1)
-        right = (answers == wanted).all(axis=1)
+        wanted, given = np.asarray(labels), np.asarray(answers)
+        right = (given == wanted).all(axis=1)
         shares = calibrated(label_scores, temperature, columns)
-        raw, sure = (answer_shares(one, answers) for one in (calibrated(label_scores, 1.0), shares))
+        raw, sure = (answer_shares(one, given) for one in (calibrated(label_scores, 1.0), shares))
         curve = []
         for threshold in THRESHOLDS:
             kept = sure >= threshold

@@ -78,7 +78,8 @@ def score_prompt(
         if found.label_scores is not None and "temperature" in described:
             right = [labels.encode(reference) for reference in examples.references]
             calibration[split] = Calibration.measure(
-                found.label_scores, right, labels.names, temperature, labels.allowed
+                *(found.label_scores, found.labels, right),
+                *(labels.names, temperature, labels.allowed),
             )
         # Free decoding of a classification may give no answer. It gives units, and the labels of a
         # learnable verbalizer are none.

@@ -32,7 +32,7 @@ def calibrated(label_scores: np.ndarray, temperature: float, columns: Columns = 
 
 
 def answer_shares(shares: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Probabilities ``[n]`` of answers, whose columns are independent.
+    """Probabilities ``[n]`` of answers: the product over their columns.
 
     Args:
         shares: probabilities of labels ``[n, n_labels]``.

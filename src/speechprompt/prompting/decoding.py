@@ -2,7 +2,8 @@
 
 The searches, greedy and beam, are in :mod:`.search`. In a classification, the i-th label of an
 answer is one of the i-th label column, so that all answers are equally long; with one column the
-answer takes a single forward pass. A generation allows the verbalizer's units and the end. With
+answer takes a single forward pass. Where the columns are scored apart, an answer is the best of the
+combinations that the task knows. A generation allows the verbalizer's units and the end. With
 ``free`` the search is greedy over the whole vocabulary, as published, and some results are not
 valid answers.
 """
@@ -22,6 +23,7 @@ from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.batching import micro_batches, micro_budget
 from speechprompt.lm.cache import Cache
+from speechprompt.prompting.combinations import best_labels
 from speechprompt.prompting.search import Found, search_beam, search_free, search_greedily
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel
@@ -67,6 +69,11 @@ class Question:
             return 0
         return len(allowed) if self.task.reads_at_once else int(len(allowed) == 1)
 
+    @property
+    def combinations(self) -> list[list[int]] | None:
+        """The combinations of labels that an answer may be; None for all."""
+        return None if self.decoding.combinations == "any" else self.task.combinations
+
     def limits(self) -> list[int]:
         """The longest answer to each utterance, in labels.
 
@@ -92,7 +99,7 @@ class Predictions:
         scores: log-probability of each answer among the allowed ones, float64.
         valid: whether each is a possible answer, which only ``free`` may miss.
         label_scores: (N, n_labels) log-probabilities of labels, each within its column, where the
-            columns do not depend on each other; else None.
+            columns are scored apart; else None.
     """
 
     labels: list[list[int]]
@@ -138,7 +145,7 @@ def predict_together(
     for group in group_tasks([question.task for question in questions]):
         answered = _predict_group([asked[number].question for number in group], micro_tokens)
         found.update(zip(group, answered, strict=True))
-    return [each.mean(found[number]) for number, each in enumerate(asked)]
+    return [each.answers(found[number]) for number, each in enumerate(asked)]
 
 
 @dataclass(frozen=True)
@@ -170,23 +177,20 @@ class _Asked:
         spread = replace(question, units=units, utt_ids=utt_ids, renditions=())
         return cls(spread, np.array(firsts))
 
-    def mean(self, found: Predictions) -> Predictions:
-        """Answers by the mean over each utterance and its renditions."""
-        if self.firsts is None:
+    def answers(self, found: Predictions) -> Predictions:
+        """Answers by the mean over each utterance and its renditions, where labels have scores."""
+        scores, columns = found.label_scores, self.question.task.allowed
+        if scores is None or columns is None:
             return found
-        columns = self.question.task.allowed
-        assert columns is not None
-        assert found.label_scores is not None
-        sizes = np.diff(self.firsts, append=len(found.label_scores))
-        means = np.add.reduceat(found.label_scores, self.firsts) / sizes[:, None]
-        answers, scores = [], np.zeros(len(means))
-        for column in columns:
-            means[:, column] = log_softmax(means[:, column], axis=1)
-            best = means[:, column].argmax(axis=1)
-            answers.append(np.asarray(column)[best])
-            scores += means[:, column].max(axis=1)
-        labels = np.stack(answers, axis=1).tolist()
-        return Predictions(labels, scores, found.valid[self.firsts], means)
+        valid = found.valid
+        if self.firsts is not None:
+            sizes = np.diff(self.firsts, append=len(scores))
+            scores = np.add.reduceat(scores, self.firsts) / sizes[:, None]
+            for column in columns:
+                scores[:, column] = log_softmax(scores[:, column], axis=1)
+            valid = valid[self.firsts]
+        labels, best, within = best_labels(scores, columns, self.question.combinations)
+        return Predictions(labels.tolist(), best, valid, within)
 
 
 def _has_room(question: Question, units: np.ndarray) -> bool:
@@ -241,10 +245,8 @@ class _Answers:
         self.task.model.eval()
         self.labels: list[list[int]] = [[] for _ in range(n)]
         self.scores = np.zeros(n)
-        self.label_scores = None
         self.columns = question.n_columns  # of labels that need no step between them
-        if self.columns:
-            self.label_scores = np.zeros((n, len(self.task.label_ids)))
+        self.label_scores = np.zeros((n, len(self.task.label_ids)))
 
     def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
         """Find the answers to some utterances from the hidden states at their separators."""
@@ -252,22 +254,22 @@ class _Answers:
         if self.columns:
             position = torch.zeros(len(rows), dtype=torch.long, device=hidden.device)
             tables = [task.answer_scores(hidden, position + i) for i in range(self.columns)]
-            best = torch.stack(tables, dim=1).max(2)  # (N, columns)
-            if self.label_scores is not None:
-                # A label has minus infinity in all columns but its own.
-                own = torch.stack(tables).amax(dim=0)[:, :-1]
-                self.label_scores[rows] = own.double().cpu().numpy()
-            answers, found = best.indices.tolist(), best.values.double().sum(dim=1).tolist()
-        else:
-            limits = torch.tensor(steps, device=hidden.device)
-            answers, found = _search(self.question, hidden, cache, limits).to_lists()
+            # A label has minus infinity in all columns but its own.
+            own = torch.stack(tables).amax(dim=0)[:, :-1]
+            self.label_scores[rows] = own.double().cpu().numpy()
+            return
+        limits = torch.tensor(steps, device=hidden.device)
+        answers, found = _search(self.question, hidden, cache, limits).to_lists()
         for i, answer, score in zip(rows, answers, found, strict=True):
             self.labels[i], self.scores[i] = answer, score
 
     def done(self) -> Predictions:
         """All answers, once every batch was answered."""
+        if self.columns:
+            all_valid = np.ones(len(self.labels), bool)
+            return Predictions(self.labels, self.scores, all_valid, self.label_scores)
         valid = np.array([_is_valid(answer, self.task.allowed) for answer in self.labels], bool)
-        return Predictions(self.labels, self.scores, valid, self.label_scores)
+        return Predictions(self.labels, self.scores, valid)
 
 
 def decoding_budget(task: TaskModel, longest: int, asked: int | Literal["auto"] = "auto") -> int:

@@ -1,6 +1,8 @@
 """Reading a ``prompt.safetensors`` onto its unit LM."""
 
 from collections.abc import Mapping
+from functools import partial
+from operator import contains
 from pathlib import Path
 
 import torch
@@ -65,7 +67,7 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
                 "use the unit LM of that training, or train the prompt again"
             )
     settings = metadata["verbalizer"]
-    # Files of the first versions have no `rows`, `writes` and `members`.
+    # Files of the first versions have no `rows`, `writes`, `members` and `combinations`.
     rows, writes = settings.get("rows", 1), settings.get("writes", False)
     kind, units = settings["kind"], settings["units"]
     members = settings.get("members", 1)
@@ -87,8 +89,14 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
         check_shapes(prompt_path, DESCRIBED, expected=shapes_of(claimed), found=shapes_of(trained))
     verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes, members)
     prompt = Prompt(lm.model.config, shape, n_written=n_written) if shape else None
+    allowed, known = metadata["allowed"], metadata.get("combinations")
+    if known is not None and not all(map(partial(_is_combination, allowed), known)):
+        raise ArtefactError(f"{prompt_path}: a combination has labels that are none of its columns")
     task = TaskModel(
-        lm, prompt, verbalizer, metadata["allowed"], end_loss=metadata["end_loss"], dtype=dtype
+        *(lm, prompt, verbalizer, allowed),
+        combinations=known,
+        end_loss=metadata["end_loss"],
+        dtype=dtype,
     )
     if prompt is None:
         load_weights(
@@ -102,6 +110,10 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
         if module is not None:
             module.requires_grad_(False)
     return task
+
+
+def _is_combination(allowed: list[list[int]], labels: list[int]) -> bool:
+    return len(labels) == len(allowed) and all(map(contains, allowed, labels))
 
 
 def _check_claims(path: str | Path, n_numbers: Mapping[str, int], n_stored: int) -> None:

@@ -47,6 +47,7 @@ class TaskModel:
         verbalizer: units of the labels.
         allowed: label indices allowed at each position of an answer; None for generation, where
             every label and the end are allowed anywhere.
+        combinations: those that answers may be whose columns are read at once; None for all.
         end_loss: whether ``</s>`` after the answer is predicted in training, as published.
         smoothing: share of each target that is spread over all that is allowed, in training only.
         dtype: number type of the activations.
@@ -64,6 +65,7 @@ class TaskModel:
         verbalizer: Verbalizer,
         allowed: Sequence[Sequence[int]] | None,
         *,
+        combinations: list[list[int]] | None = None,
         end_loss: bool = True,
         smoothing: float = 0.0,
         dtype: torch.dtype = torch.float32,
@@ -76,6 +78,7 @@ class TaskModel:
         self.prompt = prompt
         self.verbalizer = verbalizer
         self.allowed = None if allowed is None else [list(column) for column in allowed]
+        self.combinations = combinations if self.reads_at_once else None
         self.end_loss = (end_loss or allowed is None) and not self.reads_at_once
         self.smoothing = smoothing
         self.dtype = dtype
@@ -357,14 +360,8 @@ class TaskModel:
 
     def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
         """Write the trained tensors, and in the metadata what is needed to load them again."""
-        prompt = self.prompt and {
-            "length": self.prompt.length,
-            "members": self.prompt.members,
-            "front": self.prompt.front,
-            "mode": self.prompt.mode,
-            "layers": self.prompt.layers,
-            "dropout": self.prompt.dropout,
-        }
+        shape = ("length", "members", "front", "mode", "layers", "dropout")
+        prompt = self.prompt and {name: getattr(self.prompt, name) for name in shape}
         own = {
             "format": FORMAT,
             "method": "prompt" if self.prompt else "finetune",
@@ -377,6 +374,7 @@ class TaskModel:
                 "members": self.verbalizer.members,
             },
             "allowed": self.allowed,
+            "combinations": self.combinations,
             "end_loss": self.end_loss,
             "lm_sha256": self.lm.sha256,
             "codebook_sha256": self.lm.codebook_sha256,

@@ -22,6 +22,7 @@ from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.batching import check_lengths, micro_batches, micro_budget
 from speechprompt.lm.packing import pack
 from speechprompt.prompting.calibration import fit_temperature
+from speechprompt.prompting.combinations import closed_combinations
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import TaskModel
@@ -257,6 +258,7 @@ def _build_model(
         prompt,
         verbalizer,
         data.labels.allowed,
+        combinations=closed_combinations(data.train.labels, data.valid.labels, data.labels.allowed),
         end_loss=task.training.end_loss,
         smoothing=task.training.label_smoothing,
         dtype=dtype,

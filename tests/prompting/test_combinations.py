@@ -1,0 +1,107 @@
+"""Answers of several columns that may only be combinations of labels that train has."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from random_models import CODEBOOK, examples, write_lm
+from speechprompt.config.tasks import DecodingSettings, Task
+from speechprompt.prompting import combinations
+from speechprompt.prompting.combinations import best_labels, closed_combinations
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.task_file import load_task_model
+from speechprompt.prompting.training import TaskData, train_prompt
+from speechprompt.storage.tensors import read_tensor_metadata
+from speechprompt.tasks.classification import Classification
+from speechprompt.tasks.examples import Examples
+from speechprompt.training.job import Computation, TrainingFiles
+
+COLUMNS = [[0, 1, 2], [3, 4], [5, 6]]
+KNOWN = [[0, 3, 5], [1, 3, 6], [2, 4, 5]]
+
+
+def scored(n=50):
+    scores = np.random.default_rng(0).normal(0, 2, (n, 7))
+    for column in COLUMNS:
+        scores[:, column] = log_softmax(scores[:, column], axis=1)
+    return scores
+
+
+@pytest.mark.parametrize("cells", [2**22, 20])
+def test_the_best_known_combination_and_its_probability(cells, monkeypatch):
+    """Against a table of all combinations."""
+    monkeypatch.setattr(combinations, "CELLS", cells)
+    scores = scored()
+    labels, best, within = best_labels(scores, COLUMNS, KNOWN)
+    for row, answer, score, marginals in zip(scores, labels, best, within, strict=True):
+        shares = {
+            combination: np.exp(row[list(combination)].sum()) if list(combination) in KNOWN else 0
+            for combination in product(*COLUMNS)
+        }
+        total = sum(shares.values())
+        assert tuple(answer) == max(shares, key=shares.get)
+        assert np.exp(score) == pytest.approx(max(shares.values()) / total)
+        for label in range(7):
+            own = sum(share for labels, share in shares.items() if label in labels)
+            assert np.exp(marginals[label]) == pytest.approx(own / total)
+    assert any(row.tolist() not in KNOWN for row in best_labels(scores, COLUMNS)[0])
+
+
+def test_all_combinations_are_the_best_of_each_column():
+    scores = scored()
+    everything = [list(row) for row in product(*COLUMNS)]
+    free, known = (best_labels(scores, COLUMNS, which) for which in (None, everything))
+    assert (free[0] == known[0]).all()
+    assert np.allclose(free[1], known[1])
+    assert np.allclose(free[2], known[2])
+    assert [len(part) for part in best_labels(scores[:0], COLUMNS, KNOWN)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "columns", "expected"),
+    [
+        (KNOWN * 2, KNOWN[:1], COLUMNS, KNOWN),
+        (KNOWN[::-1] * 2, [], COLUMNS, KNOWN),
+        ([*KNOWN, *KNOWN[1:]], KNOWN[:1], COLUMNS, None),  # one is there once
+        (KNOWN * 2, [[0, 4, 5]], COLUMNS, None),
+        ([[0, 2], [1, 3], [0, 3], [1, 2]] * 2, [], [[0, 1], [2, 3]], None),  # all there are
+        ([[0], [1]] * 2, [], [[0, 1, 2]], None),
+        ([[0, 0, 1]] * 2, [], None, None),
+    ],
+)
+def test_when_combinations_are_closed(train, valid, columns, expected):
+    assert closed_combinations(train, valid, columns) == expected
+
+
+def test_a_prompt_answers_with_the_combinations_that_train_has(tmp_path):
+    drawn = examples(40, COLUMNS)
+    known = [KNOWN[i % 3] for i in range(40)]
+    data = Examples(drawn.utt_ids, drawn.units, known)
+    labels = Classification(("a", "b", "c"), (("p", "q", "r"), ("s", "t"), ("u", "v")))
+    task = Task(
+        corpus="c",
+        lm="l",
+        labels=["a", "b", "c"],
+        verbalizer="learnable",
+        prompt={"mode": "query", "length": 3},
+        training={"max_epochs": 1, "precision": "fp32"},
+    )
+    lm, path = write_lm(tmp_path / "lm.safetensors"), tmp_path / "prompt.safetensors"
+    files = TrainingFiles(path, tmp_path / "curve.parquet", None)
+    train_prompt(
+        *(task, TaskData(labels, data, data, CODEBOOK), lm, files),
+        computation=Computation(threads=1),
+        seed=1,
+    )
+    assert read_tensor_metadata(path)["combinations"] == KNOWN
+    model = load_task_model(path, lm, CODEBOOK)
+    free = predict(model, data.units, DecodingSettings(combinations="any"))
+    assert any(answer not in KNOWN for answer in free.labels)
+    found = predict(model, data.units, renditions=[[row, row] for row in data.units])
+    assert all(answer in KNOWN for answer in found.labels)
+    answers, scores, within = best_labels(free.label_scores, COLUMNS, KNOWN)
+    assert answers.tolist() == found.labels
+    assert np.allclose(scores, found.scores, atol=1e-4)
+    assert np.allclose(within, found.label_scores, atol=1e-4)
