@@ -84,7 +84,7 @@ RECORDINGS := $(foreach l,en es fr it ru,asterisk-core-sounds-$(l)-g722) asteris
 recordings: $(VENV)/.voices ## Collect recordings of people from Debian's packages, for pre-training
 	rm -rf runs/packages && mkdir -p runs/packages/unpacked
 	cd runs/packages && apt-get download $(RECORDINGS) && for p in *.deb; do dpkg -x $$p unpacked || exit; done
-	$(BIN)/speechprompt collect-recordings runs/packages/unpacked --out runs/nano-people/recordings
+	$(BIN)/speechprompt collect-recordings runs/packages/unpacked --out runs/nano/recordings
 
 bench: $(VENV)/.dev ## Measure speed and memory against peers
 	PATH="$(abspath $(BIN)):$$PATH" python -m benchmarks

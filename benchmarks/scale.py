@@ -35,7 +35,7 @@ sys.exit(status)
 """
 SETUP = {
     "corpora": {"c": {"kind": "csv", "table": "corpus/table.csv"}},
-    "encoders": {"nano": {"kind": "hubert", "weights": "hubert-nano.safetensors", "layer": 5}},
+    "encoders": {"nano": {"kind": "hubert", "weights": "hubert-nano.safetensors", "layer": 4}},
     "codebooks": {"nano100": {"encoder": "nano", "weights": "hubert-nano-100.safetensors"}},
     "lm": {"nano": {"codebook": "nano100", "weights": "unit-lm-nano.safetensors"}},
     "tasks": {"t": {"corpus": "c", "lm": "nano", "labels": ["label"]}},
@@ -115,7 +115,7 @@ def _encode(out: Path, n: int, seconds: np.ndarray) -> dict[str, Any]:
     schema = manifest_schema(["label"], root=str(out / "corpus"))
     write_parquet(manifest, pa.table(columns, schema=schema))
     models = REPOSITORY / "src/speechprompt/models/shipped"
-    encoder = {"kind": "hubert", "layer": 5, "weights": str(models / "hubert-nano.safetensors")}
+    encoder = {"kind": "hubert", "layer": 4, "weights": str(models / "hubert-nano.safetensors")}
     # The codebook as the pipeline has it, with the encoder's settings in its metadata.
     codebook = folder / "codebook.safetensors"
     _verb(

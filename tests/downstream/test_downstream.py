@@ -31,7 +31,7 @@ from speechprompt.training.job import Computation, TrainingFiles
 
 # Without normalising over the utterance, after which every mean over time is 0.
 MFCC = {"kind": "mfcc", "cmvn": False}
-NANO = {"kind": "hubert", "weights": str(shipped_model("hubert-nano.safetensors")), "layer": 5}
+NANO = {"kind": "hubert", "weights": str(shipped_model("hubert-nano.safetensors")), "layer": 4}
 PITCHES = {"A": 300, "B": 700, "C": 1500}
 CLASSIFY = {"hidden": 16, "lr": 0.02, "batch_size": 8, "max_epochs": 10}
 TONES = ("classification", ["tones", "low"])

@@ -14,7 +14,7 @@ from speechprompt.audio.speed import play_at
 from speechprompt.cli import main
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ArtefactError, ConfigError
-from speechprompt.models.shipped import shipped_model
+from speechprompt.models.shipped import FORMER, shipped_model
 from speechprompt.predict.task_folder import describe_model
 from speechprompt.prompting.decoding import predict
 from speechprompt.storage.files import read_json, write_json
@@ -90,6 +90,12 @@ def test_weights_may_be_elsewhere(tmp_path):
     moved.write_bytes(moved.read_bytes()[:-1] + b"?")
     with pytest.raises(ArtefactError, match="but this file"):
         load_predictor(run / "results/ks", weights=moved)
+    path = run / "results/ks/model.json"
+    described = read_json(path)
+    described["encoder"]["weights"]["sha256"] = next(iter(FORMER))
+    write_json(path, described)
+    with pytest.raises(ArtefactError, match=r"weights of .* are missing; .*\(tag v0\.1\.0"):
+        load_predictor(run / "results/ks")
 
 
 def test_what_cannot_answer_audio_says_so(copied, tmp_path):

@@ -13,10 +13,12 @@ from random_models import CODEBOOK, examples, learnable_examples, write_lm
 from speechprompt.config.tasks import DecodingSettings, PromptSettings, Task
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError
 from speechprompt.lm import Dictionary, LMConfig, UnitLM, save_lm
+from speechprompt.models.shipped import FORMER
 from speechprompt.prompting import training as train_module
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_file import load_task_model
 from speechprompt.prompting.training import TaskData, evaluate_loss, train_prompt
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
@@ -273,13 +275,16 @@ def test_asr_lengths_train_and_decode(tmp_path, mode):
     assert max(map(len, answers)) <= 173
 
 
-def test_a_prompt_refuses_another_lm(lm, tmp_path):
+def test_a_prompt_refuses_another_lm(lm, tmp_path, monkeypatch):
     _, path = run(lm, tmp_path, max_epochs=1)
     other = write_lm(tmp_path / "other.safetensors", seed=5)
     with pytest.raises(ArtefactError, match=r"trained with lm_sha256 \w+, but .*other"):
         load_task_model(path, other, CODEBOOK)
     with pytest.raises(ArtefactError, match="codebook"):
         load_task_model(path, lm, "e" * 64)
+    monkeypatch.setitem(FORMER, sha256_file(lm), "0.0.9")
+    with pytest.raises(ArtefactError, match=r"train the prompt again; version 0\.0\.9 "):
+        load_task_model(path, other, CODEBOOK)
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "shape"])

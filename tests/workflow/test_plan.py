@@ -179,9 +179,10 @@ def test_another_layer_has_the_weights_of_its_encoder():
     assert plan.models.weights("nano_3") == ["results/encoders/nano/model.safetensors"]
     assert json.loads(plan.models.encoder("nano_3"))["layer"] == 3
     taught = plan.models.pretraining_files(of(encoder="nano"))
-    assert taught["start"] == ["results/encoders/first/model.safetensors"]
-    assert taught["units"] == ["results/units/first500/plain/train/index.json"]
-    assert taught["heard"] == ["results/manifests/english/train.parquet"]
+    assert taught["start"] == ["results/encoders/second/model.safetensors"]
+    units = "results/units/second500"
+    assert taught["units"][0] == f"{units}/plain_more/train/index.json"
+    assert taught["heard"][0] == "results/manifests/more_english/train.parquet"
 
 
 def test_a_unit_lm_goes_on_from_another():

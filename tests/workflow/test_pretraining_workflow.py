@@ -50,29 +50,54 @@ def write(path, values):
     return path
 
 
+def collected(folder):
+    """A table of eight recordings as `make recordings` collects them."""
+    for index in range(8):
+        file = folder / f"packages/usr/share/klettres/lt/alpha/{index}.ogg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(index).normal(0, 0.1, 16_000)
+        soundfile.write(file, noise, 16_000)
+    collect_recordings(folder / "packages", folder / "recordings")
+
+
 def test_the_shipped_models_can_be_made_again(tmp_path):
+    """configs/nano.yaml, with eSpeak NG in place of the engines that may be missing."""
     values = reduced("nano.yaml")
+    for corpus in values["corpora"].values():
+        if corpus["kind"] == "synthetic":
+            corpus["engines"] = []
     for lm in values["lm"].values():
-        lm["corpora"] = ["more_english", "keywords"]
+        lm["corpora"] = ["more_english", "keywords", "recordings"]
     values["lm"]["nano"]["pretraining_tasks"] |= {"sequences": 2, "sequence_share": 0.5}
-    measured = values["quality"]["codebooks"] = ["mfcc100", "nano_1-100", "nano100"]
-    made = (*measured, "mfcc_plain500", "first500")
-    values["codebooks"] = {name: values["codebooks"][name] for name in made}
-    configuration = write(tmp_path / "nano.yaml", values)
+    values["encoders"]["nano_3"]["layer"] = 1
+    measured = values["quality"]["codebooks"] = ["mfcc100", "nano_3-100", "nano100"]
+    del values["encoders"]["nano_5"], values["codebooks"]["nano_5-100"]
+    values["tasks"]["ks"]["training"]["max_epochs"] = 1
     run = tmp_path / "run"
-    snakemake(run, "--cores", "2", configfile=configuration)
+    collected(run)
+    configuration = write(tmp_path / "nano.yaml", values)
+    curves = [f"results/{model}/learning_curve.svg" for model in ("encoders/nano", "lm/nano")]
+    snakemake(run, "--cores", "2", "all", *curves, configfile=configuration)
     weights = run / "results/encoders/nano/model.safetensors"
     encoder = load_encoder("hubert", weights=weights, layer=2)
     codebook = read_tensor_metadata(run / "results/codebooks/nano100.safetensors")
     assert codebook["encoder_sha256"] == encoder.sha256
-    assert read_tensor_metadata(weights)["targets"]["codebook"] == "first500"
+    targets = read_tensor_metadata(weights)["targets"]
+    assert targets["codebook"] == "second500"
+    assert {shard["corpus"] for shard in targets["shards"]} == {
+        "plain_more",
+        "plain_more_foreign",
+        "plain_people",
+        "recordings",
+    }
     lm = read_tensor_metadata(run / "results/lm/nano/model.safetensors")
     assert "averaged_held_out_loss" in lm["training"]
     assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
-    assert (run / "results/encoders/nano/learning_curve.svg").exists()
-    assert (run / "results/lm/nano/learning_curve.svg").exists()
+    assert all((run / curve).exists() for curve in curves)
     quality = pd.read_parquet(run / "results/quality/table.parquet")
+    assert quality["codebook"].tolist()[:3] == measured
     assert quality["layer"].tolist()[1:3] == [1, 2]
+    assert (run / "results/ks/prompt.safetensors").exists()
     assert not planned(run, configfile=configuration) - {"all"}
 
     # Another set-up takes them as they are.
@@ -99,31 +124,6 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     snakemake(other, "--cores", "2", "results/ks/acc.txt", configfile=configuration)
     metrics = json.loads((other / "results/ks/metrics.json").read_text())
     assert sha256_file(run / "results/lm/nano/model.safetensors") in json.dumps(metrics)
-
-
-def test_an_encoder_that_hears_people(tmp_path):
-    """configs/nano-people.yaml, with eSpeak NG in place of the engines that may be missing."""
-    values = reduced("nano-people.yaml") | {"quality": None, "lm": {}, "tasks": {}}
-    for corpus in values["corpora"].values():
-        if corpus["kind"] == "synthetic":
-            corpus |= {"engines": [], "n_train": 20, "n_valid": 2, "n_test": 2}
-    run = tmp_path / "run"
-    for index in range(8):
-        file = tmp_path / f"packages/usr/share/klettres/lt/alpha/{index}.ogg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(index).normal(0, 0.1, 16_000)
-        soundfile.write(file, noise, 16_000)
-    collect_recordings(tmp_path / "packages", run / "recordings")
-    configuration = write(tmp_path / "people.yaml", values)
-    weights = "results/encoders/people/model.safetensors"
-    snakemake(run, "--cores", "2", "--", weights, configfile=configuration)
-    about = read_tensor_metadata(run / weights)
-    assert {shard["corpus"] for shard in about["targets"]["shards"]} == {
-        "plain_more",
-        "plain_more_foreign",
-        "plain_people",
-        "recordings",
-    }
 
 
 def test_own_unlabelled_audio(shared_data, tmp_path):

@@ -58,6 +58,9 @@ def asked(directory, *arguments, **settings):
     ["configs/ci.yaml", "configs/nano.yaml", "configs/paper.yaml", "configs/paper-cpc.yaml", None],
 )
 def test_every_rule_asks_for_memory_and_time(tmp_path, configfile):
+    recordings = tmp_path / "recordings/recordings.csv"  # of configs/nano.yaml
+    recordings.parent.mkdir()
+    recordings.write_text("path,split\n")
     rules = asked(tmp_path, "--cores", "2", "all", configfile=configfile)
     assert len(rules) > 8
     for name, resources in rules.items():

@@ -373,6 +373,12 @@ def test_a_path_that_snakemake_would_replace_is_refused(tmp_path, path):
         load_config(values, REPOSITORY / "config.yaml", complete=True, are_files_here=False)
 
 
+def test_a_model_that_no_longer_ships_is_told_with_the_one_that_does():
+    values = {"lm": {"nano": {"weights": "unit-lm-nano-people.safetensors"}}}
+    with pytest.raises(ConfigError, match=r"did you mean 'unit-lm-nano\.safetensors'"):
+        load_config(values, REPOSITORY / "config.yaml", complete=False)
+
+
 def test_a_name_on_the_hub_needs_a_revision(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     block = {"kind": "hubert", "checkpoint": "facebook/hubert-base-ls960", "layer": 6}

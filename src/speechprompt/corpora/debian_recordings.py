@@ -1,7 +1,7 @@
 """Recordings of people in Debian packages: telephone prompts, and letters and words of games.
 
 Nobody says what most of them say. They are for pre-training, which needs no labels
-(``configs/nano-people.yaml``).
+(``configs/nano.yaml``).
 """
 
 import re

@@ -39,8 +39,8 @@ __all__ = ["Recordings", "enrol", "few_recordings", "load_shipped_encoder", "tra
 Recordings = Mapping[str, Mapping[str, np.ndarray]]
 
 ENCODER: dict[str, Any] = {"kind": "hubert", "layer": 4}
-WEIGHTS, CODEBOOK = "hubert-nano-people.safetensors", "hubert-nano-people-100.safetensors"
-UNIT_LM = "unit-lm-nano-people.safetensors"
+WEIGHTS, CODEBOOK = "hubert-nano.safetensors", "hubert-nano-100.safetensors"
+UNIT_LM = "unit-lm-nano.safetensors"
 ENOUGH = 5
 # Utterances that an epoch draws for each label, and for all of them.
 DRAWN, FEWEST_DRAWN, MOST_DRAWN = 50, 200, 1000
@@ -162,7 +162,7 @@ def few_recordings(n_labels: int) -> Task:
 
 
 def load_shipped_encoder(device: str = "cpu") -> UnitEncoder:
-    """The encoder of units that ships for real recordings: HuBERT-nano-people and its codebook."""
+    """The encoder of units that ships: HuBERT-nano and its codebook."""
     encoder = load_encoder(**ENCODER, weights=shipped_model(WEIGHTS), device=device)
     return UnitEncoder(encoder, load_codebook(shipped_model(CODEBOOK)))
 

@@ -14,7 +14,7 @@ from typing import Any
 from speechprompt.audio.speed import check_speeds
 from speechprompt.config.tasks import SCORE_FILES, DecodingSettings
 from speechprompt.errors import ArtefactError
-from speechprompt.models.shipped import SHIPPED, TASKS, shipped_model
+from speechprompt.models.shipped import SHIPPED, TASKS, former_version, shipped_model
 from speechprompt.storage.files import content_of, read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_header, read_tensor_metadata
@@ -232,10 +232,11 @@ def _find_weights(folder: Path, reference: dict[str, str], given: str | Path | N
 def _verify(path: Path, reference: dict[str, str], folder: Path, what: str, missing: str) -> Path:
     """Check that a file is there, or say how it is missing, and that it has its old hash."""
     if not path.is_file():
-        raise ArtefactError(f"{path}: {missing}")
+        raise ArtefactError(f"{path}: {missing}{former_version(reference['sha256'])}")
     if (found := sha256_file(path)) != reference["sha256"]:
         raise ArtefactError(
             f"{path}: the {what} of {folder / MODEL} has sha256 {reference['sha256']}, but this "
             f"file {found}; it was replaced since, restore it or train the prompt again"
+            f"{former_version(reference['sha256'])}"
         )
     return path

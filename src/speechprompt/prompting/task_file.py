@@ -11,6 +11,7 @@ from speechprompt.config.tasks import PromptSettings
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.fairseq import load_weights
+from speechprompt.models.shipped import former_version
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import FORMAT, TaskModel
 from speechprompt.runtime.uninitialised import without_weights
@@ -65,6 +66,7 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
             raise ArtefactError(
                 f"{prompt_path}: trained with {name} {metadata[name]}, but {lm_path} has {found}; "
                 "use the unit LM of that training, or train the prompt again"
+                f"{former_version(metadata[name])}"
             )
     settings = metadata["verbalizer"]
     # Files of the first versions have no `rows`, `writes`, `members` and `combinations`.

@@ -13,7 +13,7 @@ from speechprompt.config.setup import check_labels, check_speakers
 from speechprompt.corpora.registry import listing_of
 from speechprompt.downloads.assets import ASSETS
 from speechprompt.downloads.model_folder import REPOSITORY
-from speechprompt.errors import ConfigError, CorpusError
+from speechprompt.errors import ConfigError, CorpusError, nearest
 from speechprompt.models.shipped import SHIPPED
 from speechprompt.workflow.paths import REPLACED
 
@@ -151,4 +151,5 @@ def _check_exists(key: str, path: str | None) -> None:
     if isinstance(path, str) and not Path(path).exists():
         raise ConfigError(
             f"{key}: no such file or folder: {path} (relative paths start from {Path.cwd()})"
+            f"{nearest(path, [*SHIPPED, *ASSETS])}"
         )
