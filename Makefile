@@ -44,8 +44,8 @@ report: $(VENV)/.run ## Every configured task, and report.html to pass on
 results/%: $(VENV)/.run FORCE
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $(SETUP) $@
 
-demo: $(VENV)/.run ## Set up and serve a page to speak keywords to, before any training
-	$(BIN)/speechprompt demo ks
+demo: $(VENV)/.run ## Set up and serve a page to speak keywords and digits to, before any training
+	$(BIN)/speechprompt demo
 
 docs: $(VENV)/.docs ## The documentation as a site in site/, for `python3 -m http.server -d site`
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -24,6 +24,7 @@ from speechprompt.audio.waveforms import as_waveform
 from speechprompt.corpora.manifest import read_root
 from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.evaluation.predictions import read_predictions
+from speechprompt.models.shipped import TASKS
 from speechprompt.predict.predictor import Predictor
 from speechprompt.report.examples import compress, outline_peaks
 from speechprompt.report.listening import draw_outline, draw_units, unit_colour
@@ -62,8 +63,8 @@ def demo(
     """Serve the page until it is interrupted.
 
     Args:
-        folders: folders of tasks, such as results/ks; all of them answer (default: the keyword
-            prompt that ships with the package).
+        folders: folders of tasks, such as results/ks; all of them answer (default: the prompts that
+            ship with the package).
         weights: the encoder's weights, if they have been moved.
         port: port of the loopback address; 0 takes a free one.
         device: cpu, cuda or auto.
@@ -73,7 +74,7 @@ def demo(
     """
     if not 0 <= port < 65536:
         raise ConfigError(f"--port: expected 0 to 65535, found {port}")
-    folders = folders or [Path("ks")]
+    folders = folders or list(TASKS.values())
     found = Demo(Predictor.load(*folders, weights=weights, device=device), find_tests(folders))
     try:
         server = DemoServer(found, port)
