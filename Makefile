@@ -71,9 +71,9 @@ reference: $(VENV)/.dev ## Write docs/configuration.md and the JSON schema
 
 cluster: $(VENV)/.cluster ## Set up for Slurm and Kubernetes
 
-nano: $(VENV)/.run ## Make the shipped models again, in runs/nano
+nano: $(VENV)/.voices ## Make what ships again, in runs/nano, after `make recordings`
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
-	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors
+	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors runs/nano/results/ks/prompt.safetensors runs/nano/results/digits/prompt.safetensors
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
 

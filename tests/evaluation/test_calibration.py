@@ -16,7 +16,7 @@ from speechprompt.prompting.combinations import best_labels
 
 def measured(scores, labels, names, temperature, columns=None):
     """The calibration of the likeliest label of each column."""
-    answers, _, _ = best_labels(scores, columns or [range(scores.shape[1])])
+    answers, _ = best_labels(scores, columns or [range(scores.shape[1])])
     right = np.reshape(labels, answers.shape).tolist()
     return Calibration.measure(scores, answers.tolist(), right, names, temperature, columns)
 

@@ -180,9 +180,10 @@ def test_another_layer_has_the_weights_of_its_encoder():
     assert json.loads(plan.models.encoder("nano_3"))["layer"] == 3
     taught = plan.models.pretraining_files(of(encoder="nano"))
     assert taught["start"] == ["results/encoders/second/model.safetensors"]
-    units = "results/units/second500"
-    assert taught["units"][0] == f"{units}/plain_more/train/index.json"
-    assert taught["heard"][0] == "results/manifests/more_english/train.parquet"
+    told = ("plain_more", "plain_more_foreign", "plain_people", "recordings")
+    assert taught["units"] == [f"results/units/second500/{name}/train/index.json" for name in told]
+    heard = ("more_english", "more_foreign", "people", "recordings")
+    assert taught["heard"] == [f"results/manifests/{name}/train.parquet" for name in heard]
 
 
 def test_a_unit_lm_goes_on_from_another():

@@ -42,10 +42,10 @@ __all__ = [
     "UnitsCorpus",
 ]
 
+# A word or a short phrase, which is cut after the second that a recording has.
+Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]+([' -][A-Za-z]+)*$", max_length=40)]
 # Languages that read English spelling by rules of their own, and so with sounds of their own.
 # fmt: off
-# A word or a short phrase: a recording has one second.
-Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z' -]*$", max_length=40)]
 Language = Literal[
     "cs", "cy", "de", "es", "et", "eu", "fi", "hr", "hu", "id", "is", "it", "ku", "lt", "lv",
     "mt", "nb", "nl", "pl", "pt-br", "ro", "sk", "sl", "sq", "sv", "sw", "tr",
@@ -90,7 +90,8 @@ class SyntheticCorpus(SpokenCorpus):
     keywords: list[Keyword] = Field(
         [],
         description="words of task `keyword_spotting` instead of the ten of Speech Commands, for "
-        "keywords of your own without recordings; `_unknown_` and `_silence_` are classes, too",
+        "keywords of your own without recordings; a phrase is cut after one second. `_unknown_` "
+        "and `_silence_` are classes, too",
     )
     languages: list[Language] = Field(
         [],

@@ -63,6 +63,7 @@ class Calibration(BaseModel):
         names: Sequence[str],
         temperature: float,
         columns: Columns = None,
+        combinations: Columns = None,
     ) -> Self:
         """Measure the calibration of some utterances.
 
@@ -73,11 +74,13 @@ class Calibration(BaseModel):
             names: names of the labels.
             temperature: the fitted temperature.
             columns: labels of each column; None is one column.
+            combinations: those that an answer may be; None for all.
         """
         wanted, given = np.asarray(labels), np.asarray(answers)
         right = (given == wanted).all(axis=1)
         shares = calibrated(label_scores, temperature, columns)
-        raw, sure = (answer_shares(one, given) for one in (calibrated(label_scores, 1.0), shares))
+        both = (calibrated(label_scores, 1.0), shares)
+        raw, sure = (answer_shares(one, given, combinations) for one in both)
         curve = []
         for threshold in THRESHOLDS:
             kept = sure >= threshold

@@ -17,6 +17,7 @@ from speechprompt.prompting.calibration import checked_temperature
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.task_file import load_task_model
 from speechprompt.runtime.precision import resolve_precision
+from speechprompt.runtime.progress import log
 from speechprompt.storage.files import content_of, read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
@@ -73,13 +74,26 @@ def score_prompt(
             utt_ids=examples.utt_ids,
             renditions=examples.renditions,
         )
+        if found.combinations is not None:
+            known = {labels.decode(row) for row in found.combinations}
+            if new := sum(reference not in known for reference in examples.references):
+                log(
+                    f"warning: {task}, {split}: {new} of {len(examples.references)} references are "
+                    "combinations of labels that train does not have, so that no answer is right; "
+                    "`decoding: {combinations: any}` of the task allows them"
+                )
         answers = [labels.decode(row) for row in found.labels]
         splits[split] = prediction_rows(examples, examples.units, answers, found.scores)
         if found.label_scores is not None and "temperature" in described:
             right = [labels.encode(reference) for reference in examples.references]
             calibration[split] = Calibration.measure(
-                *(found.label_scores, found.labels, right),
-                *(labels.names, temperature, labels.allowed),
+                found.label_scores,
+                found.labels,
+                right,
+                labels.names,
+                temperature,
+                labels.allowed,
+                found.combinations,
             )
         # Free decoding of a classification may give no answer. It gives units, and the labels of a
         # learnable verbalizer are none.

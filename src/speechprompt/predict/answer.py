@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from speechprompt.prompting.calibration import calibrated
+import numpy as np
+
+from speechprompt.prompting.calibration import answer_shares, calibrated
 from speechprompt.prompting.decoding import Predictions
 from speechprompt.storage.tables import align_columns
 from speechprompt.storage.text import printable
@@ -89,7 +91,8 @@ def write_answer(
         if labels.allowed is not None and len(labels.allowed) == 1:
             probabilities = dict(zip(labels.names, shares.tolist(), strict=True))
         if temperature != 1:
-            share = float(shares[predictions.labels[row]].prod())
+            given = np.array(predictions.labels[row])
+            share = float(answer_shares(shares[None], given[None], predictions.combinations)[0])
     return Answer(
         file=file,
         task=task,

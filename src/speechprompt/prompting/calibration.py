@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from speechprompt.prompting.combinations import answer_scores
+
 __all__ = ["Columns", "answer_shares", "calibrated", "checked_temperature", "fit_temperature"]
 
 LOWEST, HIGHEST = 0.05, 20.0
+LEAST = 1e-300  # whose logarithm can be computed with
 # Indices of the labels of each label column; None is one column with all of them.
 Columns = Sequence[Sequence[int]] | None
 
@@ -31,14 +34,15 @@ def calibrated(label_scores: np.ndarray, temperature: float, columns: Columns = 
     return found
 
 
-def answer_shares(shares: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Probabilities ``[n]`` of answers: the product over their columns.
+def answer_shares(shares: np.ndarray, answers: np.ndarray, known: Columns = None) -> np.ndarray:
+    """Probabilities ``[n]`` of answers.
 
     Args:
-        shares: probabilities of labels ``[n, n_labels]``.
+        shares: probabilities of labels ``[n, n_labels]``, each within its column.
         answers: label of each column ``[n, n_columns]``.
+        known: the combinations that an answer may be; None for all.
     """
-    return np.take_along_axis(shares, answers, axis=1).prod(axis=1)
+    return np.exp(answer_scores(np.log(np.maximum(shares, LEAST)), answers, known))
 
 
 def checked_temperature(value: object) -> float:
@@ -55,7 +59,10 @@ def checked_temperature(value: object) -> float:
 
 
 def fit_temperature(
-    label_scores: np.ndarray, labels: Sequence[int] | Sequence[list[int]], columns: Columns = None
+    label_scores: np.ndarray,
+    labels: Sequence[int] | Sequence[list[int]],
+    columns: Columns = None,
+    known: Columns = None,
 ) -> float:
     """The temperature at which right answers to held-out utterances are likeliest.
 
@@ -63,6 +70,7 @@ def fit_temperature(
         label_scores: log-probabilities ``[n, n_labels]``.
         labels: the right label of each utterance, or that of each column.
         columns: labels of each column.
+        known: the combinations that an answer may be; None for all.
     """
     from scipy.optimize import minimize_scalar
 
@@ -70,8 +78,7 @@ def fit_temperature(
 
     def loss(log_temperature: float) -> float:
         shares = calibrated(label_scores, float(np.exp(log_temperature)), columns)
-        chosen = np.take_along_axis(shares, right, axis=1)
-        return -float(np.log(np.maximum(chosen, 1e-300)).sum(axis=1).mean())
+        return -float(np.log(np.maximum(answer_shares(shares, right, known), LEAST)).mean())
 
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")

@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 
-__all__ = ["best_labels", "closed_combinations"]
+__all__ = ["answer_scores", "best_labels", "closed_combinations"]
 
 # Numbers that are compared at once.
 CELLS = 2**22
@@ -45,7 +45,7 @@ def best_labels(
     label_scores: np.ndarray,
     columns: Sequence[Sequence[int]],
     known: Sequence[Sequence[int]] | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest answers whose columns are scored apart.
 
     Args:
@@ -54,28 +54,31 @@ def best_labels(
         known: the combinations (C, n_columns) that an answer may be; None for all.
 
     Returns:
-        (N, n_columns) labels; (N,) the answers' log-probabilities; and (N, n_labels) those of the
-        labels, of which some are higher than before where ``known`` rules others out.
+        (N, n_columns) labels; (N,) the answers' log-probabilities among those that may be.
     """
     if known is None:
         best = [np.asarray(column)[label_scores[:, column].argmax(axis=1)] for column in columns]
         answers = np.stack(best, axis=1)
-        scores = np.take_along_axis(label_scores, answers, axis=1).sum(axis=1)
-        return answers, scores, label_scores
+    else:
+        chosen = [joint.argmax(axis=1) for joint in _joint_scores(label_scores, known)]
+        answers = np.asarray(known)[np.concatenate(chosen)]
+    return answers, answer_scores(label_scores, answers, known)
+
+
+def answer_scores(
+    label_scores: np.ndarray, answers: np.ndarray, known: Sequence[Sequence[int]] | None = None
+) -> np.ndarray:
+    """Log-probabilities (N,) of given answers (N, n_columns); see :func:`best_labels`."""
+    scores = np.take_along_axis(label_scores, answers, axis=1).sum(axis=1)
+    if known is None:
+        return scores
+    parts = [logsumexp(joint, axis=1) for joint in _joint_scores(label_scores, known)]
+    return scores - np.concatenate(parts)
+
+
+def _joint_scores(label_scores: np.ndarray, known: Sequence[Sequence[int]]) -> Iterator[np.ndarray]:
+    """The summed scores (n, C) of all combinations, for some utterances after the other."""
     table = np.asarray(known)
     n = max(1, CELLS // table.size)
-    parts = [_best_known(label_scores[i : i + n], table) for i in range(0, len(label_scores), n)]
-    if not parts:
-        return np.zeros((0, len(columns)), int), np.zeros(0), label_scores
-    answers, scores, within = map(np.concatenate, zip(*parts, strict=True))
-    return answers, scores, within
-
-
-def _best_known(
-    label_scores: np.ndarray, known: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    joint = log_softmax(label_scores[:, known].sum(axis=2), axis=1)
-    within = np.full_like(label_scores, -np.inf)
-    for label in np.unique(known):
-        within[:, label] = logsumexp(joint[:, (known == label).any(axis=1)], axis=1)
-    return known[joint.argmax(axis=1)], joint.max(axis=1), within
+    for start in range(0, max(len(label_scores), 1), n):
+        yield label_scores[start : start + n][:, table].sum(axis=2)

@@ -100,12 +100,14 @@ class Predictions:
         valid: whether each is a possible answer, which only ``free`` may miss.
         label_scores: (N, n_labels) log-probabilities of labels, each within its column, where the
             columns are scored apart; else None.
+        combinations: the combinations of labels that an answer may be; None for all.
     """
 
     labels: list[list[int]]
     scores: np.ndarray
     valid: np.ndarray
     label_scores: np.ndarray | None = None
+    combinations: list[list[int]] | None = None
 
 
 def predict(
@@ -189,8 +191,9 @@ class _Asked:
             for column in columns:
                 scores[:, column] = log_softmax(scores[:, column], axis=1)
             valid = valid[self.firsts]
-        labels, best, within = best_labels(scores, columns, self.question.combinations)
-        return Predictions(labels.tolist(), best, valid, within)
+        known = self.question.combinations
+        labels, best = best_labels(scores, columns, known)
+        return Predictions(labels.tolist(), best, valid, scores, known)
 
 
 def _has_room(question: Question, units: np.ndarray) -> bool:

@@ -1,9 +1,8 @@
 """Reading a ``prompt.safetensors`` onto its unit LM."""
 
 from collections.abc import Mapping
-from functools import partial
-from operator import contains
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,8 +91,8 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
     verbalizer = Verbalizer(kind, units, lm.dictionary.n_units, rows, writes, members)
     prompt = Prompt(lm.model.config, shape, n_written=n_written) if shape else None
     allowed, known = metadata["allowed"], metadata.get("combinations")
-    if known is not None and not all(map(partial(_is_combination, allowed), known)):
-        raise ArtefactError(f"{prompt_path}: a combination has labels that are none of its columns")
+    if known is not None and not _are_combinations(known, allowed):
+        raise ArtefactError(f"{prompt_path}: its combinations are not of the labels of its columns")
     task = TaskModel(
         *(lm, prompt, verbalizer, allowed),
         combinations=known,
@@ -114,8 +113,17 @@ def attach_prompt(prompt_path: str | Path, lm: LoadedLM, lm_path: str | Path) ->
     return task
 
 
-def _is_combination(allowed: list[list[int]], labels: list[int]) -> bool:
-    return len(labels) == len(allowed) and all(map(contains, allowed, labels))
+def _are_combinations(known: Any, allowed: list[list[int]]) -> bool:
+    """Whether this is a list of distinct rows, with a label of each column in each."""
+    return (
+        bool(known)
+        and len(set(map(tuple, known))) == len(known)
+        and all(
+            type(label) is int and label in column
+            for row in known
+            for label, column in zip(row, allowed, strict=True)
+        )
+    )
 
 
 def _check_claims(path: str | Path, n_numbers: Mapping[str, int], n_stored: int) -> None:

@@ -176,7 +176,7 @@ def _temperature(model: TaskModel, data: TaskData) -> float | None:
         return None
     found = predict(model, data.valid.units, renditions=data.valid.renditions)
     assert found.label_scores is not None
-    return fit_temperature(found.label_scores, data.valid.labels, columns)
+    return fit_temperature(found.label_scores, data.valid.labels, columns, found.combinations)
 
 
 class _PromptTraining:
@@ -258,11 +258,18 @@ def _build_model(
         prompt,
         verbalizer,
         data.labels.allowed,
-        combinations=closed_combinations(data.train.labels, data.valid.labels, data.labels.allowed),
+        combinations=_combinations(data),
         end_loss=task.training.end_loss,
         smoothing=task.training.label_smoothing,
         dtype=dtype,
     )
+
+
+def _combinations(data: TaskData) -> list[list[int]] | None:
+    """The combinations of labels that answers may be; None for all, as without a valid split."""
+    if data.valid is data.train:
+        return None
+    return closed_combinations(data.train.labels, data.valid.labels, data.labels.allowed)
 
 
 def _copy_hidden_rows(

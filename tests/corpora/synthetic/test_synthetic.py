@@ -113,6 +113,7 @@ def test_keywords_of_ones_own(tmp_path):
     [
         ({"keywords": ["yes", "Yes"]}, "each word once"),
         ({"keywords": ["../yes"]}, "pattern"),
+        ({"keywords": ["yes "]}, "pattern"),
         ({"keywords": ["yes"], "task": "english"}, "go with task 'keyword_spotting'"),
     ],
 )
