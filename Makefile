@@ -73,7 +73,8 @@ cluster: $(VENV)/.cluster ## Set up for Slurm and Kubernetes
 
 nano: $(VENV)/.voices ## Make what ships again, in runs/nano, after `make recordings`
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
-	sha256sum runs/nano/results/encoders/nano/model.safetensors runs/nano/results/codebooks/nano100.safetensors runs/nano/results/lm/nano/model.safetensors runs/nano/results/ks/prompt.safetensors runs/nano/results/digits/prompt.safetensors
+	cd runs/nano/results && sha256sum encoders/nano/model.safetensors codebooks/nano100.safetensors \
+		lm/nano/model.safetensors ks/prompt.safetensors digits/prompt.safetensors
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
 

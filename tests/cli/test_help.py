@@ -48,7 +48,8 @@ def test_lines_fit_the_terminal(monkeypatch, capsys):
         (["predict", "a", "--device", "tpu"], "no such value: 'tpu'; expected auto, cpu, cuda"),
         (
             ["copy-shipped", "hubert-nano", "--out", "x"],
-            "no such value: 'hubert-nano'; expected hubert-nano.safetensors",
+            "no such value: 'hubert-nano'; expected hubert-nano.safetensors, "
+            "hubert-nano-100.safetensors, unit-lm-nano.safetensors",
         ),
         (
             ["download-model", "hubert_km60.bin", "--out", "x"],

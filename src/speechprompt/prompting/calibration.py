@@ -42,7 +42,11 @@ def answer_shares(shares: np.ndarray, answers: np.ndarray, known: Columns = None
         answers: label of each column ``[n, n_columns]``.
         known: the combinations that an answer may be; None for all.
     """
-    return np.exp(answer_scores(np.log(np.maximum(shares, LEAST)), answers, known))
+    return np.exp(_log_shares(shares, answers, known))
+
+
+def _log_shares(shares: np.ndarray, answers: np.ndarray, known: Columns) -> np.ndarray:
+    return answer_scores(np.log(np.maximum(shares, LEAST)), answers, known)
 
 
 def checked_temperature(value: object) -> float:
@@ -78,7 +82,7 @@ def fit_temperature(
 
     def loss(log_temperature: float) -> float:
         shares = calibrated(label_scores, float(np.exp(log_temperature)), columns)
-        return -float(np.log(np.maximum(answer_shares(shares, right, known), LEAST)).mean())
+        return -float(_log_shares(shares, right, known).mean())
 
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")

@@ -7,10 +7,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import logsumexp
 
-__all__ = ["answer_scores", "best_labels", "closed_combinations"]
+__all__ = ["answer_scores", "best_labels", "closed_combinations", "is_answer"]
 
 # Numbers that are compared at once.
 CELLS = 2**22
+
+
+def is_answer(labels: Sequence[int], columns: Sequence[Sequence[int]]) -> bool:
+    """Whether there is a label of each column, in their order."""
+    return len(labels) == len(columns) and all(
+        label in column for label, column in zip(labels, columns, strict=True)
+    )
 
 
 def closed_combinations(

@@ -23,7 +23,7 @@ from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError, CorpusError
 from speechprompt.lm.batching import micro_batches, micro_budget
 from speechprompt.lm.cache import Cache
-from speechprompt.prompting.combinations import best_labels
+from speechprompt.prompting.combinations import best_labels, is_answer
 from speechprompt.prompting.search import Found, search_beam, search_free, search_greedily
 from speechprompt.prompting.shared_batches import group_tasks, read_sources
 from speechprompt.prompting.task_model import TaskModel
@@ -249,7 +249,7 @@ class _Answers:
         self.labels: list[list[int]] = [[] for _ in range(n)]
         self.scores = np.zeros(n)
         self.columns = question.n_columns  # of labels that need no step between them
-        self.label_scores = np.zeros((n, len(self.task.label_ids)))
+        self.label_scores = np.zeros((n, len(self.task.label_ids) if self.columns else 0))
 
     def write(self, hidden: Tensor, cache: Cache | None, rows: list[int], steps: list[int]) -> None:
         """Find the answers to some utterances from the hidden states at their separators."""
@@ -268,7 +268,7 @@ class _Answers:
 
     def done(self) -> Predictions:
         """All answers, once every batch was answered."""
-        if self.columns:
+        if self.columns:  # the answers follow from the labels' scores, over all renditions
             all_valid = np.ones(len(self.labels), bool)
             return Predictions(self.labels, self.scores, all_valid, self.label_scores)
         valid = np.array([_is_valid(answer, self.task.allowed) for answer in self.labels], bool)
@@ -322,8 +322,4 @@ def _search(question: Question, hidden: Tensor, cache: Cache | None, limits: Ten
 
 
 def _is_valid(answer: list[int], allowed: list[list[int]] | None) -> bool:
-    if allowed is None:
-        return -1 not in answer
-    return len(answer) == len(allowed) and all(
-        label in column for label, column in zip(answer, allowed, strict=True)
-    )
+    return -1 not in answer if allowed is None else is_answer(answer, allowed)

@@ -11,6 +11,7 @@ from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.lm.artefact import LoadedLM, load_lm
 from speechprompt.lm.fairseq import load_weights
 from speechprompt.models.shipped import former_version
+from speechprompt.prompting.combinations import is_answer
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.task_model import FORMAT, TaskModel
 from speechprompt.runtime.uninitialised import without_weights
@@ -118,11 +119,8 @@ def _are_combinations(known: Any, allowed: list[list[int]]) -> bool:
     return (
         bool(known)
         and len(set(map(tuple, known))) == len(known)
-        and all(
-            type(label) is int and label in column
-            for row in known
-            for label, column in zip(row, allowed, strict=True)
-        )
+        and all(is_answer(row, allowed) for row in known)
+        and all(type(label) is int for row in known for label in row)
     )
 
 
