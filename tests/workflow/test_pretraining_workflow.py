@@ -97,7 +97,8 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     quality = pd.read_parquet(run / "results/quality/table.parquet")
     assert quality["codebook"].tolist()[:3] == measured
     assert quality["layer"].tolist()[1:3] == [1, 2]
-    assert (run / "results/ks/prompt.safetensors").exists()
+    for task in ("ks", "digits"):
+        assert (run / f"results/{task}/prompt.safetensors").exists()
     assert not planned(run, configfile=configuration) - {"all"}
 
     # Another set-up takes them as they are.
