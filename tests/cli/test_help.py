@@ -48,8 +48,10 @@ def test_lines_fit_the_terminal(monkeypatch, capsys):
         (["predict", "a", "--device", "tpu"], "no such value: 'tpu'; expected auto, cpu, cuda"),
         (
             ["copy-shipped", "hubert-nano", "--out", "x"],
-            "no such value: 'hubert-nano'; expected hubert-nano.safetensors, "
-            "hubert-nano-100.safetensors, unit-lm-nano.safetensors",
+            "no such value: 'hubert-nano'; did you mean 'hubert-nano.safetensors'? expected "
+            "hubert-nano.safetensors, "
+            "hubert-nano-50.safetensors, hubert-nano-100.safetensors, "
+            "hubert-nano-200.safetensors, unit-lm-nano.safetensors",
         ),
         (
             ["download-model", "hubert_km60.bin", "--out", "x"],
@@ -75,7 +77,7 @@ def test_values_that_look_like_options_arrive(capsys):
             "mini_speech_commands,lt_speech_commands}",
         ),
         ("predict", "{auto,cpu,cuda}"),
-        ("copy-shipped", "hubert-nano.safetensors, hubert-nano-100.safetensors"),
+        ("copy-shipped", "hubert-nano.safetensors, hubert-nano-50.safetensors"),
         ("download-model", "hubert_km50.bin"),
     ],
 )

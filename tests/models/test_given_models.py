@@ -12,7 +12,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.models import shipped
 from speechprompt.models.shipped import SHIPPED, shipped_model
 from speechprompt.storage.hashes import sha256_file
-from speechprompt.units.codebook import write_codebook
+from speechprompt.units.codebook import load_codebook, write_codebook
 from speechprompt.units.feature_files import FeatureMetadata
 
 
@@ -33,6 +33,14 @@ def codebook(tmp_path):
 def test_shipped_models_are_what_was_shipped():
     for name in SHIPPED:
         assert sha256_file(shipped_model(name)) == SHIPPED[name]
+
+
+@pytest.mark.parametrize("n_units", [50, 100, 200])
+def test_shipped_codebooks_are_of_the_encoder_that_ships(n_units):
+    encoder = load_encoder("hubert", weights=shipped_model("hubert-nano.safetensors"), layer=4)
+    codebook = load_codebook(shipped_model(f"hubert-nano-{n_units}.safetensors"))
+    assert codebook.features == FeatureMetadata.of(encoder)
+    assert len(codebook.centroids) == n_units
 
 
 def test_a_shipped_model_that_changed_is_refused(tmp_path, monkeypatch, capsys):

@@ -12,8 +12,14 @@ FOLDER = Path(__file__).parent
 # Name -> SHA-256.
 SHIPPED = {
     "hubert-nano.safetensors": "9b99865b704286e05aa62bcccfdd80d035ea0e2a6b5d524fd18ad60ee784b281",
+    "hubert-nano-50.safetensors": (
+        "20caeb30926750bad7123315a3743bccda95a9f8d080f4df6c397dca66baa2e9"
+    ),
     "hubert-nano-100.safetensors": (
         "f812c4e5c5c7f8593c4b50830dc000b6d1074840222293100983df99e22627a0"
+    ),
+    "hubert-nano-200.safetensors": (
+        "93944f1a31074b8e34faae1d958d697341011aa75a59f1eea622894199a370ef"
     ),
     "unit-lm-nano.safetensors": "164177303d1b1c81b2656166277e5747a878b2e26aad0f713f5bdfc4e5b01e1a",
 }
