@@ -37,7 +37,7 @@ setup: $(VENV)/.run ## The environment, and nothing else
 
 report: $(VENV)/.run ## Every configured task, and report.html to pass on
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $(SETUP)
-	PATH="$(abspath $(BIN)):$$PATH" snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css) $(SETUP)
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONWARNINGS=ignore::RuntimeWarning snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css) $(SETUP)
 	$(BIN)/speechprompt open-with-overview report.html --overview results/overview.html
 
 # Forced: Snakemake, not make, knows whether a result is up to date.
