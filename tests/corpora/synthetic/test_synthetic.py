@@ -23,7 +23,7 @@ from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.synthetic import plan, synthesis, synthesise_corpus
 from speechprompt.corpora.synthetic.keyword_spotting import CLASSES, KEYWORDS, unknown_words
 from speechprompt.corpora.validate import validate_corpus
-from speechprompt.errors import CorpusError
+from speechprompt.errors import ConfigError, CorpusError
 
 TASK = "keyword_spotting"
 SIZES = {"n_train": 48, "n_valid": 12, "n_test": 24}
@@ -120,6 +120,13 @@ def test_keywords_of_ones_own(tmp_path):
 def test_keywords_that_cannot_be(values, message):
     with pytest.raises(ValidationError, match=message):
         SyntheticCorpus(**values)
+
+
+def test_keywords_that_leave_no_other_word_in_train():
+    words = list(unknown_words()["train"])
+    with pytest.raises(ConfigError, match="to be left for _unknown_, found all of them"):
+        plan(SyntheticCorpus(keywords=words, n_train=5, n_valid=5, n_test=5), seed=1)
+    plan(SyntheticCorpus(keywords=words[1:], n_train=5, n_valid=5, n_test=5), seed=1)
 
 
 def test_manifests(corpus, tmp_path, configured_labels):

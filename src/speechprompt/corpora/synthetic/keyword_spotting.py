@@ -23,6 +23,7 @@ from speechprompt.corpora.synthetic.phones import Alignment
 from speechprompt.corpora.synthetic.speech import background, record, say, tilt
 from speechprompt.corpora.synthetic.synthesis import Utterance
 from speechprompt.corpora.synthetic.voices import Delivery, Voice, assign_voices
+from speechprompt.errors import ConfigError
 
 __all__ = ["KEYWORDS", "plan", "unknown_words"]
 
@@ -74,6 +75,9 @@ def plan(
         seed: Seed of the voices' split, the words, deliveries and noises.
         sizes: Split -> number of utterances.
         keywords: The words that are classes of their own.
+
+    Raises:
+        ConfigError: no other word is left for ``_unknown_``.
     """
     voices = assign_voices(seed)
     classes = (*keywords, UNKNOWN, SILENCE)
@@ -82,6 +86,11 @@ def plan(
         split: [word for word in others if word not in words]
         for split, others in unknown_words().items()
     }
+    if not unknown["train"]:
+        raise ConfigError(
+            f"keywords: expected some of {', '.join(unknown_words()['train'])} to be left for "
+            f"{UNKNOWN}, found all of them"
+        )
     result: list[Utterance] = []
     for number, split in enumerate(SPLITS):
         for index in range(sizes[split]):
