@@ -55,19 +55,23 @@ def test_no_joblib_file_runs_anything(tmp_path, bomb, place, dump):
         load_joblib(path)
 
 
+class LegacyUnpickler(pickle.Unpickler):
+    """Reads what `torch.save` wrote, with a storage of two numbers in place of each."""
+
+    def persistent_load(self, saved):
+        return torch.FloatStorage(2)
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_no_pickle_of_the_legacy_format_runs_anything(tmp_path, bomb, number):
     """The format is five pickles in a row: magic, version, system, content, keys."""
     path = tmp_path / "a.pt"
     save_legacy({"a": torch.ones(2)}, path)
     with path.open("rb") as stream:
-        unpickler = torch.serialization.pickle.Unpickler
         parts = []
         for _ in range(5):
             start = stream.tell()
-            reader = unpickler(stream)
-            reader.persistent_load = lambda saved: torch.FloatStorage(2)
-            reader.load()
+            LegacyUnpickler(stream).load()
             parts.append(path.read_bytes()[start : stream.tell()])
         rest = stream.read()
     parts[number] = pickle.dumps(bomb, protocol=2)
