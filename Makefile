@@ -35,6 +35,7 @@ all: $(VENV)/.run ## Every configured task
 
 setup: $(VENV)/.run ## The environment, and nothing else
 
+# Snakemake's own code warns of itself when it writes a report.
 report: $(VENV)/.run ## Every configured task, and report.html to pass on
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) $(SETUP)
 	PATH="$(abspath $(BIN)):$$PATH" PYTHONWARNINGS=ignore::RuntimeWarning snakemake --report report.html --report-stylesheet $(abspath workflow/report/style.css) $(SETUP)
@@ -73,7 +74,8 @@ cluster: $(VENV)/.cluster ## Set up for Slurm and Kubernetes
 
 nano: $(VENV)/.voices ## Make what ships again, in runs/nano, after `make recordings`
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
-	cd runs/nano/results && sha256sum encoders/nano/model.safetensors codebooks/nano100.safetensors \
+	cd runs/nano/results && sha256sum encoders/nano/model.safetensors \
+		codebooks/nano50.safetensors codebooks/nano100.safetensors codebooks/nano200.safetensors \
 		lm/nano/model.safetensors ks/prompt.safetensors digits/prompt.safetensors
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)

@@ -76,8 +76,9 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     run = tmp_path / "run"
     collected(run)
     configuration = write(tmp_path / "nano.yaml", values)
-    curves = [f"results/{model}/learning_curve.svg" for model in ("encoders/nano", "lm/nano")]
-    snakemake(run, "--cores", "2", "all", *curves, configfile=configuration)
+    further = [f"results/{model}/learning_curve.svg" for model in ("encoders/nano", "lm/nano")]
+    further += [f"results/codebooks/nano{n_units}.safetensors" for n_units in (50, 200)]
+    snakemake(run, "--cores", "2", "all", *further, configfile=configuration)
     weights = run / "results/encoders/nano/model.safetensors"
     encoder = load_encoder("hubert", weights=weights, layer=2)
     codebook = read_tensor_metadata(run / "results/codebooks/nano100.safetensors")
@@ -93,7 +94,7 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     lm = read_tensor_metadata(run / "results/lm/nano/model.safetensors")
     assert "averaged_held_out_loss" in lm["training"]
     assert lm["codebook_sha256"] == sha256_file(run / "results/codebooks/nano100.safetensors")
-    assert all((run / curve).exists() for curve in curves)
+    assert all((run / path).exists() for path in further)
     quality = pd.read_parquet(run / "results/quality/table.parquet")
     assert quality["codebook"].tolist()[:3] == measured
     assert quality["layer"].tolist()[1:3] == [1, 2]

@@ -79,7 +79,8 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     """Decide who says what in a corpus; the same arguments give the same utterances.
 
     Raises:
-        ConfigError: the task is unknown, or has no sentences and cannot be plain.
+        ConfigError: the task is unknown, has no sentences and cannot be plain, or its keywords
+            leave no other word.
     """
     sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
     chosen = {"keywords": corpus.keywords} if corpus.keywords else {}
