@@ -84,3 +84,13 @@ def test_options_with_fixed_values_show_them(verb, shown, capsys):
     with pytest.raises(SystemExit):
         main([verb, "--help"])
     assert shown.replace(" ", "") in "".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_defaults_are_values_that_a_person_can_type(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "()" not in shown
+    assert shown.count("(default") == shown.count("(default: ")
+    assert ") (default: " not in shown

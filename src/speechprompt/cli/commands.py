@@ -59,7 +59,7 @@ def verify(folder: Path = Path()) -> ExitStatus:
     """Check the files of a whole run by the hashes in them and in each other.
 
     Args:
-        folder: folder of the run, or a part of it.
+        folder: folder of the run, or a part of it (default: this folder).
 
     Returns:
         The exit status: 1 if a file is damaged or missing.

@@ -169,7 +169,7 @@ def _about(parameter: Parameter, is_flag: bool) -> dict[str, Any]:
         about["default"] = argparse.SUPPRESS
     if is_flag:
         return {**about, "action": "store_true"}
-    if parameter.default not in (REQUIRED, "None"):
+    if parameter.default not in (REQUIRED, "None", "()", "Path()"):  # what the text tells
         about["help"] += f" (default: {parameter.default})"
     if parameter.settings:
         form = "as in docs/configuration.md: YAML or JSON text, or a .yaml or .json file"
