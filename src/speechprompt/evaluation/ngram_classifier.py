@@ -30,6 +30,7 @@ MAX_COEFFICIENTS = 1_000_000
 MAX_ROTATED = 2000
 Units = Sequence[int] | np.ndarray
 Features: TypeAlias = sparse.csr_matrix | np.ndarray
+Model: TypeAlias = LogisticRegression | DummyClassifier
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,15 @@ class Ngrams:
         others = {split: vectorizer.transform(units) for split, units in scored.items()}
         return cls(counts, vectorizer.transform(dev), others, times)
 
+    def are_columns_of(self, features: Features) -> bool:
+        """Whether features have a column for each n-gram, and no others."""
+        return sparse.issparse(features) and features.shape[1] == self.train.shape[1]
+
     def classes(self, utterances: np.ndarray) -> np.ndarray:
         """The class of each row, from those of the utterances."""
         return np.repeat(utterances, self.times)
 
-    def decide(
-        self, model: LogisticRegression | DummyClassifier, rows: Features
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def decide(self, model: Model, rows: Features) -> tuple[np.ndarray, np.ndarray]:
         """The classes of utterances ``[n]`` and their log-probabilities, over what is heard."""
         table = np.asarray(model.predict_log_proba(rows))
         if self.times > 1:
@@ -134,15 +137,19 @@ def choose_setting(
         ArtefactError: the regression did not converge.
     """
     tried: list[Setting] = []
+    first: Model | None = None
     classes = ngrams.classes(train)
     grid = list(product((True, False), GRID_C))
     for binary, strength in progress(grid, f"n-gram baseline: {name}, features and C", unit="fit"):
         if strength == GRID_C[0]:
-            model = None
             features, (dev_features,) = _features(
                 _as_kind(ngrams.train, binary), [_as_kind(ngrams.dev, binary)], classes
             )
+            # Counts have a solution near that of binary features, and a penalty near that of the
+            # next stronger one: few iterations lead from one to the other.
+            model = first if ngrams.are_columns_of(features) else None
         model = _fit(features, classes, strength, balance, model)
+        first = first or model
         guesses, _ = ngrams.decide(model, dev_features)
         tried.append(Setting(binary, strength, guesses, float((guesses == dev).mean())))
     best = max(setting.dev_accuracy for setting in tried)
@@ -213,8 +220,9 @@ def _fit(
     classes: np.ndarray,
     strength: float,
     balance: bool,
-    previous: LogisticRegression | DummyClassifier | None,
-) -> LogisticRegression | DummyClassifier:
+    start: Model | None,
+) -> Model:
+    """Fit, from the solution of a similar fit of the same features, where there is one."""
     if len(np.unique(classes)) == 1:
         return DummyClassifier().fit(features, classes)
     model = LogisticRegression(
@@ -223,9 +231,8 @@ def _fit(
         max_iter=MAX_ITERATIONS,
         warm_start=True,
     )
-    if previous is not None:
-        # The next weaker penalty has a solution near this one, which takes few iterations to find.
-        model.coef_, model.intercept_ = previous.coef_, previous.intercept_
+    if isinstance(start, LogisticRegression):
+        model.coef_, model.intercept_ = start.coef_, start.intercept_
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         # Many classes are still classes.
