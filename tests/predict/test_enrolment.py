@@ -1,6 +1,8 @@
 """A task from a few recordings of each label."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +55,21 @@ def test_words_of_a_speaker_are_learnt_on_the_spot(shared_data, tmp_path, monkey
     assert enrol("zero", "one", "two") == 0
     assert (tmp_path / "results/mine/prompt.safetensors").read_bytes() == first
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
+
+
+def test_recordings_are_answered_by_the_same_command(folders, quick, capsys):
+    assert enrol("yes", "no", options=["--predict", "stop", "--predict", "yes"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["file"] for answer in answers] == [
+        str(path) for label in ("stop", "yes") for path in sorted(Path(label).iterdir())
+    ]
+    assert {answer["task"] for answer in answers} == {"mine"}
+
+
+def test_a_recording_to_answer_that_is_missing_is_named_before_the_training(folders, capsys):
+    assert enrol("yes", "no", options=["--predict", "nwe.wav"]) == 1
+    assert "--predict: nwe.wav: no such file or folder" in capsys.readouterr().err
+    assert not Path("results").exists()
 
 
 def test_the_folder_can_be_moved_to_another_machine(folders, quick):

@@ -1,4 +1,4 @@
-"""The verb that answers recordings, whole or in windows."""
+"""The verbs that answer recordings, whole or in windows, and that learn from a few first."""
 
 import json
 import sys
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from speechprompt.predict.answer import Answer
     from speechprompt.predict.predictor import Predictor
     from speechprompt.predict.windows import Windows
+    from speechprompt.training.job import Computation
 
-__all__ = ["predict"]
+__all__ = ["enrol", "predict"]
 
 STANDARD_INPUT, MICROPHONE = "-", "microphone"
 # Name and samples of what is heard while it is answered.
@@ -95,6 +96,40 @@ def predict(
         return _print(predictor.stream(files, recordings.is_waiting), as_json)
     form = form or ("jsonl" if as_json else "table")
     return _print_segments(predictor, recordings, windows, form, live)
+
+
+def enrol(
+    folders: Sequence[Path],
+    task: str,
+    out: Path | None = None,
+    recordings: list[Path] | None = None,
+    *,
+    seed: int = 1,
+    computation: "Computation | None" = None,
+) -> ExitStatus:
+    """Train a task on a few recordings of each label, and write a folder that predict takes.
+
+    Args:
+        folders: a folder of recordings for each label, whose name is the label; five recordings
+            are enough.
+        task: name of the task.
+        out: folder of the task to write; default results/TASK.
+        recordings: file or folder that the new task answers at once; may be repeated.
+        seed: seed of the training.
+        computation: device and threads.
+
+    Returns:
+        The exit status: 1 if a recording could not be used.
+    """
+    from speechprompt.predict import enrolment
+
+    if missing := [path for path in recordings or [] if not path.exists()]:
+        raise ConfigError(f"--predict: {missing[0]}: no such file or folder")
+    made = enrolment.enrol(folders, task, out, seed=seed, computation=computation)
+    if not recordings:
+        log(f"try `speechprompt predict {made} FILE`")
+        return ExitStatus(0)
+    return predict([made, *recordings], device=computation.device if computation else "auto")
 
 
 def _is_microphone(arguments: Sequence[Path]) -> bool:

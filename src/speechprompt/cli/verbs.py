@@ -31,7 +31,7 @@ cli.results:show folders [--json=as_json]
 cli.prediction:predict paths --weights --list=lists [--json=as_json] [--table=as_table] \
     --threshold --window --hop --silence --format=form --pcm {COMPUTE}
     Answer recordings with finished tasks; the exit status is 1 if one cannot be used.
-predict.enrolment:enrol folders --task --out --seed {COMPUTE} \
+cli.prediction:enrol folders --task --out --predict=recordings --seed {COMPUTE} \
     computation=training.job:Computation
     Train a task on a few recordings of each label, one folder a label, in under a minute.
 predict.demo:demo folders --weights --port {COMPUTE}

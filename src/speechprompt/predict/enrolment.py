@@ -53,7 +53,7 @@ def enrol(
     *,
     seed: int = 1,
     computation: Computation | None = None,
-) -> None:
+) -> Path:
     """Train a task on a few recordings of each label, and write a folder that predict takes.
 
     Args:
@@ -63,6 +63,9 @@ def enrol(
         out: folder of the task to write; default results/TASK.
         seed: seed of the training.
         computation: device and threads.
+
+    Returns:
+        The folder of the task.
 
     Raises:
         ArtefactError: the folder holds something else.
@@ -74,10 +77,9 @@ def enrol(
     recordings = _read_folders(folders)
     train_on_recordings(recordings, out, task=task, seed=seed, computation=computation)
     n = sum(map(len, recordings.values()))
-    log(
-        f"{out}: {len(recordings)} labels from {n} recordings, {time.monotonic() - started:.0f} s; "
-        f"try `speechprompt predict {out} FILE`"
-    )
+    seconds = time.monotonic() - started
+    log(f"{out}: {len(recordings)} labels from {n} recordings, {seconds:.0f} s")
+    return out
 
 
 def train_on_recordings(
