@@ -20,6 +20,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+# The variable that names the Python with which a Snakemake that is forked starts another one.
+CHILDS_PYTHON = "FORKED_SNAKEMAKES_PYTHON"
 NAMES = ("python", "snakemake", "speechprompt")
 # What is imported only where it is used; by torch, at the first step of a training.
 LIBRARIES = (
@@ -99,6 +101,7 @@ class Run(socketserver.BaseRequestHandler):
 
 def run(program: str, words: list[str]) -> int | None:
     """Run a program in this process; return its exit status."""
+    sys.executable = os.environ.get(CHILDS_PYTHON, sys.executable)
     if program == "python":
         if words[0] == "-m":
             return run(words[1], words[2:])

@@ -1,7 +1,7 @@
 """Snakemake that asks Slurm for the state of jobs every second, instead of ever less often.
 
 ``python impatient.py PYTHON ARGUMENTS...``: in a job, PYTHON starts the Snakemake that starts the
-job's step. The step, which Slurm watches, starts the installed Snakemake.
+job's step.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forkserver import programs
+from forkserver import CHILDS_PYTHON, programs
 from pipeline import REPOSITORY, options
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -24,9 +24,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 IMPATIENT = Path(__file__).with_name("impatient.py")
 # Slurm watches, and in the end kills, what its job has started: these are no forks of another
 # process, as all others are.
-SPEECHPROMPT = """#!/bin/sh
+PROGRAM = """#!/bin/sh
 case "$*" in
-    *extract-features*/train/*|*pretrain-unit-lm*) exec {installed} "$@" ;;
+    *"extract-features "*/train/*|*"pretrain-unit-lm "*) exec {installed} "$@" ;;
+    *"-jobs extract_features:"*split=train*|*"-jobs pretrain_unit_lm:"*) exec {installed} "$@" ;;
     *) exec {forked} "$@" ;;
 esac
 """
@@ -129,17 +130,22 @@ class Killer:
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
+def environment(tmp_path_factory):
     """Where jobs look for programs."""
-    program = tmp_path_factory.mktemp("programs") / "speechprompt"
-    installed, forked = shutil.which("speechprompt"), programs() / "speechprompt"
-    program.write_text(SPEECHPROMPT.format(installed=installed, forked=forked))
-    program.chmod(0o755)
-    return f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    folder = tmp_path_factory.mktemp("programs")
+    for name in ("python", "speechprompt"):
+        program = folder / name
+        installed, forked = shutil.which(name), programs() / name
+        program.write_text(PROGRAM.format(installed=installed, forked=forked))
+        program.chmod(0o755)
+    return {
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        CHILDS_PYTHON: str(folder / "python"),
+    }
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, path, request):
+def runs(tmp_path_factory, environment, request):
     """The local run, the one through Slurm, and what the latter said."""
     remote = tmp_path_factory.mktemp("slurm")
     arguments = [*PROFILE, *HERE, *REQUESTS, "--config", "device=cpu", "--", TARGET]
@@ -148,7 +154,7 @@ def runs(tmp_path_factory, path, request):
         process = subprocess.Popen(
             [sys.executable, IMPATIENT, programs() / "python", *options(remote, *arguments)],
             cwd=REPOSITORY,
-            env=os.environ | {"PATH": path},
+            env=os.environ | environment,
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
