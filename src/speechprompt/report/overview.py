@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from speechprompt.tasks.classification import COLUMN_SEPARATOR
 __all__ = ["open_with_overview", "write_overview"]
 
 Methods = Mapping[str, Metrics]
+
+# What the style sheets in Snakemake's report say of themselves on every reader's console.
+REMARK = re.compile(r'console\.warn\("cdn\.tailwindcss\.com[^"]*"\)')
 
 
 def write_overview(
@@ -115,7 +119,7 @@ def open_with_overview(report: str | Path, overview: str) -> None:
         ArtefactError: the report has no such result.
     """
     with content_of(report):
-        page = Path(report).read_text(encoding="utf-8")
+        page = REMARK.sub("", Path(report).read_text(encoding="utf-8"))
         name = json.dumps(overview)
         before, end, after = page.rpartition("</body>")
         if f"{name}: {{" not in page and f"{name}:{{" not in page:
