@@ -213,6 +213,11 @@ def test_rows_in_front_stand_beside_query_rows():
         parse_config(values)
 
 
+def test_no_label_column_has_the_name_of_a_score():
+    with pytest.raises(ConfigError, match=r"tasks\.ks: labels: 'novel' stands for"):
+        parse_config(changed("tasks.ks.labels", ["label", "novel"]))
+
+
 def test_acoustic_baselines_classify():
     values = changed("tasks.ks.acoustic_baselines", ["mfcc_dtw"])
     parse_config(values)

@@ -31,6 +31,7 @@ def test_columns_of_the_hub(tmp_path, capsys):
         "split": ["train", "validation", "TEST", "train"],
         "label": pa.array([1, 0, -1, None], pa.int64()),
         "count": [1, 2, 3, 4],
+        "age": [20.0, float("nan"), None, 30.5],
         "speaker": ["ann", None, "bob", "ann"],
         "path": ["a", "b", "c", "d"],
         "vector": [[1.0], [2.0], [], []],
@@ -64,7 +65,8 @@ def test_columns_of_the_hub(tmp_path, capsys):
     assert [row["label"] for row in rows] == ["yes", "", "no", ""]
     assert [row["count"] for row in rows] == ["1", "4", "2", "3"]
     assert [row["speaker"] for row in rows] == ["ann", "ann", None, "bob"]
-    assert listing_of(corpus).label_columns_of(corpus) == ["label", "count", "speaker"]
+    assert [row["age"] for row in rows] == ["20.0", "30.5", "", ""]
+    assert listing_of(corpus).label_columns_of(corpus) == ["label", "count", "age", "speaker"]
 
 
 @pytest.mark.parametrize(

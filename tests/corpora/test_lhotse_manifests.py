@@ -33,7 +33,7 @@ def lhotse_of(talks, change=lambda split, item: item, name="s.jsonl.gz"):
                     channel=channel,
                     text=text,
                     gender="f" if text == "A" else None,
-                    custom={"mood": 3, "alignment_of": {"no": "label"}},
+                    custom={"mood": 3, "age": float("nan"), "alignment_of": {"no": "label"}},
                 ).to_dict()
             )
         files[split] = str(talks / f"{split}.{name}")

@@ -94,6 +94,26 @@ def test_parts_of_a_recording_stay_together(tmp_path):
     assert len(found) == 10
 
 
+def test_paths_of_one_recording_stay_together(tmp_path):
+    lines = ["path,start,end,label"]
+    lines += [f"{'./' * (i // 10)}talk{i % 10}.wav,{i},{i + 1},x" for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    split(tmp_path / "t.csv", tmp_path / "s.csv")
+    split_of = {row["path"]: row["split"] for row in rows_of(tmp_path / "s.csv")}
+    for i in range(10):
+        assert split_of[f"talk{i}.wav"] == split_of[f"./talk{i}.wav"]
+
+
+def test_paths_of_a_table_behind_a_link_lead_to_the_same_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "out").symlink_to("real/deep")
+    (tmp_path / "data/t.csv").write_text("path\na.wav\nb.wav\nc.wav\n")
+    (tmp_path / "data/a.wav").touch()
+    split(tmp_path / "data/t.csv", tmp_path / "out/t.csv")
+    assert (tmp_path / "out" / rows_of(tmp_path / "out/t.csv")[0]["path"]).exists()
+
+
 @pytest.mark.parametrize(("ending", "mark"), [("csv", ","), ("tsv", "\t")])
 def test_paths_of_a_table_elsewhere_lead_to_the_same_files(table, tmp_path, ending, mark):
     out = tmp_path / f"splits/t.{ending}"
@@ -102,6 +122,12 @@ def test_paths_of_a_table_elsewhere_lead_to_the_same_files(table, tmp_path, endi
     assert header.split(mark) == ["path", "speaker", "label", "text", "split"]
     assert rows_of(out)[0]["path"] == "../wavs/0.wav"
     assert rows_of(out)[0]["text"] == "one, two 0"
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("path,label,label\na,x,1\n")
+    with pytest.raises(CorpusError, match="'label' is there more than once"):
+        split(tmp_path / "a.csv", tmp_path / "b.csv")
 
 
 def test_by_hand(table, capsys):

@@ -104,7 +104,12 @@ def test_the_page_and_its_files_are_served(server):
 
 
 @pytest.mark.parametrize(
-    "path", ["/recordings/1", "/recordings/-1", "/recordings/x", "/recordings/", "/../etc/passwd"]
+    "path",
+    [
+        *("/recordings/1", "/recordings/-1", "/recordings/x", "/recordings/", "/../etc/passwd"),
+        f"/recordings/{'0' * 9}1",
+        f"/recordings/{'0' * 5000}",
+    ],
 )
 def test_nothing_else_is_served(server, path):
     assert ask(server, "GET", path)[0] == 404

@@ -92,6 +92,7 @@ def test_the_folder_can_be_moved_to_another_machine(folders, quick):
         (["yes", "yes/"], "expected a folder for each label, found two for 'yes'"),
         (["yes", "nothing"], "nothing: expected a folder with a label's recordings, found nothing"),
         (["yes", "yes/000.wav"], "yes/000.wav: expected a folder with a label's recordings"),
+        (["yes", "again"], "yes/000.wav and again/copy.wav are one recording with two labels"),
         (["yes", "bad"], "2 of 5 recordings cannot be used: bad/cut.wav: "),
         (["yes", "no", "--task", "my task"], "--task: a name has only letters"),
         (["yes", "no", "--task", "units"], "--task: a name has only letters"),
@@ -103,6 +104,8 @@ def test_what_cannot_be_learnt_from_is_one_line(folders, words, expected, capsys
     (folders / "empty").mkdir()
     (folders / "full").mkdir()
     (folders / "full/metrics.json").write_text("{}")
+    (folders / "again").mkdir()
+    shutil.copy(folders / "yes/000.wav", folders / "again/copy.wav")
     record(folders / "bad", 1)
     (folders / "bad/cut.wav").write_bytes((folders / "yes/000.wav").read_bytes()[:1000])
     (folders / "bad/song.m4a").write_bytes(b"x")

@@ -12,6 +12,7 @@ import soundfile
 
 from small_run import record, sound
 from speechprompt import load_predictor
+from speechprompt.audio.reading import AudioError
 from speechprompt.audio.waveforms import as_waveform
 from speechprompt.cli import main
 from speechprompt.cli.prediction import _print
@@ -111,6 +112,21 @@ def test_digital_silence_is_not_asked_about():
     assert listener.heard == []
 
 
+def test_a_window_that_cannot_be_answered_ends_the_recording():
+    class Failing(Listener):
+        def _answer(self, name, waveform):
+            answer = super()._answer(name, waveform)
+            return (
+                replace(answer, answer=None, error="broken") if answer.answer == "low" else answer
+            )
+
+    samples = bursts((1.0, 1.4, 0.9), (3.0, 3.4, 0.3))
+    segments = find_segments(Failing(), [(samples, RATE)], Windows(), "a.wav")
+    assert next(segments).label == "high"
+    with pytest.raises(AudioError, match=r"a\.wav: \d\.\d\d to \d\.\d\d s: broken"):
+        list(segments)
+
+
 def test_noise_between_quiet_words_is_a_pause():
     samples = bursts((1.0, 1.4, 0.05), (2.5, 2.9, 0.05), (4.5, 4.9, 0.05))
     samples += np.random.default_rng(1).normal(0, 0.002, len(samples)).astype(np.float32)
@@ -165,6 +181,14 @@ def test_formats(form, n_tasks, expected):
     assert segment_writer(form, n_tasks=n_tasks)(segment) == expected
 
 
+@pytest.mark.parametrize(("form", "column"), [("rttm", 1), ("ctm", 0)])
+def test_recordings_of_one_name_are_told_apart(form, column):
+    write, names = segment_writer(form), []
+    for file in ("a/x.wav", "b/x.wav", "a/x.wav", "b/y.wav"):
+        names.append(write(Segment(file, "ks", 1.0, 2.0, "yes", 0.9)).split()[column])
+    assert names == ["x", "b/x", "x", "y"]
+
+
 def test_the_command_line_prints_times(run, tmp_path, monkeypatch, capsys):
     task, long = str(run / "results/ks"), str(tmp_path / "long.wav")
     soundfile.write(long, np.concatenate([sound(i) for i in range(8)]), RATE)
@@ -177,6 +201,9 @@ def test_the_command_line_prints_times(run, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
     assert main([*words, "--format", "ctm"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(lines)
+    assert main([*words, "--format", "audacity"]) == 0
+    columns = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [label for _, _, label in columns] == [line["label"] for line in lines]
     samples = soundfile.read(long, dtype="int16")[0].astype("<i2").tobytes()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(samples)))
     assert main(["predict", task, "-", "--pcm", "16000", *words[3:]]) == 0
@@ -202,12 +229,17 @@ def test_a_broken_recording_is_reported_in_its_place(run, tmp_path, capsys):
         (["a.wav", "--hop", "1"], "--hop, --silence and --format go with --window"),
         (["a.wav", "--pcm", "8000"], "--pcm: expected --window, and no recordings"),
         (["a.wav", "--window", "1", "--hop", "2"], "expected a window of at most 400 s and a hop"),
+        (["a.wav", "--window", "1", "--hop", "0"], "expected a window of at most 400 s and a hop"),
+        (["a.wav", "--window", "1", "--format", "ctm"], "--format ctm: expected one task"),
+        (["none.csv", "--window", "1"], "none.csv: lists no recordings"),
         (["a.wav", "b.wav", "--window", "1", "--format", "audacity"], "expected one recording"),
         (["a.wav", "--threshold", "2"], "expected a threshold of 0 to 1, found 2"),
     ],
 )
-def test_options_that_do_not_go_together(run, options, expected, capsys):
-    assert main(["predict", str(run / "results/ks"), *options]) == 1
+def test_options_that_do_not_go_together(run, tmp_path, monkeypatch, options, expected, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none.csv").write_text("path\n")
+    assert main(["predict", str(run / "results/ks"), str(run / "results/ic"), *options]) == 1
     assert expected in capsys.readouterr().err
 
 

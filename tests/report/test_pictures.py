@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
+import subprocess
+import sys
 from copy import deepcopy
 from html.parser import HTMLParser
 
@@ -147,6 +150,20 @@ def test_any_label_can_be_drawn(tmp_path, names):
     write_predictions(path, {"test": rows}, method="prompt", **about)
     plot_confusion(path, tmp_path / "matrix.png", "any label")
     assert imread(tmp_path / "matrix.png").shape[1] <= WIDEST
+
+
+def test_pictures_are_drawn_whatever_the_users_settings(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.dpi: 7\n")
+    rows = {"utt_id": ["a", "b"], "reference": ["x", "y"], "prediction": ["y", "x"]}
+    rows |= {"score": np.zeros(2), "is_repeat": [False] * 2}
+    about = {"task_type": "classification", "columns": ["label"], "method": "prompt"}
+    write_predictions(tmp_path / "p.parquet", {"test": rows}, **about)
+    words = ["plot-confusion", "p.parquet", "--out", "theirs.png", "--title", "t"]
+    code = f"from speechprompt.cli import main; main({words})"
+    environment = os.environ | {"MPLCONFIGDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    plot_confusion(tmp_path / "p.parquet", tmp_path / "ours.png", "t")
+    assert (tmp_path / "theirs.png").read_bytes() == (tmp_path / "ours.png").read_bytes()
 
 
 def test_labels_without_letters_in_any_font_are_numbers_and_code_points(monkeypatch):

@@ -132,6 +132,17 @@ def test_labels_that_cannot_be_learnt_are_refused(columns, message):
         Classification.from_train(table, list(columns), "train")
 
 
+def test_labels_that_look_alike_are_warned_of(capsys):
+    words = ["yes", "yes\u200b", "lights on", "lights  on", "Yes", "other"]
+    table = pa.table({"utt_id": list("abcdef"), "label": words})
+    assert Classification.from_train(table, ["label"], "train").names == words
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: label 'yes' and 'yes\\u200b' are two labels",
+        "warning: label 'lights on' and 'lights  on' are two labels",
+        "warning: label 'yes' and 'Yes' are two labels",
+    ]
+
+
 def test_a_unit_that_is_no_label_shows_as_such():
     labels = Transcription.from_train(TABLE, ("text",), "train")
     assert labels.decode([0, -1]) == "P" + UNKNOWN

@@ -88,6 +88,8 @@ class AudioPaths:
         n_streams = sum(names is lines for names in named)
         if n_streams > 1:
             raise ConfigError(f"expected {STANDARD_INPUT!r} once, found it {n_streams} times")
+        if n_streams and (stream or sys.stdin) is None:
+            raise ConfigError(f"{STANDARD_INPUT}: standard input is closed")
         self._lines = lines if n_streams else None
         recordings = chain.from_iterable(map(recordings_at, chain.from_iterable(named)))
         self._items = recordings if n_streams else list(recordings)

@@ -88,8 +88,12 @@ def predict(
             raise ConfigError("--hop, --silence and --format go with --window")
         windows = None
     else:
-        windows = Windows(window, hop or window / 4, 30.0 if silence is None else silence)
-    recordings = AudioPaths(list(listed_utterances(arguments)), lists or [])
+        hop = window / 4 if hop is None else hop
+        windows = Windows(window, hop, 30.0 if silence is None else silence)
+    listed = list(listed_utterances(arguments))
+    if arguments and not (listed or lists):
+        raise ConfigError(f"{arguments[0]}: lists no recordings")
+    recordings = AudioPaths(listed, lists or [])
     predictor = Predictor.load(*folders, weights=weights, device=device, threshold=threshold)
     if windows is None:
         files = progress(recordings, "predict", total=recordings.total, unit="file")
@@ -145,6 +149,8 @@ def _live(pcm: int | None) -> Live:
         return MICROPHONE, microphone_blocks()
     from speechprompt.predict.windows import pcm_blocks
 
+    if sys.stdin is None:
+        raise ConfigError("--pcm: standard input is closed")
     return "standard input", pcm_blocks(sys.stdin.buffer, pcm)
 
 
@@ -191,6 +197,8 @@ def _print_segments(
 
     if form == "audacity" and live is None and recordings.total != 1:
         raise ConfigError("--format audacity: expected one recording, whose labels a file holds")
+    if form in ("rttm", "ctm") and len(predictor.tasks) > 1:
+        raise ConfigError(f"--format {form}: expected one task, which its lines do not name")
     write, failed = segment_writer(form, n_tasks=len(predictor.tasks)), False
     sources: Iterable[Live]
     if live:
@@ -203,7 +211,7 @@ def _print_segments(
             for segment in find_segments(
                 predictor, blocks, windows, name, at_once=live is not None
             ):
-                show(write(segment))
+                show(write(segment), tabs=form == "audacity")
         except AudioError as error:
             failed = True
             if form == "jsonl":

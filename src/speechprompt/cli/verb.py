@@ -29,9 +29,17 @@ def n_threads(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Parse a seed of a random number generator."""
+    if not (text.isdecimal() and len(text) < 11 and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {2**32 - 1}, found {text!r}")
+    return int(text)
+
+
 # Options that are the same for all verbs.
 SHARED: dict[str, dict[str, Any]] = {
-    "--seed": NUMBER | {"default": 1, "help": "seed of all that is drawn (default: 1)"},
+    "--seed": NUMBER
+    | {"type": seed, "default": 1, "help": "seed of all that is drawn (default: 1)"},
     "--encoder-weights": PATH
     | {"default": None, "help": "weights of the encoder, unless its settings have them"},
     "--compute-threads": NUMBER

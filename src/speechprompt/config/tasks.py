@@ -245,6 +245,8 @@ class Task(Block):
             raise ValueError(f"labels: {self.type} reads {columns}, found {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: a column is named twice: {self.labels}")
+        if "novel" in self.labels:
+            raise ValueError("labels: 'novel' stands for utterances that train has not; rename it")
         if (
             self.verbalizer == "learnable"
             and self.type != "classification"

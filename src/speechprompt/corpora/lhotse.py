@@ -159,7 +159,9 @@ def _labels(supervision: Mapping[str, Any]) -> dict[str, str]:
     custom = supervision.get("custom") or {}
     values |= {name: value for name, value in custom.items() if name not in values}
     return {
-        name: str(value) for name, value in values.items() if isinstance(value, str | int | float)
+        name: str(value)
+        for name, value in values.items()
+        if isinstance(value, str | int | float) and value == value  # NaN is none
     }
 
 

@@ -235,7 +235,7 @@ def _split_of(name: str, path: Path) -> str:
 
 def _text(file: _File, column: str, row: int, value: Any) -> str:
     """A cell as text; nothing is empty, and a class is its name."""
-    if value is None:
+    if value is None or value != value:  # NaN, as pandas writes what is missing
         return ""
     if column not in file.classes:
         return str(value).strip()

@@ -69,7 +69,9 @@ def split(
         rows.append(row)
     if not rows:
         raise CorpusError(f"{table}: no rows below the header")
-    groups = _groups(rows, ["path", *([disjoint] if disjoint else [])])
+    # One recording may have several paths.
+    paths = [os.path.realpath(table.parent / row["path"]) for row in rows]
+    groups = _groups([paths, *([[row[disjoint] for row in rows]] if disjoint else [])])
     strata = _strata(rows, stratify)
     generator = np.random.default_rng(seed)
     everything = np.arange(len(rows))
@@ -96,9 +98,9 @@ def split(
     return {split: counts[split] for split in SPLITS}
 
 
-def _groups(rows: Rows, columns: Sequence[str]) -> np.ndarray:
+def _groups(columns: Sequence[Sequence[str]]) -> np.ndarray:
     """A number for each row, the same for rows that share a value in any of the columns."""
-    parents = list(range(len(rows)))
+    parents = list(range(len(columns[0])))
 
     def find(row: int) -> int:
         while parents[row] != row:
@@ -107,9 +109,9 @@ def _groups(rows: Rows, columns: Sequence[str]) -> np.ndarray:
 
     for column in columns:
         first: dict[str, int] = {}
-        for number, row in enumerate(rows):
-            parents[find(number)] = find(first.setdefault(row[column], number))
-    return np.array([find(number) for number in range(len(rows))])
+        for number, value in enumerate(column):
+            parents[find(number)] = find(first.setdefault(value, number))
+    return np.array([find(number) for number in range(len(parents))])
 
 
 def _strata(rows: Rows, column: str | None) -> np.ndarray:
@@ -181,7 +183,7 @@ def _check(
 def _write(path: Path, base: Path, header: Sequence[str], rows: Rows, splits: np.ndarray) -> None:
     """Write a table whose paths lead to the same files."""
     names = [*header, *(["split"] if "split" not in header else [])]
-    moved = path.parent.resolve() != base.resolve()
+    base, folder = base.resolve(), path.parent.resolve()
     text = io.StringIO()
     tabs = path.suffix.lower() in (".tsv", ".tab")
     style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None} if tabs else {}
@@ -189,7 +191,8 @@ def _write(path: Path, base: Path, header: Sequence[str], rows: Rows, splits: np
     try:
         writer.writerow(names)
         for row, split in zip(rows, splits.tolist(), strict=True):
-            place = os.path.relpath(base / row["path"], path.parent) if moved else row["path"]
+            moved = os.path.relpath(base / row["path"], folder)
+            place = row["path"] if base == folder else moved
             place = row["path"] if os.path.isabs(row["path"]) else place
             cells = {**row, "split": split, "path": place}
             writer.writerow([cells[name] for name in names])

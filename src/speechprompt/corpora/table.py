@@ -173,9 +173,9 @@ def read_table(
         its stripped cells by column.
 
     Raises:
-        CorpusError: the file cannot be read, a needed column is missing, a row is too short or too
-            long, a cell has a line break, or a quotation mark is not closed; the message names the
-            line.
+        CorpusError: the file cannot be read, a needed column is missing, a column is there twice, a
+            row is too short or too long, a cell has a line break, or a quotation mark is not
+            closed; the message names the line.
     """
     rows = _read_cells(table)
     _, header = next(rows, (0, []))
@@ -184,12 +184,16 @@ def read_table(
             f"{table}: expected the column {missing[0]!r}, "
             f"found {', '.join(header) or 'an empty file'}"
         )
+    if repeated := [name for name in header if name and header.count(name) > 1]:
+        raise CorpusError(f"{table}: the column {repeated[0]!r} is there more than once")
     return header, ((line, _by_column(table, line, header, cells)) for line, cells in rows)
 
 
 def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and stripped cells of the rows that are not blank."""
     start = 1
+    if table.exists() and not table.is_file():
+        raise CorpusError(f"{table}: expected a file")
     try:
         with table.open(encoding=_encoding(table), newline="") as stream:
             mark = _delimiter(table, stream.readline())
@@ -210,9 +214,9 @@ def _read_cells(table: Path) -> Iterator[tuple[int, list[str]]]:
                     yield start, cells
                 start = reader.line_num + 1
     except csv.Error as error:
+        advice = "" if "limit" in str(error) else "; write a quotation mark in a quoted cell twice"
         raise CorpusError(
-            f"{table}, line {start}: cannot be read as CSV ({error}); write a quotation mark in a "
-            "quoted cell twice"
+            f"{table}, line {start}: cannot be read as CSV ({error}){advice}"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         utf16 = isinstance(error, UnicodeDecodeError) and error.encoding.startswith("utf-16")
@@ -248,8 +252,6 @@ def _check_labels(
     table: Path, header: Sequence[str], label_columns: Sequence[str] | None
 ) -> list[str]:
     """Check the names of the columns; return those of the labels, by default all other columns."""
-    if repeated := [name for name in header if header.count(name) > 1]:
-        raise CorpusError(f"{table}: the column {repeated[0]!r} is there more than once")
     if label_columns is None:
         label_columns = [name for name in header if name not in COLUMNS]
     if reserved := [name for name in label_columns if name in RESERVED_COLUMNS]:

@@ -7,6 +7,7 @@ sends. Recordings are neither written to the disk nor kept.
 
 import io
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -197,6 +198,11 @@ class DemoServer(ThreadingHTTPServer):
         self.demo = demo
         self.hosts = {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a page that was closed before it had its answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: DemoServer
@@ -213,8 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(data_file(__file__, suffix).read_bytes(), f"{kind}; charset=utf-8")
         elif self.path.startswith("/recordings/"):
             number = self.path.removeprefix("/recordings/")
-            known = range(len(self.server.demo.recordings))
-            if not (number.isascii() and number.isdigit() and int(number[:9]) in known):
+            if number not in map(str, range(len(self.server.demo.recordings))):
                 self._refuse(HTTPStatus.NOT_FOUND)
                 return
             try:

@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def few_recordings(n_labels: int) -> Task:
     return Task.model_validate(
         {
             "corpus": "recordings",
-            "lm": "people",
+            "lm": "nano",
             "balance": True,
             "verbalizer": "learnable",
             "prompt": {"mode": "query", "length": 4, "members": 8, "dropout": 0.0},
@@ -219,10 +220,21 @@ def _read_folders(folders: Sequence[Path]) -> dict[str, dict[str, np.ndarray]]:
             f"{len(unusable)} of {total} recordings cannot be used: "
             f"{some_of(map(str, unusable), 3)}; repair them or take them out"
         )
+    _check_repeats(read)
     for label, found in read.items():
         if len(found) < ENOUGH:
             log(f"warning: {label!r} has {len(found)} recording(s); {ENOUGH} or more are better")
     return read
+
+
+def _check_repeats(recordings: Recordings) -> None:
+    """Raise an error where one recording has two labels, which no prompt can learn."""
+    first: dict[bytes, tuple[str, str]] = {}
+    for label, found in recordings.items():
+        for name, samples in found.items():
+            other, place = first.setdefault(sha256(samples.tobytes()).digest(), (label, name))
+            if other != label:
+                raise CorpusError(f"{place} and {name} are one recording with two labels")
 
 
 def _check_labels(counts: Mapping[str, int]) -> None:

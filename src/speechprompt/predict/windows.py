@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from speechprompt.audio.reading import LARGEST_RATE, SAMPLE_RATE, resample
+from speechprompt.audio.reading import LARGEST_RATE, SAMPLE_RATE, AudioError, resample
 from speechprompt.errors import ConfigError
 from speechprompt.predict.answer import NONE, Answer
 from speechprompt.predict.predictor import Predictor
@@ -114,7 +114,13 @@ def find_segments(
         answers = iter(predictor.answer([name] * len(asked), waveforms) if asked else ())
         for part in heard:
             for merger in mergers:
-                yield from merger.add(part, None if part is None else next(answers))
+                answer = None if part is None else next(answers)
+                if part and answer and answer.error is not None:
+                    for each in mergers:
+                        yield from each.close()
+                    reason = f"{part.start:.2f} to {part.end:.2f} s: {answer.error}"
+                    raise AudioError(name, reason)
+                yield from merger.add(part, answer)
     for merger in mergers:
         yield from merger.close()
 

@@ -27,6 +27,9 @@ from speechprompt.units.statistics import unit_statistics
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+# Pictures look the same wherever they are made, whatever a user's matplotlibrc says.
+matplotlib.rcdefaults()
+
 __all__ = [
     "draw_line",
     "draw_unit_quality",

@@ -50,9 +50,14 @@ def log(message: str, *, lines: bool = False, urgent: bool = False) -> None:
     _write_line(message)
 
 
-def show(result: str) -> None:
-    """Print a result on standard output, above a running bar; control characters as escapes."""
-    tqdm.write(printable(result, lines=True), file=sys.stdout)
+def show(result: str, *, tabs: bool = False) -> None:
+    """Print a result on standard output, above a running bar; control characters as escapes.
+
+    Args:
+        result: Its lines.
+        tabs: The lines have tabs on purpose.
+    """
+    tqdm.write(printable(result, lines=True, tabs=tabs), file=sys.stdout)
     sys.stdout.flush()
 
 

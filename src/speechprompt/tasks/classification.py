@@ -1,6 +1,7 @@
 """Labels of a classification: one or several columns, whose values are the labels."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar, Self
@@ -8,6 +9,7 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 from speechprompt.errors import CorpusError
+from speechprompt.runtime.progress import log
 from speechprompt.units.unit_files import read_column
 
 __all__ = ["COLUMN_SEPARATOR", "Classification"]
@@ -56,6 +58,7 @@ class Classification:
                     f"{origin}: {column} {wrong!r}: a label must not hold {COLUMN_SEPARATOR!r}"
                 )
             values.append(tuple(found))
+            _warn_of_look_alikes(column, found)
         return cls(tuple(columns), tuple(values))
 
     @property
@@ -118,3 +121,14 @@ class Classification:
 
     def _write(self, values: Sequence[str]) -> str:
         return COLUMN_SEPARATOR.join(values)
+
+
+def _warn_of_look_alikes(column: str, labels: Iterable[str]) -> None:
+    """Say that two labels differ in capitals, blanks, forms or invisible characters only."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        shown = unicodedata.normalize("NFKC", label).casefold()
+        shown = "".join(c for c in shown if unicodedata.category(c) != "Cf")
+        first = seen.setdefault(" ".join(shown.split()), label)
+        if first != label:
+            log(f"warning: {column} {first!a} and {label!a} are two labels")
