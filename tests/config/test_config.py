@@ -214,7 +214,7 @@ def test_rows_in_front_stand_beside_query_rows():
 
 
 def test_no_label_column_has_the_name_of_a_score():
-    with pytest.raises(ConfigError, match=r"tasks\.ks: labels: 'novel' stands for"):
+    with pytest.raises(ConfigError, match=r"tasks\.ks\.labels: 'novel' stands for"):
         parse_config(changed("tasks.ks.labels", ["label", "novel"]))
 
 
