@@ -117,6 +117,9 @@ def test_a_channel_of_its_own(tmp_path, talk):
         ("t=10,11", r"starts after the end of the recording at 10\.000 s"),
         ("t=9,10.1", r"ends after the end of the recording at 10\.000 s"),
         ("t=3,3.00001", "no samples between"),
+        (f"t=0,1{308 * '0'}", r"ends after the end of the recording at 10\.000 s"),
+        (f"t=0,{400 * '9'}", r"ends after the end of the recording at 10\.000 s"),
+        (f"t=1{308 * '0'}", r"starts after the end of the recording at 10\.000 s"),
     ],
 )
 def test_wrong_parts(tmp_path, talk, times, reason):

@@ -214,7 +214,14 @@ def test_what_follows_the_first_stream_is_not_passed_over(tmp_path, tone, ending
 @pytest.mark.parametrize("junk", [b"left over " * 50, b"x", b"RIFF" + bytes(range(256))])
 @pytest.mark.parametrize(
     ("ending", "subtype"),
-    [("w64", "PCM_16"), ("w64", "FLOAT"), ("voc", "PCM_16"), ("flac", "PCM_24"), ("flac", None)],
+    [
+        ("w64", "PCM_16"),
+        ("w64", "FLOAT"),
+        ("voc", "PCM_16"),
+        ("nist", "PCM_24"),
+        ("flac", "PCM_24"),
+        ("flac", None),
+    ],
 )
 def test_nothing_behind_the_samples_is_read_as_samples_or_passed_over(
     tmp_path, tone, ending, subtype, junk

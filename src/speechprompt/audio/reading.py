@@ -6,7 +6,6 @@ import math
 import mmap
 import os
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -19,7 +18,8 @@ import soundfile
 
 from speechprompt.audio.embedded import read_embedded
 from speechprompt.audio.places import Place
-from speechprompt.audio.remainder import UNKNOWN_CHUNK_SIZE, find_remainder
+from speechprompt.audio.remainder import find_remainder
+from speechprompt.audio.stated_size import missing_bytes
 from speechprompt.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -246,14 +246,19 @@ def _samples_of(path: Path, place: Place, stream: soundfile.SoundFile) -> tuple[
     if not place.is_cut:
         return 0, stream.frames
     rate, length = stream.samplerate, stream.frames
-    first = math.floor(place.start * rate + 0.5)
-    last = length if place.end is None else math.floor(place.end * rate + 0.5)
-    if first >= last and place.end is not None:
-        raise AudioError(path, "has no samples between its start and its end")
+    first = _nearest_sample(place.start, rate)
+    last = length if place.end is None else _nearest_sample(place.end, rate)
     if first >= length or last > length + OVERSHOOT_SECONDS * rate:
         wrong = "starts" if first >= length else "ends"
         raise AudioError(path, f"{wrong} after the end of the recording at {length / rate:.3f} s")
+    if first >= last:
+        raise AudioError(path, "has no samples between its start and its end")
     return first, min(last, length)
+
+
+def _nearest_sample(seconds: float, rate: int) -> int:
+    """The sample at a time; a time beyond all recordings is beyond the end of any."""
+    return math.floor(min(seconds * rate, UNKNOWN_LENGTH - 1) + 0.5)
 
 
 def _seek(stream: soundfile.SoundFile, first: int) -> None:
@@ -292,7 +297,7 @@ def _too_long(path: Path, n_samples: int, rate: int) -> AudioError:
 
 
 def _check_file(path: Path, file: Path) -> int:
-    """Refuse what cannot be a recording before it is opened, and WAV files that were cut.
+    """Refuse what cannot be a recording before it is opened, and files that were cut.
 
     Args:
         path: the place in the file, for messages.
@@ -318,7 +323,7 @@ def _check_file(path: Path, file: Path) -> int:
     if status.st_size == 0:
         raise AudioError(path, "empty: 0 bytes")
     with _opened(path, file) as stream:
-        _check_wav(path, stream, status.st_size)
+        _check_whole(path, stream, status.st_size)
     return status.st_size
 
 
@@ -326,12 +331,12 @@ def _check_size(path: Path, content: bytes) -> int:
     """Do :func:`_check_file` for the bytes of a recording."""
     if not content:
         raise AudioError(path, "empty: 0 bytes")
-    _check_wav(path, io.BytesIO(content), len(content))
+    _check_whole(path, io.BytesIO(content), len(content))
     return len(content)
 
 
-def _check_wav(path: Path, stream: BinaryIO, size: int) -> None:
-    if missing := _missing_wav_bytes(stream, size):
+def _check_whole(path: Path, stream: BinaryIO, size: int) -> None:
+    if missing := missing_bytes(stream, size):
         raise AudioError(path, f"truncated: {missing} bytes of samples are missing")
 
 
@@ -342,20 +347,3 @@ def _opened(path: Path, file: Path) -> Iterator[BinaryIO]:
             yield stream
     except OSError as error:
         raise AudioError(path, f"cannot be opened ({error.strerror})") from error
-
-
-def _missing_wav_bytes(stream: BinaryIO, size: int) -> int:
-    """Bytes that a WAV header states beyond the end of the file, which libsndfile ignores."""
-    header = stream.read(12)
-    if header[:4] not in (b"RIFF", b"RIFX") or header[8:] != b"WAVE":
-        return 0
-    order = "<" if header[:4] == b"RIFF" else ">"
-    position = 12
-    while len(chunk := stream.read(8)) == 8:
-        name, length = struct.unpack(f"{order}4sI", chunk)
-        position += 8
-        if name == b"data":
-            return max(0, position + length - size) if length < UNKNOWN_CHUNK_SIZE else 0
-        position += length + length % 2
-        stream.seek(position)
-    return 0

@@ -9,11 +9,10 @@ import struct
 from collections.abc import Callable
 
 from speechprompt.audio.flac_end import flac_ends
+from speechprompt.audio.stated_size import NIST_HEADER, UNKNOWN_CHUNK_SIZE, nist_end
 
 __all__ = ["find_remainder"]
 
-# Programs that write to a pipe state at least this size, because they do not know it yet.
-UNKNOWN_CHUNK_SIZE = 0x7FFF_0000
 # Samples that an encoder adds to both ends of a stream, and that decoders take away again.
 MP3_PADDING = 3 * 1152 + 1105
 AUDIO_IN_OGG = (b"OpusHead", b"\x01vorbis", b"Speex   ", b"\x7fFLAC")
@@ -53,6 +52,7 @@ def find_remainder(content: Content, n_samples: int) -> str | None:
         b"OggS": _after_ogg,
         b"riff": _after_w64,
         b"Crea": _after_voc,
+        b"NIST": _after_nist,
     }.get(content[:4])
     return walk(content) if walk else None
 
@@ -138,6 +138,12 @@ def _after_voc(content: Content) -> str | None:
             return _rest(content, position + 1)
         position += 4 + length
     return None
+
+
+def _after_nist(content: Content) -> str | None:
+    """NIST SPHERE: libsndfile takes all that follows the header for samples."""
+    end = nist_end(content[:NIST_HEADER])
+    return None if end is None else _rest(content, end)
 
 
 def _after_flac(content: Content, n_samples: int) -> str | None:
