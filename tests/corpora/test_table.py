@@ -10,6 +10,7 @@ from speechprompt.config.corpora import CsvCorpus
 from speechprompt.corpora.manifest import Listing, write_manifests
 from speechprompt.corpora.prepare import prepare_corpus
 from speechprompt.corpora.table import check_filled, read_recordings
+from speechprompt.corpora.utterances import listed_utterances
 from speechprompt.corpora.validate import validate_corpus
 from speechprompt.errors import CorpusError
 
@@ -186,6 +187,7 @@ def test_a_file_is_found_whatever_its_unicode_form(tmp_path, record):
     table = put(tmp_path, ROWS + f"{composed},train,,calm,news\n")
     prepare_corpus(CsvCorpus(table=str(table)), tmp_path, tmp_path / "m", seed=0)
     assert apart in pq.read_table(tmp_path / "m/train.parquet")["path"].to_pylist()
+    assert tmp_path / apart in listed_utterances([table])  # as `predict` reads it
 
 
 def test_only_columns_in_use_are_filled(tmp_path, record, capsys):

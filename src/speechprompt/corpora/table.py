@@ -26,6 +26,7 @@ __all__ = [
     "read_table",
     "read_times",
     "recording_files",
+    "spelling_on_disk",
     "write_table",
 ]
 
@@ -45,7 +46,7 @@ def list_recordings(corpus: CsvCorpus, root: Path, seed: int) -> Listing:
     """
     table = root / Path(corpus.table).name
     recordings, labels = read_recordings(table)
-    recordings = [replace(item, path=_spelling_on_disk(root, item.path)) for item in recordings]
+    recordings = [replace(item, path=spelling_on_disk(root, item.path)) for item in recordings]
     for name in labels:
         if empty := sum(not item.labels[name] for item in recordings):
             log(f"{table}: column {name!r} is empty in {empty} of {len(recordings)} rows")
@@ -133,7 +134,7 @@ def read_times(start: str | None, end: str | None, where: str) -> tuple[float, f
     return first, last
 
 
-def _spelling_on_disk(root: Path, path: str) -> str:
+def spelling_on_disk(root: Path, path: str) -> str:
     """A path as its file is called, whose characters may be composed or not."""
     place = Place.at(path)
     forms = (place.file, *(unicodedata.normalize(form, place.file) for form in ("NFC", "NFD")))

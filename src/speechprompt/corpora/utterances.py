@@ -5,7 +5,7 @@ from pathlib import Path
 
 from speechprompt.audio.places import Place
 from speechprompt.corpora.manifest import read_root
-from speechprompt.corpora.table import read_table, read_times
+from speechprompt.corpora.table import read_table, read_times, spelling_on_disk
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = ["listed_utterances"]
@@ -29,6 +29,8 @@ def listed_utterances(names: Iterable[str | Path]) -> Iterator[str | Path]:
             case ".csv" | ".tsv" | ".tab":
                 for line, row in read_table(Path(name), ["path"])[1]:
                     times = read_times(row.get("start"), row.get("end"), f"{name}, line {line}")
-                    yield Path(name).parent / (row["path"] + Place("", *times).fragment)
+                    root = Path(name).parent
+                    path = spelling_on_disk(root, row["path"])
+                    yield root / (path + Place("", *times).fragment)
             case _:
                 yield name
