@@ -146,6 +146,8 @@ def make_broken(folder: Path, kind: str, tone: np.ndarray) -> Path:
         path.write_bytes(content)
     elif kind == "nan":
         soundfile.write(path, np.where(np.arange(44_100) == 40_000, np.nan, tone), 16_000, "FLOAT")
+    elif kind == "huge":
+        soundfile.write(path, np.where(np.arange(44_100) == 40_000, 3e38, tone), 16_000, "FLOAT")
     return path
 
 
@@ -168,6 +170,7 @@ def make_broken(folder: Path, kind: str, tone: np.ndarray) -> Path:
         ("truncated flac", "truncated"),
         ("damaged flac", "damaged|truncated"),
         ("nan", "not finite"),
+        ("huge", "has a sample of 3e\\+38"),
     ],
 )
 def test_unusable_files_say_why(tmp_path, tone, kind, reason):
@@ -232,7 +235,7 @@ def test_nothing_behind_the_samples_is_read_as_samples_or_passed_over(
         assert probe_audio(path)[0] == n_samples
         path.write_bytes(path.read_bytes() + junk)
         for read in (probe_audio, read_audio):
-            with pytest.raises(AudioError, match=f"{len(junk)} bytes follow|not finite"):
+            with pytest.raises(AudioError, match=f"{len(junk)} bytes follow|not finite|full scale"):
                 read(path)
 
 

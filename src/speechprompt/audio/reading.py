@@ -29,6 +29,7 @@ __all__ = [
     "MAX_SECONDS",
     "SAMPLE_RATE",
     "AudioError",
+    "check_samples",
     "probe_audio",
     "probe_content",
     "read_audio",
@@ -47,6 +48,8 @@ LARGEST_RATE = 192_000
 OVERSHOOT_SECONDS = 0.02
 # Terms of a ratio of rates; the ratios of all usual rates have smaller ones.
 LARGEST_TERM = 2500
+# Samples of full scale are 1, or 2^31 where a program has written integers of 32 bits as floats.
+LARGEST_SAMPLE = 2.0**31
 # libsndfile states more samples than this where a file does not say how many it has.
 UNKNOWN_LENGTH = 2**48
 
@@ -165,6 +168,14 @@ def small_terms(source_rate: int, target_rate: int) -> tuple[int, int]:
     return terms if ratio < 1 else terms[::-1]
 
 
+def check_samples(path: str | Path, samples: np.ndarray) -> None:
+    """Raise an AudioError where a sample is not finite, or beyond every full scale."""
+    if not np.isfinite(samples).all():
+        raise AudioError(path, "has samples that are not finite (NaN or infinity)")
+    if (peak := float(np.abs(samples).max(initial=0))) > LARGEST_SAMPLE:
+        raise AudioError(path, f"has a sample of {peak:.0e}, where full scale is 1")
+
+
 @lru_cache(maxsize=8)
 def _resampler(source_rate: int, target_rate: int) -> "Resample":
     """The transform; torchaudio's function would compute its filter at every call."""
@@ -204,8 +215,7 @@ def _decode(
                     break
                 if place.channel is not None:
                     block = np.ascontiguousarray(block[:, place.channel, None])
-                if not np.isfinite(block).all():
-                    raise AudioError(path, "has samples that are not finite (NaN or infinity)")
+                check_samples(path, block)
                 decoded += len(block)
                 if decoded > most:
                     raise _too_long(path, decoded, rate)

@@ -11,6 +11,7 @@ from speechprompt.audio.reading import (
     MAX_SECONDS,
     SAMPLE_RATE,
     AudioError,
+    check_samples,
     read_audio,
     resample,
 )
@@ -64,8 +65,7 @@ def as_waveform(audio: Audio, rate: int | None = None, name: str = WAVEFORM) -> 
         raise AudioError(
             name, f"{len(samples) / rate:.0f} s long; an utterance has at most {MAX_SECONDS} s"
         )
-    if not np.isfinite(samples).all():
-        raise AudioError(name, "has samples that are not finite (NaN or infinity)")
+    check_samples(name, samples)
     return resample(np.ascontiguousarray(samples), int(rate), SAMPLE_RATE)
 
 
