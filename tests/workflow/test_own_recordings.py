@@ -1,6 +1,7 @@
 """A user's own recordings through the pipeline, bad files and rare labels among them."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,17 @@ def test_a_recording_replaced_in_place_is_prepared_again(finished, tmp_path):
     table = pd.read_csv(mine / "table.csv")
     recording = mine / table["path"].iloc[-1]
     soundfile.write(recording, np.zeros(9000), 16_000, format="WAV")
+    assert planned(tmp_path, target, configfile=setup) == {"prepare_corpus"}
+
+
+def test_a_table_replaced_by_an_older_one_is_prepared_again(finished, tmp_path):
+    mine = record(finished, tmp_path / "mine")
+    setup = own_setup(mine, max_rejected=0.05)
+    target = "results/manifests/mine/test.parquet"
+    snakemake(tmp_path, "--cores", "1", target, configfile=setup)
+    table = mine / "table.csv"
+    pd.read_csv(table).iloc[:-1].to_csv(table, index=False)
+    os.utime(table, (10**9, 10**9))  # as `cp -p` and `rsync -a` leave it
     assert planned(tmp_path, target, configfile=setup) == {"prepare_corpus"}
 
 

@@ -1,6 +1,6 @@
 """A task from a few recordings: a prompt that is trained on the spot, with the shipped models.
 
-The settings are those of ``configs/fewshot.yaml``, with fewer updates where there are fewer labels.
+There are fewer updates where there are fewer labels, so that it takes seconds.
 """
 
 import re

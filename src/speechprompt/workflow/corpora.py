@@ -127,7 +127,7 @@ class Corpora:
         return shlex.quote(operand(str(first if is_fsdd else first.parent)))
 
     def fingerprint(self, wildcards: Wildcards) -> str:
-        """Sizes and times of the recordings in a table, so that one replaced in place is noticed.
+        """Sizes and times of a table and its recordings, so that one replaced in place is noticed.
 
         Only the planning process has them all; for the others, where the files are elsewhere, this
         is the value without any.
@@ -262,11 +262,12 @@ def _listing_files(corpus: ListedCorpus) -> list[str]:
 
 
 def _fingerprint(corpus: ListedCorpus) -> str:
-    """A hash of the size and the time of every recording that a corpus lists."""
+    """A hash of the size and the time of a corpus's lists and of every recording in them."""
     digest = hashlib.sha256()
-    for path in _recordings_in(corpus):
+    recordings = (os.path.join(corpus.base, path) for path in _recordings_in(corpus))
+    for path in (*_listing_files(corpus), *recordings):
         try:
-            status = os.stat(os.path.join(corpus.base, path))
+            status = os.stat(path)
         except (OSError, ValueError):
             continue  # preparation says what is wrong with it
         digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
