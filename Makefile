@@ -1,4 +1,4 @@
-# The same commands for users, contributors and CI. Needs only Python 3.11+ and the package registry.
+# The same commands for users, contributors and CI. Needs only Python 3.11.4+ and the package registry.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
@@ -99,7 +99,7 @@ clean: ## Delete the environment, not the results
 	rm -rf $(VENV)
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	-$(PIP) -r envs/uv.txt
 

@@ -140,8 +140,8 @@ rule measure_robustness:
     resources:
         **needs(2500, 4, minutes=240, network=True),
     shell:
-        "speechprompt --log {log:q} measure-robustness results/{wildcards.task} --manifest {input.manifest:q}"
-        " --out {output.table:q}"
+        'speechprompt --log {log:q} measure-robustness "$(dirname {input.model:q})"'
+        " --manifest {input.manifest:q} --out {output.table:q}"
 
 
 rule plot_robustness:

@@ -155,6 +155,7 @@ def train_prompt(
         The finished task.
 
     Raises:
+        ArtefactError: the folder holds something else than an earlier enrolment.
         ConfigError: fewer than two labels, or wrong settings.
         CorpusError: a label has no recordings, or a recording cannot be used.
     """

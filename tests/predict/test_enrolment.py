@@ -11,7 +11,7 @@ import soundfile
 from small_run import RATE, record, sound
 from speechprompt import load_predictor
 from speechprompt.cli import main
-from speechprompt.errors import ConfigError
+from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.predict import enrolment
 from speechprompt.predict.task_folder import open_task
 from speechprompt.storage.files import read_json, write_json
@@ -146,3 +146,5 @@ def test_waveforms_of_a_program_are_learnt_from(tmp_path, quick):
     assert (answer.task, np.round(sum(answer.probabilities.values()), 4)) == ("tones", 1)
     with pytest.raises(ConfigError, match="two labels or more"):
         enrolment.train_on_recordings({"low": recordings["low"]}, tmp_path / "task", task="tones")
+    with pytest.raises(ArtefactError, match=r"expected no such folder, .* found a\.wav, task"):
+        enrolment.train_on_recordings(recordings, tmp_path, task="tones")

@@ -96,8 +96,19 @@ def test_audio_in_any_form_has_the_same_answer(workplace):
 def test_audio_that_cannot_be_used_is_an_error(audio, rate, expected, run):
     with pytest.raises(AudioError, match=expected):
         as_waveform(audio, rate)
+    if hasattr(audio, "seek"):
+        audio.seek(0)
     (answer,) = speechprompt.load_predictor(run / "results/ks").predict(audio, rate)
     assert expected in answer.error
+
+
+def test_a_file_object_is_checked_as_a_file_is():
+    file = io.BytesIO()
+    soundfile.write(file, sound(1), RATE, format="FLAC")
+    content = file.getvalue()
+    for wrong, expected in ((content[:5000], "truncated"), (content * 2, "read in part only")):
+        with pytest.raises(AudioError, match=expected):
+            as_waveform(io.BytesIO(wrong))
 
 
 def test_integers_have_the_full_scale_of_their_type():

@@ -79,6 +79,7 @@ CHOSEN = [
     ("align_phones", "corpora.synthetic.transcription:plan"),
     ("prepare_corpus", "corpora.published.fsdd:list_recordings"),
     ("extract_features", "encoders.mfcc:MfccEncoder.encode_one"),
+    ("fit_acoustic_baseline", "encoders.mfcc:MfccEncoder.encode_one"),
     ("train_downstream", "encoders.hubert:HubertEncoder.encode_states"),
     ("score_downstream", "encoders.hubert:HubertEncoder.encode_states"),
     ("take_codebook", "encoders.hubert:HubertEncoder.__init__"),

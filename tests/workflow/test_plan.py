@@ -207,6 +207,7 @@ def test_robustness_is_of_the_finished_task(planned_jobs):
 def test_options_without_a_value_are_left_out():
     assert options(root=None, weights=[], trust=False) == ""
     assert options(trust=True, folders="a b") == "--trust --folders 'a b'"
+    assert options(few=3, seed=0) == "--few 3 --seed 0"
     assert options(root="--help", kind="-x") == "--root=--help --kind=-x"
 
 

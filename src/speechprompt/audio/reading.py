@@ -34,6 +34,7 @@ __all__ = [
     "probe_content",
     "read_audio",
     "read_blocks",
+    "read_content",
     "resample",
     "small_terms",
 ]
@@ -68,24 +69,33 @@ class AudioError(CorpusError):
         self.reason = reason
 
 
-def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def read_content(content: bytes, name: str) -> np.ndarray:
+    """Do :func:`read_audio` with the bytes of a file, which messages call by a name."""
+    return _joined(_decode(name, content=content))
+
+
+def read_audio(path: str | Path) -> np.ndarray:
     """Read a whole file or a part of it; channels are averaged.
 
     Args:
         path: Any file libsndfile decodes, or a :class:`~speechprompt.audio.places.Place` in one.
-        sample_rate: Rate of the result, in Hz.
 
     Returns:
-        float32 ``[n_samples]``, full scale 1.
+        float32 ``[n_samples]`` at 16 kHz, full scale 1.
 
     Raises:
         AudioError: the file is missing, empty, truncated, not audio, longer than
             :data:`MAX_SECONDS`, read in part only, or has samples that are not finite.
     """
-    blocks, file_rate = [], sample_rate
-    for block, file_rate in _decode(path):  # noqa: B007
+    return _joined(_decode(path))
+
+
+def _joined(decoded: Iterator[tuple[np.ndarray, int]]) -> np.ndarray:
+    """One channel at 16 kHz of all blocks."""
+    blocks, rate = [], SAMPLE_RATE
+    for block, rate in decoded:  # noqa: B007
         blocks.append(block.mean(axis=1, dtype=np.float32))
-    return resample(np.concatenate(blocks), file_rate, sample_rate)
+    return resample(np.concatenate(blocks), rate, SAMPLE_RATE)
 
 
 def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
@@ -185,14 +195,15 @@ def _resampler(source_rate: int, target_rate: int) -> "Resample":
 
 
 def _decode(
-    path: str | Path, most_seconds: float | None = None
+    path: str | Path, most_seconds: float | None = None, content: bytes | None = None
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks ``[n, channels]`` and the sample rate; an unusable file raises an error.
 
     This is the only check of a recording, whatever it is read for. Memory is that of a block.
     """
     path, place = Path(path), Place.at(path)
-    content = None if place.row is None else _embedded(path, place)
+    if place.row is not None:
+        content = _embedded(path, place)
     file = Path(place.file)
     size = _check_file(path, file) if content is None else _check_size(path, content)
     opened, decoded = False, 0

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from speechprompt.audio.reading import (
     LARGEST_RATE,
@@ -13,6 +12,7 @@ from speechprompt.audio.reading import (
     AudioError,
     check_samples,
     read_audio,
+    read_content,
     resample,
 )
 
@@ -53,8 +53,8 @@ def as_waveform(audio: Audio, rate: int | None = None, name: str = WAVEFORM) -> 
     if isinstance(audio, str | Path):
         return read_audio(audio)
     if hasattr(audio, "read"):
-        audio, rate = _read(audio, name)
-    elif rate is None:
+        return read_content(_content(audio, name), name)
+    if rate is None:
         raise AudioError(name, "expected the sample rate of the samples, such as rate=16000")
     if not isinstance(rate, int | np.integer) or not 1 <= rate <= LARGEST_RATE:
         raise AudioError(name, f"expected a rate of 1 to {LARGEST_RATE:,} Hz, found {rate!r}")
@@ -69,11 +69,14 @@ def as_waveform(audio: Audio, rate: int | None = None, name: str = WAVEFORM) -> 
     return resample(np.ascontiguousarray(samples), int(rate), SAMPLE_RATE)
 
 
-def _read(stream: Any, name: str) -> tuple[np.ndarray, int]:
+def _content(stream: Any, name: str) -> bytes:
     try:
-        return soundfile.read(stream, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise AudioError(name, f"not audio that libsndfile reads ({error})") from error
+        content = stream.read()
+    except (OSError, ValueError) as error:
+        raise AudioError(name, f"cannot be read ({error})") from error
+    if not isinstance(content, bytes):
+        raise AudioError(name, "not audio that libsndfile reads (expected a file of bytes)")
+    return content
 
 
 def _mono(audio: Any, name: str) -> np.ndarray:

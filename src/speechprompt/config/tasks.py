@@ -233,7 +233,7 @@ class Task(Block):
     @classmethod
     def _default_labels(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and not value.get("labels"):
-            columns = LABEL_COLUMNS.get(value.get("type", "classification"), [])
+            columns = LABEL_COLUMNS.get(str(value.get("type", "classification")), [])
             return {**value, "labels": columns}
         return value
 

@@ -11,7 +11,9 @@ from speechprompt.errors import AssetError
 
 __all__ = ["prove_model", "refuse_page"]
 
-PAGE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype|html|head|body)\b", re.I)
+PAGE = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype|html|head|body)\b", re.I | re.S
+)
 # What GSLM's archives of a unit LM hold.
 MEMBERS = ("checkpoint_best.pt", "dict.txt")
 # The smallest published model is a codebook: 50 centroids of 80 float32 numbers.

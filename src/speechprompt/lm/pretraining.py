@@ -1,4 +1,4 @@
-"""Pre-training of a unit LM from nothing on unlabelled units of train splits.
+"""Pre-training of a unit LM on unlabelled units of train splits.
 
 Every utterance is one sequence ``</s> u1 … un </s>``: no separator, no label, no other split. A
 share of the train utterances, chosen by a hash of their names, is held out to stop by.

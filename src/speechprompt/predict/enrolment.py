@@ -96,16 +96,18 @@ def train_on_recordings(
 
     Args:
         recordings: waveforms of each label.
-        out: folder of the task; it is replaced as a whole.
+        out: folder of the task; that of an earlier enrolment is replaced as a whole.
         task: name of the task.
         seed: seed of the training.
         computation: device, and threads of the encoder; the training has one.
         settings: prompt and training; by default :func:`few_recordings`.
 
     Raises:
+        ArtefactError: the folder holds something else.
         ConfigError: fewer than two labels.
         CorpusError: a label has no recordings, or a recording has no units.
     """
+    _free(Path(out))
     computation = computation or Computation()
     _check_labels({label: len(found) for label, found in recordings.items()})
     settings = settings or few_recordings(len(recordings))
@@ -113,7 +115,7 @@ def train_on_recordings(
     encoder = load_shipped_encoder(device)
     examples = _examples(encoder, recordings)
     labels = Classification(("label",), (tuple(recordings),))
-    # Few recordings are too few to hold some out: the last epoch is kept.
+    # Few recordings are too few to hold some out.
     data = TaskData(labels, examples, examples, encoder.codebook.sha256)
     with atomic_folder(out) as folder:
         result = train_prompt(
@@ -177,14 +179,18 @@ def _checked_place(task: str, out: Path | None) -> Path:
             f"--task: a name has only letters, digits, '-' and '_' and is none of "
             f"{some_of(RESERVED_TASK_NAMES, 3)}; found {task!r}"
         )
-    out = out or Path("results", task)
+    return _free(out or Path("results", task))
+
+
+def _free(out: Path) -> Path:
+    """A folder to write, which must not hold anything but an earlier enrolment."""
     if not out.exists():
         return out
     names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
     if not names <= {MODEL, PROMPT}:
         raise ArtefactError(
             f"{out}: expected no such folder, or one of an earlier enrolment, found "
-            f"{some_of(sorted(names), 3)}; choose another --task or --out"
+            f"{some_of(sorted(names), 3)}; choose another one"
         )
     return out
 

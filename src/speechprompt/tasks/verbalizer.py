@@ -115,8 +115,8 @@ def build_verbalizer(
             chosen = [i % n_units for i in range(n_labels)]
             return Verbalizer(kind, chosen, n_units, rows, writes, members)
         raise ConfigError(
-            f"prompt.verbalizer: {n_labels} labels need as many units, but the codebook has "
-            f"{n_units}; use a larger codebook, fewer or merged labels, or, in a classification, "
+            f"verbalizer: {n_labels} labels need as many units, but the codebook has "
+            f"{n_units}; use a larger codebook, fewer or merged labels, or "
             "`verbalizer: learnable`"
         )
     if kind == "random":

@@ -66,6 +66,7 @@ def check_config(file: str | Path) -> None:
     """
     config = parse_config(read_config(file))
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+    _refuse_patterns(config)
     check_files(config)
     _check_hub_names(config)
 

@@ -59,6 +59,8 @@ class Digests:
                 encoder = wildcards.encoder
             case "import-codebook" | "take-codebook":
                 encoder = encoder_behind(self.config, wildcards.codebook)
+            case "fit-acoustic-baseline":
+                return ("encoders.mfcc",)
             case "train-downstream" | "score-downstream":
                 lm = self.config.lm[self.config.tasks[wildcards.task].lm]
                 encoder = encoder_behind(self.config, lm.codebook)

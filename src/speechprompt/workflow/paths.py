@@ -58,7 +58,7 @@ def options(**values: Any) -> str:
         option = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(option)
-        elif value:
+        elif value or (value == 0 and value is not False):
             # A value such as -x would be read as an option of its own.
             joined = str(value).startswith("-")
             words += [f"{option}={value}"] if joined else [option, str(value)]
