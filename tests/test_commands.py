@@ -139,8 +139,8 @@ def checkout(finished, tmp_path):
     (units / "book").mkdir()
     (units / "nano100").symlink_to("mfcc50")
     (units / "book/mine").symlink_to("../mfcc50/keywords")
-    for name in ("yes", "no", "stop", "recordings", "a/folder/of/recordings"):
-        record(folder / name, 3)
+    for i, name in enumerate(("yes", "no", "stop", "recordings", "a/folder/of/recordings")):
+        record(folder / name, 3, start=10 * i)
     for name in ("my.wav", "new.wav", "another.wav", "some.wav", "another.flac", "yes.wav"):
         soundfile.write(folder / name, sound(1), RATE)
     soundfile.write(folder / "stop.flac", sound(2), RATE)
