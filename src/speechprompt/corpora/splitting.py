@@ -191,9 +191,9 @@ def _write(path: Path, base: Path, header: Sequence[str], rows: Rows, splits: np
     try:
         writer.writerow(names)
         for row, split in zip(rows, splits.tolist(), strict=True):
-            moved = os.path.relpath(base / row["path"], folder)
-            place = row["path"] if base == folder else moved
-            place = row["path"] if os.path.isabs(row["path"]) else place
+            place = row["path"]
+            if base != folder and not os.path.isabs(place):
+                place = os.path.relpath(base / place, folder)
             cells = {**row, "split": split, "path": place}
             writer.writerow([cells[name] for name in names])
     except csv.Error as error:

@@ -213,7 +213,10 @@ class Corpora:
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
-        return {name: _fingerprint(block) for name, block in self._listed.items()}
+        return {
+            name: _fingerprint(block, self._listing_files[name])
+            for name, block in self._listed.items()
+        }
 
     @cached_property
     def _listed_recordings(self) -> dict[str, list[str]]:
@@ -261,11 +264,11 @@ def _listing_files(corpus: ListedCorpus) -> list[str]:
         return [corpus.base]
 
 
-def _fingerprint(corpus: ListedCorpus) -> str:
+def _fingerprint(corpus: ListedCorpus, listing_files: list[str]) -> str:
     """A hash of the size and the time of a corpus's lists and of every recording in them."""
     digest = hashlib.sha256()
     recordings = (os.path.join(corpus.base, path) for path in _recordings_in(corpus))
-    for path in (*_listing_files(corpus), *recordings):
+    for path in (*listing_files, *recordings):
         try:
             status = os.stat(path)
         except (OSError, ValueError):
