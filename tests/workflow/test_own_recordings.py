@@ -11,9 +11,28 @@ import yaml
 
 from pipeline import REPOSITORY, planned, snakemake
 from speechprompt import load_predictor
+from speechprompt.models.shipped import shipped_model
 from speechprompt.storage.files import read_json
 
 pytestmark = pytest.mark.slow
+
+MODELS = {
+    "encoder.safetensors": "hubert-nano.safetensors",
+    "book.safetensors": "hubert-nano-100.safetensors",
+    "lm.safetensors": "unit-lm-nano.safetensors",
+}
+SETUP_OF_MODELS = """
+corpora:
+  units: {kind: units, codebook: ready, train: train.txt, valid: valid.txt, columns: [word]}
+encoders:
+  mine: {kind: hubert, weights: encoder.safetensors, layer: 4}
+codebooks:
+  mine: {kind: given, encoder: mine, weights: book.safetensors}
+  ready: {kind: external, dictionary: dict.txt}
+lm:
+  mine: {kind: given, codebook: mine, weights: lm.safetensors}
+tasks: {}
+"""
 
 
 def record(finished, folder):
@@ -99,6 +118,50 @@ def test_a_table_replaced_by_an_older_one_is_prepared_again(finished, tmp_path):
     pd.read_csv(table).iloc[:-1].to_csv(table, index=False)
     os.utime(table, (10**9, 10**9))  # as `cp -p` and `rsync -a` leave it
     assert planned(tmp_path, target, configfile=setup) == {"prepare_corpus"}
+
+
+@pytest.mark.parametrize(
+    ("replaced", "rules"),
+    [
+        ("train.txt", {"prepare_units", "gather_units"}),
+        ("dict.txt", {"prepare_units", "gather_units"}),
+        ("encoder.safetensors", {"take_codebook", "take_unit_lm"}),
+        ("book.safetensors", {"take_codebook", "take_unit_lm"}),
+        ("lm.safetensors", {"take_unit_lm"}),
+    ],
+)
+def test_own_models_and_units_count_when_an_older_file_replaces_them(
+    files_of_models, replaced, rules
+):
+    folder, targets = files_of_models
+    path, setup = folder / replaced, folder / "setup.yaml"
+    assert planned(folder, *targets, configfile=setup) == set()
+    before = path.stat()
+    os.utime(path, (10**9, 10**9))
+    try:
+        assert planned(folder, *targets, configfile=setup) == rules
+    finally:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture(scope="module")
+def files_of_models(tmp_path_factory):
+    """A finished run on units and models of the user's own, and its targets."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "dict.txt").write_text("".join(f"{unit} 1\n" for unit in range(100)))
+    for split in ("train", "valid"):
+        lines = (f"{unit} 5 7 <s> {'even' if unit % 2 == 0 else 'odd'}\n" for unit in range(60))
+        (folder / f"{split}.txt").write_text("".join(lines))
+    for name, shipped in MODELS.items():
+        (folder / name).write_bytes(shipped_model(shipped).read_bytes())
+    (folder / "setup.yaml").write_text(SETUP_OF_MODELS)
+    targets = (
+        "results/codebooks/mine.safetensors",
+        "results/lm/mine/model.safetensors",
+        "results/units/ready/units/train/index.json",
+    )
+    snakemake(folder, "--cores", "2", *targets, configfile=folder / "setup.yaml")
+    return folder, targets
 
 
 def test_own_recordings_with_bad_files_among_them(own_run):

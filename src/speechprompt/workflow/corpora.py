@@ -1,6 +1,5 @@
 """Corpora in the plan: where recordings come from, and what their manifests are made of."""
 
-import hashlib
 import json
 import os
 import re
@@ -28,9 +27,17 @@ from speechprompt.config.values import block_to_json
 from speechprompt.corpora.published.sources import SOURCES
 from speechprompt.corpora.registry import listing_of
 from speechprompt.errors import CorpusError
-from speechprompt.units.text_forms import durations_beside
 from speechprompt.workflow.blocks import block_of, speeds_of
-from speechprompt.workflow.paths import MANIFEST, REPLACED, Wildcards, one_of, operand, options
+from speechprompt.workflow.given_files import unit_texts
+from speechprompt.workflow.paths import (
+    MANIFEST,
+    REPLACED,
+    Wildcards,
+    fingerprint_of,
+    one_of,
+    operand,
+    options,
+)
 
 __all__ = ["Corpora"]
 
@@ -179,14 +186,7 @@ class Corpora:
         """The files of a corpus that is quantised already, and its dictionary."""
         corpus = block_of(self.config.corpora, wildcards.corpus, UnitsCorpus)
         book = block_of(self.config.codebooks, corpus.codebook, ExternalCodebook)
-        names = ("train", "valid", "test", "table")
-        files: dict[str, str | None] = {name: getattr(corpus, name) for name in names}
-        for name in names[:3]:
-            path = files[name]
-            beside = durations_beside(path) if path else None
-            files[f"{name}_durations"] = str(beside) if beside else None
-        files["dictionary"] = book.dictionary
-        return {name: path for name, path in files.items() if path}
+        return {**unit_texts(corpus), "dictionary": book.dictionary}
 
     def unit_options(self, wildcards: Wildcards, input: Any) -> str:
         """The files of lines as options."""
@@ -213,8 +213,14 @@ class Corpora:
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
+        """By corpus, of its lists and of every recording in them."""
         return {
-            name: _fingerprint(block, self._listing_files[name])
+            name: fingerprint_of(
+                [
+                    *self._listing_files[name],
+                    *(os.path.join(block.base, path) for path in _recordings_in(block)),
+                ]
+            )
             for name, block in self._listed.items()
         }
 
@@ -262,19 +268,6 @@ def _listing_files(corpus: ListedCorpus) -> list[str]:
         return listing_of(corpus).listing_files(corpus)
     except CorpusError:
         return [corpus.base]
-
-
-def _fingerprint(corpus: ListedCorpus, listing_files: list[str]) -> str:
-    """A hash of the size and the time of a corpus's lists and of every recording in them."""
-    digest = hashlib.sha256()
-    recordings = (os.path.join(corpus.base, path) for path in _recordings_in(corpus))
-    for path in (*listing_files, *recordings):
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):
-            continue  # preparation says what is wrong with it
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
 
 
 def _recordings_in(corpus: ListedCorpus) -> list[str]:

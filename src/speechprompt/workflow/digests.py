@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from speechprompt.cli.verbs import VERBS
 from speechprompt.config import Config
@@ -10,6 +10,7 @@ from speechprompt.config.corpora import SyntheticCorpus
 from speechprompt.corpora.registry import listing_module, task_module
 from speechprompt.storage.code_digest import digest
 from speechprompt.workflow.blocks import block_of, encoder_behind
+from speechprompt.workflow.given_files import GivenFiles
 from speechprompt.workflow.paths import Wildcards
 
 __all__ = ["Digests"]
@@ -29,7 +30,8 @@ class Digests:
         """The function that gives a rule's digest, for its parameter ``code``.
 
         It hashes the functions that a verb calls and all code that they reach, once for all jobs of
-        a rule that choose the same modules.
+        a rule that choose the same modules. Where files of the user's own are behind a job, their
+        sizes and times follow: Snakemake itself notices only newer ones.
 
         Args:
             verb: as on the command line, such as ``fit-codebook``.
@@ -43,9 +45,14 @@ class Digests:
             return digest(*VERBS[verb].functions, *modules)
 
         def code(wildcards: Wildcards) -> str:
-            return with_modules(*self.registered(verb, wildcards))
+            code = with_modules(*self.registered(verb, wildcards))
+            return f"{code} {self._given.fingerprint(wildcards)}".rstrip()
 
         return code
+
+    @cached_property
+    def _given(self) -> GivenFiles:
+        return GivenFiles(self.config)
 
     def registered(self, verb: str, wildcards: Wildcards) -> tuple[str, ...]:
         """Modules that a verb's stage chooses by name, for one job."""

@@ -1,5 +1,7 @@
 """Where files are: patterns as the rules have them, and what a wildcard may match."""
 
+import hashlib
+import os
 import re
 import shlex
 from collections.abc import Iterable
@@ -15,6 +17,7 @@ __all__ = [
     "UNITS",
     "UNIT_LM",
     "Wildcards",
+    "fingerprint_of",
     "one_of",
     "operand",
     "options",
@@ -63,3 +66,15 @@ def options(**values: Any) -> str:
             joined = str(value).startswith("-")
             words += [f"{option}={value}"] if joined else [option, str(value)]
     return shlex.join(words)
+
+
+def fingerprint_of(paths: Iterable[str]) -> str:
+    """A hash of the sizes and times of files; those that are not here are left out of it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            continue  # the job that reads it says what is wrong with it
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
