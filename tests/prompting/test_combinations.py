@@ -96,9 +96,10 @@ def test_a_prompt_answers_with_the_combinations_that_train_has(tmp_path):
     )
     assert read_tensor_metadata(path)["combinations"] == KNOWN
     model = load_task_model(path, lm, CODEBOOK)
-    free = predict(model, data.units, DecodingSettings(combinations="any"))
+    free = predict(model, data.units)
     assert any(answer not in KNOWN for answer in free.labels)
-    found = predict(model, data.units, renditions=[[row, row] for row in data.units])
+    known_ones = DecodingSettings(combinations="known")
+    found = predict(model, data.units, known_ones, renditions=[[row, row] for row in data.units])
     assert all(answer in KNOWN for answer in found.labels)
     answers, scores = best_labels(free.label_scores, COLUMNS, KNOWN)
     assert answers.tolist() == found.labels

@@ -163,10 +163,10 @@ class DecodingSettings(Block):
         False, description="greedy over all units as published, not the task's labels only"
     )
     combinations: Literal["known", "any"] = Field(
-        "known",
-        description="with several label columns that a learnable verbalizer reads at once: `known` "
-        "answers with combinations of labels that train has, if it has each at least twice and "
-        "valid has no other; `any` with any",
+        "any",
+        description="with several label columns: `any` answers each by itself; `known`, where a "
+        "learnable verbalizer reads all at once, with combinations of labels that train has, if it "
+        "has each at least twice and valid has no other",
     )
     max_length: Count = Field(
         400,

@@ -42,11 +42,7 @@ def answer_shares(shares: np.ndarray, answers: np.ndarray, known: Columns = None
         answers: label of each column ``[n, n_columns]``.
         known: the combinations that an answer may be; None for all.
     """
-    return np.exp(_log_shares(shares, answers, known))
-
-
-def _log_shares(shares: np.ndarray, answers: np.ndarray, known: Columns) -> np.ndarray:
-    return answer_scores(np.log(np.maximum(shares, LEAST)), answers, known)
+    return np.exp(answer_scores(np.log(np.maximum(shares, LEAST)), answers, known))
 
 
 def checked_temperature(value: object) -> float:
@@ -66,7 +62,6 @@ def fit_temperature(
     label_scores: np.ndarray,
     labels: Sequence[int] | Sequence[list[int]],
     columns: Columns = None,
-    known: Columns = None,
 ) -> float:
     """The temperature at which right answers to held-out utterances are likeliest.
 
@@ -74,7 +69,6 @@ def fit_temperature(
         label_scores: log-probabilities ``[n, n_labels]``.
         labels: the right label of each utterance, or that of each column.
         columns: labels of each column.
-        known: the combinations that an answer may be; None for all.
     """
     from scipy.optimize import minimize_scalar
 
@@ -82,7 +76,7 @@ def fit_temperature(
 
     def loss(log_temperature: float) -> float:
         shares = calibrated(label_scores, float(np.exp(log_temperature)), columns)
-        return -float(_log_shares(shares, right, known).mean())
+        return -float(np.log(answer_shares(shares, right)).mean())
 
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")

@@ -176,7 +176,7 @@ def _temperature(model: TaskModel, data: TaskData) -> float | None:
         return None
     found = predict(model, data.valid.units, renditions=data.valid.renditions)
     assert found.label_scores is not None
-    return fit_temperature(found.label_scores, data.valid.labels, columns, found.combinations)
+    return fit_temperature(found.label_scores, data.valid.labels, columns)
 
 
 class _PromptTraining:
