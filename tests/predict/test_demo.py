@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import shutil
 import threading
 from contextlib import contextmanager
 
@@ -15,10 +16,13 @@ import soundfile
 
 from browser import browse
 from small_run import sound
+from speechprompt.config.tasks import DecodingSettings
 from speechprompt.errors import ConfigError
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.predict.demo import Demo, DemoServer, demo, find_tests
 from speechprompt.predict.predictor import Predictor
+from speechprompt.predict.task_folder import describe_model
+from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.parquet import write_parquet
 
 TONE = 440  # Hz
@@ -169,25 +173,54 @@ def test_a_port_that_is_taken_is_an_error(server, run):
         demo([run / "results/ks"], port=99999)
 
 
-def test_recordings_of_the_test_split_are_found(tmp_path):
-    folder = tmp_path / "results/ks"
+def test_recordings_of_the_tasks_own_corpus_are_found(copied):
+    results = copied / "results"
+    folder = results / "ks"
     names = [f"u{i}" for i in range(5)]
     rows = {"utt_id": names, "reference": list("abcde"), "prediction": list("abcde")}
     rows |= {"score": np.zeros(5), "is_repeat": [False] * 5}
     about = {"task_type": "classification", "columns": ["label"], "method": "prompt"}
     write_predictions(folder / "predictions.parquet", {"test": rows}, **about)
-    for corpus, start in (("another", 5), ("own", 0)):
-        ids = [f"u{i}" for i in range(start, start + 5)]
-        table = pa.table({"utt_id": ids, "path": [f"{name}.wav" for name in ids]})
+    for corpus in ("another", "own"):  # with the same names
+        table = pa.table({"utt_id": names, "path": [f"{name}.wav" for name in names]})
         write_parquet(
-            tmp_path / f"results/manifests/{corpus}/test.parquet",
-            table.replace_schema_metadata({"root": "../../../audio"}),
+            results / f"manifests/{corpus}/test.parquet",
+            table.replace_schema_metadata({"root": f"../../../{corpus}"}),
         )
+    assert find_tests([folder]) == []  # its model.json does not say which
+    described = read_json(folder / "model.json")
+    describe_model(
+        folder / "model.json",
+        task="ks",
+        prompt=folder / "prompt.safetensors",
+        unit_lm=results / "lm/tiny/model.safetensors",
+        codebook=results / "codebooks/tiny.safetensors",
+        encoder=described["encoder"]["settings"],
+        decoding=DecodingSettings(**described["decoding"]),
+        manifest=results / "manifests/own/test.parquet",
+    )
     found = find_tests([folder], n=3)
     assert len(found) == 3
     for reference, path in found:
-        assert path == tmp_path / f"audio/u{'abcde'.index(reference)}.wav"
-    assert find_tests([tmp_path]) == []
+        assert path == copied / f"own/u{'abcde'.index(reference)}.wav"
+    assert find_tests([copied]) == []
+    shutil.move(results / "manifests", copied)
+    assert find_tests([folder]) == []
+
+
+def test_recordings_of_a_corpus_that_was_changed_since_are_not_shown(copied):
+    folder = copied / "results/ks"
+    rows = {"utt_id": ["u0"], "reference": ["a"], "prediction": ["a"], "score": np.zeros(1)}
+    about = {"task_type": "classification", "columns": ["label"], "method": "prompt"}
+    splits = {"test": rows | {"is_repeat": [False]}}
+    write_predictions(folder / "predictions.parquet", splits, **about)
+    manifest = copied / "results/manifests/own/test.parquet"
+    place = {"manifest": "../manifests/own/test.parquet"}
+    write_json(folder / "model.json", read_json(folder / "model.json") | place)
+    for utt_id, expected in (("u0", 1), ("u1", 0)):
+        table = pa.table({"utt_id": [utt_id], "path": ["a.wav"]})
+        write_parquet(manifest, table.replace_schema_metadata({"root": "."}))
+        assert len(find_tests([folder])) == expected
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from speechprompt.errors import ConfigError, SpeechPromptError
 from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.models.shipped import TASKS
 from speechprompt.predict.predictor import Predictor
+from speechprompt.predict.task_folder import find_manifest
 from speechprompt.report.examples import compress, outline_peaks
 from speechprompt.report.listening import draw_outline, draw_units, unit_colour
 from speechprompt.runtime.progress import log, show
@@ -93,31 +94,33 @@ def demo(
 
 
 def find_tests(folders: Sequence[str | Path], n: int = RECORDINGS) -> list[tuple[str, Path]]:
-    """Find recordings of the test splits of tasks, where the run still has them.
+    """Find recordings of the splits that tasks were scored on, where the run still has them.
 
     Args:
         folders: folders of the tasks.
         n: number of recordings of all tasks together.
 
     Returns:
-        Reference and path of each.
+        Reference and path of each; none of a task whose folder does not name its manifest.
+
+    Raises:
+        ArtefactError: a folder has predictions and is not that of a finished task.
     """
     found: list[tuple[str, Path]] = []
     for folder in map(Path, folders):
         predictions = folder / "predictions.parquet"
-        if not predictions.is_file():
+        if not predictions.is_file() or (manifest := find_manifest(folder)) is None:
             continue
         table = read_predictions(predictions)
         share = max(n // len(folders), 1)
         drawn = np.random.default_rng(0).permutation(len(table))[:share]
         rows = table.select(["utt_id", "split", "reference"]).take(drawn).to_pylist()
-        for manifest in sorted(folder.parent.glob(f"manifests/*/{rows[0]['split']}.parquet")):
-            listed = read_parquet(manifest, ["utt_id", "path"])
-            path_of = dict(zip(*(column.to_pylist() for column in listed.columns), strict=True))
-            if all(row["utt_id"] in path_of for row in rows):
-                root = read_root(manifest)
-                found += [(row["reference"], root / path_of[row["utt_id"]]) for row in rows]
-                break
+        listed = read_parquet(manifest, ["utt_id", "path"])
+        path_of = dict(zip(*(column.to_pylist() for column in listed.columns), strict=True))
+        # The corpus may have been prepared again, with other recordings.
+        if manifest.stem == rows[0]["split"] and all(row["utt_id"] in path_of for row in rows):
+            root = read_root(manifest)
+            found += [(row["reference"], root / path_of[row["utt_id"]]) for row in rows]
     return found
 
 

@@ -1,8 +1,9 @@
 """``model.json`` in a finished task's folder: which files the task needs to answer new audio.
 
-It names the prompt, the unit LM, the codebook and the encoder's weights by hash and by path. Paths
-are relative to the task's folder, so that the run may be copied or moved. A file outside the run
-keeps the path that the configuration gives it.
+It names the prompt, the unit LM, the codebook and the encoder's weights by hash and by path. It
+also names the manifest of the recordings that were scored, which no answer needs. Paths are
+relative to the task's folder, so that the run may be copied or moved. A file outside the run keeps
+the path that the configuration gives it.
 """
 
 import os
@@ -19,7 +20,15 @@ from speechprompt.storage.files import content_of, read_json, write_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_header, read_tensor_metadata
 
-__all__ = ["MODEL", "TaskFolder", "describe_model", "find_task", "is_task_folder", "open_task"]
+__all__ = [
+    "MODEL",
+    "TaskFolder",
+    "describe_model",
+    "find_manifest",
+    "find_task",
+    "is_task_folder",
+    "open_task",
+]
 
 MODEL = "model.json"
 FORMAT = "speechprompt model 1"
@@ -67,6 +76,7 @@ def describe_model(
     encoder: dict[str, Any] | None = None,
     deduplicate: bool = True,
     speeds: Sequence[float] = (),
+    manifest: str | Path | None = None,
 ) -> None:
     """Write a task's ``model.json``.
 
@@ -80,6 +90,8 @@ def describe_model(
         deduplicate: whether repeated units are collapsed.
         speeds: further speeds that recordings are heard at.
         decoding: how answers are found.
+        manifest: manifest of the recordings that the one-line score is of, where there are any; it
+            is not read.
 
     Raises:
         ArtefactError: a file is damaged, or the prompt is not the one that was scored.
@@ -101,6 +113,7 @@ def describe_model(
         "deduplicate": deduplicate,
         "speeds": list(speeds),
         "decoding": decoding.model_dump(),
+        "manifest": manifest and _place(manifest, folder),
     }
     write_json(out, value)
 
@@ -114,6 +127,22 @@ def is_task_folder(path: str | Path) -> bool:
     """Whether a path is the folder of a task, finished or not, or the name of one that ships."""
     found = find_task(path)
     return any(os.path.isfile(found / name) for name in (MODEL, PROMPT, "metrics.json"))
+
+
+def find_manifest(folder: str | Path) -> Path | None:
+    """The manifest of the recordings that a finished task's one-line score is of.
+
+    None where it is not there any more, or where the task's ``model.json`` names none, as that of
+    an enrolled task.
+
+    Raises:
+        ArtefactError: the folder is not that of a finished task.
+    """
+    folder = find_task(folder)
+    named = _read_model(folder).get("manifest")
+    with content_of(folder / MODEL):
+        path = named and folder / named
+        return path if path and path.is_file() else None
 
 
 def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFolder:
@@ -166,11 +195,15 @@ def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
     """Path relative to the folder, and hash; a file outside the run keeps its absolute path."""
     if path is None:
         return None
+    read_tensor_header(path)  # raises an error if the file is damaged
+    return {"path": _place(path, folder), "sha256": sha256_file(path)}
+
+
+def _place(path: str | Path, folder: Path) -> str:
+    """Path relative to the folder; that of a file outside the run stays absolute."""
     run = folder.absolute().parent.parent
     stays = Path(path).is_absolute() and not Path(path).is_relative_to(run)
-    place = Path(path if stays else os.path.relpath(path, folder))
-    read_tensor_header(path)  # raises an error if the file is damaged
-    return {"path": place.as_posix(), "sha256": sha256_file(path)}
+    return Path(path if stays else os.path.relpath(path, folder)).as_posix()
 
 
 def _read_model(folder: Path) -> dict[str, Any]:

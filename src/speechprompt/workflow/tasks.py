@@ -203,7 +203,10 @@ class Tasks(Trainings):
         return self.models.corpora.recordings(corpus, block.scored_splits[-1])
 
     def hearing(self, wildcards: Wildcards, input: Any) -> str:
-        """How a task's units come from audio, as options; nothing for units that were there."""
+        """How a task's units come from audio, and which audio its score is of, as options.
+
+        Nothing for units that were there.
+        """
         book = self.config.codebooks[self._codebook(wildcards)]
         if isinstance(book, ExternalCodebook):
             return ""
@@ -212,6 +215,7 @@ class Tasks(Trainings):
             codebook=input.codebook,
             deduplicate=json.dumps(book.deduplicate),
             speeds=speeds and json.dumps(speeds),
+            manifest=self.main_manifest(wildcards),
         )
         return f"{self.encoder_options(wildcards, input)} {quantizer}"
 
