@@ -9,12 +9,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
+import torch
 
+from random_models import CODEBOOK, write_lm
+from speechprompt.config.tasks import PromptSettings
 from speechprompt.evaluation.predictions import read_predictions, write_predictions
+from speechprompt.lm import load_lm
+from speechprompt.predict.answer import write_answer
+from speechprompt.prompting.decoding import predict
+from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.task_model import TaskModel
 from speechprompt.report.breakdown import by_speaker, confusions
 from speechprompt.report.examples import choose_examples, choose_rows, compress
 from speechprompt.report.listening import differences, read_utterances
 from speechprompt.storage.parquet import read_parquet, write_parquet
+from speechprompt.tasks.classification import Classification
+from speechprompt.tasks.verbalizer import Verbalizer
 from speechprompt.units.unit_files import UnitsMetadata, gather_units, write_units
 
 
@@ -154,6 +164,49 @@ def test_flac_stands_in_for_opus(monkeypatch):
     monkeypatch.setattr(soundfile, "available_subtypes", lambda kind: {})
     audio, kind = compress(np.zeros(1600, np.float32))
     assert (audio[:4], kind) == (b"fLaC", "audio/flac")
+
+
+@pytest.mark.parametrize("temperature", [None, 2.0])
+@pytest.mark.parametrize("columns", [("label",), ("action", "place")])
+def test_probabilities_are_those_that_new_audio_gets(tmp_path, columns, temperature):
+    """A prompt has its temperature, or none, as where nothing was held out."""
+    values = (("a", "b", "c"), ("here", "away"))[: len(columns)]
+    labels = Classification(columns, values)
+    lm_path, prompt = write_lm(tmp_path / "lm.safetensors"), tmp_path / "prompt.safetensors"
+    lm = load_lm(lm_path)
+    n_units, size = lm.dictionary.n_units, len(labels.names)
+    generator = torch.Generator().manual_seed(1)
+    shape = PromptSettings(length=3)
+    model = TaskModel(
+        *(lm, Prompt(lm.model.config, shape, generator)),
+        *(Verbalizer("learnable", range(size), n_units), labels.allowed),
+    )
+    about = {} if temperature is None else {"temperature": temperature}
+    model.save(prompt, about | {"answers": labels.state()})
+    units = [[i, 3, 5 - i] for i in range(5)]
+    found = predict(model, [np.array(row) for row in units])
+    expected = [
+        write_answer("a.wav", "t", labels, found, row, temperature or 1.0) for row in range(5)
+    ]
+    part = tmp_path / "units/part-00000-of-00001.parquet"
+    part.parent.mkdir()
+    table = {"utt_id": [f"u{i}" for i in range(5)], "units": units, "durations": [[1] * 3] * 5}
+    table |= {column: [own[0]] * 5 for column, own in zip(columns, values, strict=True)}
+    metadata = UnitsMetadata("book", CODEBOOK, n_units, True, frame_rate=50.0)
+    write_units(part, table, label_columns=columns, metadata=metadata)
+    gather_units([part], part.parent / "index.json", corpus="c", split="test")
+    answers = [one.answer for one in expected]
+    answered(tmp_path / "p.parquet", answers, answers, columns, score=found.scores)
+    rows = chosen(tmp_path, prompt=prompt, unit_lm=lm_path)
+    assert len(rows) == 5
+    for row in rows:
+        one = expected[int(row["utt_id"][1:])]
+        assert np.exp(row["score"]) == pytest.approx(one.probability, rel=1e-4)
+        if len(columns) == 1:
+            shares = json.loads(row["probabilities"])
+            assert shares == pytest.approx(one.probabilities, abs=1e-5)
+        else:
+            assert row["probabilities"] is None
 
 
 def test_probabilities_are_bars(split):

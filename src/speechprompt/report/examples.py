@@ -25,7 +25,7 @@ EXAMPLES_SCHEMA = pa.schema(
         "why": pa.string(),  # confident error, unsure hit, or random
         "reference": pa.string(),
         "prediction": pa.string(),
-        "score": pa.float64(),
+        "score": pa.float64(),  # log-probability of the prediction, calibrated
         "units": pa.list_(pa.int16()),
         "durations": pa.list_(pa.int16()),
         "frame_rate": pa.float64(),
@@ -61,7 +61,8 @@ def choose_examples(
         index: index.json of the split that was scored last.
         out: Parquet file to write, with the columns of :data:`EXAMPLES_SCHEMA`.
         manifest: manifest of the split; without it there is no audio.
-        prompt: trained prompt; without it only the answer itself has a probability.
+        prompt: trained prompt; without it only the answer itself has a probability, which is not
+            calibrated.
         unit_lm: unit LM of the prompt.
         decoding: how answers are found.
         examples: number of utterances.
@@ -133,16 +134,26 @@ def _add_probabilities(
     index: str | Path,
     decoding: DecodingSettings,
 ) -> None:
-    """Add the probabilities of the labels, where there is one label column."""
+    """Add what a classification's probabilities are after calibration, as new audio gets them.
+
+    These are the answer's, and those of the labels where there is one label column.
+
+    Raises:
+        ArtefactError: the prompt is damaged, or cannot give the answers.
+    """
+    from speechprompt.prompting.calibration import answer_shares, calibrated, checked_temperature
     from speechprompt.prompting.decoding import predict
     from speechprompt.prompting.task_file import load_task_model
     from speechprompt.runtime.precision import resolve_precision
-    from speechprompt.storage.files import read_json
+    from speechprompt.storage.files import content_of, read_json
     from speechprompt.storage.tensors import read_tensor_metadata
     from speechprompt.tasks.labels import restore_labels
 
-    labels = restore_labels(read_tensor_metadata(prompt)["answers"])
-    if labels.type != "classification" or len(labels.columns) > 1:
+    described = read_tensor_metadata(prompt)
+    with content_of(prompt):
+        labels = restore_labels(described["answers"])
+        temperature = checked_temperature(described.get("temperature"))
+    if labels.type != "classification":
         return
     dtype = resolve_precision(decoding.precision, "cpu")
     model = load_task_model(prompt, unit_lm, read_json(index)["codebook_sha256"], dtype, "cpu")
@@ -152,10 +163,16 @@ def _add_probabilities(
     )
     if found.label_scores is None:
         return
-    for row, scores in zip(rows, found.label_scores, strict=True):
-        best = np.argsort(-scores, kind="stable")[:SHOWN_LABELS]
-        shares = {labels.names[i]: round(float(np.exp(scores[i])), 6) for i in best}
-        row["probabilities"] = json.dumps(shares, ensure_ascii=False)
+    shares = calibrated(found.label_scores, temperature, labels.allowed)
+    with content_of(prompt):
+        given = np.array([labels.encode(row["prediction"]) for row in rows])
+    sure = answer_shares(shares, given, found.combinations)
+    for row, label_shares, share in zip(rows, shares, sure, strict=True):
+        row["score"] = float(np.log(share))
+        if len(labels.columns) == 1:
+            best = np.argsort(-label_shares, kind="stable")[:SHOWN_LABELS]
+            shown = {labels.names[i]: round(float(label_shares[i]), 6) for i in best}
+            row["probabilities"] = json.dumps(shown, ensure_ascii=False)
 
 
 def _add_audio(rows: Sequence[dict[str, Any]], manifest: str | Path) -> None:
