@@ -66,6 +66,7 @@ def corpus(tmp_path_factory):
                     "sample_rate": 16_000,
                     "pitch": pitch,
                     "times": str(times),
+                    "both": pitch if times == 1 else f"{pitch} | twice",
                 }
             )
         table = pa.Table.from_pylist(rows).replace_schema_metadata({"root": "."})
@@ -89,6 +90,16 @@ def test_tones_are_told_apart(corpus, tmp_path, model):
     rows = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
     assert [row["split"] for row in rows] == ["valid"] * 8 + ["test"] * 12
     assert {row["prediction"] for row in rows} == {row["reference"] for row in rows}
+
+
+@pytest.mark.parametrize("model", ["mfcc_mean", "mfcc_dtw"])
+def test_the_labels_of_a_single_column_may_hold_the_mark_between_columns(corpus, tmp_path, model):
+    metrics = fit(corpus, model, tmp_path, ["both"])
+    assert metrics.main.value == 1.0
+    rows = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    assert {row["prediction"] for row in rows} == {
+        *("low", "low | twice", "high", "high | twice"),
+    }
 
 
 def test_few_utterances_are_those_of_the_prompt(corpus, tmp_path):

@@ -141,7 +141,7 @@ def test_examples_have_audio_outline_and_units(split):
         assert row["seconds"] == 0.5
         assert (row["units"], row["durations"]) == ([3, 1], [10, 15])
         assert max(row["peaks"]) == pytest.approx(0.0 if row["utt_id"] == "u0" else 1.0)
-    (shown, *_) = read_utterances(split / "examples.parquet", is_text=False)
+    (shown, *_) = read_utterances(split / "examples.parquet", n_columns=1)
     assert shown["boxes"] == [(0, 400, 3), (400, 600, 1)]
     assert shown["audio"].startswith("data:audio/")
 
@@ -149,7 +149,7 @@ def test_examples_have_audio_outline_and_units(split):
 def test_examples_may_have_no_audio(split):
     rows = chosen(split)
     assert [row["audio"] for row in rows] == [None] * 6
-    assert read_utterances(split / "examples.parquet", is_text=True)[0]["outline"] == ""
+    assert read_utterances(split / "examples.parquet", n_columns=None)[0]["outline"] == ""
 
 
 def test_audio_stays_below_the_limit(split, monkeypatch):
@@ -216,7 +216,7 @@ def test_probabilities_are_bars(split):
     column = rows.schema.get_field_index("probabilities")
     rows = rows.set_column(column, "probabilities", pa.array([shares] * len(rows)))
     write_parquet(split / "examples.parquet", rows)
-    (shown, *_) = read_utterances(split / "examples.parquet", is_text=False)
+    (shown, *_) = read_utterances(split / "examples.parquet", n_columns=1)
     assert shown["bars"] == [("a", 0.7, "0.700"), ("b", 0.0001, "<0.001")]
 
 
@@ -227,7 +227,7 @@ def test_of_several_columns_those_that_differ_are_marked(split):
         column = rows.schema.get_field_index(name)
         rows = rows.set_column(column, name, pa.array([text] * len(rows)))
     write_parquet(split / "examples.parquet", rows)
-    (shown, *_) = read_utterances(split / "examples.parquet", is_text=False)
+    (shown, *_) = read_utterances(split / "examples.parquet", n_columns=2)
     assert shown["spans"] == (
         [("on", False), ("|", False), ("lights", False)],
         [("off", True), ("|", False), ("lights", False)],

@@ -48,7 +48,7 @@ def run(tmp_path):
         "tasks": {
             "asr": {
                 **{"lm": "l", "corpus": "c", "method": "prompt", "compare": []},
-                "type": "transcription",
+                **{"type": "transcription", "labels": ["text"]},
                 "reported": {"prompt": 34.17},
             }
         },

@@ -12,6 +12,7 @@ from copy import deepcopy
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from matplotlib.image import imread
@@ -19,6 +20,7 @@ from matplotlib.image import imread
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
 from speechprompt.report import fonts, overview
+from speechprompt.report.examples import EXAMPLES_SCHEMA
 from speechprompt.report.overview import write_overview
 from speechprompt.report.pictures import (
     plot_codebook,
@@ -117,8 +119,9 @@ def by_hand(tmp_path_factory):
         "seeds": [1],
         "lm": {"l": {"codebook": "book"}},
         "tasks": {
-            "ks": task | {"type": "classification", "reported": {"prompt": 95.16}},
-            "asr": task | {"type": "transcription"},
+            "ks": task
+            | {"type": "classification", "labels": ["label"], "reported": {"prompt": 95.16}},
+            "asr": task | {"type": "transcription", "labels": ["text"]},
         },
     }
     return results, setup
@@ -255,6 +258,30 @@ def test_the_overview_shows_a_sweep(run, tmp_path):
     assert [base64.b64decode(content) for content in shown] == [
         *(b"parameters", b"utterances", b"choice"),
     ]
+
+
+@pytest.mark.parametrize("columns", [["label"], ["action", "object"]])
+def test_a_mark_between_columns_is_part_of_a_label_where_there_is_one_column(
+    run, tmp_path, columns
+):
+    results, setup = run
+    setup["tasks"]["ks"]["labels"] = columns
+    row = dict.fromkeys(EXAMPLES_SCHEMA.names) | {
+        **{"utt_id": "u0", "why": "random", "score": -1.0, "units": [3], "durations": [1]},
+        **{"reference": "GO | ON", "prediction": "GO | OFF"},
+    }
+    examples = pa.Table.from_pylist([row], schema=EXAMPLES_SCHEMA)
+    write_parquet(results / "ks/examples.parquet", examples)
+    write_overview(results, setup, tmp_path / "overview.html")
+    text = (tmp_path / "overview.html").read_text(encoding="utf-8")
+    classes = re.search(r'<select name="label">(.*?)</select>', text, re.DOTALL)[1]
+    found = re.findall("<option>(.*?)</option>", classes), re.findall("<mark>(.*?)</mark>", text)
+    (bar,) = re.findall('<div class="bars"><span>(.*?)</span>', text)
+    assert f'<section class="task" data-columns="{len(columns)}">' in text
+    if len(columns) == 1:
+        assert (*found, bar) == (["GO | ON"], ["GO | OFF"], "GO | OFF")
+    else:
+        assert (*found, bar) == (["GO", "ON"], ["OFF"], "whole answer")
 
 
 def test_what_results_say_cannot_break_the_page(run, tmp_path):

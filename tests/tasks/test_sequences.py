@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from speechprompt.errors import CorpusError
-from speechprompt.tasks.classification import Classification
+from speechprompt.tasks.classification import Classification, split_answer
 from speechprompt.tasks.labels import encode_references, restore_labels
 from speechprompt.tasks.sequences import UNKNOWN, SlotFilling, Transcription, parse_slots
 
@@ -130,6 +130,14 @@ def test_labels_that_cannot_be_learnt_are_refused(columns, message):
     table = pa.table({"utt_id": ["a", "b"], **columns})
     with pytest.raises(CorpusError, match=message):
         Classification.from_train(table, list(columns), "train")
+
+
+def test_an_answer_is_split_into_its_columns():
+    assert split_answer("on | lamp", 2) == ["on", "lamp"]
+    assert split_answer("on | lamp", 1) == ["on | lamp"]
+    assert split_answer("", 2) == ["", ""]
+    labels = Classification(("label",), (("on", "on | lamp"),))
+    assert labels.decode(labels.encode("on | lamp")) == "on | lamp"
 
 
 def test_labels_that_look_alike_are_warned_of(capsys):

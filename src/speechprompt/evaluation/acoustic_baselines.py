@@ -18,7 +18,7 @@ from speechprompt.evaluation.scored_splits import ScoreFiles, prediction_rows, w
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.runtime.progress import progress
 from speechprompt.storage.parquet import read_parquet
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import COLUMN_SEPARATOR, split_answer
 from speechprompt.tasks.examples import draw_few
 from speechprompt.tasks.labels import define_labels
 
@@ -113,7 +113,9 @@ def fit_acoustic_baseline(
     splits = {path.stem: read(path) for path in scored}
     with threadpool_limits(1):
         if model == "mfcc_mean":
-            details, answers = _by_means(learnt, held_out, splits, utterances is None)
+            details, answers = _by_means(
+                learnt, held_out, splits, len(columns), learns_dev=utterances is None
+            )
         else:
             details, answers = _by_nearest(learnt, splits, seed)
     rows = {
@@ -126,7 +128,7 @@ def fit_acoustic_baseline(
 
 
 def _by_means(
-    train: Spoken, dev: Spoken, scored: dict[str, Spoken], learns_dev: bool
+    train: Spoken, dev: Spoken, scored: dict[str, Spoken], n_columns: int, *, learns_dev: bool
 ) -> tuple[dict[str, Any], Answers]:
     """Answer by logistic regression on means and deviations."""
     from sklearn.dummy import DummyClassifier
@@ -140,7 +142,7 @@ def _by_means(
         return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=MAX_ITERATIONS))
 
     inputs = [_moments(spoken) for spoken in (train, dev)]
-    values = [_columns(spoken) for spoken in (train, dev)]
+    values = [_columns(spoken, n_columns) for spoken in (train, dev)]
     last = 2 if learns_dev else 1
     chosen, accuracies = [], []
     answers: dict[str, list[np.ndarray]] = {split: [] for split in scored}
@@ -172,9 +174,9 @@ def _moments(spoken: Spoken) -> np.ndarray:
     return np.stack([np.concatenate((f.mean(0), f.std(0))) for f in spoken.frames])
 
 
-def _columns(spoken: Spoken) -> np.ndarray:
+def _columns(spoken: Spoken, n_columns: int) -> np.ndarray:
     """The value of each label column, (utterances, columns)."""
-    return np.array([answer.split(COLUMN_SEPARATOR) for answer in spoken.recordings.references])
+    return np.array([split_answer(answer, n_columns) for answer in spoken.recordings.references])
 
 
 def _by_nearest(

@@ -13,7 +13,7 @@ import jiwer
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import split_answer
 from speechprompt.tasks.sequences import parse_slots
 
 __all__ = [
@@ -215,7 +215,8 @@ def encode_classes(
     sides = {"": (references, hypotheses)}
     if len(columns) > 1:
         wanted, found = (
-            [_values(columns, answer) for answer in side] for side in (references, hypotheses)
+            [split_answer(answer, len(columns)) for answer in side]
+            for side in (references, hypotheses)
         )
         for i, column in enumerate(columns):
             sides[column] = [row[i] for row in wanted], [row[i] for row in found]
@@ -323,16 +324,10 @@ def _class_columns(column: str) -> tuple[str, str]:
     return f"class_{column}", f"answered_class_{column}"
 
 
-def _values(columns: Sequence[str], answer: str) -> list[str]:
-    """The value of each column of an answer, empty where it has none."""
-    found = answer.split(COLUMN_SEPARATOR)
-    return found + [""] * (len(columns) - len(found))
-
-
 def _classified(columns: Sequence[str], truth: str, guess: str) -> dict[str, float]:
     row: dict[str, float] = {"errors": int(truth != guess)}
     if len(columns) > 1:
-        wanted, found = _values(columns, truth), _values(columns, guess)
+        wanted, found = (split_answer(answer, len(columns)) for answer in (truth, guess))
         triples = zip(columns, wanted, found, strict=True)
         row |= {f"errors_{column}": int(a != b) for column, a, b in triples}
     return row

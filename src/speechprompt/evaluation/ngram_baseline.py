@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from speechprompt.evaluation.ngram_classifier import Ngrams, Setting, Units, answer, choose_setting
 from speechprompt.evaluation.scored_splits import BaselineData, ScoreFiles
 from speechprompt.evaluation.scores import Metrics
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import COLUMN_SEPARATOR, split_answer
 from speechprompt.tasks.examples import Examples, few_examples
 
 __all__ = ["fit_classifier", "fit_ngram_baseline"]
@@ -100,7 +100,7 @@ def fit_classifier(
     if len(columns) > 1:
         ways = {"per column": list(columns)} | ways
         parts = [
-            np.array([a.split(COLUMN_SEPARATOR) for a in side]) for side in (wholes, dev_wholes)
+            np.array([split_answer(a, len(columns)) for a in side]) for side in (wholes, dev_wholes)
         ]
         targets |= {c: (parts[0][:, i], parts[1][:, i]) for i, c in enumerate(columns)}
     settings: dict[str, Setting] = {}

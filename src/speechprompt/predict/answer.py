@@ -10,7 +10,7 @@ from speechprompt.prompting.calibration import answer_shares, calibrated
 from speechprompt.prompting.decoding import Predictions
 from speechprompt.storage.tables import align_columns
 from speechprompt.storage.text import printable
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import split_answer
 from speechprompt.tasks.labels import Labels
 from speechprompt.tasks.sequences import parse_slots
 
@@ -83,7 +83,7 @@ def write_answer(
     answer, score = labels.decode(predictions.labels[row]), float(predictions.scores[row])
     values = None
     if labels.type == "classification" and answer:
-        parts = [answer] if len(labels.columns) == 1 else answer.split(COLUMN_SEPARATOR)
+        parts = split_answer(answer, len(labels.columns))
         values = dict(zip(labels.columns, parts, strict=True))
     probabilities, share = None, math.exp(score)
     if predictions.label_scores is not None:

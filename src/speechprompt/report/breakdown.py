@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from speechprompt.evaluation.metrics import MAIN_METRIC, metrics_of
 from speechprompt.evaluation.predictions import about_predictions, counts
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import split_answer
 
 __all__ = ["Confusions", "by_speaker", "confusions"]
 
@@ -59,7 +59,7 @@ def confusions(table: pa.Table) -> list[Confusions]:
     sides = [table[name].to_pylist() for name in ("reference", "prediction")]
     if len(columns) == 1:
         return [_confusions("", *sides)]
-    parts = [[_parts(answer, len(columns)) for answer in side] for side in sides]
+    parts = [[split_answer(answer, len(columns)) for answer in side] for side in sides]
     return [
         _confusions(column, *([row[i] for row in side] for side in parts))
         for i, column in enumerate(columns)
@@ -84,11 +84,6 @@ def by_speaker(table: pa.Table) -> list[tuple[str, float, int]]:
         for one, value in zip(names, values, strict=True)
     ]
     return sorted(found, key=lambda row: row[1] if metric.higher_is_better else -row[1])
-
-
-def _parts(answer: str, n: int) -> list[str]:
-    found = answer.split(COLUMN_SEPARATOR)
-    return (found + [""] * n)[:n]
 
 
 def _confusions(column: str, references: Sequence[str], answers: Sequence[str]) -> Confusions:

@@ -12,7 +12,7 @@ from typing import Any
 from speechprompt.report.examples import EXAMPLES_SCHEMA
 from speechprompt.storage.files import content_of
 from speechprompt.storage.parquet import read_parquet
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import COLUMN_SEPARATOR, split_answer
 
 __all__ = ["differences", "draw_outline", "draw_units", "read_utterances", "unit_colour"]
 
@@ -20,16 +20,17 @@ GOLDEN_ANGLE = 137.508  # neighbouring numbers get hues that are far apart
 Spans = list[tuple[str, bool]]
 
 
-def read_utterances(path: str | Path, is_text: bool) -> list[dict[str, Any]]:
+def read_utterances(path: str | Path, n_columns: int | None) -> list[dict[str, Any]]:
     """Read the utterances of a task, in the form in which the page's template shows them.
 
     Args:
         path: Parquet file of :func:`~speechprompt.report.examples.choose_examples`.
-        is_text: whether answers are compared word by word.
+        n_columns: number of label columns of a classification; None for texts, which are compared
+            word by word.
     """
     with content_of(path):
         rows = read_parquet(path).select(EXAMPLES_SCHEMA.names).to_pylist()
-    return [_shown(row, is_text) for row in rows]
+    return [_shown(row, n_columns) for row in rows]
 
 
 def differences(reference: str, hypothesis: str) -> tuple[Spans, Spans]:
@@ -58,12 +59,15 @@ def unit_colour(unit: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
-def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any], n_columns: int | None) -> dict[str, Any]:
     reference, prediction = row["reference"], row["prediction"]
-    spans = (differences if is_text else _differing_columns)(reference, prediction)
-    # Bars are as long as others beside names that are as long.
-    name = "whole answer" if COLUMN_SEPARATOR in prediction else prediction
-    name, length = ("per character", max(len(prediction), 1)) if is_text else (name, 1)
+    if n_columns is None:
+        spans = differences(reference, prediction)
+        name, length = "per character", max(len(prediction), 1)
+    else:
+        spans = _differing_columns(reference, prediction, n_columns)
+        # Bars are as long as others beside names that are as long.
+        name, length = "whole answer" if n_columns > 1 else prediction, 1
     own = {name: math.exp(min(row["score"], 0) / length)}
     shares = json.loads(row["probabilities"] or "null") or own
     audio = row["audio"]
@@ -82,11 +86,11 @@ def _shown(row: Mapping[str, Any], is_text: bool) -> dict[str, Any]:
     }
 
 
-def _differing_columns(reference: str, prediction: str) -> tuple[Spans, Spans]:
+def _differing_columns(reference: str, prediction: str, n_columns: int) -> tuple[Spans, Spans]:
     """The labels of both, with marks between them, and whether each of the prediction differs."""
-    wanted, found = (text.split(COLUMN_SEPARATOR) for text in (reference, prediction))
-    right = wanted if len(wanted) == len(found) else [None] * len(found)
-    marked = [(label, label != other) for label, other in zip(found, right, strict=True)]
+    wanted, found = (split_answer(text, n_columns) for text in (reference, prediction))
+    pairs = zip(found, wanted, strict=True) if prediction else ()
+    marked = [(label, label != other) for label, other in pairs]
     mark = (COLUMN_SEPARATOR.strip(), False)
     sides = ([(label, False) for label in wanted], marked)
     shown, answered = ([part for one in side for part in (one, mark)][:-1] for side in sides)

@@ -29,7 +29,7 @@ from speechprompt.runtime.gpus import gpus, memory_mb
 from speechprompt.storage.files import content_of, write_text
 from speechprompt.storage.package_data import data_file, data_files
 from speechprompt.storage.parquet import read_parquet
-from speechprompt.tasks.classification import COLUMN_SEPARATOR
+from speechprompt.tasks.classification import split_answer
 
 __all__ = ["open_with_overview", "write_overview"]
 
@@ -159,8 +159,9 @@ def _breakdowns(
         found["main"][name] = methods[task["method"]].main.name
         examples = results / name / "examples.parquet"
         if examples.is_file():
-            found["utterances"][name] = read_utterances(examples, is_text)
-            found["filters"][name] = _filters(found["utterances"][name], is_text)
+            n_columns = None if is_text else len(task["labels"])
+            found["utterances"][name] = read_utterances(examples, n_columns)
+            found["filters"][name] = _filters(found["utterances"][name], n_columns)
         predictions = results / name / task["method"] / f"seed-{setup['seeds'][0]}"
         predictions = predictions / "predictions.parquet"
         if predictions.is_file():
@@ -171,11 +172,13 @@ def _breakdowns(
     return found
 
 
-def _filters(utterances: Sequence[Mapping[str, Any]], is_text: bool) -> dict[str, list[str]]:
+def _filters(
+    utterances: Sequence[Mapping[str, Any]], n_columns: int | None
+) -> dict[str, list[str]]:
     """What utterances can be filtered by, and the values."""
     found = {}
-    if not is_text:
-        references = [one["reference"].split(COLUMN_SEPARATOR) for one in utterances]
+    if n_columns is not None:
+        references = [split_answer(one["reference"], n_columns) for one in utterances]
         found["class"] = sorted({part for parts in references for part in parts})
     if speakers := sorted({one["speaker"] for one in utterances} - {None}):
         found["speaker"] = speakers

@@ -12,7 +12,7 @@ from speechprompt.errors import CorpusError
 from speechprompt.runtime.progress import log
 from speechprompt.units.unit_files import read_column
 
-__all__ = ["COLUMN_SEPARATOR", "Classification"]
+__all__ = ["COLUMN_SEPARATOR", "Classification", "split_answer"]
 
 COLUMN_SEPARATOR = " | "
 
@@ -96,14 +96,13 @@ class Classification:
 
     def encode(self, answer: str) -> list[int]:
         """Label indices of an answer in writing."""
-        parts = [answer] if len(self.columns) == 1 else answer.split(COLUMN_SEPARATOR)
+        parts = split_answer(answer, len(self.columns))
         triples = zip(parts, self.values, self.allowed, strict=True)
         return [allowed[values.index(part)] for part, values, allowed in triples]
 
     def unknown(self, answer: str) -> list[str]:
         """The labels of an answer that train never had."""
-        parts = [answer] if len(self.columns) == 1 else answer.split(COLUMN_SEPARATOR)
-        pairs = zip(parts, self.values, strict=False)
+        pairs = zip(split_answer(answer, len(self.columns)), self.values, strict=True)
         return [repr(part) for part, values in pairs if part not in values]
 
     def decode(self, indices: Sequence[int]) -> str:
@@ -121,6 +120,15 @@ class Classification:
 
     def _write(self, values: Sequence[str]) -> str:
         return COLUMN_SEPARATOR.join(values)
+
+
+def split_answer(answer: str, n_columns: int) -> list[str]:
+    """The label of each column of an answer in writing, empty where it has none.
+
+    A label may hold ``COLUMN_SEPARATOR`` where there is one column.
+    """
+    found = answer.split(COLUMN_SEPARATOR, n_columns - 1)
+    return found + [""] * (n_columns - len(found))
 
 
 def _warn_of_look_alikes(column: str, labels: Iterable[str]) -> None:

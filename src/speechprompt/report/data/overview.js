@@ -45,7 +45,7 @@ for (const task of all(".task")) {
   const utterances = all(".utterance", task), selects = all(".filters select", task);
   const status = task.querySelector(".filters output"), reset = task.querySelector(".filters button");
   let cell = null;
-  const parts = (text) => text.split(SEPARATOR);
+  const parts = (text) => (Number(task.dataset.columns) > 1 ? text.split(SEPARATOR) : [text]);
   const matches = {
     label: (one, value) => one.dataset.reference === value || parts(one.dataset.reference).includes(value),
     speaker: (one, value) => one.dataset.speaker === value,
