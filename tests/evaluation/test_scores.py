@@ -1,13 +1,16 @@
 import json
 from hashlib import sha256
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from speechprompt.config.tasks import AcousticBaseline, Method
 from speechprompt.errors import ArtefactError
 from speechprompt.evaluation.error_by_length import error_by_length
+from speechprompt.evaluation.names import name_in_text, short_name
 from speechprompt.evaluation.pooling import pool_folds, pool_predictions, pooled_gain
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scored_splits import ScoreFiles
@@ -309,3 +312,11 @@ def test_the_scores_of_folds_are_pooled(tmp_path):
     assert set(metrics.hashes) == {"lm", *names}
     with pytest.raises(ArtefactError, match="is in an earlier file too"):
         pool_folds([floors[0], floors[0]], floor, "t")
+
+
+def test_every_method_and_baseline_has_both_names():
+    baselines = ("ngram_logistic_regression", "constant", "shuffled", *get_args(AcousticBaseline))
+    for name in (*get_args(Method), *baselines):
+        assert short_name(name) not in (name, name.replace("_", " "))
+        assert name_in_text(name).split()[0] in ("the", "its")
+    assert short_name("their_own") == name_in_text("their_own") == "their own"

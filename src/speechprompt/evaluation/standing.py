@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from speechprompt.evaluation.metrics import Score, in_percent
-from speechprompt.evaluation.names import baseline_name
+from speechprompt.evaluation.names import short_name
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.evaluation.verdict import standing
 
@@ -63,4 +63,4 @@ class Standing:
         """Name and score of the baseline, or a dash."""
         if self.baseline is None or self.floor is None:
             return "–"
-        return f"{baseline_name(self.baseline)} {100 * self.floor.value:.2f} %"
+        return f"{short_name(self.baseline)} {100 * self.floor.value:.2f} %"

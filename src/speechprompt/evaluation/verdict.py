@@ -7,21 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from speechprompt.errors import some_of
 from speechprompt.evaluation.metrics import Score, in_percent
+from speechprompt.evaluation.names import name_in_text
 
 __all__ = ["SharedSpeakers", "compare_in_words", "overlap_in_words", "standing"]
 
-METHODS = {
-    "prompt": "the prompt",
-    "finetune": "the fine-tuned unit LM",
-    "downstream": "the downstream model",
-}
-BASELINES = {
-    "ngram_logistic_regression": "the n-gram baseline",
-    "constant": "the best constant answer",
-    "mfcc_mean": "the logistic regression on means of MFCC",
-    "mfcc_dtw": "the nearest utterance of train by MFCC",
-    "shuffled": "its own answers to other utterances",
-}
 OVERFITTING = "If the learning curve is far better on train than on valid, it overfits: "
 NO_ENCODER = (
     "Features without encoder and units tell more than the prompt gets out of the units: take more "
@@ -123,9 +112,9 @@ def compare_in_words(
     low, high = gain.interval
     if low > 0:
         return ""
-    name = METHODS.get(method, method.replace("_", " "))
+    name = name_in_text(method)
     name = name[0].upper() + name[1:]
-    other = BASELINES.get(baseline, baseline.replace("_", " "))
+    other = name_in_text(baseline)
     found = (
         f": {100 * ours.value:.2f} % and {100 * theirs.value:.2f} %, "
         f"gain {in_percent(gain.value, gain.interval)}"

@@ -19,7 +19,7 @@ import jinja2
 import yaml
 
 from speechprompt.evaluation.metrics import in_percent
-from speechprompt.evaluation.names import METHODS, METRICS, baseline_name
+from speechprompt.evaluation.names import METRICS, short_name
 from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.evaluation.scores import Metrics, judge
 from speechprompt.report.breakdown import by_speaker, confusions
@@ -80,9 +80,8 @@ def write_overview(
     )
     template = data_file(__file__, ".html").read_text(encoding="utf-8")
     page = environment.from_string(template).render(
-        METHODS=METHODS,
         METRICS=METRICS,
-        baseline_name=baseline_name,
+        short_name=short_name,
         in_percent=in_percent,
         judge=judge,
         picture=picture,

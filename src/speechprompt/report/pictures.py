@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from speechprompt.evaluation.error_by_length import error_by_length
-from speechprompt.evaluation.names import METHODS, METRICS, QUALITIES, baseline_name
+from speechprompt.evaluation.names import METRICS, QUALITIES, short_name
 from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.report.breakdown import Confusions, confusions
 from speechprompt.report.fonts import drawable
@@ -164,11 +164,7 @@ def plot_error_by_length(predictions: Sequence[str | Path], out: str | Path, tit
     with house_figure(out, title, 4.2) as (_, (axes,)):
         for (method, rows), colour, marker in zip(methods, COLOURS, "os^D", strict=False):
             percent = [100 * rows[name] for name in ("cer", "cer_low", "cer_high")]
-            style = {
-                "color": colour,
-                "marker": marker,
-                "label": METHODS.get(method) or baseline_name(method),
-            }
+            style = {"color": colour, "marker": marker, "label": short_name(method)}
             draw_line(axes, rows["mean_length"], *percent, **style)
         label = f"{METRICS['cer']} (%)"
         axes.set(xlabel="length of the reference (characters)", ylabel=label)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from speechprompt.evaluation.names import METHODS, METRICS
+from speechprompt.evaluation.names import METRICS, short_name
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.report.pictures import BLUE, ORANGE, draw_line, house_figure
 from speechprompt.storage.files import content_of
@@ -48,7 +48,7 @@ def gather_sweep(
             for method, group in _varied(rows, name, "method").groupby("method", sort=False):
                 means = _means(group, by).sort_index()
                 colour, marker = STYLES[method]
-                style = {"color": colour, "marker": marker, "label": METHODS[method]}
+                style = {"color": colour, "marker": marker, "label": short_name(method)}
                 draw_line(axes, means.index, *(means[name] for name in SCORE), **style)
             axes.set(xlabel=xlabel, ylabel=label, xscale="log")
             if by == "utterances":  # all numbers, and no others of the logarithm's

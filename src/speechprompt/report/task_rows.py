@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from speechprompt.evaluation.metrics import Score
-from speechprompt.evaluation.names import METHODS, TASKS, baseline_name
+from speechprompt.evaluation.names import TASKS, short_name
 from speechprompt.evaluation.scores import Metrics
 from speechprompt.evaluation.standing import Standing
 
@@ -80,17 +80,17 @@ class TaskRow:
         def mark(kind: str, name: str, value: float) -> Mark:
             return Mark(kind, scale.place(value), f"{name}: {100 * value:.2f} %")
 
-        marks = [mark("baseline", baseline_name(n), value) for n, value in baselines.items()]
+        marks = [mark("baseline", short_name(n), value) for n, value in baselines.items()]
         marks += [mark("paper", "the paper, on another corpus", paper)] if paper else []
         for other in others:
-            marks.append(mark("method", METHODS[other.method], other.main.value))
-        marks.append(mark("own", METHODS.get(own.method, own.method), own.main.value))
+            marks.append(mark("method", short_name(other.method), other.main.value))
+        marks.append(mark("own", short_name(own.method), own.main.value))
         return cls(
             name=own.task,
             title=TASKS.get(own.task, own.type.replace("_", " ")),
             metric=metric,
             standing=standing,
-            against=baseline_name(standing.baseline or ""),
+            against=short_name(standing.baseline or ""),
             place=scale.place(own.main.value),
             whisker=scale.whisker(scores[metric]),
             marks=marks,

@@ -157,7 +157,7 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
         folders: folders of the tasks.
         overview: the overview; where it is not there, how it is made, and that of one task.
     """
-    from speechprompt.evaluation.names import METRICS, TASKS, baseline_name
+    from speechprompt.evaluation.names import METRICS, TASKS, short_name
     from speechprompt.evaluation.scores import Metrics, judge
     from speechprompt.evaluation.standing import Standing
 
@@ -170,7 +170,7 @@ def results_box(folders: Sequence[str], overview: str = "results/overview.html")
         name = METRICS.get(row.metric, row.metric)
         lines.append(f"{title}: {name} {row.written()}, {row.score.n:,} utterances{n_seeds}")
         if row.baseline and row.floor and row.gain:
-            baseline = baseline_name(row.baseline)
+            baseline = short_name(row.baseline)
             low, high = (f"{100 * bound:+.2f}" for bound in row.gain.interval)
             gain = f"gain {100 * row.gain.value:+.2f} [{low}, {high}]"
             lines.append(f"  {row.verdict}, {baseline} {100 * row.floor.value:.2f} %: {gain}")
