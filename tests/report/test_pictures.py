@@ -155,6 +155,43 @@ def test_any_label_can_be_drawn(tmp_path, names):
     assert imread(tmp_path / "matrix.png").shape[1] <= WIDEST
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("columns", [["label"], ["action", "place" * 80]])
+@pytest.mark.parametrize("n", [2, 30])
+def test_long_labels_leave_room_for_the_cells(tmp_path, columns, n):
+    path = tmp_path / "p.parquet"
+    heights = []
+    for length in (30, 400):
+        names = [f"{i:02} {'turn it on ' * 40}"[: length - 1] + "x" for i in range(n)]
+        written = [" | ".join([name, f"b{i % 2}"][: len(columns)]) for i, name in enumerate(names)]
+        rows = {"utt_id": names, "reference": written, "prediction": written[::-1]}
+        rows |= {"score": np.zeros(n), "is_repeat": [False] * n}
+        about = {"task_type": "classification", "columns": columns, "method": "prompt"}
+        write_predictions(path, {"test": rows}, **about)
+        plot_confusion(path, tmp_path / "matrix.png", "long labels")
+        height, width, _ = imread(tmp_path / "matrix.png").shape
+        assert width <= WIDEST
+        heights.append(height)
+    assert heights[1] <= heights[0] + 60
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("turn on", "turn on"),
+        ("turn on the lamp", "tur…mp"),
+        ("WWWW", "WWWW"),
+        ("WWWWWWWW", "W…W"),
+        ("開燈關燈", "開燈關燈"),
+        ("開燈關燈開", "開…開"),
+        ("e\u0301" * 6, "e\u0301" * 6),
+    ],
+)
+def test_long_texts_have_an_ellipsis_in_their_middle(text, found):
+    assert fonts.shortened(text, 4.5) == found
+    assert fonts.text_width(found) <= 4.5
+
+
 def test_pictures_are_drawn_whatever_the_users_settings(tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.dpi: 7\n")
     rows = {"utt_id": ["a", "b"], "reference": ["x", "y"], "prediction": ["y", "x"]}

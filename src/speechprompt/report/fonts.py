@@ -1,13 +1,18 @@
 """Texts as matplotlib can draw them, in any script that the fonts of the system have."""
 
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import matplotlib
 from matplotlib import font_manager
+from matplotlib.textpath import text_to_path
 
-__all__ = ["drawable"]
+__all__ = ["drawable", "shortened", "text_width"]
 
+ELLIPSIS = "…"
+OWN_FONT = "DejaVu Sans"  # comes with matplotlib
 NO_LETTERS = "Last Resort"  # a font that has a box for every letter
 
 
@@ -26,9 +31,42 @@ def drawable(texts: Sequence[str]) -> list[str]:
     for number, (text, absent) in enumerate(zip(texts, missing, strict=True), 1):
         if absent - _letters():
             points = [f"U+{ord(letter):04X}" for letter in text]
-            text = f"{number}: {' '.join(points[:3])}{' …' if len(points) > 3 else ''}"
+            text = f"{number}: {' '.join(points[:3])}{f' {ELLIPSIS}' if len(points) > 3 else ''}"
         drawn.append(text.replace("$", r"\$"))
     return drawn
+
+
+def text_width(text: str) -> float:
+    """About how wide a text is drawn, in multiples of the font size."""
+    return sum(map(_letter_width, text))
+
+
+def shortened(text: str, widest: float) -> str:
+    """A text with an ellipsis for its middle if its :func:`text_width` is above ``widest``.
+
+    Beginning and end stay, because long texts often differ in either only.
+    """
+    if text_width(text) <= widest:
+        return text
+    room = (widest - text_width(ELLIPSIS)) / 2
+    start, end = _beginning(text, room), _beginning(text[::-1], room)[::-1]
+    return f"{start.rstrip()}{ELLIPSIS}{end.lstrip()}"
+
+
+def _beginning(text: str, widest: float) -> str:
+    widths = accumulate(map(_letter_width, text))
+    return text[: sum(width <= widest for width in widths)]
+
+
+@lru_cache(maxsize=4096)
+def _letter_width(letter: str) -> float:
+    """Width in the font that comes with matplotlib, or a guess for letters that it lacks."""
+    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):  # drawn onto another, or not at all
+        return 0.0
+    font = font_manager.FontProperties(family=[OWN_FONT], size=10)
+    if ord(letter) in _letters_of(font_manager.findfont(font)):
+        return text_to_path.get_text_width_height_descent(letter, font, ismath=False)[0] / 10
+    return 1.0 if unicodedata.east_asian_width(letter) in ("W", "F") else 0.7
 
 
 def _letters() -> set[int]:

@@ -18,7 +18,7 @@ from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.names import METRICS, QUALITIES, short_name
 from speechprompt.evaluation.predictions import read_predictions
 from speechprompt.report.breakdown import Confusions, confusions
-from speechprompt.report.fonts import drawable
+from speechprompt.report.fonts import drawable, shortened, text_width
 from speechprompt.storage.files import atomic_path
 from speechprompt.storage.parquet import metadata_of, read_parquet, write_parquet
 from speechprompt.units.codebook import load_codebook
@@ -55,6 +55,8 @@ STYLE: dict[Any, Any] = {
     "savefig.bbox": "tight",
     "svg.hashsalt": "speechprompt",
 }
+WIDEST_NAME = 18  # times the font size; wider ones would leave no room for the cells
+NAME_SIZE = 9  # points
 NAMED_CELLS = 24  # above this many labels the cells are too small for numbers
 NAMED_UNITS = 20  # more numbers would cover each other
 # Frames that units are measured on: label, colour, marker and offset from the codebook's row.
@@ -98,7 +100,7 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
 
     Each label column has a panel. Predictions that are not the reference of any utterance share the
     last column. Where there are many classes, columns have the numbers of the rows instead of
-    names.
+    names. Long names have an ellipsis in their middle.
 
     Args:
         predictions: predictions of a classification.
@@ -119,7 +121,8 @@ def plot_confusion(predictions: str | Path, out: str | Path, title: str) -> None
 def _matrix_height(found: Confusions) -> float:
     """Inches of a panel, with its names and labels."""
     names = found.names
-    margin = 0.7 if len(names) > NAMED_CELLS else 0.06 * max(map(len, names)) + 0.7
+    longest = min(max(map(text_width, names)), WIDEST_NAME)
+    margin = 0.7 if len(names) > NAMED_CELLS else longest * NAME_SIZE / 72 + 0.7
     least = WIDTH if not found.column else 1.5
     return min(max(least, (0.165 if len(names) > NAMED_CELLS else 0.22) * len(names) + margin), 16)
 
@@ -127,10 +130,11 @@ def _matrix_height(found: Confusions) -> float:
 def _draw_matrix(axes: Axes, found: Confusions) -> ScalarMappable:
     counts, others = np.array(found.counts), found.answers[len(found.names) :]
     share = 100 * counts / counts.sum(axis=1, keepdims=True)
-    names = drawable(found.names)
+    names = drawable([shortened(name, WIDEST_NAME) for name in found.names])
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.grid(False)
-    axes.set(xlabel="prediction", ylabel=f"reference {found.column}".strip())
+    (label_column,) = drawable([shortened(found.column, WIDEST_NAME / 2)])
+    axes.set(xlabel="prediction", ylabel=f"reference {label_column}".strip())
     if len(names) > NAMED_CELLS:
         rows = [f"{name}  {i}" for i, name in enumerate(names, 1)]
         axes.set_yticks(range(len(names)), rows, fontsize=8)
@@ -139,8 +143,8 @@ def _draw_matrix(axes: Axes, found: Confusions) -> ScalarMappable:
         axes.set_xticks(list(marks), list(marks.values()))
         axes.set_xlabel("prediction (number of the row)")
         return image
-    axes.set_yticks(range(len(names)), names, fontsize=9)
-    axes.set_xticks(range(share.shape[1]), [*names, *others], rotation=90, fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=NAME_SIZE)
+    axes.set_xticks(range(share.shape[1]), [*names, *others], rotation=90, fontsize=NAME_SIZE)
     for row, column in zip(*np.nonzero(share), strict=True):
         colour = "white" if share[row, column] > 55 else "black"
         axes.text(column, row, f"{share[row, column]:.0f}", color=colour, fontsize=8, **CENTRED)
