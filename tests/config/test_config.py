@@ -213,9 +213,10 @@ def test_rows_in_front_stand_beside_query_rows():
         parse_config(values)
 
 
-def test_no_label_column_has_the_name_of_a_score():
-    with pytest.raises(ConfigError, match=r"tasks\.ks\.labels: 'novel' stands for"):
-        parse_config(changed("tasks.ks.labels", ["label", "novel"]))
+@pytest.mark.parametrize("name", ["novel", "distinct"])
+def test_no_label_column_has_the_name_of_a_score(name):
+    with pytest.raises(ConfigError, match=rf"tasks\.ks\.labels: '{name}' stands for"):
+        parse_config(changed("tasks.ks.labels", ["label", name]))
 
 
 def test_acoustic_baselines_classify():

@@ -136,3 +136,11 @@ def test_files_that_are_no_manifest_of_lhotse(tmp_path, content):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CorpusError, match=rf"{name}.*cannot be read"):
             prepare(LhotseCorpus(train=str(tmp_path / name)), tmp_path)
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    content = bytearray(gzip.compress(b"{}\n" * 100))
+    content[10:20] = b"\xff" * 10  # the head of the first block
+    (tmp_path / "a.jsonl.gz").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"a\.jsonl\.gz: cannot be read"):
+        prepare(LhotseCorpus(train=str(tmp_path / "a.jsonl.gz")), tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,6 +124,17 @@ def test_a_file_is_listed_once_whatever_its_path(tmp_path, record):
         twice = [*recordings, Recording(alias, "test", {"label": "a"})]
         with pytest.raises(CorpusError, match=r"train/000\.wav \(train\) and .* the same file"):
             write(twice, tmp_path, tmp_path / "m")
+
+
+def test_a_speaker_in_two_unicode_forms_is_one(tmp_path, record):
+    recordings = [
+        replace(item, speaker=("Jos\u00e9", "Jose\u0301")[i % 2])
+        for i, item in enumerate(listing(4))
+    ]
+    record(tmp_path, *(item.path for item in recordings))
+    write(recordings, tmp_path, tmp_path / "m")
+    found = pq.read_table(tmp_path / "m/train.parquet")["speaker"].to_pylist()
+    assert set(found) == {"Jos\u00e9"}
 
 
 def test_copies_in_a_later_split_are_counted(tmp_path, record, capsys):

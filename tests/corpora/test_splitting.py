@@ -94,6 +94,26 @@ def test_parts_of_a_recording_stay_together(tmp_path):
     assert len(found) == 10
 
 
+def test_parts_in_paths_stay_together(tmp_path):
+    lines = [f'"talk{i % 10}.wav#t={i},{i + 1}&channel={i % 2}",x' for i in range(100)]
+    lines += [f"t.parquet#column=audio&row={i},x" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *lines]))
+    split(tmp_path / "t.csv", tmp_path / "s.csv")
+    found = {(row["path"].split("#t=")[0], row["split"]) for row in rows_of(tmp_path / "s.csv")}
+    assert len(found) == 50
+    assert len({split for path, split in found if "parquet" in path}) > 1
+
+
+def test_a_speaker_in_two_unicode_forms_is_one(tmp_path):
+    names = ["Jos\u00e9", "Jose\u0301", "Ana", "Bo", "Kim"]
+    lines = [f"{i}.wav,{names[i % 5]}" for i in range(50)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,speaker", *lines]))
+    split(tmp_path / "t.csv", tmp_path / "s.csv", disjoint="speaker", valid=0, test=0.3)
+    split_of = {row["speaker"]: row["split"] for row in rows_of(tmp_path / "s.csv")}
+    assert split_of[names[0]] == split_of[names[1]]
+    assert len(split_of) == 5
+
+
 def test_paths_of_one_recording_stay_together(tmp_path):
     lines = ["path,start,end,label"]
     lines += [f"{'./' * (i // 10)}talk{i % 10}.wav,{i},{i + 1},x" for i in range(20)]

@@ -1,5 +1,7 @@
 """Baselines on MFCC: their distances, their answers, and what they learn from."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +44,18 @@ def test_distances_are_the_literal_ones(monkeypatch, most):
     expected = [literal_distance(frames, other) for other in others]
     np.testing.assert_allclose(warped_distances(frames, others), expected, rtol=1e-5)
     assert warped_distances(frames, [frames])[0] == 0
+
+
+def test_a_long_recording_takes_little_memory():
+    generator = np.random.default_rng(0)
+    frames = generator.normal(size=(4000, 2)).astype(np.float32)
+    others = [generator.normal(size=(50, 2)).astype(np.float32) for _ in range(200)]
+    tracemalloc.start()
+    found = warped_distances(frames, others)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400e6
+    assert found[0] == pytest.approx(warped_distances(others[0], [frames])[0], rel=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -141,6 +141,8 @@ def test_answers_are_joint_where_columns_depend_on_each_other():
 
     data, (units, _) = [draw(n) for n in (80, 60)], draw(50)
     details, found = fit_classifier(*data, {"test": units}, columns=("action", "object"))
+    # Names of columns are the user's, and change nothing.
+    assert fit_classifier(*data, {"test": units}, columns=("action", "answer"))[0] == details
     assert details["answers"] == "joint"
     assert set(details["tried"]) == {"joint", "per column"}
     classes = [answer for _, side in data for answer in side]

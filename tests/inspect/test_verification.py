@@ -1,5 +1,7 @@
 """One changed bit in any file of a run is an error that names the file, and `verify` finds it."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,22 @@ def test_verify_finds_the_damaged_file(copied, name, capsys):
     assert f"damaged  {path}: " in capsys.readouterr().out
     found = {checked.path: checked.state for checked in verify_run(copied)}
     assert found[path] == "damaged"
+
+
+def test_verify_looks_behind_links(copied, tmp_path, capsys):
+    units, elsewhere = copied / "results/units", tmp_path / "scratch"
+    shutil.move(units, elsewhere)
+    units.symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "again").symlink_to(units, target_is_directory=True)
+    assert main(["verify", str(copied)]) == 0
+    assert str(units) in capsys.readouterr().out
+    path = min(units.rglob("*.parquet"))
+    path.write_bytes(next(flipped(path.read_bytes(), 0, seed=2)))
+    (copied / "results/lost.safetensors").symlink_to("/no/such/file")
+    assert main(["verify", str(copied)]) == 1
+    said = capsys.readouterr().out
+    assert f"damaged  {path}: " in said
+    assert f"damaged  {copied / 'results/lost.safetensors'}: " in said
 
 
 def test_verify_finds_files_that_are_missing_or_another(copied, capsys):

@@ -66,6 +66,15 @@ def test_recordings_are_answered_by_the_same_command(folders, quick, capsys):
     assert {answer["task"] for answer in answers} == {"mine"}
 
 
+def test_a_label_is_the_name_that_is_given_also_of_a_link(folders, quick, capsys):
+    for name, target in (("ja", "yes"), ("nein", "no")):
+        Path(name).symlink_to(target)
+    part = f"{min(Path('yes').iterdir())}#t=0.02,0.18"
+    assert enrol("ja", "nein/", options=["--predict", part]) == 0
+    (answer,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert set(answer["probabilities"]) == {"ja", "nein"}
+
+
 def test_a_recording_to_answer_that_is_missing_is_named_before_the_training(folders, capsys):
     assert enrol("yes", "no", options=["--predict", "nwe.wav"]) == 1
     assert "--predict: nwe.wav: no such file or folder" in capsys.readouterr().err

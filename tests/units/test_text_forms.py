@@ -145,6 +145,17 @@ def test_what_is_exported_is_read_again(index, tmp_path, form, capsys):
     assert agreed.n_equal == (1 if form == "resynthesis" else 2)
 
 
+def test_a_label_does_not_take_the_place_of_durations(tmp_path):
+    columns = {"utt_id": ["a"], "path": ["a.wav"], "units": [[1, 2]], "durations": [[3, 4]]}
+    about = UnitsMetadata("k", "0" * 64, 100, dedup=True, frame_rate=50.0)
+    part = tmp_path / "part.parquet"
+    write_units(part, columns | {"duration": ["x"]}, label_columns=["duration"], metadata=about)
+    gather_units([part], tmp_path / "index.json", corpus="c", split="train")
+    with pytest.raises(CorpusError, match="'duration': a label of this name"):
+        export_units(tmp_path / "index.json", tmp_path / "out", form="slamkit")
+    assert not (tmp_path / "out").exists()
+
+
 def test_exports_are_the_other_programs_own_lines(index, tmp_path):
     lines = {}
     for form in ("gslm", "textless", "resynthesis", "slamkit", "tokens"):

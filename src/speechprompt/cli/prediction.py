@@ -1,6 +1,7 @@
 """The verbs that answer recordings, whole or in windows, and that learn from a few first."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speechprompt.audio.places import Place
 from speechprompt.cli.verb import ExitStatus
 from speechprompt.errors import ConfigError
 from speechprompt.predict.segments import SegmentFormat
@@ -127,7 +129,7 @@ def enrol(
     """
     from speechprompt.predict import enrolment
 
-    if missing := [path for path in recordings or [] if not path.exists()]:
+    if missing := [path for path in recordings or [] if not os.path.exists(Place.at(path).file)]:
         raise ConfigError(f"--predict: {missing[0]}: no such file or folder")
     made = enrolment.enrol(folders, task, out, seed=seed, computation=computation)
     if not recordings:

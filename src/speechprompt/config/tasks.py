@@ -245,8 +245,10 @@ class Task(Block):
             raise ValueError(f"labels: {self.type} reads {columns}, found {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: a column is named twice: {self.labels}")
-        if "novel" in self.labels:
-            raise ValueError("labels: 'novel' stands for utterances that train has not; rename it")
+        if taken := {*self.labels} & {"novel", "distinct"}:
+            raise ValueError(
+                f"labels: {min(taken)!r} stands for a part of the utterances in scores; rename it"
+            )
         if (
             self.verbalizer == "learnable"
             and self.type != "classification"

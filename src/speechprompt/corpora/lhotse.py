@@ -6,6 +6,7 @@ supervision or, without labels, none.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 if not isinstance(item, dict):
                     raise CorpusError(f"{path}, line {number}: expected an object of JSON")
                 yield f"{path}, line {number}", item
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path}: cannot be read ({error})") from error
 
 

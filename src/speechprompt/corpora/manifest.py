@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -218,7 +219,7 @@ def _identify(recordings: Iterable[Recording], root: Path) -> list[Row]:
             {
                 "path": path,
                 "split": recording.split,
-                "speaker": recording.speaker,
+                "speaker": recording.speaker and unicodedata.normalize("NFC", recording.speaker),
                 **recording.labels,
             }
         )

@@ -3,14 +3,17 @@
 import csv
 import io
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from speechprompt.audio.places import Place
 from speechprompt.corpora.manifest import SPLITS
-from speechprompt.corpora.table import read_table
+from speechprompt.corpora.table import read_table, spelling_on_disk
 from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_text
@@ -69,10 +72,14 @@ def split(
         rows.append(row)
     if not rows:
         raise CorpusError(f"{table}: no rows below the header")
-    # One recording may have several paths.
-    paths = [os.path.realpath(table.parent / row["path"]) for row in rows]
-    groups = _groups([paths, *([[row[disjoint] for row in rows]] if disjoint else [])])
-    strata = _strata(rows, stratify)
+    recordings = [_recording(table.parent, row["path"]) for row in rows]
+    # Speakers and labels are the same in both of Unicode's forms.
+    compared = [
+        {name: unicodedata.normalize("NFC", row[name]) for name in (disjoint, stratify) if name}
+        for row in rows
+    ]
+    groups = _groups([recordings, *([[row[disjoint] for row in compared]] if disjoint else [])])
+    strata = _strata(compared, stratify)
     generator = np.random.default_rng(seed)
     everything = np.arange(len(rows))
     if folds is None:
@@ -91,11 +98,18 @@ def split(
     counts = Counter[str]()
     expected = ["train", *(["valid"] if valid else []), *(["test"] if test or folds else [])]
     for path, splits in tables.items():
-        _check(path, rows, splits, expected, disjoint, stratify)
+        _check(path, compared, splits, expected, disjoint, stratify)
     for path, splits in tables.items():
         _write(path, table.parent, header, rows, splits)
         counts.update(splits.tolist())
     return {split: counts[split] for split in SPLITS}
+
+
+def _recording(root: Path, path: str) -> str:
+    """What a row is a recording or a part of, however its path is written."""
+    place = Place.at(root / spelling_on_disk(root, path))
+    whole = replace(place, file=os.path.realpath(place.file), start=0.0, end=None, channel=None)
+    return str(whole)
 
 
 def _groups(columns: Sequence[Sequence[str]]) -> np.ndarray:

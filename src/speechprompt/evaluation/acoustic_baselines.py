@@ -215,7 +215,8 @@ def warped_distances(frames: np.ndarray, others: Sequence[np.ndarray]) -> np.nda
     while order:
         # Together, with others of similar length.
         longest = len(others[order[-1]])
-        together = order[-max(1, MAX_PAIRS // (len(frames) * longest)) :]
+        size = min(len(frames), longest) * (len(frames) + longest)
+        together = order[-max(1, MAX_PAIRS // size) :]
         del order[-len(together) :]
         distances[together] = _warped(frames, [others[i] for i in together])
     return distances
@@ -225,14 +226,16 @@ def _warped(frames: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
     """Distances to some others at once, along the anti-diagonals of all tables of pairs."""
     n, lengths = len(frames), np.array([len(other) for other in others])
     m = lengths.max()
-    # Entry i of anti-diagonal k is the pair of frames (i, k - i).
-    pairs = np.full((n + m - 1, n, len(others)), np.inf, np.float32)
-    rows = np.arange(n)[:, None]
+    # Anti-diagonal k has the pairs of frames whose numbers have the sum k; entry i is the pair with
+    # frame i of the shorter side, which bounds the memory.
+    is_longer = n > m
+    pairs = np.full((n + m - 1, min(n, m), len(others)), np.inf, np.float32)
+    i = np.arange(n)[:, None]
     for number, other in enumerate(others):
-        columns = np.arange(len(other))
-        pairs[rows + columns, rows, number] = cdist(frames, other)
+        j = np.arange(len(other))
+        pairs[i + j, j if is_longer else i, number] = cdist(frames, other)
     found = np.empty(len(others))
-    before = np.full((n + 1, len(others)), np.inf, np.float32)  # row i + 1 is entry i
+    before = np.full((min(n, m) + 1, len(others)), np.inf, np.float32)  # row i + 1 is entry i
     last = before.copy()
     last[1] = 2 * pairs[0, 0]
     for k in range(n + m - 1):
@@ -242,5 +245,5 @@ def _warped(frames: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
             now[1:] = np.minimum(single, before[:-1] + 2 * pairs[k])
             before, last = last, now
         ends = lengths == k - n + 2
-        found[ends] = last[n, ends]
+        found[ends] = last[lengths[ends] if is_longer else n, ends]
     return found / (n + lengths)

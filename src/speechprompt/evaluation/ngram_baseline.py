@@ -17,6 +17,9 @@ from speechprompt.tasks.examples import Examples, few_examples
 
 __all__ = ["fit_classifier", "fit_ngram_baseline"]
 
+# Stands for the whole answer where columns have their names.
+WHOLE = ""
+
 
 def fit_ngram_baseline(
     task: str,
@@ -95,8 +98,8 @@ def fit_classifier(
     """
     ngrams = Ngrams.count(train[0], dev[0], scored, times)
     wholes, dev_wholes = np.asarray(train[1]), np.asarray(dev[1])
-    ways = {"joint": ["answer"]}
-    targets = {"answer": (wholes, dev_wholes)}
+    ways = {"joint": [WHOLE]}
+    targets = {WHOLE: (wholes, dev_wholes)}
     if len(columns) > 1:
         ways = {"per column": list(columns)} | ways
         parts = [
@@ -110,7 +113,8 @@ def fit_classifier(
             if right and np.isin(dev_wholes, wholes).mean() < right["per column"].mean():
                 continue  # joint classes can reach no more
             for name in names:
-                settings[name] = choose_setting(ngrams, *targets[name], balance, name)
+                what = name or "answer"
+                settings[name] = choose_setting(ngrams, *targets[name], balance, what)
             guesses = _join([settings[name].guesses for name in names])
             right[way] = np.array(guesses) == dev_wholes
         way = _choose(right)
@@ -126,7 +130,7 @@ def fit_classifier(
         tried = {name: float(rows.mean()) for name, rows in right.items()}
         details |= {"answers": way, "tried": tried, "dev_accuracy": tried[way]}
     if way == "joint":
-        details |= settings["answer"].summary()
+        details |= settings[WHOLE].summary()
     else:
         details["columns"] = {name: settings[name].summary() for name in columns}
     return details, {

@@ -82,12 +82,24 @@ def _state(path: Path) -> str:
 
 
 def _artefacts(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted({*folders} - SKIPPED)
+    """Files to check; those behind links too, and links that lead nowhere."""
+    seen = {os.path.realpath(folder)}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        # Links in resources/ lead to a user's own copies of corpora.
+        is_own = "resources" not in Path(parent).relative_to(folder).parts
+        inner = {name: os.path.join(parent, name) for name in sorted({*folders} - SKIPPED)}
+        places = {
+            os.path.realpath(at): name
+            for name, at in inner.items()
+            if is_own or not os.path.islink(at)
+        }
+        folders[:] = [name for place, name in places.items() if place not in seen]
+        seen |= places.keys()
         for name in sorted(files):
             path = Path(parent, name)
             is_download = path.with_name(f"{name}.sha256").is_file()
-            if (path.suffix in READERS or is_download) and path.is_file():
+            is_file = path.is_file() or (path.is_symlink() and not path.exists())
+            if (path.suffix in READERS or is_download) and is_file:
                 yield path
 
 

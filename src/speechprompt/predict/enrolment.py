@@ -3,6 +3,7 @@
 There are fewer updates where there are fewer labels, so that it takes seconds.
 """
 
+import os
 import re
 import time
 import unicodedata
@@ -202,7 +203,7 @@ def _read_folders(folders: Sequence[Path]) -> dict[str, dict[str, np.ndarray]]:
         ConfigError: as :func:`enrol`.
         CorpusError: as :func:`enrol`.
     """
-    names = [unicodedata.normalize("NFC", folder.resolve().name) for folder in folders]
+    names = [unicodedata.normalize("NFC", Path(os.path.abspath(folder)).name) for folder in folders]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise ConfigError(f"expected a folder for each label, found two for {repeated[0]!r}")
     if wrong := [folder for folder in folders if not folder.is_dir()]:

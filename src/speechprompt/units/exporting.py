@@ -109,4 +109,9 @@ def _slamkit(row: Row, columns: Sequence[str], *, tokens: bool) -> str:
         found["units"] = row["units"]
         if row["durations"] is not None:
             found["duration"] = row["durations"]
+    if taken := [name for name in columns if name in found]:
+        raise CorpusError(
+            f"{taken[0]!r}: a label of this name would take the place of what the form has by it; "
+            "choose other labels"
+        )
     return json.dumps(found | {name: row[name] for name in columns}, ensure_ascii=False)
