@@ -12,7 +12,7 @@ import soundfile
 
 from small_run import record, sound
 from speechprompt import load_predictor
-from speechprompt.audio.reading import AudioError
+from speechprompt.audio.reading import AudioError, read_blocks
 from speechprompt.audio.waveforms import as_waveform
 from speechprompt.cli import main
 from speechprompt.cli.prediction import _print
@@ -187,6 +187,32 @@ def test_recordings_of_one_name_are_told_apart(form, column):
     for file in ("a/x.wav", "b/x.wav", "a/x.wav", "b/y.wav"):
         names.append(write(Segment(file, "ks", 1.0, 2.0, "yes", 0.9)).split()[column])
     assert names == ["x", "b/x", "x", "y"]
+
+
+def test_parts_have_the_times_of_their_recording(tmp_path):
+    talk = tmp_path / "talk.wav"
+    soundfile.write(talk, bursts((0.2, 0.6, 0.9), (1.2, 1.6, 0.9)), RATE)
+    write, lines = segment_writer("ctm"), {}
+    for name in (str(talk), f"{talk}#t=0,1.1", f"{talk}#t=1.1,2.4"):
+        segments = find_segments(Listener(), read_blocks(name), Windows(0.5, 0.25), name)
+        lines[name] = [write(segment).split() for segment in segments]
+    whole, first, second = lines.values()
+    assert [line[0] for line in whole + first + second] == ["talk"] * 4
+    times = ([float(line[2]) for line in found] for found in (whole, first + second))
+    assert next(times) == pytest.approx(next(times), abs=0.05)
+
+
+def test_a_name_that_is_taken_is_given_to_nobody_else():
+    files = ["talk.wav", "talk.flac", "talk.wav#t=0,1.2", "talk.wav#t=1,2", "talk.flac#t=1,2"]
+    files += ["a b.wav", "a_b.wav", "a_b_wav", "talk.wav#channel=1", "a.parquet#column=x&row=1"]
+    files += ["a.parquet#column=y&row=1", "c/talk.flac", "d/talk", "d/talk.wav", "a b.wav#t=1.5"]
+    write = segment_writer("rttm")
+    lines = [write(Segment(file, "ks", 0.25, 0.5, "yes", 0.9)).split() for file in files]
+    names = [line[1] for line in lines]
+    assert names[:5] == ["talk", "talk.flac", "talk", "talk", "talk.flac"]
+    assert [float(line[3]) for line in lines[:5]] == [0.25, 0.25, 0.25, 1.25, 1.25]
+    recordings = [file.partition("#t=")[0] for file in files]
+    assert len(set(names)) == len(set(recordings)) == len({*zip(names, recordings, strict=True)})
 
 
 def test_the_command_line_prints_times(run, tmp_path, monkeypatch, capsys):

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
+from speechprompt.audio.places import Place
 from speechprompt.predict.windows import Segment
 from speechprompt.storage.text import printable
 
@@ -18,9 +20,10 @@ def segment_writer(form: SegmentFormat, *, n_tasks: int = 1) -> Callable[[Segmen
     """What writes a segment as a line.
 
     Args:
-        form: the format. The file of RTTM and CTM is the recording's name without its ending, or
-            its path where another recording has this name, and blanks in names and labels are
-            underscores there.
+        form: the format. RTTM and CTM name the whole recording and have its times, also where the
+            segment is in a part of it; times of the other formats count from the start of the part.
+            The name is the file's without its ending, or its path where an earlier recording has
+            this name. Blanks in names and labels are underscores there.
         n_tasks: number of tasks; with several, Audacity's labels begin with the task's name.
     """
 
@@ -28,20 +31,39 @@ def segment_writer(form: SegmentFormat, *, n_tasks: int = 1) -> Callable[[Segmen
         name = f"{segment.task}: {segment.label}" if n_tasks > 1 else segment.label
         return f"{segment.start:.6f}\t{segment.end:.6f}\t{printable(name)}"
 
-    named: dict[str, str] = {}  # the first recording of a name
-
-    def name_of(segment: Segment) -> str:
-        path = Path(segment.file)
-        is_first = named.setdefault(path.stem, segment.file) == segment.file
-        return _word(path.stem if is_first else str(path.with_suffix("")))
-
+    names = _Names()
     return {
         "jsonl": lambda segment: json.dumps(asdict(segment), ensure_ascii=False),
         "table": _row,
         "audacity": audacity,
-        "rttm": lambda segment: _rttm(name_of(segment), segment),
-        "ctm": lambda segment: _ctm(name_of(segment), segment),
+        "rttm": lambda segment: _rttm(*names.whole(segment)),
+        "ctm": lambda segment: _ctm(*names.whole(segment)),
     }[form]
+
+
+class _Names:
+    """One name for each recording, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._names: dict[Place, str] = {}
+        self._taken: set[str] = set()
+
+    def whole(self, segment: Segment) -> tuple[str, Segment]:
+        """The name of the whole recording, and the segment with the times that it has there."""
+        part = Place.at(segment.file)
+        recording = replace(part, start=0.0, end=None)
+        if recording not in self._names:
+            self._names[recording] = self._new(recording)
+            self._taken.add(self._names[recording])
+        start, end = part.start + segment.start, part.start + segment.end
+        return self._names[recording], replace(segment, start=start, end=end)
+
+    def _new(self, recording: Place) -> str:
+        """The shortest name that no earlier recording has."""
+        names = (Path(recording.name).name, recording.name, str(recording))
+        numbered = (f"{recording}-{number}" for number in count(2))
+        words = map(_word, chain(names, numbered))
+        return next(word for word in words if word not in self._taken)
 
 
 def _row(segment: Segment) -> str:
