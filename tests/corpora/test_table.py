@@ -190,6 +190,22 @@ def test_a_file_is_found_whatever_its_unicode_form(tmp_path, record):
     assert tmp_path / apart in listed_utterances([table])  # as `predict` reads it
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "line 3: column 'path' is empty"),
+        (".", "line 3: expected a recording, found the folder ."),
+        ("more", "line 3: expected a recording, found the folder more"),
+    ],
+)
+def test_a_table_to_answer_names_files_alone(tmp_path, record, path, message):
+    record(tmp_path, "a.wav", "unlisted.wav", "more/b.wav")
+    table = put(tmp_path, f"path,start\na.wav,\n{path},0.1\n")
+    with pytest.raises(CorpusError, match=message):
+        list(listed_utterances([table]))
+    assert list(listed_utterances([put(tmp_path, "path\na.wav\n")])) == [tmp_path / "a.wav"]
+
+
 def test_only_columns_in_use_are_filled(tmp_path, record, capsys):
     record(tmp_path, *PATHS)
     table = put(tmp_path, ROWS.replace("sport", ""))

@@ -1,11 +1,13 @@
 """The utterances that a manifest or a table lists, for those who want to hear or answer them."""
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from speechprompt.audio.places import Place
 from speechprompt.corpora.manifest import read_root
 from speechprompt.corpora.table import read_table, read_times, spelling_on_disk
+from speechprompt.errors import CorpusError
 from speechprompt.storage.parquet import read_parquet
 
 __all__ = ["listed_utterances"]
@@ -18,7 +20,8 @@ def listed_utterances(names: Iterable[str | Path]) -> Iterator[str | Path]:
 
     Raises:
         ArtefactError: this is no manifest.
-        CorpusError: this is no table with a column ``path``, or its times are wrong.
+        CorpusError: this is no table with a column ``path``, or a row of it has no path, names a
+            folder, or has wrong times; the message names its line.
     """
     for name in names:
         match Path(name).suffix.lower():
@@ -28,9 +31,17 @@ def listed_utterances(names: Iterable[str | Path]) -> Iterator[str | Path]:
                 yield from (root / path for path in paths)
             case ".csv" | ".tsv" | ".tab":
                 for line, row in read_table(Path(name), ["path"])[1]:
-                    times = read_times(row.get("start"), row.get("end"), f"{name}, line {line}")
-                    root = Path(name).parent
-                    path = spelling_on_disk(root, row["path"])
-                    yield root / (path + Place("", *times).fragment)
+                    yield _in_row(row, Path(name).parent, f"{name}, line {line}")
             case _:
                 yield name
+
+
+def _in_row(row: Mapping[str, str], root: Path, where: str) -> Path:
+    """The utterance in a row of a table, whose path is relative to ``root``."""
+    if not row["path"]:
+        raise CorpusError(f"{where}: column 'path' is empty")
+    times = read_times(row.get("start"), row.get("end"), where)
+    path = spelling_on_disk(root, row["path"])
+    if os.path.isdir(root / path):
+        raise CorpusError(f"{where}: expected a recording, found the folder {path}")
+    return root / (path + Place("", *times).fragment)
