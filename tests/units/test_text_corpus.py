@@ -148,6 +148,31 @@ def test_mistakes_are_named(corpus, changes, options, message):
         corpus(changes, **options)
 
 
+@pytest.mark.parametrize(
+    ("table", "changes", "message"),
+    [
+        ("1,A\n2,B", {}, r"train:2: 'bird/1\.wav' and 'bed/1\.wav' would both .* '1' in .*table"),
+        ("1,A\n2,B", {"train": "bed/1.wav|1\n", "valid": "2/1|1\n"}, r"valid:1: '2/1' and 'bed/1"),
+        ("1,A", {"train": "1|1\nbed/1.wav|1\n"}, r"train:2: 'bed/1\.wav' and '1' would"),
+    ],
+)
+def test_two_recordings_have_no_row_in_common(tmp_path, corpus, table, changes, message):
+    lines = {"train": "bed/1.wav|1 2\nbird/1.wav|2 3\ncat/2.wav|3 1\n", "valid": "y/2|1 2\n"}
+    files = {**lines, "test": "cat/2.wav|1\n", **changes, "table": f"utt_id,label\n{table}\n"}
+    options = {"table": str(tmp_path / "table"), "dev_fraction": 0}
+    with pytest.raises(CorpusError, match=message):
+        corpus(files, **options)
+
+
+def test_recordings_find_their_rows_by_name_or_stem(tmp_path, corpus):
+    rows_of = "bed/1.wav,A\nbird/1.wav,B\n2,C\n"
+    train = "bed/1.wav|1 2\nbird/1.wav|2 3\nbird/1.wav|3 2\ncat/2.wav|3 1\n"
+    files = {"train": train, "valid": "cat/2.wav|0\n", "test": "cat/2.wav|1\n"}
+    files["table"] = f"utt_id,label\n{rows_of}"
+    corpus(files, table=str(tmp_path / "table"), dev_fraction=0)
+    assert [row["label"] for row in rows(tmp_path, "train")] == ["A", "B", "B", "C"]
+
+
 def test_splits_that_are_not_there(tmp_path, corpus):
     corpus(dev_fraction=0)
     files = {name: str(tmp_path / name) for name in ("train", "valid")}

@@ -32,6 +32,32 @@ class _Line:
     speaker: str | None = None
 
 
+class _LabelTable:
+    """Rows of a table of labels, which utterances find by their name or its stem."""
+
+    def __init__(self, table: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
+        self._table = table
+        self._rows = rows
+        self._users: dict[str, str] = {}  # the utterance that has a row's labels, by the row's name
+
+    def row_of(self, name: str, where: str) -> Mapping[str, str] | None:
+        """The row of an utterance; None if the table has none.
+
+        Raises:
+            CorpusError: another utterance has this row; ``where`` is file and line, for the
+                message.
+        """
+        key = name if name in self._rows else PurePosixPath(name).stem
+        if key not in self._rows:
+            return None
+        if (user := self._users.setdefault(key, name)) != name:
+            raise CorpusError(
+                f"{where}: {name!r} and {user!r} would both have the labels of {key!r} in "
+                f"{self._table}; expected a row for each, by the name that the lines have"
+            )
+        return self._rows[key]
+
+
 def prepare_units(
     split: str,
     out: str | Path,
@@ -141,7 +167,7 @@ def _read_split(
     lines: Iterable[UnitLine],
     corpus: UnitsCorpus,
     names: Mapping[str, Mapping[str, str]],
-    labels: Mapping[str, Mapping[str, str]] | None,
+    labels: _LabelTable | None,
 ) -> Iterator[_Line]:
     """Give the units of a split their labels."""
     number, kept = 0, 0
@@ -149,10 +175,11 @@ def _read_split(
     for line in lines:
         number, where = line.number, f"{path}:{line.number}"
         if labels is not None:
-            cells = labels.get(line.name) or labels.get(PurePosixPath(line.name).stem)
-            if cells is None:
+            row = labels.row_of(line.name, where)
+            if row is None:
                 left_out.append(line.name or f"line {number}")
                 continue
+            cells = row
         else:
             cells = _labels_in(line, where, corpus.columns)
         named = tuple(_name_label(where, name, cells[name], names) for name in corpus.columns)
@@ -185,8 +212,8 @@ def _labels_in(line: UnitLine, where: str, columns: Sequence[str]) -> Mapping[st
     return dict(zip(columns, line.labels, strict=True))
 
 
-def _read_labels(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Rows of a table of labels by the name of their utterance."""
+def _read_labels(table: Path, columns: Sequence[str]) -> _LabelTable:
+    """Read a table of labels, whose rows have the names of their utterances."""
     header, rows = read_table(table, columns)
     key = next((name for name in ("utt_id", "path", "file") if name in header), None)
     if key is None:
@@ -200,7 +227,7 @@ def _read_labels(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str
         if empty := [name for name in (key, *columns) if not row[name]]:
             raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
         found[row[key]] = row
-    return found
+    return _LabelTable(table, found)
 
 
 def _name_label(where: str, column: str, label: str, names: Mapping[str, Mapping[str, str]]) -> str:
