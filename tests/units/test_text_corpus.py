@@ -136,6 +136,11 @@ def test_label_names_count_through_the_columns(tmp_path, corpus, shape):
         ({"valid": "a|1|1 2\n"}, {}, r"valid:1: expected 1 labels \(label\), found 2"),
         ({"test": ""}, {}, "test: no lines"),
         ({"dict": "0 1\n2 1\n"}, {}, "dict: expected the units 0 to K-1, found 2 units without 1"),
+        (
+            {"dict": "".join(f"{unit} 1\n" for unit in range(40_000)), "test": "a|1 39999|0\n"},
+            {},
+            "dict: expected at most 32,767 units, found 40,000",
+        ),
         ({"dict": "0\n"}, {}, "dict:1: expected 'symbol count'"),
         ({}, {"label_names": ["only"]}, r"expected a label index 0 to 0 for 'label', found '1'"),
         ({}, {"label_names": {"other": ["a"]}}, "expected the columns label, found other"),

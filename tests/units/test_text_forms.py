@@ -76,7 +76,8 @@ def test_every_form(tmp_path, line, name, units, durations, labels):
         ("{'a', 'b'}", "or an object with units"),
         ('{"units": [3, 0], "duration": [1]}', "expected 2 durations of a frame and more, found 1"),
         ('{"units": [3, 0], "duration": [1, 0]}', "expected 2 durations .* found 2 from 0"),
-        ('{"units": [3], "duration": [1.5]}', "found '1.5'"),
+        ('{"units": [3], "duration": [1.5]}', "expected durations as .* frames .* found '1.5'"),
+        ('{"units": [3], "duration": [1000000000]}', "frames below 1,000,000,000, found '10+'"),
         ("<Un3>12", "expected tokens such as"),
         ('{"audio_repr": "<Un3><S>"}', "expected tokens such as"),
         ("a|b|c|d", "expected 'units <s> labels' or 'file|units|labels'"),
@@ -98,6 +99,7 @@ def test_durations_of_textlesslib(tmp_path):
         ("a\t2 5\n", r"t\.durations: expected a line for each of the 2"),
         ("a\t2 5\nc\t1\n", r"t\.units:2: the durations in .* are of 'c'"),
         ("a\t2\nb\t1\n", r"t\.units:1: expected 2 durations"),
+        ("a\t2 x\nb\t1\n", r"t\.units:1: expected durations as .*, found 'x'"),
     ):
         (tmp_path / "t.durations").write_text(text)
         with pytest.raises(CorpusError, match=message):
@@ -274,6 +276,21 @@ def test_fields_of_an_object_are_labels(prepare):
     found = prepare(lines, columns=["mood"], dev_fraction=0.2, valid_fraction=0.2)
     assert found["train"][0]["mood"] == "a"
     assert found["train"][0]["durations"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ('{"units": [1, 2], "duration": [1, 32768], "label": "x"}', {}),
+        ('{"units": [1, 1], "duration": [32767, 1], "label": "x"}', {"collapse": True}),
+        (f"{'1 ' * 32_768}<s> x", {"collapse": True}),
+    ],
+)
+def test_durations_beyond_a_units_file_are_refused(prepare, line, settings):
+    longest = '{"units": [1, 2], "duration": [1, 32767], "label": "x"}'
+    expected = r"units\.txt:2: expected durations of at most 32767 frames, found 32768"
+    with pytest.raises(CorpusError, match=expected):
+        prepare([longest, line], dev_fraction=0, **settings)
 
 
 @pytest.mark.parametrize(

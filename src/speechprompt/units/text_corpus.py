@@ -22,6 +22,9 @@ from speechprompt.units.unit_files import UnitsMetadata, write_units
 
 __all__ = ["prepare_units", "read_vocabulary"]
 
+# Units and their durations are int16 in a units file.
+MOST_UNITS = LONGEST_DURATION = 32_767
+
 
 @dataclass(slots=True)
 class _Line:
@@ -147,7 +150,8 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
     """Read the units of a fairseq dictionary, which are its numeric symbols.
 
     Raises:
-        CorpusError: this is no such file, or its units are not 0 … K-1.
+        CorpusError: this is no such file, its units are not 0 … K-1, or there are more than a
+            units file can hold.
     """
     symbols = read_symbols(dictionary, CorpusError)
     units = {unit for symbol in symbols if (unit := unit_of(symbol)) is not None}
@@ -157,6 +161,10 @@ def read_vocabulary(dictionary: str | Path) -> frozenset[int]:
         raise CorpusError(
             f"{dictionary}: expected the units 0 to K-1, found {len(units)} units without "
             + some_of(map(str, missing))
+        )
+    if len(units) > MOST_UNITS:
+        raise CorpusError(
+            f"{dictionary}: expected at most {MOST_UNITS:,} units, found {len(units):,}"
         )
     return frozenset(units)
 
@@ -186,6 +194,10 @@ def _read_split(
         units, durations = line.units, line.durations
         if corpus.collapse:
             units, durations = collapse(units, durations)
+        if (longest := max(durations or [0])) > LONGEST_DURATION:
+            raise CorpusError(
+                f"{where}: expected durations of at most {LONGEST_DURATION} frames, found {longest}"
+            )
         name, kept = line.name or f"{split}-{number:06d}", kept + 1
         yield _Line(name, tuple(units), named, durations, cells.get("speaker") or None)
     if not number:

@@ -13,8 +13,9 @@ The form is found line by line.
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ NAME_KEYS = ("audio", "file_name", "name", "id")
 OBJECT = re.compile(r"\{\s*['\"]")
 TOKENS = re.compile(r"(?:<Un\d+>)+")
 Error = type[SpeechPromptError]
+# Reads the units of a line, or durations in their place.
+Numbers = Callable[[Sequence[str]], list[int]]
 
 
 @dataclass(slots=True)
@@ -75,12 +78,13 @@ def read_lines(path: str | Path, n_units: int, error: Error) -> Iterator[UnitLin
     lines = list(text_lines(path, error))
     if beside and [number for number, _ in more] != [number for number, _ in lines]:
         raise error(f"{beside}: expected a line for each of the {len(lines)} in {path}")
+    units_in = partial(_units, n_units=n_units)
     for row, (number, text) in enumerate(lines):
         where = f"{path}:{number}"
         try:
-            line = _parse(number, text, n_units)
+            line = _parse(number, text, units_in)
             if beside:
-                said = _parse(number, more[row][1], 10**LONGEST_UNIT)
+                said = _parse(number, more[row][1], _durations)
                 if said.name != line.name:
                     raise ValueError(f"the durations in {beside} are of {said.name!r}")
                 line.durations = said.units
@@ -118,12 +122,12 @@ def collapse(units: Sequence[int], durations: Sequence[int] | None) -> tuple[lis
     return found, frames
 
 
-def _parse(number: int, text: str, n_units: int) -> UnitLine:
+def _parse(number: int, text: str, numbers: Numbers) -> UnitLine:
     line = UnitLine(number, "", [], text=text[:60])
     if OBJECT.match(text):
-        return _parse_object(line, text, n_units)
+        return _parse_object(line, text, numbers)
     if text.startswith("<Un") and "|" not in text:
-        line.units = _tokens(text, n_units)
+        line.units = _tokens(text, numbers)
         return line
     words = text.split()
     if "|" in text:
@@ -142,11 +146,11 @@ def _parse(number: int, text: str, n_units: int) -> UnitLine:
         words = rest.split()
     elif not all(word.isdecimal() for word in words):
         raise ValueError(f"{EXPECTED}, found {line.text!r}")
-    line.units = _numbers(words, n_units)
+    line.units = numbers(words)
     return line
 
 
-def _parse_object(line: UnitLine, text: str, n_units: int) -> UnitLine:
+def _parse_object(line: UnitLine, text: str, numbers: Numbers) -> UnitLine:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -156,18 +160,18 @@ def _parse_object(line: UnitLine, text: str, n_units: int) -> UnitLine:
     line.name = str(next((found[key] for key in NAME_KEYS if found.get(key)), ""))
     line.fields = {str(key): value for key, value in found.items() if isinstance(value, str)}
     if isinstance(found.get("units"), list):
-        line.units = _numbers([str(unit) for unit in found["units"]], n_units)
+        line.units = numbers([str(unit) for unit in found["units"]])
         if isinstance(duration := found.get("duration"), list):
-            line.durations = _numbers([str(frames) for frames in duration], 10**LONGEST_UNIT)
+            line.durations = _durations([str(frames) for frames in duration])
         return line
     if isinstance(tokens := found.get("audio_repr"), str):
-        line.units = _tokens(tokens, n_units)
+        line.units = _tokens(tokens, numbers)
         return line
     key = next((key for key in FRAME_KEYS if isinstance(found.get(key), str)), None)
     if key is None:
         expected, keys = ", ".join(FRAME_KEYS), ", ".join(map(str, found)) or "none"
         raise ValueError(f"expected the key audio_repr, {expected}, found {keys[:60]}")
-    line.units = _numbers(found[key].split(), n_units)
+    line.units = numbers(found[key].split())
     line.durations = [1] * len(line.units)
     return line
 
@@ -182,13 +186,13 @@ def _literal(text: str) -> Any:
         ) from None
 
 
-def _tokens(text: str, n_units: int) -> list[int]:
+def _tokens(text: str, numbers: Numbers) -> list[int]:
     if not TOKENS.fullmatch(text):
         raise ValueError(f"expected tokens such as <Un3><Un49>, found {text[:60]!r}")
-    return _numbers(text[3:-1].split("><Un"), n_units)
+    return numbers(text[3:-1].split("><Un"))
 
 
-def _numbers(words: Sequence[str], n_units: int) -> list[int]:
+def _units(words: Sequence[str], n_units: int) -> list[int]:
     if not words:
         raise ValueError("no units")
     units = []
@@ -200,3 +204,16 @@ def _numbers(words: Sequence[str], n_units: int) -> list[int]:
             )
         units.append(unit)
     return units
+
+
+def _durations(words: Sequence[str]) -> list[int]:
+    durations = []
+    for word in words:
+        frames = unit_of(word)
+        if frames is None:
+            raise ValueError(
+                f"expected durations as numbers of frames below {10**LONGEST_UNIT:,}, "
+                f"found {word[:60]!r}"
+            )
+        durations.append(frames)
+    return durations
