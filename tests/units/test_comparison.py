@@ -42,6 +42,22 @@ def test_names_match_by_their_common_ending(tmp_path):
         assert (found.n_compared, found.n_equal) == (2, 1)
 
 
+def test_a_dot_in_a_name_begins_no_ending(tmp_path):
+    first, second = ("u.1", [1, 2, 3]), ("u.2", [7, 8, 9, 10])
+    both = write(tmp_path / "both", [first, second])
+    found = compare_units(both, both)
+    assert (found.n_compared, found.n_equal) == (2, 2)
+    with pytest.raises(ArtefactError, match=r"no utterance in common; .* 'u\.1' and 'u\.2'"):
+        compare_units(write(tmp_path / "a", [first]), write(tmp_path / "b", [second]))
+
+
+def test_the_same_name_goes_before_the_same_ending(tmp_path):
+    ours = [("a.wav", [1]), ("a.flac", [2]), ("b.WAV", [3]), ("c", [4]), ("x/d.mp3", [5])]
+    theirs = [("c.ogg", [4]), ("a.wav", [1]), ("a.mp3", [7]), ("b.m4a", [3]), ("y/d.mp3", [5])]
+    found = compare_units(write(tmp_path / "a", ours), write(tmp_path / "b", theirs))
+    assert (found.n_compared, found.n_equal) == (3, 3)  # a.wav, b and c
+
+
 def test_labels_after_the_units_are_passed_over(tmp_path):
     (tmp_path / "b").write_text("a.wav|1 2 3|7 8\n")
     assert compare_units(write(tmp_path / "a", [("a.wav", [1, 2, 3])]), tmp_path / "b").n_equal == 1

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from rapidfuzz.distance import Levenshtein
 
+from speechprompt.audio.paths import ENDINGS, UNREADABLE
 from speechprompt.errors import ArtefactError
 from speechprompt.storage.parquet import read_parquet
 from speechprompt.units.text_forms import read_lines
@@ -62,8 +63,8 @@ class Comparison:
 def compare_units(ours: str | Path, reference: str | Path, shown: int = 5) -> Comparison:
     """Compare units utterance by utterance.
 
-    Utterances are matched by file name without its ending, with as many of its folders as both
-    sides share.
+    Utterances of the same name are matched first. The others are matched by file name without the
+    ending of an audio file, with as many of its folders as both sides share.
 
     Args:
         ours: an index.json, a units file (Parquet), or lines of text in one of the forms of
@@ -144,20 +145,31 @@ def _read_text(path: Path) -> dict[str, list[int]]:
 
 
 def _match(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of names with the same ending, as long as possible, in the order of the right side."""
+    """Pairs of names, in the order of the right side.
+
+    Names that are the same are a pair. Others are one if they end alike, as long as possible.
+    """
+    same = {name: name for name in {*left} & {*right}}
     deepest = max((len(PurePosixPath(name).parts) for name in (*left, *right)), default=0)
     for depth in range(deepest, 0, -1):
         ours, theirs = _by_ending(left, depth), _by_ending(right, depth)
-        if matched := [(ours[key], name) for key, name in theirs.items() if key in ours]:
-            return matched
+        alike = {name: ours[key] for key, name in theirs.items() if key in ours}
+        if partners := alike | same:
+            return [(partners[name], name) for name in right if name in partners]
     return []
 
 
 def _by_ending(names: Sequence[str], depth: int) -> dict[tuple[str, ...], str]:
-    """Names by their last parts, without those whose last parts are not distinct."""
+    """Names by their last parts, without those whose last parts are not distinct.
+
+    The ending of an audio file is no part of a name; any other dot is.
+    """
     found: dict[tuple[str, ...], str | None] = {}
     for name in names:
-        key = PurePosixPath(name).with_suffix("").parts[-depth:]
+        path = PurePosixPath(name)
+        if path.suffix.lower() in (*ENDINGS, *UNREADABLE):
+            path = path.with_suffix("")
+        key = path.parts[-depth:]
         found[key] = None if key in found else name
     return {key: name for key, name in found.items() if name is not None}
 
