@@ -1,5 +1,6 @@
 """What artefacts say about themselves, and the picture of an utterance."""
 
+import datetime
 import json
 import re
 import shutil
@@ -170,6 +171,22 @@ def test_the_command_prints_text_or_json(run, capsys):
     assert "go with --utterance" in capsys.readouterr().err
     assert main(["inspect", str(run / "results/ks"), "--utterance", "a"]) == 1
     assert "expected an index of units" in capsys.readouterr().err
+
+
+def test_columns_that_json_cannot_express_are_printed(run, tmp_path, capsys):
+    recording = {"bytes": b"RIFF" * 300, "path": "a.wav"}
+    day = datetime.datetime(2020, 1, 2)
+    columns = {"audio": pa.array([recording]), "day": pa.array([day])}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    assert main(["inspect", str(tmp_path / "train.parquet"), "--json"]) == 0
+    expected = {"audio": {"bytes": "1,200 bytes", "path": "a.wav"}, "day": "2020-01-02 00:00:00"}
+    assert json.loads(capsys.readouterr().out)["rows"] == [expected]
+    units = pq.read_table(next((run / SPLIT).glob("part*"))).slice(0, 1)
+    units = units.append_column("audio", columns["audio"])
+    pq.write_table(units, tmp_path / "part.parquet")
+    name = units["utt_id"][0].as_py()
+    assert main(["inspect", str(tmp_path / "part.parquet"), "--utterance", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["audio"]["bytes"] == "1,200 bytes"
 
 
 def test_cells_are_short():

@@ -45,14 +45,23 @@ def inspect(
         if picture or root or predictions:
             raise ConfigError("--picture, --root and --predictions go with --utterance")
         found = inspect_artefact(path, rows)
-        show(json.dumps(asdict(found), indent=2) if as_json else describe_inspection(found))
+        show(_json(asdict(found), indent=2) if as_json else describe_inspection(found))
         return
     shown = find_utterance(path, utterance)
-    show(json.dumps(shown.row) if as_json else describe_utterance(shown))
+    show(_json(shown.row) if as_json else describe_utterance(shown))
     if picture:
         plot_utterance(shown, picture, root=root, predictions=predictions)
     elif predictions or root:
         raise ConfigError("--root and --predictions go with --picture")
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """JSON that has the length of bytes, and as text what JSON cannot express, such as times."""
+
+    def written(value: object) -> str:
+        return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+
+    return json.dumps(value, indent=indent, default=written)
 
 
 def verify(folder: Path = Path()) -> ExitStatus:
