@@ -268,6 +268,31 @@ def test_pooled_predictions_are_compared_by_utterance(tmp_path):
         pooled_gain(ours, theirs[:1])
 
 
+def test_columns_that_not_all_pooled_files_have_are_left_out(tmp_path):
+    known = save(tmp_path / "a.parquet", rows(["1", "2"], ["1", "2"], "x", speaker=["s", "t"]))
+    unknown = save(tmp_path / "b.parquet", rows(["1", "2"], ["1", "1"], "y"))
+    for paths in ([known, unknown], [unknown, known]):
+        assert pool_predictions(paths).value == 0.75
+        assert pooled_gain(paths, paths[::-1]).value == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"columns": ["intent"]}, "expected a classification of label as in .*, found a .* intent"),
+        ({"task_type": "transcription"}, "found a transcription of label"),
+    ],
+)
+def test_different_tasks_are_not_pooled(tmp_path, task, message):
+    ours = save(tmp_path / "a.parquet", rows(["1", "2"], ["1", "2"], "x"))
+    other = save(tmp_path / "b.parquet", rows(["1", "2"], ["1", "1"], "y"), **task)
+    with pytest.raises(ArtefactError, match=rf"b\.parquet: .*{message}"):
+        pool_predictions([ours, other])
+    same = save(tmp_path / "b.parquet", rows(["1", "2"], ["1", "1"], "x"), **task)
+    with pytest.raises(ArtefactError, match=rf"b\.parquet: .*{message}"):
+        pooled_gain([ours], [same])
+
+
 def fold_of(folder, number, answers, method="prompt", seed=1):
     """The folder of a fold: two utterances of each of two speakers."""
     given = rows(list("abab"), list(answers), prefix=f"{9 - number}-", speaker=list("xxyy"))

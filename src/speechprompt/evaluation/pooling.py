@@ -36,7 +36,7 @@ def pool_predictions(paths: Sequence[str | Path]) -> Score:
         paths: predictions files with disjoint utterances.
 
     Raises:
-        ArtefactError: an utterance is in two files.
+        ArtefactError: an utterance is in two files, or the files are of different tasks.
     """
     pooled = _pooled(paths)
     return score(_main_metric(pooled), counts([pooled]))
@@ -50,9 +50,11 @@ def pooled_gain(paths: Sequence[str | Path], others: Sequence[str | Path]) -> Sc
         others: predictions files of the same utterances.
 
     Raises:
-        ArtefactError: an utterance is in two files, or the utterances are not the same.
+        ArtefactError: an utterance is in two files, the utterances are not the same, or the files
+            are of different tasks.
     """
     ours, theirs = _pooled(paths), _pooled(others)
+    _check_same_task(others[0], theirs, paths[0], ours)
     check_same_utterances(ours, theirs)
     return score_gain(_main_metric(ours), counts([ours]), counts([theirs]))
 
@@ -69,7 +71,7 @@ def pool_folds(folders: Sequence[str | Path], files: ScoreFiles, task: str) -> M
         task: name of the task.
 
     Raises:
-        ArtefactError: an utterance is in two folds.
+        ArtefactError: an utterance is in two folds, or the folds are of different tasks.
     """
     each = [Metrics.read(Path(folder, "metrics.json")) for folder in folders]
     pooled = _pooled([Path(folder, "predictions.parquet") for folder in folders], with_fold=True)
@@ -99,8 +101,8 @@ def pool_folds(folders: Sequence[str | Path], files: ScoreFiles, task: str) -> M
 
 
 def _pooled(paths: Sequence[str | Path], with_fold: bool = False) -> pa.Table:
-    """The rows of the last split of all files, sorted by ``utt_id``."""
-    tables = []
+    """The rows of the last split of all files, in the columns of all, sorted by ``utt_id``."""
+    tables: list[pa.Table] = []
     seen: set[str] = set()
     for fold, path in enumerate(paths, 1):
         table = read_predictions(path)
@@ -110,8 +112,29 @@ def _pooled(paths: Sequence[str | Path], with_fold: bool = False) -> pa.Table:
         if seen & utterances:
             raise ArtefactError(f"{path}: {min(seen & utterances)!r} is in an earlier file too")
         seen |= utterances
+        if tables:
+            _check_same_task(path, table, paths[0], tables[0])
         tables.append(table)
-    return pa.concat_tables(tables).sort_by("utt_id")
+    shared = [
+        name
+        for name in tables[0].column_names
+        if all(name in table.column_names for table in tables)
+    ]
+    return pa.concat_tables(table.select(shared) for table in tables).sort_by("utt_id")
+
+
+def _check_same_task(
+    path: str | Path, table: pa.Table, first_path: str | Path, first: pa.Table
+) -> None:
+    """Check that predictions have the same type of task and label columns as the first ones."""
+    found, expected = (_task_of(one) for one in (table, first))
+    if found != expected:
+        raise ArtefactError(f"{path}: expected {expected} as in {first_path}, found {found}")
+
+
+def _task_of(table: pa.Table) -> str:
+    about = about_predictions(table)
+    return f"a {about['type']} of {', '.join(about['columns'])}"
 
 
 def _main_metric(table: pa.Table) -> AnyMetric:
