@@ -278,6 +278,21 @@ def test_fields_of_an_object_are_labels(prepare):
     assert found["train"][0]["durations"] == [1, 2]
 
 
+def test_numbers_are_labels_too(prepare):
+    labels = (3, 0, 2.5, True, "x")
+    lines = [json.dumps({"file_name": "a", "units": [i], "label": x}) for i, x in enumerate(labels)]
+    found = prepare([*lines, "{'audio': 'b', 'hubert': '7', 'label': 10}"], dev_fraction=0)
+    rows = [row for part in found.values() for row in part]
+    expected = ["3", "0", "2.5", "True", "x", "10"]
+    assert [row["label"] for row in sorted(rows, key=lambda row: row["units"])] == expected
+    for label in ("null", "NaN", "[1]"):
+        line = f'{{"file_name": "a", "units": [1], "label": {label}}}'
+        with pytest.raises(
+            CorpusError, match=r"units\.txt:1: expected text or a number as 'label'"
+        ):
+            prepare([line])
+
+
 @pytest.mark.parametrize(
     ("line", "settings"),
     [
@@ -296,7 +311,7 @@ def test_durations_beyond_a_units_file_are_refused(prepare, line, settings):
 @pytest.mark.parametrize(
     ("table", "columns", "message"),
     [
-        (None, ["text"], r"units\.txt:1: expected 'units <s> labels' .* are a table"),
+        (None, ["text"], r"units\.txt:1: expected text or a number as 'text', .* are a table"),
         ("name\ttext\nu0\tx\n", ["text"], "expected the column utt_id, path or file"),
         ("utt_id\ttext\nu0\tx\n", ["mood"], "expected the column 'mood'"),
         ("utt_id\ttext\nu0\tx\nu0\ty\n", ["text"], r"labels\.tsv, line 3: 'u0' is there before"),

@@ -211,10 +211,12 @@ def _read_split(
 def _labels_in(line: UnitLine, where: str, columns: Sequence[str]) -> Mapping[str, str]:
     """The labels in a line, by column."""
     if line.labels is None:
-        if all(name in line.fields for name in columns):
+        missing = [name for name in columns if name not in line.fields]
+        if not missing:
             return line.fields
+        expected = f"expected text or a number as {missing[0]!r}" if line.fields else EXPECTED
         raise CorpusError(
-            f"{where}: {EXPECTED}, found {line.text!r}; labels that are elsewhere are a table"
+            f"{where}: {expected}, found {line.text!r}; labels that are elsewhere are a table"
         )
     if len(line.labels) != len(columns):
         raise CorpusError(

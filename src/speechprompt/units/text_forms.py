@@ -47,7 +47,7 @@ class UnitLine:
         units: the units, which are numbers.
         durations: the number of frames of each unit; None where the form does not tell.
         labels: what follows the units; None where the form has no place for it.
-        fields: other texts of the line, by name.
+        fields: other texts and numbers of the line as text, by name.
         text: the beginning of the line, for messages.
     """
 
@@ -158,7 +158,11 @@ def _parse_object(line: UnitLine, text: str, numbers: Numbers) -> UnitLine:
     if not isinstance(found, dict):
         raise ValueError(f"{EXPECTED} or an object with units, found {line.text!r}")
     line.name = str(next((found[key] for key in NAME_KEYS if found.get(key)), ""))
-    line.fields = {str(key): value for key, value in found.items() if isinstance(value, str)}
+    line.fields = {
+        str(key): str(value)
+        for key, value in found.items()
+        if isinstance(value, str | int | float) and value == value  # NaN is none
+    }
     if isinstance(found.get("units"), list):
         line.units = numbers([str(unit) for unit in found["units"]])
         if isinstance(duration := found.get("duration"), list):
