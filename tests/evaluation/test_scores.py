@@ -4,6 +4,7 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -252,6 +253,12 @@ def test_pooling_refuses_an_utterance_that_stands_twice(tmp_path):
     assert pool_predictions(paths[:2]).n == 4
     with pytest.raises(ArtefactError, match=r"c\.parquet.*'x0'"):
         pool_predictions(paths)
+
+
+def test_a_table_that_has_no_predictions_is_not_pooled(tmp_path):
+    pq.write_table(pa.table({"utt_id": ["a"], "split": ["test"]}), tmp_path / "a.parquet")
+    with pytest.raises(ArtefactError, match=r"a\.parquet: expected predictions, found a table of"):
+        pool_predictions([tmp_path / "a.parquet"])
 
 
 def test_pooled_predictions_are_compared_by_utterance(tmp_path):

@@ -208,3 +208,11 @@ def test_published_units(tmp_path, shared_data):
     assert counts["valid"] == 6_804
     assert {row["label"] for row in rows(tmp_path, "dev")} == set(KS_CLASSES)
     assert len(read_vocabulary(folder / "dict.hubert100.txt")) == 100
+
+
+def test_a_speaker_in_two_unicode_forms_is_one(tmp_path, corpus):
+    table = "utt_id,label,speaker\na,x,Jos\u00e9\nb,y,Jose\u0301\nc,x,\nd,y,Ana\n"
+    files = {"train": "a|0 1\nb|2 3\n", "valid": "c|1 2\n", "test": "d|3\n", "table": table}
+    corpus(files, table=str(tmp_path / "table"), dev_fraction=0)
+    assert {row["speaker"] for row in rows(tmp_path, "train")} == {"Jos\u00e9"}
+    assert rows(tmp_path, "valid")[0]["speaker"] is None

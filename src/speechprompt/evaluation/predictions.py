@@ -89,9 +89,12 @@ def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
     """Read one split of a predictions file, by default the last, which is the main one.
 
     Raises:
-        ArtefactError: the file has no such split.
+        ArtefactError: these are no predictions, or the file has no such split.
     """
     table = read_parquet(path)
+    if not {"utt_id", "split", "prediction"} <= {*table.column_names} or not table.num_rows:
+        found = ", ".join(table.column_names[:5])
+        raise ArtefactError(f"{path}: expected predictions, found a table of {found}")
     wanted = split or table["split"][-1].as_py()
     table = table.filter(pc.equal(table["split"], wanted))
     if not table.num_rows:

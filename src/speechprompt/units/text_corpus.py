@@ -4,6 +4,7 @@ Labels are in the lines, by name or index, or in a table of their own. These cor
 pipeline after the encoder, so that a path is unknown, and so are durations that no line has.
 """
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -199,7 +200,8 @@ def _read_split(
                 f"{where}: expected durations of at most {LONGEST_DURATION} frames, found {longest}"
             )
         name, kept = line.name or f"{split}-{number:06d}", kept + 1
-        yield _Line(name, tuple(units), named, durations, cells.get("speaker") or None)
+        speaker = unicodedata.normalize("NFC", cells.get("speaker") or "") or None
+        yield _Line(name, tuple(units), named, durations, speaker)
     if not number:
         raise CorpusError(f"{path}: no lines")
     if left_out and not kept:
