@@ -9,7 +9,7 @@ import torch
 from interruption import killed_in_the_middle
 from speechprompt.config.encoders import HubertPretraining
 from speechprompt.encoders import load_encoder
-from speechprompt.errors import ArtefactError, ConfigError, CorpusError, SpeechPromptError
+from speechprompt.errors import ArtefactError, CorpusError, SpeechPromptError
 from speechprompt.pretraining.batches import Draw, Loader, Utterance, play
 from speechprompt.pretraining.hubert import pretrain_encoder
 from speechprompt.storage.tensors import read_tensor_metadata
@@ -133,8 +133,6 @@ def test_wrong_units_are_refused(tmp_path):
         train(dict.fromkeys(mixed, tmp_path), out)
     with pytest.raises(CorpusError, match="leave 0 to learn from"):
         train({mixed[0]: tmp_path}, out, mask_length=100)
-    with pytest.raises(ConfigError, match="multiple of heads"):
-        train({mixed[0]: tmp_path}, out, heads=5)
     assert not out.exists()
 
 

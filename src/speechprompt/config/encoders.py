@@ -1,9 +1,17 @@
 """Encoders, and what all imported models have in common."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from speechprompt.audio.front_end import (
+    FRAME_RATE,
+    FRAME_SHIFT,
+    FRAME_WINDOW,
+    MEL_PHASES,
+    SHORTEST_MEL_FILTER,
+    window_and_shift,
+)
 from speechprompt.config.fields import Block, Commit, Count, Name, NotNegative, Positive, Share
 from speechprompt.config.training import (
     HeldOutShare,
@@ -163,6 +171,12 @@ class TransformerEncoder(PretrainedEncoder, FromHub):
 class HubertPretraining(PretrainingSettings):
     """HuBERT pre-training on unlabelled audio: masked prediction of an earlier codebook's units."""
 
+    # The settings that a pre-training and the one that it goes on from have in common.
+    SHAPE: ClassVar = (
+        *("convolutions", "dim", "layers", "heads", "ffn"),
+        *("position_kernel", "position_groups"),
+    )
+
     targets: Name = Field(description="name under `codebooks`: whose units are predicted")
     corpora: list[Name] = Field(min_length=1, description="corpora whose train audio it hears")
     target_corpora: list[Name] = Field(
@@ -189,8 +203,8 @@ class HubertPretraining(PretrainingSettings):
     position_kernel: Count = Field(48, description="frames seen by the positional convolution")
     position_groups: Count = Field(16, description="groups of the positional convolution")
     dropout: Share = Field(0.0, description="dropout while pre-training")
-    mask_share: Share = Field(
-        0.3, description="share of the frames in masked spans, overlaps counted twice"
+    mask_share: float = Field(
+        0.3, gt=0, lt=1, description="share of the frames in masked spans, overlaps counted twice"
     )
     mask_length: Count = Field(6, description="frames of a masked span")
     unmasked_weight: NotNegative = Field(
@@ -220,6 +234,39 @@ class HubertPretraining(PretrainingSettings):
             raise ValueError(
                 f"target_corpora: expected one for each of the {len(self.corpora)} corpora, found "
                 f"{len(self.target_corpora)}"
+            )
+        key = "target_corpora" if self.target_corpora else "corpora"
+        taught_by = getattr(self, key)
+        if len(set(taught_by)) != len(taught_by):
+            raise ValueError(f"{key}: a corpus stands twice in {taught_by}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if (found := window_and_shift(self.convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
+            raise ValueError(
+                "convolutions: expected kernels and strides of together "
+                f"{FRAME_WINDOW} samples' window and {FRAME_SHIFT} samples' shift, found {found}"
+            )
+        channels, kernel, _ = self.convolutions[0]
+        if self.mel_filters and (channels % MEL_PHASES or kernel < SHORTEST_MEL_FILTER):
+            raise ValueError(
+                f"mel_filters: the first convolution needs a multiple of {MEL_PHASES} channels and "
+                f"a kernel of {SHORTEST_MEL_FILTER} samples or more, found {channels} and "
+                f"{kernel}; set mel_filters: false, or change the convolutions"
+            )
+        for name in ("heads", "position_groups"):
+            if self.dim % (parts := getattr(self, name)):
+                raise ValueError(f"dim: must be a multiple of {name} ({parts}), found {self.dim}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        needed = 2 * self.mask_length / FRAME_RATE
+        if self.crop_seconds < needed:
+            raise ValueError(
+                f"crop_seconds: must be at least {needed:g}, two masked spans of "
+                f"{self.mask_length} frames, found {self.crop_seconds:g}"
             )
         return self
 

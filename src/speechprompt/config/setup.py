@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from speechprompt.config.corpora import AnyCorpus, SyntheticCorpus, UnitsCorpus
 from speechprompt.config.encoders import AnyEncoder, MfccEncoder
 from speechprompt.config.fields import Block, Count, Name, Seed, Share
+from speechprompt.config.iterations import check_encoders
 from speechprompt.config.models import (
     AnyCodebook,
     AnyUnitLm,
@@ -16,6 +17,7 @@ from speechprompt.config.models import (
     UnitLmSettings,
 )
 from speechprompt.config.quality import QualitySettings
+from speechprompt.config.references import require
 from speechprompt.config.sweep import SweepPoint, SweepSettings
 from speechprompt.config.tasks import Task
 from speechprompt.errors import nearest
@@ -95,11 +97,15 @@ class Config(Block):
         for name, encoder in self.encoders.items():
             for sampled in encoder.sample_corpora:
                 self._require_audio(f"encoders.{name}.sample_corpora", sampled)
-            self._check_pretraining(name, encoder)
+            if (pretraining := getattr(encoder, "pretraining", None)) is not None:
+                for field in ("corpora", "target_corpora"):
+                    for heard in getattr(pretraining, field):
+                        self._require_audio(f"encoders.{name}.pretraining.{field}", heard)
+        check_encoders(self.encoders, self.codebooks)
         for name, book in self.codebooks.items():
             if isinstance(book, ExternalCodebook):
                 continue
-            _require(f"codebooks.{name}.encoder", book.encoder, self.encoders)
+            require(f"codebooks.{name}.encoder", book.encoder, self.encoders)
             if isinstance(book, KmeansCodebook) and not self.encoders[book.encoder].sample_corpora:
                 raise ValueError(
                     f"encoders.{book.encoder}.sample_corpora: codebook {name!r} is fitted on the "
@@ -108,11 +114,11 @@ class Config(Block):
         for name, corpus in self.corpora.items():
             if isinstance(corpus, UnitsCorpus):
                 key = f"corpora.{name}.codebook"
-                _require(key, corpus.codebook, self.codebooks)
+                require(key, corpus.codebook, self.codebooks)
                 if not isinstance(self.codebooks[corpus.codebook], ExternalCodebook):
                     raise ValueError(f"{key}: {corpus.codebook!r} must be of kind external")
         for name, lm in self.lm.items():
-            _require(f"lm.{name}.codebook", lm.codebook, self.codebooks)
+            require(f"lm.{name}.codebook", lm.codebook, self.codebooks)
             if not isinstance(lm, UnitLmSettings):
                 continue
             for read in lm.corpora:
@@ -129,7 +135,7 @@ class Config(Block):
                     f"tasks.{name}: a task names its results folder, and results/{name} is taken; "
                     f"not allowed: {', '.join(RESERVED_TASK_NAMES)}"
                 )
-            _require(f"tasks.{name}.lm", task.lm, self.lm)
+            require(f"tasks.{name}.lm", task.lm, self.lm)
             self._require_units(f"tasks.{name}.corpus", task.corpus, self.lm[task.lm].codebook)
             if (known := self.corpora[task.corpus].label_columns) is not None:
                 check_labels(name, task.labels, task.corpus, known)
@@ -154,7 +160,7 @@ class Config(Block):
         passed = [name]
         while lm.start is not None:
             key = f"lm.{passed[-1]}.start"
-            _require(key, lm.start, self.lm)
+            require(key, lm.start, self.lm)
             if lm.start in passed:
                 raise ValueError(f"{key}: unit LM {lm.start!r} would go on from itself")
             passed.append(lm.start)
@@ -166,35 +172,6 @@ class Config(Block):
             if not isinstance(other, UnitLmSettings):
                 break
             lm = other
-
-    def _check_pretraining(self, name: str, encoder: Any) -> None:
-        """Check the audio, the codebook of the targets, and that no encoder learns from itself."""
-        if (shared := getattr(encoder, "weights_of", None)) is not None:
-            key = f"encoders.{name}.weights_of"
-            _require(key, shared, self.encoders)
-            other = self.encoders[shared]
-            if other.kind != encoder.kind or getattr(other, "weights_of", None) is not None:
-                raise ValueError(
-                    f"{key}: {shared!r} has no weights of its own of kind {encoder.kind}"
-                )
-        taught = {name}
-        while (pretraining := getattr(encoder, "pretraining", None)) is not None:
-            key = f"encoders.{name}.pretraining"
-            for field in ("corpora", "target_corpora"):
-                for corpus in getattr(pretraining, field):
-                    self._require_audio(f"{key}.{field}", corpus)
-            _require(f"{key}.targets", pretraining.targets, self.codebooks)
-            if pretraining.start is not None:
-                _require(f"{key}.start", pretraining.start, self.encoders)
-            book = self.codebooks[pretraining.targets]
-            if isinstance(book, ExternalCodebook):
-                raise ValueError(f"{key}.targets: {pretraining.targets!r} is external")
-            _require(f"codebooks.{pretraining.targets}.encoder", book.encoder, self.encoders)
-            name = book.encoder
-            if name in taught:
-                raise ValueError(f"{key}.targets: encoder {name!r} would learn from itself")
-            taught.add(name)
-            encoder = self.encoders[name]
 
     def _require_recordings(self, key: str, task: Task) -> str:
         """Check that a task's corpus has recordings; the encoder of its units."""
@@ -256,7 +233,7 @@ class Config(Block):
             ahead += [one for one in behind if one[1] is not None and one not in seen]
 
     def _check_quality(self, quality: QualitySettings) -> None:
-        _require("quality.corpus", quality.corpus, self.corpora)
+        require("quality.corpus", quality.corpus, self.corpora)
         corpus = self.corpora[quality.corpus]
         if not isinstance(corpus, SyntheticCorpus):
             raise ValueError(
@@ -264,7 +241,7 @@ class Config(Block):
                 f"{quality.corpus!r} is of kind {corpus.kind}"
             )
         for name in quality.codebooks:
-            _require("quality.codebooks", name, self.codebooks)
+            require("quality.codebooks", name, self.codebooks)
             if isinstance(self.codebooks[name], ExternalCodebook):
                 raise ValueError(
                     f"quality.codebooks: {name!r} is external, so that no audio can be quantised"
@@ -277,14 +254,14 @@ class Config(Block):
         return self.sweep.points(self.tasks[self.sweep.task]) if self.sweep else []
 
     def _check_sweep(self, sweep: SweepSettings) -> None:
-        _require("sweep.task", sweep.task, self.tasks)
+        require("sweep.task", sweep.task, self.tasks)
         task = self.tasks[sweep.task]
         if task.crossvalidate:
             raise ValueError(
                 f"sweep.task: {sweep.task!r} is cross-validated; sweep a task without crossvalidate"
             )
         for point in self.sweep_points():
-            _require("sweep.spaces: lm", point.lm, self.lm)
+            require("sweep.spaces: lm", point.lm, self.lm)
             self._require_units("sweep.spaces: lm", task.corpus, self.lm[point.lm].codebook)
             try:
                 point.task(task)
@@ -293,13 +270,13 @@ class Config(Block):
                 raise ValueError(f"sweep.spaces: {point._asdict()}: {reason}") from None
 
     def _require_audio(self, key: str, corpus: str) -> None:
-        _require(key, corpus, self.corpora)
+        require(key, corpus, self.corpora)
         if isinstance(self.corpora[corpus], UnitsCorpus):
             raise ValueError(f"{key}: {corpus!r} holds units, not audio")
 
     def _require_units(self, key: str, corpus: str, codebook: str) -> None:
         """Check that a corpus can be read as units of a codebook."""
-        _require(key, corpus, self.corpora)
+        require(key, corpus, self.corpora)
         block = self.corpora[corpus]
         if isinstance(block, UnitsCorpus):
             if block.codebook != codebook:
@@ -339,10 +316,3 @@ def check_speakers(key: str, corpus: str, known: Sequence[str] | None) -> None:
         raise ValueError(
             f"{key}: corpus {corpus!r} has no column 'speaker'; it has: {', '.join(known)}"
         )
-
-
-def _require(key: str, name: str, table: Mapping[str, Any]) -> None:
-    if name not in table:
-        known = ", ".join(sorted(table)) or "none is configured"
-        close = nearest(name, table) or ";"
-        raise ValueError(f"{key}: {name!r} is not known{close} known: {known}")

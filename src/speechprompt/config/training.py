@@ -52,7 +52,12 @@ MicroTokens = Annotated[
     ),
 ]
 HeldOutShare = Annotated[
-    Share, Field(description="share of the train utterances, by a hash of their names, held out")
+    float,
+    Field(
+        gt=0,
+        lt=1,
+        description="share of the train utterances, by a hash of their names, held out",
+    ),
 ]
 
 

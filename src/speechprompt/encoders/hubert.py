@@ -11,7 +11,6 @@ also in the last layer, where transformers 4 gives the sum after the encoder's f
 """
 
 import inspect
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
+from speechprompt.audio.front_end import window_and_shift
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.encoders.base import Encoder
 from speechprompt.encoders.hubert_layers import HubertLayers
@@ -31,7 +31,7 @@ from speechprompt.runtime.uninitialised import without_weights
 from speechprompt.storage.hashes import sha256_file, sha256_json
 from speechprompt.storage.tensors import Shapes, shapes_of
 
-__all__ = ["HUBERT", "HubertEncoder", "build", "window_and_shift"]
+__all__ = ["HUBERT", "HubertEncoder", "build"]
 
 # The positional convolution may have a batch norm of its input instead of a weight norm. The
 # epsilon is added to a waveform's variance: fairseq's, or 1e-7 of models that transformers wrote.
@@ -44,14 +44,6 @@ CONFIG_KEYS = frozenset(inspect.signature(wav2vec2_model).parameters) - {"aux_nu
 ACCELERATED_SECONDS = 400.0
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def window_and_shift(conv_layers: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Number of samples that a frame depends on, and number from one frame to the next."""
-    window = 1
-    for _, kernel, stride in reversed(conv_layers):
-        window = (window - 1) * stride + kernel
-    return window, math.prod(stride for _, _, stride in conv_layers)
 
 
 def build(path: str | Path, config: Mapping[str, Any]) -> Wav2Vec2Model:

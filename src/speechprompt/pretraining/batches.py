@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from speechprompt.audio.front_end import FRAME_RATE, FRAME_SHIFT, FRAME_WINDOW
 from speechprompt.audio.reading import read_audio
 from speechprompt.config.encoders import HubertPretraining
 from speechprompt.errors import CorpusError, SpeechPromptError
 from speechprompt.pretraining.augmentation import augment
-from speechprompt.pretraining.model import FRAME_RATE, FRAME_SHIFT, FRAME_WINDOW
 
 __all__ = ["Batch", "Draw", "Loader", "Utterance", "draw_batches", "play"]
 

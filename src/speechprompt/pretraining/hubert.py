@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torchaudio.models import HuBERTPretrainModel
 
+from speechprompt.audio.front_end import FRAME_RATE
 from speechprompt.config.encoders import HubertPretraining
 from speechprompt.corpora.manifest import read_root
 from speechprompt.encoders.hubert import HUBERT
 from speechprompt.errors import ArtefactError, ConfigError
 from speechprompt.pretraining.batches import Batch, Draw, Loader, Utterance, draw_batches
 from speechprompt.pretraining.model import (
-    FRAME_RATE,
     MaskedPrediction,
     build_hubert,
     masked_prediction,
@@ -86,7 +86,6 @@ def pretrain_encoder(
 
     Raises:
         ArtefactError: the units are of different codebooks, not train, or not 50 a second.
-        ConfigError: settings that do not go together.
         CorpusError: too few utterances, or one that cannot be read.
     """
     device, dtype = computation.start(settings.precision)

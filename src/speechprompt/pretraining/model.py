@@ -10,15 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.models import HuBERTPretrainModel, hubert_pretrain_model
 
+from speechprompt.audio.front_end import MEL_PHASES, MEL_RANGE_HZ
 from speechprompt.audio.reading import SAMPLE_RATE
 from speechprompt.config.encoders import HubertPretraining
-from speechprompt.encoders.hubert import window_and_shift
-from speechprompt.errors import ConfigError
 
 __all__ = [
-    "FRAME_RATE",
-    "FRAME_SHIFT",
-    "FRAME_WINDOW",
     "MaskedPrediction",
     "build_hubert",
     "masked_prediction",
@@ -26,12 +22,7 @@ __all__ = [
     "model_config",
 ]
 
-FRAME_WINDOW, FRAME_SHIFT = 400, 320
-FRAME_RATE = SAMPLE_RATE / FRAME_SHIFT
 TEMPERATURE = 0.1
-MEL_RANGE_HZ = (80.0, 7600.0)
-# Cosine and sine, each with both signs, so that the rectifying GELU loses nothing of the wave.
-PHASES = 4
 
 
 def model_config(settings: HubertPretraining) -> dict[str, Any]:
@@ -40,25 +31,13 @@ def model_config(settings: HubertPretraining) -> dict[str, Any]:
     Each convolution is ``[channels, kernel, stride]``; together they have the published window and
     shift, 50 frames/s. Each is followed by a LayerNorm over channels, as in HuBERT large, so that
     padding has no influence, and the layers normalise first.
-
-    Raises:
-        ConfigError: the convolutions have another window or shift, or ``dim`` is not a multiple of
-            ``heads`` and ``position_groups``.
     """
-    dim, dropout = settings.dim, settings.dropout
-    if (found := window_and_shift(settings.convolutions)) != (FRAME_WINDOW, FRAME_SHIFT):
-        raise ConfigError(
-            "pretraining.convolutions: expected kernels and strides of together "
-            f"{FRAME_WINDOW} samples' window and {FRAME_SHIFT} samples' shift, found {found}"
-        )
-    for name in ("heads", "position_groups"):
-        if dim % getattr(settings, name):
-            raise ConfigError(f"pretraining.dim: expected a multiple of {name}, found {dim}")
+    dropout = settings.dropout
     return {
         "extractor_mode": "layer_norm",
         "extractor_conv_layer_config": settings.convolutions,
         "extractor_conv_bias": True,
-        "encoder_embed_dim": dim,
+        "encoder_embed_dim": settings.dim,
         "encoder_projection_dropout": dropout,
         "encoder_pos_conv_kernel": settings.position_kernel,
         "encoder_pos_conv_groups": settings.position_groups,
@@ -84,9 +63,6 @@ def build_hubert(settings: HubertPretraining, n_targets: int) -> HuBERTPretrainM
         settings: shape of the model, what is masked, and whether the first convolution starts as a
             bank of filters, see :func:`mel_bank`.
         n_targets: number of units to predict.
-
-    Raises:
-        ConfigError: as for :func:`model_config` and :func:`mel_bank`.
     """
     config = model_config(settings)
     arguments = {key: value for key, value in config.items() if key != "normalize_waveform"}
@@ -124,19 +100,13 @@ def mel_bank(n_filters: int, kernel: int) -> Tensor:
 
     Four neighbours have one frequency and are a quarter of a period apart. Each has norm 1.
 
-    Raises:
-        ConfigError: the number is not a multiple of four, or the kernel is too short for the lowest
-            frequency.
+    Args:
+        n_filters: a multiple of four.
+        kernel: length of each, at least :data:`~speechprompt.audio.front_end.SHORTEST_MEL_FILTER`
+            samples.
     """
-    shortest = SAMPLE_RATE / MEL_RANGE_HZ[0] / 2  # half a period
-    if n_filters % PHASES or kernel < shortest:
-        raise ConfigError(
-            f"pretraining.mel_filters: the first convolution needs a multiple of {PHASES} channels "
-            f"and a kernel of {shortest:.0f} samples or more, found "
-            f"{n_filters} and {kernel}"
-        )
     low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
-    edges = 700 * (10 ** (np.linspace(low, high, n_filters // PHASES + 2) / 2595) - 1)
+    edges = 700 * (10 ** (np.linspace(low, high, n_filters // MEL_PHASES + 2) / 2595) - 1)
     frequencies, widths = edges[1:-1, None], (edges[2:, None] - edges[:-2, None]) / 2
     time = (np.arange(kernel) - (kernel - 1) / 2) / SAMPLE_RATE
     deviation = np.minimum(kernel / SAMPLE_RATE / 5, 0.75 / (np.pi * widths))
