@@ -5,8 +5,10 @@ import pytest
 import yaml
 
 from base_config import BASE, PRETRAINED, changed, changed_block
-from speechprompt.config import parse_config, read_config
+from speechprompt.config import Config, parse_config, read_config
+from speechprompt.config.fields import PATTERNS
 from speechprompt.config.tasks import Task
+from speechprompt.downloads.model_folder import REPOSITORY, REVISION
 from speechprompt.errors import ConfigError
 from speechprompt.workflow.configuration import load_config
 
@@ -36,7 +38,13 @@ def test_base_is_accepted_with_defaults():
         ("device", "gpu", ["device", "'cuda'", "'gpu'"]),
         ("max_rejected", 2, ["max_rejected", "less than 1"]),
         ("tasks.units", {"corpus": "words", "lm": "small"}, ["tasks.units", "results/units"]),
-        ("tasks.a/b", {"corpus": "words", "lm": "small"}, ["letters, digits"]),
+        ("tasks.a/b", {"corpus": "words", "lm": "small"}, ["tasks.a/b: a name", "digits"]),
+        ("lm.small.codebook", "k/2", ["lm.small.codebook: a name", "digits", "'k/2'"]),
+        (
+            "corpora.words.keywords",
+            ["yes", "route 66"],
+            ["corpora.words.keywords.1: a keyword has only letters from A to Z", "'route 66'"],
+        ),
         ("tasks.ks.corpus", "word", ["tasks.ks.corpus", "'word'", "words"]),
         ("tasks.ks.lm", "big", ["tasks.ks.lm", "'big'", "small"]),
         ("tasks.ks.corpus", "ready", ["tasks.ks.corpus", "'other'", "'k100'"]),
@@ -361,3 +369,22 @@ def test_a_published_hubert_is_no_other_encoder(kind):
     block = {"kind": kind, "checkpoint": "hubert_base_ls960.pt"}
     with pytest.raises(ConfigError, match=r"checkpoint: hubert_base_ls960\.pt is another kind"):
         parse_config(changed("encoders.other", block))
+
+
+def test_every_pattern_of_a_text_is_told_in_words():
+    found = {
+        node["pattern"]
+        for node in _nodes(Config.model_json_schema())
+        if isinstance(node.get("pattern"), str)
+    }
+    # Blocks refuse these two themselves, with a reason.
+    by_blocks = {f"^{pattern.pattern}$" for pattern in (REPOSITORY, REVISION)}
+    assert found - by_blocks == PATTERNS.keys()
+
+
+def _nodes(tree):
+    if isinstance(tree, dict):
+        yield tree
+    for part in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(part, dict | list):
+            yield from _nodes(part)

@@ -50,6 +50,7 @@ def test_excluded_fields_are_left_out():
         ),
         ("{corpus: a, lm: b, lables: [x]}", "lables: Extra inputs.*did you mean 'labels'"),
         ("{corpus: a}", "--settings: lm: Field required"),
+        ("{corpus: a/b, lm: b}", "--settings: corpus: a name has only letters.*, found 'a/b'"),
         ("{corpus: [", "expected YAML or JSON"),
         ("{corpus: a, lm: b, corpus: c}", "the key 'corpus' is there already"),
         ('{"corpus": "a", "lm": "b", "lm": "c"}', "the key 'lm' is there twice"),

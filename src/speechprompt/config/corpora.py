@@ -4,10 +4,10 @@ import zlib
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from speechprompt.config.corpus import Corpus, SpokenCorpus
-from speechprompt.config.fields import Commit, Count, Name, Repository, Share
+from speechprompt.config.fields import Commit, Count, Keyword, Name, Repository, Share
 from speechprompt.config.published_corpora import (
     AudioSnipsCorpus,
     FluentSpeechCommandsCorpus,
@@ -42,8 +42,6 @@ __all__ = [
     "UnitsCorpus",
 ]
 
-# A word or a short phrase, which is cut after the second that a recording has.
-Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]+([' -][A-Za-z]+)*$", max_length=40)]
 # Languages that read English spelling by rules of their own, and so with sounds of their own.
 # fmt: off
 Language = Literal[

@@ -6,12 +6,12 @@ from typing import Any
 
 from speechprompt.config.corpora import AnyCorpus
 from speechprompt.config.encoders import AnyEncoder
-from speechprompt.config.fields import members
+from speechprompt.config.fields import PATTERNS, members
 from speechprompt.config.models import AnyCodebook, AnyUnitLm
 from speechprompt.config.setup import Config
 from speechprompt.errors import nearest
 
-__all__ = ["accepted_keys", "explain"]
+__all__ = ["accepted_keys", "explain", "reason_of"]
 
 UNIONS = (AnyCorpus, AnyEncoder, AnyCodebook, AnyUnitLm)
 
@@ -23,13 +23,11 @@ def explain(entry: Mapping[str, Any]) -> str:
     location = [str(part) for part in entry["loc"]]
     parts = [p for i, p in enumerate(location) if not (i == 2 and p in kinds)]
     path = ".".join(part for part in parts if part != "[key]")
-    message = entry["msg"].removeprefix("Value error, ")
+    message = reason_of(entry)
     if entry["type"] == "extra_forbidden":
         accepted = accepted_keys(location, Config.model_json_schema())
         close = nearest(location[-1], accepted) or ";"
         return f"{path}: unknown key{close} accepted here: {', '.join(accepted)}"
-    if entry["type"] == "string_pattern_mismatch":
-        return f"{path}: a name has only letters, digits, '-' and '_', found {entry['input']!r}"
     if entry["type"] in ("value_error", "missing", "union_tag_not_found"):
         # Messages of this package may start with a key inside the block.
         key = re.split(r"[.:]", message)[0]
@@ -37,6 +35,12 @@ def explain(entry: Mapping[str, Any]) -> str:
         joint = "." if key in known else ": "
         return f"{path}{joint}{message}" if path else message
     return f"{path}: {message}, found {entry['input']!r}"
+
+
+def reason_of(entry: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, without the key and the value."""
+    message: str = entry["msg"].removeprefix("Value error, ")
+    return PATTERNS.get(entry.get("ctx", {}).get("pattern"), message)
 
 
 def accepted_keys(location: Sequence[str], schema: dict[str, Any]) -> list[str]:

@@ -8,9 +8,11 @@ from speechprompt.downloads.model_folder import REPOSITORY, REVISION
 from speechprompt.runtime.precision import Precision
 
 __all__ = [
+    "PATTERNS",
     "Block",
     "Commit",
     "Count",
+    "Keyword",
     "Name",
     "NotNegative",
     "Positive",
@@ -23,7 +25,17 @@ __all__ = [
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
+NAME = r"^[A-Za-z0-9_-]+$"
+KEYWORD = r"^[A-Za-z]+([' -][A-Za-z]+)*$"
+# What a text must be, by its pattern.
+PATTERNS = {
+    NAME: "a name has only letters, digits, '-' and '_'",
+    KEYWORD: "a keyword has only letters from A to Z, and single spaces, hyphens or apostrophes "
+    "between them",
+}
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+# A word or a short phrase, which is cut after the second that a recording has.
+Keyword = Annotated[str, Field(pattern=KEYWORD, max_length=40)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

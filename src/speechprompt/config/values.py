@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from speechprompt.config.explain import accepted_keys
+from speechprompt.config.explain import accepted_keys, reason_of
 from speechprompt.config.fields import Block
 from speechprompt.config.text import parse_text
 from speechprompt.errors import ConfigError, ConfigErrors, nearest
@@ -54,7 +54,7 @@ def block_from_value(value: str, block: Any, name: str = "--settings") -> Any:
 def _explain(entry: Any, adapter: TypeAdapter) -> str:
     location = [str(part) for part in entry["loc"]]
     path = ".".join(location)
-    message = entry["msg"].removeprefix("Value error, ")
+    message = reason_of(entry)
     found = "" if entry["type"] == "missing" else f", found {entry['input']!r}"
     if entry["type"] == "extra_forbidden":
         found += nearest(location[-1], accepted_keys(location, adapter.json_schema()))
