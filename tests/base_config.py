@@ -14,7 +14,11 @@ BASE = {
 }
 
 
-PRETRAINED = {"kind": "hubert", "pretraining": {"targets": "k100", "corpora": ["words"]}}
+PRETRAINED = {
+    "kind": "hubert",
+    "layer": 4,
+    "pretraining": {"targets": "k100", "corpora": ["words"]},
+}
 
 
 def changed_block(block, **changes):

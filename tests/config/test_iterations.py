@@ -5,6 +5,8 @@ import pytest
 from base_config import PRETRAINED, changed, changed_block
 from speechprompt.config import parse_config
 from speechprompt.errors import ConfigError
+from speechprompt.storage.tensors import write_tensors
+from speechprompt.workflow.configuration import load_config
 
 PUBLISHED = [[8, 10, 5], *[[8, 3, 2]] * 4, *[[8, 2, 2]] * 2]
 
@@ -92,3 +94,62 @@ def test_an_encoder_goes_on_from_one_of_its_shape():
         expected = rf"  encoders\.second\.pretraining\.start: '{start}' has ffn 768, not 512"
         with pytest.raises(ConfigError, match=expected):
             parse_config(values)
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        (PRETRAINED | {"layer": 6}, "1 to 5, the layers of its pre-training, found 6"),
+        ({"kind": "hubert", "weights_of": "own"}, "1 to 5, the layers of its pre-training"),
+        (
+            {"kind": "hubert", "checkpoint": "hubert_base_ls960.pt", "layer": 13},
+            r"1 to 12, the layers of hubert_base_ls960\.pt, found 13",
+        ),
+        (
+            {"kind": "cpc", "checkpoint": "cpc_big_ll6kh_top_ctc.pt", "layer": 5},
+            r"1 to 4, the layers of cpc_big_ll6kh_top_ctc\.pt, found 5",
+        ),
+    ],
+)
+def test_a_layer_that_the_encoder_does_not_have_is_refused(block, expected):
+    values = changed("encoders.own", PRETRAINED | {"layer": 5})
+    values["encoders"]["read"] = block
+    with pytest.raises(ConfigError, match=rf"  encoders\.read\.layer: expected {expected}"):
+        parse_config(values)
+    values["encoders"]["read"] = block | {"layer": 4}
+    parse_config(values)
+
+
+@pytest.mark.parametrize("kind", ["shipped", "own", "folder", "shared"])
+def test_the_layers_of_a_model_that_is_there_are_known_before_any_job(kind, tmp_path):
+    own = tmp_path / "own.safetensors"
+    write_tensors(own, {}, {"kind": "hubert", "config": {"encoder_num_layers": 5}})
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 5}')
+    given = {"kind": "hubert", "weights": "hubert-nano.safetensors", "layer": 4}
+    block = {
+        "shipped": given,
+        "own": given | {"weights": str(own)},
+        "folder": {"kind": "wavlm", "checkpoint": str(tmp_path), "layer": 4},
+        "shared": {"kind": "hubert", "weights_of": "given", "layer": 4},
+    }[kind]
+
+    def load(layer):
+        encoders = {"given": given, "read": block | {"layer": layer}}
+        load_config({"encoders": encoders}, "unused", complete=True)
+
+    load(5)
+    with pytest.raises(ConfigError, match=r"encoders\.read\.layer: expected 1 to 5, .*, found 6"):
+        load(6)
+
+
+def test_what_is_no_model_is_left_to_its_job(tmp_path):
+    for name, content in {"a.pt": b"PK", "b.pt": b"", "config.json": b"[1]"}.items():
+        (tmp_path / name).write_bytes(content)
+        block = {"kind": "hubert", "checkpoint": str(tmp_path / name), "layer": 99}
+        load_config({"encoders": {"read": block}}, "unused", complete=True)
+
+
+def test_more_shards_than_a_plan_can_hold_are_refused():
+    parse_config(changed("shards", 1000))
+    with pytest.raises(ConfigError, match=r"shards: .*less than or equal to 1000, found 10000000"):
+        parse_config(changed("shards", 10_000_000))

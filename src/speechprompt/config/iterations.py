@@ -14,8 +14,9 @@ from speechprompt.config.encoders import (
 )
 from speechprompt.config.models import AnyCodebook, ExternalCodebook
 from speechprompt.config.references import require
+from speechprompt.downloads.assets import ASSETS
 
-__all__ = ["check_encoders"]
+__all__ = ["check_encoders", "check_layer"]
 
 Encoders = Mapping[str, AnyEncoder]
 Codebooks = Mapping[str, AnyCodebook]
@@ -33,6 +34,7 @@ def check_encoders(encoders: Encoders, codebooks: Codebooks) -> None:
     """
     for name, encoder in encoders.items():
         _check_shared_weights(name, encoder, encoders)
+        _check_layer(name, encoder, encoders)
         if (pretraining := getattr(encoder, "pretraining", None)) is not None:
             key = f"encoders.{name}.pretraining"
             _check_targets(f"{key}.targets", pretraining.targets, encoders, codebooks)
@@ -50,6 +52,34 @@ def _check_shared_weights(name: str, encoder: Any, encoders: Encoders) -> None:
     other = encoders[shared]
     if other.kind != encoder.kind or getattr(other, "weights_of", None) is not None:
         raise ValueError(f"{key}: {shared!r} has no weights of its own of kind {encoder.kind}")
+
+
+def check_layer(encoder: str, layer: int, n_layers: int, model: str) -> None:
+    """Check that a model has the layer that an encoder reads.
+
+    Args:
+        encoder: name of the encoder.
+        layer: the layer, from 1.
+        n_layers: layers of the model.
+        model: what the model is called in the message.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    if layer > n_layers:
+        raise ValueError(
+            f"encoders.{encoder}.layer: expected 1 to {n_layers}, the layers of {model}, "
+            f"found {layer}"
+        )
+
+
+def _check_layer(name: str, encoder: Any, encoders: Encoders) -> None:
+    """Check a layer of a model that is trained here or published."""
+    source: Any = encoders.get(getattr(encoder, "weights_of", None) or name, encoder)
+    if (pretraining := getattr(source, "pretraining", None)) is not None:
+        check_layer(name, encoder.layer, pretraining.layers, "its pre-training")
+    elif (asset := ASSETS.get(getattr(source, "checkpoint", None) or "")) and asset.layers:
+        check_layer(name, encoder.layer, asset.layers, asset.name)
 
 
 def _check_targets(key: str, targets: str, encoders: Encoders, codebooks: Codebooks) -> None:

@@ -1,7 +1,7 @@
 """The set-up as a whole: its blocks, and checks that they fit together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -56,7 +56,9 @@ class Config(Block):
         description="threads that pre-train encoders and unit LMs, or that read an encoder's "
         "recordings while a GPU pre-trains it; null is `compute_threads`",
     )
-    shards: Count = Field(2, description="shards per split for features and units")
+    shards: Annotated[int, Field(ge=1, le=1000)] = Field(
+        2, description="shards per split for features and units"
+    )
     keep_features: bool = Field(False, description="keep the features after quantisation")
     max_rejected: Share = Field(0.01, description="share of unreadable recordings tolerated")
     max_repeated: float = Field(

@@ -22,6 +22,7 @@ class Asset:
         size: Bytes, or None where the size is not known.
         max_unpacked: The most bytes that the archive may unpack to; 0 for other files.
         is_model: Whether it is a model, not a corpus.
+        layers: Transformer or LSTM layers of an encoder; None for all others.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Asset:
     size: int | None = None
     max_unpacked: int = 0
     is_model: bool = False
+    layers: int | None = None
 
 
 def _read_assets() -> dict[str, Asset]:

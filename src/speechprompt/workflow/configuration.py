@@ -8,13 +8,21 @@ import yaml
 
 from speechprompt.config import Config, merge, parse_config, read_config
 from speechprompt.config.corpora import CsvCorpus, ListedCorpus, ParquetCorpus
-from speechprompt.config.encoders import FromHub
+from speechprompt.config.encoders import CpcEncoder, FromHub, TransformerEncoder
+from speechprompt.config.iterations import check_layer
 from speechprompt.config.setup import check_labels, check_speakers
 from speechprompt.corpora.registry import listing_of
 from speechprompt.downloads.assets import ASSETS
-from speechprompt.downloads.model_folder import REPOSITORY
-from speechprompt.errors import ConfigError, CorpusError, nearest
-from speechprompt.models.shipped import SHIPPED
+from speechprompt.downloads.model_folder import (
+    CONFIG,
+    REPOSITORY,
+    folder_of,
+    is_folder,
+    read_object,
+)
+from speechprompt.errors import ArtefactError, ConfigError, CorpusError, nearest
+from speechprompt.models.shipped import FOLDER, SHIPPED
+from speechprompt.storage.tensors import read_tensor_header
 from speechprompt.workflow.paths import REPLACED
 
 __all__ = ["check_config", "check_files", "load_config"]
@@ -72,16 +80,18 @@ def check_config(file: str | Path) -> None:
 
 
 def check_files(config: Config) -> None:
-    """Check what a set-up starts from: that it is there, and that tables have the tasks' labels.
+    """Check what a set-up starts from: that it is there, and has the labels and layers asked for.
 
     Raises:
-        ConfigError: a file does not exist, is no table, or lacks a label of a task.
+        ConfigError: a file does not exist, is no table, or lacks a label of a task; an encoder
+            has fewer layers than ``layer``.
     """
     for name, corpus in config.corpora.items():
         _check_exists(f"corpora.{name}.root", getattr(corpus, "root", None))
     for key, path in _inputs(config):
         if not key.endswith(".checkpoint"):  # a missing one may be made by another workflow
             _check_exists(key, path)
+    _check_layers(config)
     _check_tables(config)
 
 
@@ -121,6 +131,40 @@ def _refuse_patterns(config: Config) -> None:
                 f"{key}: Snakemake would replace {found[0]!r} in the path {path!r}; rename the "
                 "file or folder, or give a link with another name"
             )
+
+
+def _check_layers(config: Config) -> None:
+    """Check the layers of encoders whose models are files or folders."""
+    with_layers = TransformerEncoder | CpcEncoder
+    for name, encoder in config.encoders.items():
+        source = config.encoders[getattr(encoder, "weights_of", None) or name]
+        if not isinstance(encoder, with_layers) or not isinstance(source, with_layers):
+            continue
+        model = source.weights or source.checkpoint
+        if model and (n_layers := _layers_in(FOLDER / model if model in SHIPPED else Path(model))):
+            try:
+                check_layer(name, encoder.layer, n_layers, model)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+
+
+def _layers_in(model: Path) -> int | None:
+    """Layers of an encoder's weights, or of the model of transformers in a folder.
+
+    None where they are not known. The job that reads a damaged model says what is wrong with it.
+    """
+    try:
+        if is_folder(model):
+            found = read_object(folder_of(model) / CONFIG)
+        elif model.is_file():
+            found = read_tensor_header(model, checked=False)[1]["config"]
+        else:
+            return None
+        keys = ("num_hidden_layers", "encoder_num_layers", "nLevelsGRU")
+        counts = [found.get(key) for key in keys]
+    except (ArtefactError, AttributeError, KeyError):
+        return None
+    return next((count for count in counts if type(count) is int), None)
 
 
 def _check_tables(config: Config) -> None:

@@ -6,7 +6,7 @@ from speechprompt.errors import ArtefactError
 from speechprompt.storage.files import copy_file
 from speechprompt.storage.hashes import sha256_file
 
-__all__ = ["SHIPPED", "TASKS", "copy_shipped", "former_version", "shipped_model"]
+__all__ = ["FOLDER", "SHIPPED", "TASKS", "copy_shipped", "former_version", "shipped_model"]
 
 FOLDER = Path(__file__).parent
 # Name -> SHA-256.
