@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -163,6 +164,31 @@ def test_repeats_and_overlaps_across_splits_are_found(tmp_path, capsys):
     assert "in valid overlap" not in said
     with pytest.raises(CorpusError, match=r"in test overlap .* max_repeated = 0"):
         prepare(tmp_path, rows, max_repeated=0.0)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "is_heard"),
+    [
+        ("a.wav", "a.wav#t=1,2", True),
+        ("a.wav#t=1,2", "a.wav", True),
+        ("a.wav", "link.wav#t=1,1.2", True),
+        ("a.wav", "a.wav#channel=1", True),
+        ("a.wav#t=0,2", "a.wav#t=1,3&channel=1", True),
+        ("a.wav#channel=0", "a.wav#t=1,3&channel=1", False),
+        ("a.wav#t=0,1.2", "a.wav#t=1,3", False),
+        ("a.wav", "b.wav#t=1,2", False),
+    ],
+)
+def test_a_whole_recording_overlaps_with_its_parts(tmp_path, capsys, train, test, is_heard):
+    both = np.stack([sound(1, 4.0), sound(2, 4.0)], 1)
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", both, RATE)
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    rows = [f'"{train}",train,,,x', "c.wav,valid,,,x", f'"{test}",test,,,x']
+    prepare(tmp_path, rows)
+    said = capsys.readouterr().err
+    assert ("1 of 1 utterances in test overlap" in said) == is_heard
+    assert "in valid overlap" not in said
 
 
 def test_a_path_may_name_the_part_itself(tmp_path):
