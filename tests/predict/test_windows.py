@@ -3,12 +3,14 @@
 import io
 import itertools
 import json
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from small_run import record, sound
 from speechprompt import load_predictor
@@ -19,6 +21,7 @@ from speechprompt.cli.prediction import _print
 from speechprompt.errors import ConfigError
 from speechprompt.predict import enrolment
 from speechprompt.predict.answer import NONE, Answer
+from speechprompt.predict.predictor import Predictor
 from speechprompt.predict.segments import segment_writer
 from speechprompt.predict.windows import Segment, Windows, _cut, find_segments, pcm_blocks
 
@@ -140,6 +143,28 @@ def test_recordings_may_be_longer_than_an_utterance_and_of_any_rate():
     segments = list(find_segments(Listener(), blocks, Windows(1.0, 0.5), "a"))
     assert len(segments) == 500
     assert segments[-1].start == pytest.approx(499.2, abs=0.06)
+
+
+def test_arrays_are_searched_as_files_are_in_little_memory(tmp_path):
+    second = bursts((0.2, 0.6, 0.9), seconds=1.0, rate=8000)
+    mono = np.concatenate([second, np.zeros(1999 * 8000, np.float32), second])
+    samples = np.stack([mono * 32767] * 2, 1).astype("<i2")
+    path = tmp_path / "long.wav"
+    soundfile.write(path, samples, 8000)
+    expected = [replace(s, file="waveform") for s in Predictor.find(Listener(), path)]
+    assert len(expected) == 2
+    with path.open("rb") as file:
+        assert Predictor.find(Listener(), file) == expected
+    for given in (samples, samples.T, torch.from_numpy(samples)):
+        tracemalloc.start()
+        assert Predictor.find(Listener(), given, 8000) == expected
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < samples.nbytes / 4
+    samples = samples.astype(np.float32)
+    samples[-1] = np.nan
+    with pytest.raises(AudioError, match="waveform: has samples that are not finite"):
+        Predictor.find(Listener(), samples / 32768, 8000)
 
 
 def test_a_stream_is_answered_as_it_comes():

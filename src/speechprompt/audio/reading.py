@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torchaudio.transforms import Resample
 
 __all__ = [
+    "BLOCK_SAMPLES",
     "MAX_SECONDS",
     "SAMPLE_RATE",
     "AudioError",
@@ -98,8 +99,12 @@ def _joined(decoded: Iterator[tuple[np.ndarray, int]]) -> np.ndarray:
     return resample(np.concatenate(blocks), rate, SAMPLE_RATE)
 
 
-def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+def read_blocks(path: str | Path, content: bytes | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """Read a recording of any length in constant memory.
+
+    Args:
+        path: as for :func:`read_audio`.
+        content: the bytes of a file, which messages then call ``path``.
 
     Yields:
         Blocks of samples with channels averaged, float32 ``[n]``, and their sample rate in Hz.
@@ -107,7 +112,7 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     Raises:
         AudioError: as :func:`read_audio`; that the recording is damaged may be found at its end.
     """
-    for block, rate in _decode(path, math.inf):
+    for block, rate in _decode(path, math.inf, content):
         yield block.mean(axis=1, dtype=np.float32), rate
 
 

@@ -1,22 +1,25 @@
 """Audio in any form that a program has it in, as 16 kHz mono float32."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from speechprompt.audio.reading import (
+    BLOCK_SAMPLES,
     LARGEST_RATE,
     MAX_SECONDS,
     SAMPLE_RATE,
     AudioError,
     check_samples,
     read_audio,
+    read_blocks,
     read_content,
     resample,
 )
 
-__all__ = ["WAVEFORM", "Audio", "as_waveform", "is_samples"]
+__all__ = ["WAVEFORM", "Audio", "as_waveform", "is_samples", "waveform_blocks"]
 
 # A path, a file object, an array or a tensor.
 Audio = Any
@@ -54,19 +57,44 @@ def as_waveform(audio: Audio, rate: int | None = None, name: str = WAVEFORM) -> 
         return read_audio(audio)
     if hasattr(audio, "read"):
         return read_content(_content(audio, name), name)
-    if rate is None:
-        raise AudioError(name, "expected the sample rate of the samples, such as rate=16000")
-    if not isinstance(rate, int | np.integer) or not 1 <= rate <= LARGEST_RATE:
-        raise AudioError(name, f"expected a rate of 1 to {LARGEST_RATE:,} Hz, found {rate!r}")
-    samples = _mono(audio, name)
-    if not len(samples):
-        raise AudioError(name, "empty: no samples")
+    samples, rate = _samples(audio, rate, name)
     if len(samples) > MAX_SECONDS * rate:
         raise AudioError(
             name, f"{len(samples) / rate:.0f} s long; an utterance has at most {MAX_SECONDS} s"
         )
-    check_samples(name, samples)
-    return resample(np.ascontiguousarray(samples), int(rate), SAMPLE_RATE)
+    waveform = _mono(samples)
+    check_samples(name, waveform)
+    return resample(waveform, rate, SAMPLE_RATE)
+
+
+def waveform_blocks(
+    audio: Audio, rate: int | None = None, name: str = WAVEFORM
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Take audio of any length as :func:`as_waveform` does, block by block.
+
+    Beside the audio itself, memory is that of a block.
+
+    Args:
+        audio: as for :func:`as_waveform`.
+        rate: sample rate of samples in Hz; files have their own.
+        name: what the audio is called in messages.
+
+    Yields:
+        Blocks of samples, float32 ``[n]``, full scale 1, and their sample rate in Hz.
+
+    Raises:
+        AudioError: the audio cannot be used, or samples come without their rate.
+    """
+    if isinstance(audio, str | Path):
+        yield from read_blocks(audio)
+    elif hasattr(audio, "read"):
+        yield from read_blocks(name, _content(audio, name))
+    else:
+        samples, rate = _samples(audio, rate, name)
+        for start in range(0, len(samples), BLOCK_SAMPLES):
+            block = _mono(samples[start : start + BLOCK_SAMPLES])
+            check_samples(name, block)
+            yield block, rate
 
 
 def _content(stream: Any, name: str) -> bytes:
@@ -79,24 +107,37 @@ def _content(stream: Any, name: str) -> bytes:
     return content
 
 
-def _mono(audio: Any, name: str) -> np.ndarray:
-    """Samples as float32 ``[n_samples]``."""
+def _samples(audio: Audio, rate: int | None, name: str) -> tuple[np.ndarray, int]:
+    """Samples as numbers ``[n_samples]`` or ``[n_samples, n_channels]``, and their rate in Hz."""
+    if rate is None:
+        raise AudioError(name, "expected the sample rate of the samples, such as rate=16000")
+    if not isinstance(rate, int | np.integer) or not 1 <= rate <= LARGEST_RATE:
+        raise AudioError(name, f"expected a rate of 1 to {LARGEST_RATE:,} Hz, found {rate!r}")
     if hasattr(audio, "detach"):
         audio = audio.detach().cpu().numpy()
     try:
         samples = np.asarray(audio)
-        if samples.dtype.kind in "iu":
-            info = np.iinfo(samples.dtype)
-            middle = 0.0 if samples.dtype.kind == "i" else (info.max + 1) / 2
-            samples = (samples.astype(np.float32) - middle) / (float(info.max) + 1 - middle)
-        elif samples.dtype.kind != "f":
+        if samples.dtype.kind not in "iuf":
             raise TypeError(f"numbers of type {samples.dtype}")
-        samples = samples.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
         raise AudioError(name, f"expected a path, a file, an array or a tensor ({error})") from None
     if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
-        return samples.mean(axis=int(samples.shape[1] <= samples.shape[0]), dtype=np.float32)
-    if samples.ndim != 1:
+        samples = samples if samples.shape[1] <= samples.shape[0] else samples.T
+    elif samples.ndim != 1:
         shape = " x ".join(map(str, samples.shape)) or "a single number"
         raise AudioError(name, f"expected samples in one row, or rows of channels, found {shape}")
-    return samples
+    if not samples.size:
+        raise AudioError(name, "empty: no samples")
+    return samples, int(rate)
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """Numbers ``[n_samples]`` or ``[n_samples, n_channels]`` as float32 ``[n_samples]``."""
+    if samples.dtype.kind in "iu":
+        info = np.iinfo(samples.dtype)
+        middle = 0.0 if samples.dtype.kind == "i" else (info.max + 1) / 2
+        samples = (samples.astype(np.float32) - middle) / (float(info.max) + 1 - middle)
+    samples = samples.astype(np.float32, copy=False)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1, dtype=np.float32)
+    return np.ascontiguousarray(samples)

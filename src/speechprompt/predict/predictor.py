@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from speechprompt.audio.paths import recordings_at
-from speechprompt.audio.reading import SAMPLE_RATE, AudioError, read_audio, read_blocks
+from speechprompt.audio.reading import AudioError, read_audio
 from speechprompt.audio.speed import with_renditions
-from speechprompt.audio.waveforms import WAVEFORM, Audio, as_waveform, is_samples
+from speechprompt.audio.waveforms import WAVEFORM, Audio, as_waveform, is_samples, waveform_blocks
 from speechprompt.config.tasks import DecodingSettings
 from speechprompt.encoders import load_encoder
 from speechprompt.encoders.base import Encoder, encode_in_batches
@@ -211,7 +211,7 @@ class Predictor:
         hop: float = 0.25,
         silence: float = 30.0,
     ) -> list["Segment"]:
-        """Answer a long recording in windows.
+        """Answer a recording of any length in windows.
 
         Args:
             audio: a path, a file object, or samples as an array or a tensor.
@@ -226,9 +226,8 @@ class Predictor:
         """
         from speechprompt.predict.windows import Windows, find_segments
 
-        is_path = isinstance(audio, str | Path)
-        blocks = read_blocks(audio) if is_path else [(as_waveform(audio, rate), SAMPLE_RATE)]
-        name = str(audio) if is_path else WAVEFORM
+        name = str(audio) if isinstance(audio, str | Path) else WAVEFORM
+        blocks = waveform_blocks(audio, rate, name)
         return list(find_segments(self, blocks, Windows(window, hop, silence), name))
 
     def stream(
