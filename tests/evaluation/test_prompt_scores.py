@@ -37,10 +37,11 @@ def write_split(folder, name, codebook=CODEBOOK):
 def scored(tmp_path):
     """Score a random prompt of some labels; return it, and the files."""
 
-    def run(labels=LABELS, kind="frequency", codebook=CODEBOOK, more=None, **decoding):
+    def run(labels=LABELS, kind="frequency", codebook=CODEBOOK, more=None, known=None, **decoding):
         random = task_model("cpu", kind=kind, allowed=labels.allowed)
         lm = load_lm(write_lm(tmp_path / "lm.safetensors", scale=1.5), CODEBOOK)
-        task = TaskModel(lm, random.prompt, random.verbalizer, labels.allowed)
+        parts = (lm, random.prompt, random.verbalizer, labels.allowed)
+        task = TaskModel(*parts, combinations=known)
         prompt = tmp_path / "prompt.safetensors"
         about = {"answers": labels.state(), "seed": 3, "training": {"epochs": 1}, **(more or {})}
         task.save(prompt, about)
@@ -72,6 +73,19 @@ def test_predictions_are_those_of_the_model(scored):
     assert metrics["details"] == {"training": {"epochs": 1}}
     assert metrics["hashes"]["prompt"] == sha256_file(prompt)
     assert metrics["main"]["name"] == "acc"
+
+
+def test_a_wrong_choice_of_combinations_is_told(scored, capsys):
+    _, _, files = scored(LABELS, "learnable", known=[[0, 3], [1, 4]])
+    answers = pq.read_table(files.predictions)["prediction"].to_pylist()[20:]
+    new = sum(answer not in ("a | d", "b | e") for answer in answers)
+    assert 0 < new
+    assert f"t, test: {new} of 20 answers are combinations" in capsys.readouterr().err
+
+
+def test_references_that_no_known_combination_has_are_told(scored, capsys):
+    scored(LABELS, "learnable", known=[[0, 3], [1, 4]], combinations="known")
+    assert "t, test: 20 of 20 references are combinations" in capsys.readouterr().err
 
 
 def test_calibration_by_the_temperature_of_the_training(scored):

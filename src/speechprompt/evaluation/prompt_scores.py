@@ -25,6 +25,15 @@ from speechprompt.tasks.labels import restore_labels
 
 __all__ = ["score_prompt"]
 
+UNKNOWN_ANSWERS = (
+    "answers are combinations of labels that train does not have; if there are no others, "
+    "`decoding: {combinations: known}` of the task rules them out"
+)
+UNKNOWN_REFERENCES = (
+    "references are combinations of labels that train does not have, so that no answer is right; "
+    "`decoding: {combinations: any}` of the task allows them"
+)
+
 
 def score_prompt(
     task: str,
@@ -74,15 +83,13 @@ def score_prompt(
             utt_ids=examples.utt_ids,
             renditions=examples.renditions,
         )
-        if found.combinations is not None:
-            known = {labels.decode(row) for row in found.combinations}
-            if new := sum(reference not in known for reference in examples.references):
-                log(
-                    f"warning: {task}, {split}: {new} of {len(examples.references)} references are "
-                    "combinations of labels that train does not have, so that no answer is right; "
-                    "`decoding: {combinations: any}` of the task allows them"
-                )
         answers = [labels.decode(row) for row in found.labels]
+        if model.combinations is not None:
+            known = {labels.decode(row) for row in model.combinations}
+            given = answers if found.combinations is None else examples.references
+            if n_new := sum(one not in known for one in given):
+                what = UNKNOWN_ANSWERS if found.combinations is None else UNKNOWN_REFERENCES
+                log(f"warning: {task}, {split}: {n_new} of {len(given)} {what}")
         splits[split] = prediction_rows(examples, examples.units, answers, found.scores)
         if found.label_scores is not None and "temperature" in described:
             right = [labels.encode(reference) for reference in examples.references]
