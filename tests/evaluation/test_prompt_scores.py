@@ -79,7 +79,7 @@ def test_a_wrong_choice_of_combinations_is_told(scored, capsys):
     _, _, files = scored(LABELS, "learnable", known=[[0, 3], [1, 4]])
     answers = pq.read_table(files.predictions)["prediction"].to_pylist()[20:]
     new = sum(answer not in ("a | d", "b | e") for answer in answers)
-    assert 0 < new
+    assert new > 0
     assert f"t, test: {new} of 20 answers are combinations" in capsys.readouterr().err
 
 
