@@ -117,15 +117,15 @@ def fit(
         "curve": [],
     }
     total = settings.max_epochs * len(trained.batches(0))
+
+    def rate_of(group: Mapping[str, Any], update: int) -> float:
+        return learning_rate(settings.schedule, group["peak"], update, settings.warmup, total)
+
     while not _is_over(state, settings):
         todo = trained.batches(state["epoch"])[state["done"] :]
-        rate = settings.lr
         for batch in progress(read(todo), f"epoch {state['epoch'] + 1}", len(todo), "update"):
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(
-                    settings.schedule, group["peak"], state["updates"], settings.warmup, total
-                )
-            rate = optimiser.param_groups[0]["lr"]
+                group["lr"] = rate_of(group, state["updates"])
             optimiser.zero_grad(set_to_none=True)
             sums = trained.backward(batch, _update_seed(seed, state["updates"]))
             _step(optimiser, parameters, settings.clip, sums.weight)
@@ -135,6 +135,8 @@ def fit(
             if checkpoint.is_due():
                 state["sums"] = state["sums"].read()
                 checkpoint.save(state)
+        # A checkpoint may be that of the epoch's last update, so that this run has made none.
+        rate = rate_of(optimiser.param_groups[0], state["updates"] - 1)
         _finish_epoch(state, Sums(*state["sums"]).read(), trained.evaluate().read(), rate)
         if state["best_epoch"] == state["epoch"]:
             checkpoint.keep_best()
