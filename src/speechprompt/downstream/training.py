@@ -69,7 +69,8 @@ def train_downstream(
         "manifests": data.manifests,
         "balance": data.balance,
     }
-    own = fingerprint(settings, computation, facts)
+    modules = [f"encoders.{source.encoder.kind}"]
+    own = fingerprint(train_downstream, settings, computation, facts, modules=modules)
     result = fit(trained, settings, files, seed=seed, fingerprint=own)
     about = {"task": name, "answers": answers, "seed": seed, "training": result.summary()}
     files.finish(result, lambda path: save_downstream(path, trained.model, source.encoder, about))

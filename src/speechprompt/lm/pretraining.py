@@ -94,7 +94,7 @@ def pretrain_unit_lm(
         settings,
         files,
         seed=seed,
-        fingerprint=fingerprint(settings, computation, inputs),
+        fingerprint=fingerprint(pretrain_unit_lm, settings, computation, inputs),
     )
     training = {
         "seed": seed,

@@ -51,14 +51,14 @@ def pair_targets(
         heard: manifest of the audio that is heard for each, in the same order.
 
     Returns:
-        Each index with the folder that its recordings' paths start from.
+        Each index with its manifest.
 
     Raises:
         ConfigError: not as many manifests as indexes.
     """
     if len(units) != len(heard):
         raise ConfigError(f"--heard: expected {len(units)} manifests, found {len(heard)}")
-    return dict(zip(units, map(read_root, heard), strict=True))
+    return dict(zip(units, heard, strict=True))
 
 
 def pretrain_encoder(
@@ -74,9 +74,9 @@ def pretrain_encoder(
 
     Args:
         settings: the model and its training.
-        targets: index.json of each corpus's train units, all of one codebook of 50 frames/s. To
-            each belongs the folder that the paths of its recordings start from. These may be other
-            recordings of the same names and lengths.
+        targets: index.json of each corpus's train units, all of one codebook of 50 frames/s, with
+            the manifest of the recordings that are heard. These may be others of the same names and
+            lengths, in the folder of that manifest.
         files: model.safetensors with all layers, as
             :class:`~speechprompt.encoders.hubert.HubertEncoder` reads it; learning curve (epoch,
             split, loss, accuracy of masked frames, lr) and checkpoint.
@@ -85,7 +85,8 @@ def pretrain_encoder(
         seed: seed of weights, order, crops, masks and augmentation.
 
     Raises:
-        ArtefactError: the units are of different codebooks, not train, or not 50 a second.
+        ArtefactError: the units are of different codebooks, not train, or not 50 a second; a
+            manifest cannot be read.
         CorpusError: too few utterances, or one that cannot be read.
     """
     device, dtype = computation.start(settings.precision)
@@ -98,7 +99,12 @@ def pretrain_encoder(
     model.to(device)
     loader = Loader(utterances, settings)
     trained = _HubertTraining(model, loader, (train, valid), seed, device, dtype)
-    inputs = {"seed": seed, "start": start and sha256_file(start), **about}
+    inputs = {
+        "seed": seed,
+        "start": start and sha256_file(start),
+        "heard": [sha256_file(manifest) for manifest in targets.values()],
+        **about,
+    }
     processes = 0
     if device == "cuda":
         # The GPU waits for nothing else. Threads of this process would wait for one another while
@@ -112,7 +118,7 @@ def pretrain_encoder(
             settings,
             files,
             seed=seed,
-            fingerprint=fingerprint(settings, computation, inputs),
+            fingerprint=fingerprint(pretrain_encoder, settings, computation, inputs),
             read=read,
         )
     training = {
@@ -206,12 +212,12 @@ def _read_targets(
         found = (table.schema.metadata or {}).get(b"frame_rate", b"none").decode()
         if found != str(FRAME_RATE):
             raise ArtefactError(f"{path}: expected {FRAME_RATE} frames/s, found {found}")
-        n_before = len(names)
+        n_before, root = len(names), read_root(targets[path])
         for row in table.to_pylist():
             frames = np.repeat(np.array(row["units"], np.int16), row["durations"])
             if len(frames) >= min_frames:
                 names.append(f"{index['corpus']}/{row['utt_id']}")
-                utterances.append(Utterance(Path(targets[path]) / row["path"], frames))
+                utterances.append(Utterance(root / row["path"], frames))
         if short := len(table) - (len(names) - n_before):
             log(f"{path}: {short} utterances of less than {min_frames} frames are left out")
     return names, utterances, about

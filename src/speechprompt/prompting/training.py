@@ -127,6 +127,7 @@ def train_prompt(
         files,
         seed=seed,
         fingerprint=fingerprint(
+            train_prompt,
             task,
             computation,
             {"seed": seed, "unit_lm": model.lm.sha256, "labels": data.labels.state()},

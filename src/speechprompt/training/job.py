@@ -14,6 +14,7 @@ import numpy as np
 from speechprompt.config.fields import Block, Precision
 from speechprompt.runtime.device import make_deterministic, resolve_device, set_compute_threads
 from speechprompt.runtime.precision import resolve_precision
+from speechprompt.storage.code_digest import digest
 from speechprompt.storage.parquet import write_parquet
 from speechprompt.training.result import CurvePoint, TrainingResult, curve_table
 
@@ -89,20 +90,30 @@ class TrainingFiles:
 
 
 def fingerprint(
+    train: Callable[..., TrainingResult],
     settings: Block,
     computation: Computation,
     data: Mapping[str, Any],
     arrays: Iterable[Sequence[int] | np.ndarray] = (),
+    modules: Iterable[str] = (),
 ) -> str:
-    """A hash of all that a training depends on.
+    """A hash of all that a training depends on, so that a checkpoint of another one is known.
 
     Args:
+        train: function of the training, whose code counts with all that it reaches.
         settings: block of the training.
         computation: what it computes on.
         data: the seed and what the training reads, as JSON values, such as hashes of files.
         arrays: sequences of integers that it reads, in order.
+        modules: modules of the package that it chooses by name, such as ``encoders.mfcc``.
     """
-    told = {"settings": settings.model_dump(mode="json"), **asdict(computation), **data}
+    module = train.__module__.removeprefix("speechprompt.")
+    told = {
+        "code": digest(f"{module}:{train.__name__}", *modules),
+        "settings": settings.model_dump(mode="json"),
+        **asdict(computation),
+        **data,
+    }
     result = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for array in arrays:
         numbers = np.asarray(array, np.int64)
