@@ -58,6 +58,16 @@ def test_a_log_that_cannot_be_written_ends_no_work(capsys):
     assert "/dev/null/run.log: cannot be written" in capsys.readouterr().err
 
 
+def test_what_a_verb_reads_is_not_written_over(tmp_path, capsys):
+    units = tmp_path / "a.txt"
+    units.write_text("a|1 2\n")
+    (tmp_path / "link.txt").symlink_to(units)
+    for out in (units, tmp_path / "link.txt"):
+        assert main(["import-unit-lm", str(units), "--codebook", "c", "--out", str(out)]) == 1
+        assert f"--out: {out} is read by this command" in capsys.readouterr().err
+    assert units.read_text() == "a|1 2\n"
+
+
 def test_help_imports_no_stage():
     code = "import sys; from speechprompt.cli import main; main(['predict', '--help'])"
     shown = subprocess.run(

@@ -261,6 +261,13 @@ def test_a_table_that_has_no_predictions_is_not_pooled(tmp_path):
         pool_predictions([tmp_path / "a.parquet"])
 
 
+def test_predictions_that_lost_their_metadata_are_named(tmp_path):
+    path = save(tmp_path / "a.parquet", rows(["1", "2"], ["1", "1"]))
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    with pytest.raises(ArtefactError, match=r"a\.parquet: expected predictions with the metadata"):
+        pool_predictions([path])
+
+
 def test_pooled_predictions_are_compared_by_utterance(tmp_path):
     references = ["1", "2", "1", "2"] * 10
     ours = [save(tmp_path / "a.parquet", rows(references, references, "x"))]

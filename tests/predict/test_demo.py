@@ -197,14 +197,14 @@ def test_recordings_of_the_tasks_own_corpus_are_found(copied):
         codebook=results / "codebooks/tiny.safetensors",
         encoder=described["encoder"]["settings"],
         decoding=DecodingSettings(**described["decoding"]),
-        manifest=results / "manifests/own/test.parquet",
+        corpus="own",
     )
     found = find_tests([folder], n=3)
     assert len(found) == 3
     for reference, path in found:
         assert path == copied / f"own/u{'abcde'.index(reference)}.wav"
     assert find_tests([copied]) == []
-    shutil.move(results / "manifests", copied)
+    shutil.move(results / "manifests", copied / "elsewhere")
     assert find_tests([folder]) == []
 
 
@@ -215,8 +215,7 @@ def test_recordings_of_a_corpus_that_was_changed_since_are_not_shown(copied):
     splits = {"test": rows | {"is_repeat": [False]}}
     write_predictions(folder / "predictions.parquet", splits, **about)
     manifest = copied / "results/manifests/own/test.parquet"
-    place = {"manifest": "../manifests/own/test.parquet"}
-    write_json(folder / "model.json", read_json(folder / "model.json") | place)
+    write_json(folder / "model.json", read_json(folder / "model.json") | {"corpus": "own"})
     for utt_id, expected in (("u0", 1), ("u1", 0)):
         table = pa.table({"utt_id": [utt_id], "path": ["a.wav"]})
         write_parquet(manifest, table.replace_schema_metadata({"root": "."}))

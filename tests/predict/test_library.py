@@ -87,6 +87,9 @@ def test_audio_in_any_form_has_the_same_answer(workplace):
         (np.full(100, np.nan), 8000, "not finite"),
         (np.zeros((100, 200)), 8000, "rows of channels, found 100 x 200"),
         (np.zeros((2, 3, 4)), 8000, "rows of channels, found 2 x 3 x 4"),
+        (torch.zeros(100, dtype=torch.int64), 8000, "int64, whose full scale is not known"),
+        ([0, 1, 2] * 40, 8000, "int64, whose full scale is not known"),
+        (torch.zeros(100).to_sparse(), 8000, "expected a path, a file, an array or a tensor"),
         (np.zeros(100, complex), 8000, "expected a path, a file, an array or a tensor"),
         (np.array("abc"), 8000, "expected a path, a file, an array or a tensor"),
         (np.zeros(401 * 100, np.float32), 100, "401 s long"),
@@ -114,6 +117,17 @@ def test_a_file_object_is_checked_as_a_file_is():
 def test_integers_have_the_full_scale_of_their_type():
     assert as_waveform(np.array([0, 128, 255], np.uint8), 16000).tolist() == [-1, 0, 127 / 128]
     assert as_waveform(np.array([-(2**31)], np.int32), 16000).tolist() == [-1]
+
+
+def test_a_tensor_of_half_precision_is_audio():
+    assert as_waveform(torch.tensor([0.5, -1.0], dtype=torch.bfloat16), 16000).tolist() == [0.5, -1]
+
+
+@pytest.mark.parametrize("device", ["gpu", 0])
+def test_an_unknown_device_is_named(device, workplace):
+    for load in (speechprompt.load_predictor, speechprompt.load_encoder):
+        with pytest.raises(ConfigError, match=f"expected auto, cpu or cuda, found {device!r}"):
+            load("results/ks", device=device)
 
 
 def test_the_encoder_of_a_task_gives_its_units(workplace):
@@ -157,6 +171,11 @@ def test_what_cannot_be_trained_on_is_an_error(workplace):
         speechprompt.train_prompt({"yes": "words/yes", "no": []}, "out")
     with pytest.raises(CorpusError, match="file not found"):
         speechprompt.train_prompt({"yes": "words/yes", "no": ["no.wav"]}, "out")
+    for empty in ("", " ", None):
+        with pytest.raises(ConfigError, match="expected a text for each label"):
+            speechprompt.train_prompt({"yes": "words/yes", empty: "words/no"}, "out")
+    with pytest.raises(CorpusError, match="are one recording with two labels"):
+        speechprompt.train_prompt({"yes": "words/yes", "no": "words/yes"}, "out")
     both = {"yes": "words/yes", "no": "words/no"}
     with pytest.raises(ConfigErrors, match="did you mean 'training'"):
         speechprompt.train_prompt(both, "out", settings={"trainnig": {}})

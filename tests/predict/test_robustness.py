@@ -48,8 +48,11 @@ def test_few_utterances_are_drawn(run, manifest, tmp_path):
         run / "results/ks", manifest, tmp_path / "few.parquet", utterances=4, seed=2
     )
     assert set(table["n"].to_pylist()) == {4}
-    with pytest.raises(CorpusError, match="found 10"):
-        measure_robustness(run / "results/ks", manifest, tmp_path / "x.parquet", utterances=10)
+    for wrong in (10, 0, -3):
+        with pytest.raises(CorpusError, match=f"utterances: expected 1 to the .*, found {wrong}"):
+            measure_robustness(
+                run / "results/ks", manifest, tmp_path / "x.parquet", utterances=wrong
+            )
 
 
 def test_a_recording_without_an_answer_counts_as_wrong(run, manifest, tmp_path, monkeypatch):

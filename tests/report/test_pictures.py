@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from matplotlib import pyplot as plt
 from matplotlib.image import imread
 
+from speechprompt.errors import ConfigError
 from speechprompt.evaluation.predictions import write_predictions
 from speechprompt.evaluation.scores import write_metrics
 from speechprompt.report import fonts, overview
@@ -28,6 +30,7 @@ from speechprompt.report.pictures import (
     plot_curve,
     plot_error_by_length,
     plot_unit_statistics,
+    save_figure,
 )
 from speechprompt.storage.files import read_json, write_json
 from speechprompt.storage.package_data import data_file
@@ -190,6 +193,15 @@ def test_long_labels_leave_room_for_the_cells(tmp_path, columns, n):
 def test_long_texts_have_an_ellipsis_in_their_middle(text, found):
     assert fonts.shortened(text, 4.5) == found
     assert fonts.text_width(found) <= 4.5
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x", "x.parquet"])
+def test_a_picture_has_the_ending_of_one(tmp_path, name):
+    figure = plt.figure()
+    with pytest.raises(ConfigError, match=rf"{name}: expected a picture's name that ends in"):
+        save_figure(figure, tmp_path / name)
+    plt.close(figure)
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_are_drawn_whatever_the_users_settings(tmp_path):

@@ -10,6 +10,7 @@ from speechprompt.storage.files import (
     content_of,
     read_json,
     text_lines,
+    write_text,
 )
 from speechprompt.storage.tensors import read_tensor_metadata, read_tensors
 
@@ -99,3 +100,11 @@ def test_content_of_another_program_is_named_by_its_file(error):
         raise error
     with pytest.raises(CorpusError), content_of("odd.json"):
         raise CorpusError("says more")
+
+
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtefactError, match="pipe: expected a file or none, found a device or"):
+        write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -147,6 +147,13 @@ def test_what_is_exported_is_read_again(index, tmp_path, form, capsys):
     assert agreed.n_equal == (1 if form == "resynthesis" else 2)
 
 
+def test_exports_do_not_share_a_file_of_durations(index, tmp_path):
+    for name in ("a.train", "a.test", "a.durations", "a.units"):
+        export_units(index, tmp_path / name, form="textless")
+    written = {f"a.{name}.durations" for name in ("train", "test", "durations")} | {"a.durations"}
+    assert {path.name for path in tmp_path.glob("*.durations")} == written
+
+
 def test_a_label_does_not_take_the_place_of_durations(tmp_path):
     columns = {"utt_id": ["a"], "path": ["a.wav"], "units": [[1, 2]], "durations": [[3, 4]]}
     about = UnitsMetadata("k", "0" * 64, 100, dedup=True, frame_rate=50.0)

@@ -264,7 +264,7 @@ def test_what_answers_new_audio(plan):
     heard = plan.tasks.hearing(of(task="ks"), Files(codebook="a b", weights=[]))
     assert heard.startswith("--encoder '{")
     assert "--codebook 'a b' --deduplicate true" in heard
-    assert heard.endswith("--manifest results/manifests/keywords/test.parquet")
+    assert heard.endswith("--corpus keywords")
     assert set(plan.tasks.answering_files(of(task="ready"))) == {"prompt", "lm"}
     assert plan.tasks.hearing(of(task="ready"), Files()) == ""
 

@@ -27,6 +27,8 @@ Audio = Any
 WAVEFORM = "waveform"
 # More columns than this are samples, not channels.
 MOST_CHANNELS = 32
+# Bytes of an integer whose full scale is that of its type: no audio has 64 bits.
+LARGEST_INTEGER = 4
 
 
 def is_samples(audio: Audio) -> bool:
@@ -113,13 +115,16 @@ def _samples(audio: Audio, rate: int | None, name: str) -> tuple[np.ndarray, int
         raise AudioError(name, "expected the sample rate of the samples, such as rate=16000")
     if not isinstance(rate, int | np.integer) or not 1 <= rate <= LARGEST_RATE:
         raise AudioError(name, f"expected a rate of 1 to {LARGEST_RATE:,} Hz, found {rate!r}")
-    if hasattr(audio, "detach"):
-        audio = audio.detach().cpu().numpy()
     try:
+        if hasattr(audio, "detach"):
+            audio = audio.detach().cpu()
+            audio = (audio.float() if audio.is_floating_point() else audio).numpy()
         samples = np.asarray(audio)
         if samples.dtype.kind not in "iuf":
             raise TypeError(f"numbers of type {samples.dtype}")
-    except (TypeError, ValueError) as error:
+        if samples.dtype.kind != "f" and samples.dtype.itemsize > LARGEST_INTEGER:
+            raise TypeError(f"numbers of type {samples.dtype}, whose full scale is not known")
+    except (TypeError, ValueError, RuntimeError) as error:
         raise AudioError(name, f"expected a path, a file, an array or a tensor ({error})") from None
     if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
         samples = samples if samples.shape[1] <= samples.shape[0] else samples.T

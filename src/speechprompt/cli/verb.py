@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechprompt.cli.signature import REQUIRED, Parameter, read_parameters
+from speechprompt.errors import ConfigError
 from speechprompt.runtime.gpus import SLOTS, claim_gpu
 
 __all__ = ["ExitStatus", "Verb", "boolean", "find", "take_device"]
@@ -54,6 +55,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "default: $SPEECHPROMPT_DEVICE, else auto",
     },
 }
+# Verbs that may write the table that they read, of which they lose nothing.
+IN_PLACE = {"split"}
 # The rules of pre-trainings take their threads from here.
 LM_THREADS = "SPEECHPROMPT_LM_THREADS"
 # The pipeline sets some of them by the environment.
@@ -151,10 +154,22 @@ class Verb:
             # An encoder that is no neural network is not worth an accelerator.
             useful = "encoder" not in self.made or "weights" in values["encoder"]
             values["device"] = take_device(values["device"]) if useful else "cpu"
+        if self.name not in IN_PLACE:
+            _refuse_input(values)
         for name, function in self.made.items():
             values[name] = _call(function, values)
         result = _call(self.function, values)
         return result if isinstance(result, ExitStatus) else 0
+
+
+def _refuse_input(values: Mapping[str, Any]) -> None:
+    """Refuse an output that is one of the inputs, which would be lost."""
+    if not isinstance(out := values.get("out"), Path) or not out.exists():
+        return
+    for name, value in values.items():
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if name != "out" and isinstance(path, Path) and path.exists() and path.samefile(out):
+                raise ConfigError(f"--out: {out} is read by this command; choose another file")
 
 
 def _check_variable(

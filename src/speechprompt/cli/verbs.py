@@ -158,7 +158,7 @@ evaluation.scores:summarise_seeds seeds=folders --baselines --out
 evaluation.scores:finish_task source --out
     Write one file of a finished task: a copy of a result, or the one-line score.
 predict.task_folder:describe_model prompt --name=task --unit-lm --codebook {ENCODER} --deduplicate \
-    --speeds --manifest --settings --out
+    --speeds --corpus --settings --out
     Write model.json, which names the files that a task needs to answer new audio.
 report.results_table:write_table metrics --reported --out
     Write the table of results, as Markdown and as Parquet.

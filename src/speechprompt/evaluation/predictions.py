@@ -95,6 +95,11 @@ def read_predictions(path: str | Path, split: str | None = None) -> pa.Table:
     if not {"utt_id", "split", "prediction"} <= {*table.column_names} or not table.num_rows:
         found = ", ".join(table.column_names[:5])
         raise ArtefactError(f"{path}: expected predictions, found a table of {found}")
+    if b"speechprompt" not in (table.schema.metadata or {}):
+        raise ArtefactError(
+            f"{path}: expected predictions with the metadata that tell their task; another program "
+            "has written them again without"
+        )
     wanted = split or table["split"][-1].as_py()
     table = table.filter(pc.equal(table["split"], wanted))
     if not table.num_rows:

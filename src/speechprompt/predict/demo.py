@@ -101,7 +101,7 @@ def find_tests(folders: Sequence[str | Path], n: int = RECORDINGS) -> list[tuple
         n: number of recordings of all tasks together.
 
     Returns:
-        Reference and path of each; none of a task whose folder does not name its manifest.
+        Reference and path of each; none of a task whose folder does not name its corpus.
 
     Raises:
         ArtefactError: a folder has predictions and is not that of a finished task.
@@ -109,16 +109,18 @@ def find_tests(folders: Sequence[str | Path], n: int = RECORDINGS) -> list[tuple
     found: list[tuple[str, Path]] = []
     for folder in map(Path, folders):
         predictions = folder / "predictions.parquet"
-        if not predictions.is_file() or (manifest := find_manifest(folder)) is None:
+        if not predictions.is_file():
             continue
         table = read_predictions(predictions)
         share = max(n // len(folders), 1)
         drawn = np.random.default_rng(0).permutation(len(table))[:share]
         rows = table.select(["utt_id", "split", "reference"]).take(drawn).to_pylist()
+        if (manifest := find_manifest(folder, rows[0]["split"])) is None:
+            continue
         listed = read_parquet(manifest, ["utt_id", "path"])
         path_of = dict(zip(*(column.to_pylist() for column in listed.columns), strict=True))
         # The corpus may have been prepared again, with other recordings.
-        if manifest.stem == rows[0]["split"] and all(row["utt_id"] in path_of for row in rows):
+        if all(row["utt_id"] in path_of for row in rows):
             root = read_root(manifest)
             found += [(row["reference"], root / path_of[row["utt_id"]]) for row in rows]
     return found

@@ -105,12 +105,16 @@ def train_on_recordings(
 
     Raises:
         ArtefactError: the folder holds something else.
-        ConfigError: fewer than two labels.
-        CorpusError: a label has no recordings, or a recording has no units.
+        ConfigError: fewer than two labels, or an empty one.
+        CorpusError: a label has no recordings, a recording has two labels, or it has no units.
     """
     _free(Path(out))
     computation = computation or Computation()
     _check_labels({label: len(found) for label, found in recordings.items()})
+    _check_repeats(recordings)
+    for label, found in recordings.items():
+        if len(found) < ENOUGH:
+            log(f"warning: {label!r} has {len(found)} recording(s); {ENOUGH} or more are better")
     settings = settings or few_recordings(len(recordings))
     device, _ = computation.start(settings.training.precision)
     encoder = load_shipped_encoder(device)
@@ -227,10 +231,6 @@ def _read_folders(folders: Sequence[Path]) -> dict[str, dict[str, np.ndarray]]:
             f"{len(unusable)} of {total} recordings cannot be used: "
             f"{some_of(map(str, unusable), 3)}; repair them or take them out"
         )
-    _check_repeats(read)
-    for label, found in read.items():
-        if len(found) < ENOUGH:
-            log(f"warning: {label!r} has {len(found)} recording(s); {ENOUGH} or more are better")
     return read
 
 
@@ -251,6 +251,8 @@ def _check_labels(counts: Mapping[str, int]) -> None:
             f"expected two labels or more, each with a folder of its own, found {found}; "
             "a word alone cannot be told from anything, so record others too"
         )
+    if not all(label.strip() for label in counts):
+        raise ConfigError("expected a text for each label, found an empty one")
     if empty := [label for label, count in counts.items() if not count]:
         raise CorpusError(f"label {empty[0]!r} has no recordings")
 

@@ -31,7 +31,8 @@ def train_on_audio(
     computation: Computation | None = None,
 ) -> TrainingResult:
     """Train a prompt on labelled recordings; see :func:`speechprompt.train_prompt`."""
-    read = {str(label): _read(str(label), found, rate) for label, found in recordings.items()}
+    named = {"" if label is None else str(label): found for label, found in recordings.items()}
+    read = {label: _read(label, found, rate) for label, found in named.items()}
     chosen = few_recordings(len(read))
     if settings:
         merged = json.dumps(merge(chosen.model_dump(mode="json"), settings))

@@ -1,9 +1,8 @@
 """``model.json`` in a finished task's folder: which files the task needs to answer new audio.
 
-It names the prompt, the unit LM, the codebook and the encoder's weights by hash and by path. It
-also names the manifest of the recordings that were scored, which no answer needs. Paths are
-relative to the task's folder, so that the run may be copied or moved. A file outside the run keeps
-the path that the configuration gives it.
+It names the prompt, the unit LM, the codebook and the encoder's weights by hash and by path, and
+the corpus of the recordings. Paths are relative to the task's folder, so that the run may be copied
+or moved. A file outside the run keeps the path that the configuration gives it.
 """
 
 import os
@@ -76,7 +75,7 @@ def describe_model(
     encoder: dict[str, Any] | None = None,
     deduplicate: bool = True,
     speeds: Sequence[float] = (),
-    manifest: str | Path | None = None,
+    corpus: str | None = None,
 ) -> None:
     """Write a task's ``model.json``.
 
@@ -90,8 +89,7 @@ def describe_model(
         deduplicate: whether repeated units are collapsed.
         speeds: further speeds that recordings are heard at.
         decoding: how answers are found.
-        manifest: manifest of the recordings that the one-line score is of, where there are any; it
-            is not read.
+        corpus: corpus of the recordings, where there are any.
 
     Raises:
         ArtefactError: a file is damaged, or the prompt is not the one that was scored.
@@ -113,7 +111,7 @@ def describe_model(
         "deduplicate": deduplicate,
         "speeds": list(speeds),
         "decoding": decoding.model_dump(),
-        "manifest": manifest and _place(manifest, folder),
+        "corpus": corpus,
     }
     write_json(out, value)
 
@@ -129,20 +127,21 @@ def is_task_folder(path: str | Path) -> bool:
     return any(os.path.isfile(found / name) for name in (MODEL, PROMPT, "metrics.json"))
 
 
-def find_manifest(folder: str | Path) -> Path | None:
-    """The manifest of the recordings that a finished task's one-line score is of.
+def find_manifest(folder: str | Path, split: str) -> Path | None:
+    """The manifest of a split of a finished task's corpus.
 
-    None where it is not there any more, or where the task's ``model.json`` names none, as that of
-    an enrolled task.
+    None where it is not there any more, or where the task's ``model.json`` names no corpus, as that
+    of an enrolled task.
 
     Raises:
         ArtefactError: the folder is not that of a finished task.
     """
     folder = find_task(folder)
-    named = _read_model(folder).get("manifest")
-    with content_of(folder / MODEL):
-        path = named and folder / named
-        return path if path and path.is_file() else None
+    if not isinstance(corpus := _read_model(folder).get("corpus"), str):
+        return None
+    results = folder.absolute().parents[:2]  # a fold has a folder of its own in the task's
+    places = (place / "manifests" / corpus / f"{split}.parquet" for place in results)
+    return next((place for place in places if place.is_file()), None)
 
 
 def open_task(folder: str | Path, weights: str | Path | None = None) -> TaskFolder:
@@ -196,14 +195,10 @@ def _reference(path: str | Path | None, folder: Path) -> dict[str, str] | None:
     if path is None:
         return None
     read_tensor_header(path)  # raises an error if the file is damaged
-    return {"path": _place(path, folder), "sha256": sha256_file(path)}
-
-
-def _place(path: str | Path, folder: Path) -> str:
-    """Path relative to the folder; that of a file outside the run stays absolute."""
     run = folder.absolute().parent.parent
     stays = Path(path).is_absolute() and not Path(path).is_relative_to(run)
-    return Path(path if stays else os.path.relpath(path, folder)).as_posix()
+    place = Path(path if stays else os.path.relpath(path, folder))
+    return {"path": place.as_posix(), "sha256": sha256_file(path)}
 
 
 def _read_model(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from speechprompt.errors import ConfigError
 from speechprompt.evaluation.error_by_length import error_by_length
 from speechprompt.evaluation.names import METRICS, QUALITIES, short_name
 from speechprompt.evaluation.predictions import read_predictions
@@ -317,8 +318,13 @@ def save_figure(figure: Figure, out: str | Path) -> None:
     """Write a figure in the format that the file's ending names; beside SVG, write PDF too.
 
     The same figure is the same bytes: neither format has a date.
+
+    Raises:
+        ConfigError: another ending.
     """
     kind = Path(out).suffix.removeprefix(".")
+    if kind not in ("svg", "pdf", "png"):
+        raise ConfigError(f"{out}: expected a picture's name that ends in .svg, .pdf or .png")
     for path in [Path(out), *([Path(out).with_suffix(".pdf")] if kind == "svg" else [])]:
         kind = path.suffix.removeprefix(".")
         date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)

@@ -32,10 +32,12 @@ def resolve_device(name: str) -> str:
     """Replace ``auto`` by ``cuda`` on a machine with a GPU that torch can use, else by ``cpu``.
 
     Raises:
-        ConfigError: ``cuda`` is asked for on a machine without such a GPU.
+        ConfigError: this is no device, or ``cuda`` on a machine without such a GPU.
     """
     import torch
 
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device: expected auto, cpu or cuda, found {name!r}")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

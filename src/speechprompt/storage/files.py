@@ -85,7 +85,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     the new one.
 
     Raises:
-        ArtefactError: the disk is full, or the file cannot be written for another such reason.
+        ArtefactError: there is a device, pipe or socket in its place, the disk is full, or the file
+            cannot be written for another such reason.
     """
     path = Path(path)
     # Processes of other machines may have the same number.
@@ -93,6 +94,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         with _writing(path, every_error=True):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ArtefactError(f"{path}: expected a file or none, found a device or a pipe")
         with _writing(path):
             yield temporary
         with _writing(path, every_error=True):

@@ -76,12 +76,10 @@ def draw_few(answers: Sequence[Hashable], n: int, seed: int) -> list[int]:
         The rows of those drawn, in the split's order.
 
     Raises:
-        CorpusError: there are fewer utterances.
+        CorpusError: there are fewer utterances, or none is asked for.
     """
-    if n > len(answers):
-        raise CorpusError(
-            f"training.utterances: expected at most the {len(answers)} of train, found {n}"
-        )
+    if not 1 <= n <= len(answers):
+        raise CorpusError(f"utterances: expected 1 to the {len(answers)} there are, found {n}")
     taken: dict[Hashable, int] = defaultdict(int)
     turns = []
     for i in np.random.default_rng(seed).permutation(len(answers)).tolist():

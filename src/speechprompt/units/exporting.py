@@ -62,7 +62,7 @@ def export_units(
     rows = table.to_pylist()
     text = "".join(f"{line}\n" for line in map(writers[form], rows))
     if form == "textless" and rows and all(row["durations"] is not None for row in rows):
-        beside = Path(out).with_suffix(".durations")
+        beside = Path(str(out).removesuffix(".units") + ".durations")
         durations = (f"{row['utt_id']}\t{_joined(row['durations'])}\n" for row in rows)
         write_text(beside, "".join(durations))
     write_text(out, text)

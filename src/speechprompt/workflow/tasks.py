@@ -215,7 +215,7 @@ class Tasks(Trainings):
             codebook=input.codebook,
             deduplicate=json.dumps(book.deduplicate),
             speeds=speeds and json.dumps(speeds),
-            manifest=self.main_manifest(wildcards),
+            corpus=self.config.tasks[wildcards.task].corpus,
         )
         return f"{self.encoder_options(wildcards, input)} {quantizer}"
 
