@@ -57,6 +57,10 @@ def measure_robustness(
     references = labels.references(table, str(manifest))
     rows = list(range(len(table)))
     if utterances is not None:
+        if not 1 <= utterances <= len(rows):
+            raise CorpusError(
+                f"utterances: expected 1 to the {len(rows)} of {manifest}, found {utterances}"
+            )
         rows = draw_few(references, utterances, seed)
     root, paths = read_root(manifest), table["path"].to_pylist()
     answers: list[list[str]] = [[] for _ in CONDITIONS]

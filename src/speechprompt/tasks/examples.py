@@ -76,10 +76,12 @@ def draw_few(answers: Sequence[Hashable], n: int, seed: int) -> list[int]:
         The rows of those drawn, in the split's order.
 
     Raises:
-        CorpusError: there are fewer utterances, or none is asked for.
+        CorpusError: there are fewer utterances.
     """
-    if not 1 <= n <= len(answers):
-        raise CorpusError(f"utterances: expected 1 to the {len(answers)} there are, found {n}")
+    if n > len(answers):
+        raise CorpusError(
+            f"training.utterances: expected at most the {len(answers)} of train, found {n}"
+        )
     taken: dict[Hashable, int] = defaultdict(int)
     turns = []
     for i in np.random.default_rng(seed).permutation(len(answers)).tolist():
