@@ -58,12 +58,6 @@ def test_a_log_that_cannot_be_written_ends_no_work(capsys):
     assert "/dev/null/run.log: cannot be written" in capsys.readouterr().err
 
 
-def test_an_encoder_is_an_object(tmp_path, capsys):
-    words = ["import-codebook", "km.bin", "--encoder", '"mfcc"', "--out", str(tmp_path / "out")]
-    assert main(words) == 1
-    assert "--encoder: expected settings like" in capsys.readouterr().err
-
-
 def test_what_a_verb_reads_is_not_written_over(tmp_path, capsys):
     units = tmp_path / "a.txt"
     units.write_text("a|1 2\n")

@@ -140,10 +140,6 @@ class Verb:
             ConfigError: the settings are wrong.
         """
         values = {name: value for name, value in vars(parsed).items() if value is not None}
-        if not isinstance(encoder := values.get("encoder", {}), dict):
-            raise ConfigError(
-                f'--encoder: expected settings like {{"kind": "mfcc"}}, found {encoder!r}'
-            )
         if (weights := values.pop("encoder_weights", None)) is not None:
             values["encoder"] = {**values["encoder"], "weights": str(weights)}
         for name, parameter in self.parameters.items():
