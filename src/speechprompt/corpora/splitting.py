@@ -13,7 +13,7 @@ import numpy as np
 
 from speechprompt.audio.places import Place
 from speechprompt.corpora.manifest import SPLITS
-from speechprompt.corpora.table import read_table, spelling_on_disk
+from speechprompt.corpora.table import read_table, require_cells, spelling_on_disk
 from speechprompt.errors import ConfigError, CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.files import write_text
@@ -63,12 +63,11 @@ def split(
         raise ConfigError(f"shares: expected valid and test below 1 together, found {found}")
     if folds is not None and folds < 2:
         raise ConfigError(f"folds: expected at least 2, found {folds}")
-    header, numbered = read_table(table, ["path", *filter(None, (disjoint, stratify))])
+    needed = ["path", *filter(None, (disjoint, stratify))]
+    header, numbered = read_table(table, needed)
     rows: list[dict[str, str]] = []
     for line, row in numbered:
-        for name in filter(None, ("path", disjoint, stratify)):
-            if not row[name]:
-                raise CorpusError(f"{table}, line {line}: column {name!r} is empty")
+        require_cells(row, needed, f"{table}, line {line}")
         rows.append(row)
     if not rows:
         raise CorpusError(f"{table}: no rows below the header")

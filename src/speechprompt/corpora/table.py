@@ -5,7 +5,7 @@ import csv
 import math
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "read_table",
     "read_times",
     "recording_files",
+    "require_cells",
     "spelling_on_disk",
     "write_table",
 ]
@@ -96,8 +97,7 @@ def read_recordings(
         path = row["path"] + Place("", start, end).fragment
         if split not in SPLITS:
             raise CorpusError(f"{where}: expected split train, valid or test, found {split!r}")
-        if empty := [name for name in filled if not row[name]]:
-            raise CorpusError(f"{where}: column {empty[0]!r} is empty")
+        require_cells(row, filled, where)
         if path in lines:
             raise CorpusError(f"{where}: {path} is listed before, in line {lines[path]}")
         lines[path] = line
@@ -149,8 +149,22 @@ def check_filled(table: str | Path, columns: Sequence[str]) -> None:
         CorpusError: a cell is empty; the message names its line.
     """
     for line, row in read_table(Path(table), columns)[1]:
-        if empty := [name for name in columns if not row[name]]:
-            raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
+        require_cells(row, columns, f"{table}, line {line}")
+
+
+def require_cells(row: Mapping[str, str], columns: Iterable[str], where: str) -> None:
+    """Check that a row has a value in some columns.
+
+    Args:
+        row: cells by column.
+        columns: those that must have a value.
+        where: file and line, for the message.
+
+    Raises:
+        CorpusError: a cell is empty.
+    """
+    if empty := [name for name in columns if not row[name]]:
+        raise CorpusError(f"{where}: column {empty[0]!r} is empty")
 
 
 def read_label_columns(table: str | Path) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from speechprompt.audio.places import Place
 from speechprompt.corpora.manifest import read_root
-from speechprompt.corpora.table import read_table, read_times, spelling_on_disk
+from speechprompt.corpora.table import read_table, read_times, require_cells, spelling_on_disk
 from speechprompt.errors import CorpusError
 from speechprompt.storage.parquet import read_parquet
 
@@ -38,8 +38,7 @@ def listed_utterances(names: Iterable[str | Path]) -> Iterator[str | Path]:
 
 def _in_row(row: Mapping[str, str], root: Path, where: str) -> Path:
     """The utterance in a row of a table, whose path is relative to ``root``."""
-    if not row["path"]:
-        raise CorpusError(f"{where}: column 'path' is empty")
+    require_cells(row, ["path"], where)
     times = read_times(row.get("start"), row.get("end"), where)
     path = spelling_on_disk(root, row["path"])
     if os.path.isdir(root / path):

@@ -13,7 +13,7 @@ from typing import Any
 
 from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.corpora.manifest import RESERVED_COLUMNS, unique_ids
-from speechprompt.corpora.table import read_table
+from speechprompt.corpora.table import read_table, require_cells
 from speechprompt.errors import CorpusError, some_of
 from speechprompt.runtime.progress import log
 from speechprompt.storage.hashes import sha256_file, share_of
@@ -240,8 +240,7 @@ def _read_labels(table: Path, columns: Sequence[str]) -> _LabelTable:
     for line, row in rows:
         if row[key] in found:
             raise CorpusError(f"{table}, line {line}: {row[key]!r} is there before")
-        if empty := [name for name in (key, *columns) if not row[name]]:
-            raise CorpusError(f"{table}, line {line}: column {empty[0]!r} is empty")
+        require_cells(row, (key, *columns), f"{table}, line {line}")
         found[row[key]] = row
     return _LabelTable(table, found)
 
