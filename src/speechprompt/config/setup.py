@@ -17,7 +17,7 @@ from speechprompt.config.models import (
     UnitLmSettings,
 )
 from speechprompt.config.quality import QualitySettings
-from speechprompt.config.references import require
+from speechprompt.config.references import all_behind, require
 from speechprompt.config.sweep import SweepPoint, SweepSettings
 from speechprompt.config.tasks import Task
 from speechprompt.errors import nearest
@@ -212,27 +212,15 @@ class Config(Block):
 
     def _learnt_from(self, lm: str) -> Iterator[tuple[str, str]]:
         """Keys and corpora that a unit LM and all that is behind it learn from."""
-        ahead, seen = [("lm", lm)], set[tuple[str, str]]()
-        while ahead:
-            section, name = ahead.pop()
-            seen.add((section, name))
-            block: Any = getattr(self, section)[name]
-            learnt = {f"lm.{name}.corpora": getattr(block, "corpora", [])}
+        for section, name, block in all_behind(self, "lm", lm):
+            learnt = {f"{section}.{name}.corpora": getattr(block, "corpora", [])}
             if isinstance(block, KmeansCodebook):
                 sampled = self.encoders[block.encoder].sample_corpora
                 learnt = {f"encoders.{block.encoder}.sample_corpora": sampled}
-            behind: list[tuple[str, Any]] = [
-                ("codebooks", getattr(block, "codebook", None)),
-                ("encoders", getattr(block, "encoder", None)),
-                ("encoders", getattr(block, "weights_of", None)),
-                ("lm", getattr(block, "start", None)),
-            ]
             if (pretraining := getattr(block, "pretraining", None)) is not None:
                 for field in ("corpora", "target_corpora"):
                     learnt[f"encoders.{name}.pretraining.{field}"] = getattr(pretraining, field)
-                behind += [("codebooks", pretraining.targets), ("encoders", pretraining.start)]
             yield from ((key, corpus) for key, corpora in learnt.items() for corpus in corpora)
-            ahead += [one for one in behind if one[1] is not None and one not in seen]
 
     def _check_quality(self, quality: QualitySettings) -> None:
         require("quality.corpus", quality.corpus, self.corpora)

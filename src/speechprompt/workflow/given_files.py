@@ -5,13 +5,21 @@ from typing import Any
 
 from speechprompt.config import Config
 from speechprompt.config.corpora import UnitsCorpus
-from speechprompt.config.crossvalidation import FoldCorpus
+from speechprompt.config.references import all_behind
 from speechprompt.units.text_forms import durations_beside
 from speechprompt.workflow.paths import Wildcards, fingerprint_of
 
 __all__ = ["GivenFiles", "unit_texts"]
 
 SPLITS = ("train", "valid", "test")
+# Sections of the configuration by the wildcards that name their blocks.
+SECTIONS = {
+    "encoder": "encoders",
+    "codebook": "codebooks",
+    "lm": "lm",
+    "corpus": "corpora",
+    "task": "tasks",
+}
 
 
 class GivenFiles:
@@ -23,48 +31,16 @@ class GivenFiles:
 
     def fingerprint(self, wildcards: Wildcards) -> str:
         """Sizes and times of the files behind what a job's wildcards name; empty without any."""
-        kinds = ("encoder", "codebook", "lm", "corpus", "task")
         names = tuple(
-            (kind, getattr(wildcards, kind)) for kind in kinds if hasattr(wildcards, kind)
+            (section, getattr(wildcards, kind))
+            for kind, section in SECTIONS.items()
+            if hasattr(wildcards, kind)
         )
         if names not in self._fingerprints:
-            files = dict.fromkeys(path for name in names for path in self._behind(*name))
+            behind = (placed.block for name in names for placed in all_behind(self._config, *name))
+            files = dict.fromkeys(path for block in behind for path in _files(block))
             self._fingerprints[names] = fingerprint_of(files) if files else ""
         return self._fingerprints[names]
-
-    def _behind(self, kind: str, name: str) -> list[str]:
-        config: Any = self._config
-        match kind:
-            case "encoder":
-                block = config.encoders[name]
-                trained = getattr(block, "pretraining", None)
-                others = [
-                    ("encoder", getattr(block, "weights_of", None)),
-                    ("encoder", getattr(trained, "start", None)),
-                    ("codebook", getattr(trained, "targets", None)),
-                ]
-            case "codebook":
-                block = config.codebooks[name]
-                others = [("encoder", getattr(block, "encoder", None))]
-            case "lm":
-                block = config.lm[name]
-                others = [("codebook", block.codebook), ("lm", getattr(block, "start", None))]
-            case "corpus":
-                block = config.corpora[name]
-                if isinstance(block, FoldCorpus):
-                    return self._behind("corpus", block.of)
-                if not isinstance(block, UnitsCorpus):
-                    return []
-                return [*unit_texts(block).values(), *self._behind("codebook", block.codebook)]
-            case _:
-                block = config.tasks[name]
-                others = [("lm", block.lm), ("corpus", block.corpus)]
-        keys = ("weights", "checkpoint", "dictionary")
-        own = [getattr(block, key, None) for key in keys]
-        return [
-            *(path for given in own if given for path in _files(given)),
-            *(path for one, other in others if other for path in self._behind(one, other)),
-        ]
 
 
 def unit_texts(corpus: UnitsCorpus) -> dict[str, str]:
@@ -74,7 +50,12 @@ def unit_texts(corpus: UnitsCorpus) -> dict[str, str]:
     return {name: str(path) for name, path in {**files, **beside}.items() if path}
 
 
-def _files(given: str) -> list[str]:
-    """A file, or those in a folder."""
-    folder = Path(given)
-    return sorted(map(str, folder.iterdir())) if folder.is_dir() else [given]
+def _files(block: Any) -> list[str]:
+    """The files that a block names; of a folder, those in it."""
+    if isinstance(block, UnitsCorpus):
+        return list(unit_texts(block).values())
+    keys = ("weights", "checkpoint", "dictionary")
+    named = [Path(path) for key in keys if (path := getattr(block, key, None))]
+    return [
+        str(path) for one in named for path in (sorted(one.iterdir()) if one.is_dir() else [one])
+    ]
