@@ -4,12 +4,14 @@
 use rule train_prompt as train_swept with:
     input:
         unpack(PLAN.sweep.training_files),
+        start=PLAN.sweep.start_file,
         compared=ancient(PLAN.sweep.compared),
     output:
         prompt=f"results/sweep/{POINT}/seed-{{seed}}/prompt.safetensors",
         curve=f"results/sweep/{POINT}/seed-{{seed}}/curve.parquet",
     params:
         task=PLAN.sweep.task(),
+        start=PLAN.sweep.start,
         settings=PLAN.sweep.settings,
 
 

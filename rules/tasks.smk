@@ -1,6 +1,7 @@
 rule train_prompt:
     input:
         unpack(PLAN.tasks.training_files),
+        start=PLAN.tasks.start_file,
         compared=ancient(PLAN.tasks.compared),
     output:
         prompt=f"{SEED}/prompt.safetensors",
@@ -13,10 +14,11 @@ rule train_prompt:
         **needs(PLAN.resources.training_memory, minutes=1440, network=True),
     params:
         task="{task}",
+        start=PLAN.tasks.start,
         settings=PLAN.tasks.settings,
     shell:
         "speechprompt --log {log:q} train-prompt --train {input.train:q} --dev {input.dev:q} --unit-lm {input.lm:q}"
-        " --name={params.task} --settings {params.settings:q} --seed={wildcards.seed}"
+        " --name={params.task} --settings {params.settings:q} --seed={wildcards.seed} {params.start}"
         " --out {output.prompt:q} --curve {output.curve:q}"
 
 

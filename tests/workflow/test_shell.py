@@ -24,7 +24,10 @@ PLANNER = Path(__file__).with_name("planned_jobs.py")
 HOSTILE = "-x;>ran;$(>ran)`>ran`&>ran|{input[0]} {}%s \"'*?~!#\\\n"
 
 
-PATHS = ("table", "root", "train", "valid", "test", "dictionary", "weights", "checkpoint")
+PATHS = (
+    *("table", "root", "train", "valid", "test", "dictionary", "weights", "checkpoint"),
+    "start",
+)
 # Snakemake replaces these in paths of inputs. A table has every row in one line.
 PATTERNS = "{word} {seed} {corpus,.*} <results>"
 COLUMN = f"{HOSTILE.strip()} {PATTERNS}"
@@ -180,7 +183,12 @@ SETUP = {
         "-k": {"corpus": "-k", "lm": "--help", "labels": ["text"]},
         "-h": {"corpus": "-h", "lm": "--help", "labels": ["text"]},
         "-q": {"corpus": "-q", "lm": "--help", "labels": [COLUMN]},
-        "-i": {"corpus": "-i", "lm": "--help"},
+        "-i": {
+            "corpus": "-i",
+            "lm": "--help",
+            "verbalizer": "learnable",
+            "prompt": {"start": named("start.safetensors")},
+        },
         "-lt": {"corpus": "-lt", "lm": "--help"},
         "-j": {"corpus": "-j", "lm": "--help", "labels": [COLUMN]},
     },

@@ -82,7 +82,7 @@ pretraining.hubert:pretrain_encoder units --heard --start-from=start \
     Pre-train a HuBERT on unlabelled audio.
 lm.pretraining:pretrain_unit_lm units=index_paths --start-from=start {TRAINING}
     Pre-train a unit LM on the units of train splits.
-prompting.training:train_prompt --name --train --dev=valid --unit-lm \
+prompting.training:train_prompt --name --train --dev=valid --unit-lm --start \
     data=prompting.training:TaskData.read {TRAINING}
     Train a task's prompt on a frozen unit LM.
 downstream.training:train_downstream --name --train --dev=valid --type=task_type --labels=columns \
@@ -132,6 +132,8 @@ models.exporting.encoder:export_encoder encoder --codebook --out
     Write an encoder, and its codebook, as a folder that transformers opens.
 models.exporting.unit_lm:export_unit_lm unit_lm --out
     Write a unit LM as a folder that transformers opens.
+prompting.start:make_start prompt --unit-lm --units --readers --out
+    Make a prompt to start from of one that was trained to tell many words apart.
 prompting.export:export_prompt prompt --unit-lm --out
     Write a classification's prompt as an adapter that peft opens.
 Internals:

@@ -55,15 +55,21 @@ SYNTHETIC_COLUMNS = {
     "transcription": ["text"],
     "slot_filling": ["text", "tags", "intent"],
     "english": ["text"],
+    "words": ["label"],
 }
 
 
 class SyntheticCorpus(SpokenCorpus):
-    """Speech for one of the four tasks, or English for pre-training, spoken on the spot."""
+    """Speech for one of the four tasks, or for pre-training, spoken on the spot."""
 
     kind: Literal["synthetic"] = "synthetic"
     task: Literal[
-        "keyword_spotting", "intent_classification", "transcription", "slot_filling", "english"
+        "keyword_spotting",
+        "intent_classification",
+        "transcription",
+        "slot_filling",
+        "english",
+        "words",
     ] = Field(
         "keyword_spotting",
         description="what is spoken; its label columns are, in this order: "
@@ -94,7 +100,8 @@ class SyntheticCorpus(SpokenCorpus):
     languages: list[Language] = Field(
         [],
         description="languages whose rules and sounds eSpeak NG reads the English texts with, "
-        "instead of English accents, so that an encoder hears sounds that English lacks",
+        "instead of English accents, so that an encoder hears sounds that English lacks; of task "
+        "`words` they read every third word",
     )
 
     @property
@@ -104,8 +111,8 @@ class SyntheticCorpus(SpokenCorpus):
 
     @model_validator(mode="after")
     def _check_plain(self) -> Self:
-        if self.plain and self.task == "keyword_spotting":
-            raise ValueError("plain: goes with sentences, not with task 'keyword_spotting'")
+        if self.plain and self.task in ("keyword_spotting", "words"):
+            raise ValueError(f"plain: goes with sentences, not with task {self.task!r}")
         if self.keywords and self.task != "keyword_spotting":
             raise ValueError(f"keywords: go with task 'keyword_spotting', not with {self.task!r}")
         if len({word.lower() for word in self.keywords}) < len(self.keywords):
@@ -114,7 +121,7 @@ class SyntheticCorpus(SpokenCorpus):
             raise ValueError(
                 "engines: expected another beside espeak, whose voices are the default"
             )
-        if self.engines and self.languages:
+        if self.engines and self.languages and self.task != "words":
             raise ValueError("languages: engines speak English alone; give one of the two")
         return self
 

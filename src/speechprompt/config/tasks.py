@@ -79,10 +79,30 @@ class PromptSettings(Block):
         "normal", description="random as published, or hidden rows of the LM on train utterances"
     )
 
+    start: str | None = Field(
+        None,
+        description="a prompt that has learnt to tell words apart: the name of one that ships, or "
+        "a file that `make-start` wrote. The learnable verbalizer starts as a logistic regression "
+        "on what its rows read, which needs few recordings; `training` goes on from there, and "
+        "with `max_epochs: 0` it does not. The shape is that of the file",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_from_start(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("start"):
+            return {"mode": "query", **value}
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.front and self.mode != "query":
             raise ValueError(f"front: needs `mode: query`, found {self.mode}")
+        if self.start:
+            own = {name: field.default for name, field in PromptSettings.model_fields.items()}
+            own |= {"mode": "query", "start": self.start, "dropout": self.dropout}
+            if other := [name for name, value in own.items() if getattr(self, name) != value]:
+                raise ValueError(f"{other[0]}: is that of `start`; leave it out")
         return self
 
 
@@ -93,7 +113,11 @@ class TrainingSettings(LoopSettings):
     verbalizer_lr: LearningRate | None = Field(
         None, description="peak learning rate of a learnable verbalizer; null is that of the prompt"
     )
-    max_epochs: MaxEpochs = 20
+    max_epochs: int = Field(
+        20,
+        ge=0,
+        description="most passes over the training data; 0 takes the prompt as `start` makes it",
+    )
     batch_size: BatchSize = 32
     micro_tokens: MicroTokens = "auto"
     epoch_size: Count | None = Field(
@@ -127,6 +151,7 @@ class FinetuningSettings(TrainingSettings):
 
     lr: LearningRate = 5e-4
     schedule: RateSchedule = "inverse_sqrt"
+    max_epochs: MaxEpochs = 20
 
 
 class DownstreamSettings(LoopSettings):
@@ -264,6 +289,10 @@ class Task(Block):
                 "prompt.members: several need a classification with `mode: query` and "
                 "`verbalizer: learnable`"
             )
+        if not self.training.max_epochs and not self.prompt.start:
+            raise ValueError("training.max_epochs: 0 needs `prompt.start`")
+        if self.prompt.start and not (asks and self.type == "classification"):
+            raise ValueError("prompt.start: needs a classification with `verbalizer: learnable`")
         if self.acoustic_baselines and self.type != "classification":
             raise ValueError(f"acoustic_baselines: classify, and {self.type} does not")
         if self.robustness and self.method == "downstream":

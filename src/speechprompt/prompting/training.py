@@ -25,17 +25,22 @@ from speechprompt.prompting.calibration import fit_temperature
 from speechprompt.prompting.combinations import closed_combinations
 from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.prompt import Prompt
+from speechprompt.prompting.start import Start
 from speechprompt.prompting.task_model import TaskModel
+from speechprompt.runtime.progress import progress
 from speechprompt.storage.files import read_json
 from speechprompt.tasks.examples import Examples, few_examples
 from speechprompt.tasks.labels import Labels, read_examples, read_labels
 from speechprompt.tasks.verbalizer import build_verbalizer
 from speechprompt.training.job import Computation, TrainingFiles, fingerprint
-from speechprompt.training.loop import Sums, fit
-from speechprompt.training.result import TrainingResult
+from speechprompt.training.loop import Sums, first_points, fit
+from speechprompt.training.result import CurvePoint, TrainingResult
 from speechprompt.training.sampling import draw_rows
 
 __all__ = ["TaskData", "evaluate_loss", "train_prompt"]
+
+# C of a logistic regression that starts from another prompt, of which valid chooses one.
+STRENGTHS = (0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def train_prompt(
     computation: Computation,
     seed: int = 1,
     name: str | None = None,
+    start: str | Path | None = None,
 ) -> TrainingResult:
     """Train on ``train``, stop by the loss on ``valid``, write the best prompt.
 
@@ -104,6 +110,7 @@ def train_prompt(
         computation: device and threads.
         seed: seed of initial values, order, sampling and dropout.
         name: name of the task, for the prompt file.
+        start: file of the prompt that ``prompt.start`` names.
 
     Raises:
         ArtefactError: the LM belongs to another codebook or is damaged.
@@ -116,13 +123,18 @@ def train_prompt(
     device, dtype = computation.start(settings.precision)
     if settings.utterances is not None:
         data = replace(data, train=few_examples(data.train, settings.utterances, seed))
-    model = _build_model(task, data, unit_lm, seed, device, dtype)
+    prompted = task.method == "prompt"
+    # A fine-tuned LM keeps float32 weights; frozen ones are stored as they are used.
+    lm = load_lm(unit_lm, data.codebook_sha256, dtype if prompted else torch.float32, device)
+    started = Start.load(start, lm) if prompted and start else None
+    model = _build_model(task, data, lm, seed, dtype, started)
     for split, examples in data.splits().items():
         needed = (model.n_positions(units, labels) for _, units, labels in examples.rows())
         names = (f"{split}: utterance {utt_id!r}" for utt_id in examples.utt_ids)
         check_lengths(names, needed, model.model.config.max_positions)
+    training = _PromptTraining(model, task, data, seed)
     result = fit(
-        _PromptTraining(model, task, data, seed),
+        training,
         settings,
         files,
         seed=seed,
@@ -130,10 +142,16 @@ def train_prompt(
             train_prompt,
             task,
             computation,
-            {"seed": seed, "unit_lm": model.lm.sha256, "labels": data.labels.state()},
+            {
+                "seed": seed,
+                "unit_lm": model.lm.sha256,
+                "labels": data.labels.state(),
+                "start": started and started.sha256,
+            },
             [row for e in data.splits().values() for rows in _content(e) for row in rows],
         ),
         rates=_own_rates(model, settings.verbalizer_lr),
+        initial=_start_from(started, training) if started else (),
     )
     metadata: dict[str, Any] = {
         "task": name,
@@ -180,6 +198,22 @@ def _temperature(model: TaskModel, data: TaskData) -> float | None:
     return fit_temperature(found.label_scores, data.valid.labels, columns)
 
 
+def _start_from(start: Start, training: _PromptTraining) -> list[CurvePoint]:
+    """Fit the verbalizer to what the prompt reads, with the penalty that suits valid best."""
+    model, data = training.model, training.data
+    layer, read = model.verbalizer.weight, start.read(model, data.train)
+    strengths = STRENGTHS if data.valid is not data.train else (1.0,)
+    found: list[tuple[Sums, Tensor]] = []
+    for strength in progress(strengths, "fit", len(strengths), "penalty"):
+        start.fit(model, read, strength, training.task.balance)
+        found.append((training.evaluate().read(), layer.detach().clone()))
+    valid, weight = min(found, key=lambda one: one[0].loss)
+    with torch.no_grad():
+        layer.copy_(weight)
+    train = evaluate_loss(model, data.train, 2 * training.budget).read()
+    return first_points(train, valid)
+
+
 class _PromptTraining:
     """The task's model with its data, as the loop trains it."""
 
@@ -223,24 +257,22 @@ class _PromptTraining:
 def _build_model(
     task: Task,
     data: TaskData,
-    unit_lm: str | Path,
+    lm: LoadedLM,
     seed: int,
-    device: str,
     dtype: torch.dtype,
+    started: Start | None,
 ) -> TaskModel:
-    """Load the unit LM, add a new prompt or make it trainable, and choose the labels' units."""
+    """Add a prompt to the unit LM or make it trainable, and choose the labels' units."""
     prompted = task.method == "prompt"
     writes = data.labels.allowed is None and task.verbalizer == "learnable"
     n_labels = len(data.labels.names)
-    # A fine-tuned LM keeps float32 weights; frozen ones are stored as they are used.
-    lm = load_lm(unit_lm, data.codebook_sha256, dtype if prompted else torch.float32, device)
-    prompt = None
-    if prompted:
+    prompt = started.prompt if started else None
+    if prompted and prompt is None:
         generator = torch.Generator().manual_seed(seed)
         prompt = Prompt(lm.model.config, task.prompt, generator, n_labels if writes else 0)
         if task.prompt.init == "hidden":
             _copy_hidden_rows(prompt, lm, data.train, generator)
-    else:
+    if not prompted:
         lm.model.requires_grad_(True)
         lm.model.dropout = task.prompt.dropout
     verbalizer = build_verbalizer(

@@ -76,6 +76,7 @@ def fit(
     seed: int,
     fingerprint: str,
     rates: Mapping[str, float] | None = None,
+    initial: Sequence[CurvePoint] = (),
     read: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> TrainingResult:
     """Train until the loss on held-out utterances stops falling; leave the best parameters.
@@ -87,6 +88,8 @@ def fit(
         seed: seed of the updates.
         fingerprint: hash of all that the training depends on; a checkpoint with another is ignored.
         rates: peak learning rates of parameters that have one of their own, by name.
+        initial: train and valid before the first epoch, whose parameters count as those of any
+            epoch do; none where they are random.
         read: turns batches, in order, into what ``backward`` takes; indices may be enough for it.
 
     Raises:
@@ -112,15 +115,17 @@ def fit(
         "done": 0,  # batches of this epoch
         "updates": 0,
         "sums": Sums(0.0, 0, 0, 0),
-        "best_loss": float("inf"),
+        "best_loss": initial[1].loss if initial else float("inf"),
         "best_epoch": 0,
-        "curve": [],
+        "curve": list(initial),
     }
     total = settings.max_epochs * len(trained.batches(0))
 
     def rate_of(group: Mapping[str, Any], update: int) -> float:
         return learning_rate(settings.schedule, group["peak"], update, settings.warmup, total)
 
+    if initial and not state["best_epoch"]:
+        checkpoint.keep_best()
     while not _is_over(state, settings):
         todo = trained.batches(state["epoch"])[state["done"] :]
         for batch in progress(read(todo), f"epoch {state['epoch'] + 1}", len(todo), "update"):
@@ -142,7 +147,7 @@ def fit(
             checkpoint.keep_best()
         if checkpoint.is_due():
             checkpoint.save(state)
-    if not state["best_epoch"]:
+    if not np.isfinite(state["best_loss"]):
         raise ConfigError(f"training: the valid loss was never finite; lower lr, now {settings.lr}")
     checkpoint.restore_best()
     return _result(state, parameters)
@@ -170,8 +175,12 @@ def _step(
     optimiser.step()
 
 
-def _finish_epoch(state: dict[str, Any], train: Sums, valid: Sums, rate: float) -> None:
-    epoch = state["epoch"] + 1
+def first_points(train: Sums, valid: Sums) -> list[CurvePoint]:
+    """The curve before the first epoch, for :func:`fit`."""
+    return _points(0, train, valid, 0.0)
+
+
+def _points(epoch: int, train: Sums, valid: Sums, rate: float) -> list[CurvePoint]:
     points = [
         CurvePoint(
             epoch, split, float(s.loss / s.weight), float(s.n_correct / max(1, s.n_answers)), rate
@@ -179,6 +188,12 @@ def _finish_epoch(state: dict[str, Any], train: Sums, valid: Sums, rate: float) 
         for split, s in (("train", train), ("valid", valid))
     ]
     log(f"epoch {epoch}: " + "; ".join(map(_told, points, (train.n_answers, valid.n_answers))))
+    return points
+
+
+def _finish_epoch(state: dict[str, Any], train: Sums, valid: Sums, rate: float) -> None:
+    epoch = state["epoch"] + 1
+    points = _points(epoch, train, valid, rate)
     state |= {"epoch": epoch, "done": 0, "sums": Sums(0.0, 0, 0, 0)}
     state["curve"] = [*state["curve"], *points]
     if points[1].loss < state["best_loss"]:
@@ -192,7 +207,7 @@ def _told(point: CurvePoint, n_answers: int) -> str:
 
 def _result(state: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> TrainingResult:
     curve = [CurvePoint(*point) for point in state["curve"]]
-    best = curve[2 * state["best_epoch"] - 1]
+    best = next(p for p in curve if (p.epoch, p.split) == (state["best_epoch"], "valid"))
     return TrainingResult(
         best_epoch=state["best_epoch"],
         epochs=state["epoch"],

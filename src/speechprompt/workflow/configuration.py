@@ -107,6 +107,9 @@ def _inputs(config: Config) -> Iterator[tuple[str, str]]:
                 for path in paths:
                     if isinstance(path, str) and path not in {*SHIPPED, *ASSETS}:
                         yield f"{section}.{name}.{key}", path
+    for name, task in config.tasks.items():
+        if (start := task.prompt.start) and start not in SHIPPED:
+            yield f"tasks.{name}.prompt.start", start
 
 
 def _check_hub_names(config: Config) -> None:

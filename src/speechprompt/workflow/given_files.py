@@ -1,4 +1,4 @@
-"""Files of the user's own that rules read: weights, checkpoints, dictionaries, unit sequences."""
+"""Files of the user that rules read: weights, checkpoints, dictionaries, unit texts, prompts."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from speechprompt.config import Config
 from speechprompt.config.corpora import UnitsCorpus
 from speechprompt.config.references import all_behind
+from speechprompt.config.tasks import Task
 from speechprompt.units.text_forms import durations_beside
 from speechprompt.workflow.paths import Wildcards, fingerprint_of
 
@@ -55,7 +56,9 @@ def _files(block: Any) -> list[str]:
     if isinstance(block, UnitsCorpus):
         return list(unit_texts(block).values())
     keys = ("weights", "checkpoint", "dictionary")
-    named = [Path(path) for key in keys if (path := getattr(block, key, None))]
+    start = block.prompt.start if isinstance(block, Task) else None
+    paths = [start, *(getattr(block, key, None) for key in keys)]
+    named = [Path(path) for path in paths if path]
     return [
         str(path) for one in named for path in (sorted(one.iterdir()) if one.is_dir() else [one])
     ]

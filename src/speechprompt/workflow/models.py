@@ -24,7 +24,7 @@ from speechprompt.workflow.corpora import Corpora
 from speechprompt.workflow.paths import UNIT_LM, Wildcards, one_of, operand, options
 from speechprompt.workflow.units import Units
 
-__all__ = ["Models"]
+__all__ = ["Models", "given"]
 
 # Settings of an encoder that its own class does not take.
 NOT_OF_THE_ENCODER = {
@@ -59,7 +59,7 @@ class Models:
         if isinstance(block, HubertEncoder) and block.pretraining:
             return [f"results/encoders/{name}/model.safetensors"]
         if block.weights:
-            return [_given(block.weights)]
+            return [given(block.weights)]
         return [f"resources/models/{name}/model.safetensors"]
 
     def encoder_of(self, wildcards: Wildcards) -> str:
@@ -138,7 +138,7 @@ class Models:
 
     def given(self, wildcards: Wildcards) -> str:
         """A model that is taken as it is."""
-        return _given(self._block(wildcards).weights)
+        return given(self._block(wildcards).weights)
 
     def checkpoint(self, wildcards: Wildcards) -> str:
         """What is imported: a published file after its download, or the user's own."""
@@ -247,6 +247,6 @@ def _hub_folder(repository: str, revision: str) -> str:
     return f"resources/models/hub/{_in_a_path(repository)}/{revision}"
 
 
-def _given(weights: str) -> str:
+def given(weights: str) -> str:
     """A shipped model's place after it was verified, or the user's own file."""
     return f"resources/models/shipped/{weights}" if weights in SHIPPED else operand(weights)

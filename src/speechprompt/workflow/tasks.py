@@ -12,7 +12,7 @@ from speechprompt.config.models import ExternalCodebook
 from speechprompt.config.tasks import Task
 from speechprompt.config.values import block_to_json
 from speechprompt.workflow.blocks import encoder_behind, speeds_of
-from speechprompt.workflow.models import Models
+from speechprompt.workflow.models import Models, given
 from speechprompt.workflow.paths import SEED, UNIT_LM, Wildcards, one_of, options
 
 __all__ = ["Tasks", "Trainings"]
@@ -44,6 +44,15 @@ class Trainings:
         indexes, parts = self._splits(task, ["train", dev])
         lm = UNIT_LM.format(lm=task.lm)
         return {"train": indexes[0], "dev": indexes[1], "parts": parts, "lm": lm}
+
+    def start_file(self, wildcards: Wildcards) -> list[str]:
+        """The prompt that a training starts from; none for most."""
+        start = self._task(wildcards).prompt.start
+        return [given(start)] if start and wildcards.method == "prompt" else []
+
+    def start(self, wildcards: Wildcards, input: Any) -> str:
+        """The same, as an option."""
+        return options(start=input.start)
 
     def scored_files(self, wildcards: Wildcards) -> dict[str, Any]:
         """The unit LM, and the units of the splits that are scored."""

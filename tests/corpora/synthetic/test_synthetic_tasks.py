@@ -24,6 +24,7 @@ from speechprompt.corpora.synthetic import (
     synthesis,
     synthesise_corpus,
     transcription,
+    words,
 )
 from speechprompt.corpora.synthetic.grammar import split_of
 from speechprompt.corpora.validate import validate_corpus
@@ -35,6 +36,7 @@ MODULES = {
     "transcription": transcription,
     "slot_filling": slot_filling,
     "english": english,
+    "words": words,
 }
 COLUMNS = {
     "intent_classification": ["action", "object", "location", "text"],
@@ -109,6 +111,31 @@ def test_a_larger_corpus_starts_with_the_smaller(plans, task):
     for split in SPLITS:
         mine = [recording for recording in recordings if recording.split == split]
         assert mine[: SIZES[split]] == plans[task][split]
+
+
+def test_words_are_balanced_and_new_to_keyword_spotting(plans):
+    said = Counter(recording.labels["label"] for recording in plans["words"]["train"])
+    assert len(said) == len(words.vocabulary()) > 1000
+    assert max(said.values()) - min(said.values()) <= 1
+    unknown = {word for others in keyword_spotting.unknown_words().values() for word in others}
+    assert not {*keyword_spotting.KEYWORDS, *unknown, "zero", "four", "nine"} & set(said)
+
+
+def test_every_third_word_is_read_by_one_of_the_languages(tmp_path):
+    block = {"task": "words", "languages": ["de", "tr"], "n_valid": 3, "n_test": 3}
+    utterances = plan(SyntheticCorpus(**block, n_train=4 * len(words.vocabulary())), 1)
+    read_by = {}
+    for item in utterances:
+        read_by.setdefault(item.word, set()).add(item.voice.accent)
+    foreign = {word: accents for word, accents in read_by.items() if accents & {"de", "tr"}}
+    assert len(foreign) == len(read_by) // 3
+    assert {frozenset(accents) for accents in foreign.values()} == {
+        frozenset({"de"}),
+        frozenset({"tr"}),
+    }
+    synthesise_corpus(SyntheticCorpus(**block, n_train=3), tmp_path, seed=1)
+    durations = {soundfile.info(path).duration for path in tmp_path.rglob("*.wav")}
+    assert durations == {1.0}
 
 
 def test_intents_are_those_of_fluent_speech_commands(plans):

@@ -24,7 +24,7 @@ from speechprompt.corpora.synthetic.engines import ENGINES
 from speechprompt.corpora.synthetic.persons import PersonVoice, assign_persons
 from speechprompt.corpora.synthetic.speech import Sentence
 from speechprompt.corpora.synthetic.synthesis import TABLE, Utterance, speak_utterances
-from speechprompt.corpora.synthetic.voices import Voice, assign_voices
+from speechprompt.corpora.synthetic.voices import ACCENTS, Voice, assign_voices
 from speechprompt.corpora.table import read_recordings
 from speechprompt.errors import ConfigError
 from speechprompt.storage.code_digest import digest
@@ -83,10 +83,12 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
             leave no other word.
     """
     sizes = {"train": corpus.n_train, "valid": corpus.n_valid, "test": corpus.n_test}
-    chosen = {"keywords": corpus.keywords} if corpus.keywords else {}
+    chosen: dict[str, Any] = {"keywords": corpus.keywords} if corpus.keywords else {}
+    if corpus.task == "words":
+        chosen = {"languages": corpus.languages}
     task = import_module(f"speechprompt.{task_module(corpus.task)}")
     utterances = task.plan(seed, sizes, **chosen)
-    if corpus.engines or corpus.languages:
+    if corpus.engines or (corpus.languages and corpus.task != "words"):
         voices: Mapping[str, Sequence[PersonVoice | Voice]] = (
             assign_persons(seed, _of_people(corpus))
             if corpus.engines
@@ -94,7 +96,7 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
         )
         utterances = [
             item
-            if ESPEAK in corpus.engines and _draws(item, 3).random() < 0.5
+            if _is_foreign(item) or (ESPEAK in corpus.engines and _draws(item, 3).random() < 0.5)
             else _said_by(item, voices[item.recording.split])
             for item in utterances
         ]
@@ -103,6 +105,11 @@ def plan(corpus: SyntheticCorpus, seed: int) -> list[Utterance]:
     if not all(isinstance(item, Sentence) for item in utterances):
         raise ConfigError(f"plain: only sentences can be said plainly, not task {corpus.task!r}")
     return [replace(item, plain=True) for item in utterances]
+
+
+def _is_foreign(utterance: Any) -> bool:
+    """Whether a language reads it that the engines do not speak."""
+    return utterance.voice.accent not in ACCENTS
 
 
 def _of_people(corpus: SyntheticCorpus) -> list[str]:

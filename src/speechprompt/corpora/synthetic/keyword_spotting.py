@@ -25,7 +25,7 @@ from speechprompt.corpora.synthetic.synthesis import Utterance
 from speechprompt.corpora.synthetic.voices import Delivery, Voice, assign_voices
 from speechprompt.errors import ConfigError
 
-__all__ = ["KEYWORDS", "plan", "unknown_words"]
+__all__ = ["KEYWORDS", "SpokenWord", "plan", "unknown_words"]
 
 *KEYWORDS, UNKNOWN, SILENCE = CLASSES
 N_SAMPLES = SAMPLE_RATE
@@ -33,7 +33,7 @@ SILENCE_LEVEL_DB = (-60.0, -24.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Keyword(Utterance):
+class SpokenWord(Utterance):
     """A word in a voice; None is silence. ``seed`` decides the delivery and the noise."""
 
     word: str | None
@@ -104,5 +104,5 @@ def plan(
             folder = label.replace(" ", "_")
             path = f"{split}/{folder}/{speaker or 'noise'}-{index:05d}.wav"
             recording = Recording(path, split, {"label": label}, speaker)
-            result.append(_Keyword(recording, word, voice, (seed, number, index, 1)))
+            result.append(SpokenWord(recording, word, voice, (seed, number, index, 1)))
     return result
