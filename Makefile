@@ -74,9 +74,12 @@ cluster: $(VENV)/.cluster ## Set up for Slurm and Kubernetes
 
 nano: $(VENV)/.voices ## Make what ships again, in runs/nano, after `make recordings`
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
+	cd runs/nano/results && $(abspath $(BIN))/speechprompt make-start words/prompt.safetensors --unit-lm lm/nano/model.safetensors \
+		--units units/nano100/words/valid/index.json --out words/start.safetensors
 	cd runs/nano/results && sha256sum encoders/nano/model.safetensors \
 		codebooks/nano50.safetensors codebooks/nano100.safetensors codebooks/nano200.safetensors \
-		lm/nano/model.safetensors ks/prompt.safetensors digits/prompt.safetensors
+		lm/nano/model.safetensors ks/prompt.safetensors digits/prompt.safetensors \
+		words/start.safetensors
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
 

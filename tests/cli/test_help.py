@@ -50,7 +50,7 @@ def test_lines_fit_the_terminal(monkeypatch, capsys):
             ["copy-shipped", "hubert-nano", "--out", "x"],
             "no such value: 'hubert-nano'; did you mean 'hubert-nano.safetensors'? expected "
             "hubert-nano.safetensors, hubert-nano-50.safetensors, hubert-nano-100.safetensors, "
-            "hubert-nano-200.safetensors, unit-lm-nano.safetensors",
+            "hubert-nano-200.safetensors, unit-lm-nano.safetensors, words-nano.safetensors",
         ),
         (
             ["download-model", "hubert_km60.bin", "--out", "x"],

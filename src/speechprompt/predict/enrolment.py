@@ -1,6 +1,7 @@
-"""A task from a few recordings: a prompt that is trained on the spot, with the shipped models.
+"""A task from a few recordings: a prompt that is made on the spot, with the shipped models.
 
-There are fewer updates where there are fewer labels, so that it takes seconds.
+It starts from the prompt that tells words apart, and is not trained further unless that is asked
+for, so that it takes seconds.
 """
 
 import os
@@ -23,7 +24,7 @@ from speechprompt.config.setup import RESERVED_TASK_NAMES
 from speechprompt.config.tasks import Task
 from speechprompt.encoders import load_encoder
 from speechprompt.errors import ArtefactError, ConfigError, CorpusError, SpeechPromptError, some_of
-from speechprompt.models.shipped import shipped_model
+from speechprompt.models.shipped import SHIPPED, shipped_model
 from speechprompt.predict.task_folder import MODEL, PROMPT, describe_model
 from speechprompt.prompting.training import TaskData, train_prompt
 from speechprompt.runtime.progress import log, progress
@@ -43,6 +44,7 @@ Recordings = Mapping[str, Mapping[str, np.ndarray]]
 ENCODER: dict[str, Any] = {"kind": "hubert", "layer": 4}
 WEIGHTS, CODEBOOK = "hubert-nano.safetensors", "hubert-nano-100.safetensors"
 UNIT_LM = "unit-lm-nano.safetensors"
+START = "words-nano.safetensors"
 ENOUGH = 5
 # Utterances that an epoch draws for each label, and for all of them.
 DRAWN, FEWEST_DRAWN, MOST_DRAWN = 50, 200, 1000
@@ -132,6 +134,7 @@ def train_on_recordings(
             computation=replace(computation, threads=1),
             seed=seed,
             name=task,
+            start=_start_file(settings),
         )
         describe_model(
             folder / MODEL,
@@ -146,29 +149,42 @@ def train_on_recordings(
     return result
 
 
-def few_recordings(n_labels: int) -> Task:
-    """The settings for a few recordings of each of some labels."""
-    epochs = 8
+def few_recordings(n_labels: int, *, start: bool = True) -> Task:
+    """The settings for a few recordings of each of some labels.
+
+    Args:
+        n_labels: number of labels.
+        start: whether the prompt starts from the one that ships, and is not trained further.
+    """
+    epochs = 0 if start else 8
+    shape = {"start": START} if start else {"mode": "query", "length": 4, "members": 8}
     return Task.model_validate(
         {
             "corpus": "recordings",
             "lm": "nano",
             "balance": True,
             "verbalizer": "learnable",
-            "prompt": {"mode": "query", "length": 4, "members": 8, "dropout": 0.0},
+            "prompt": {**shape, "dropout": 0.0},
             "training": {
                 "epoch_size": min(max(DRAWN * n_labels, FEWEST_DRAWN), MOST_DRAWN),
                 "batch_size": 16,
-                "lr": 0.01,
-                "verbalizer_lr": 2e-3,
+                "lr": 1e-3 if start else 0.01,
+                "verbalizer_lr": 2e-4 if start else 2e-3,
                 "warmup": 20,
                 "max_epochs": epochs,
-                "patience": epochs,
+                "patience": 8,
                 "unit_dropout": 0.3,
                 "label_smoothing": 0.1,
             },
         }
     )
+
+
+def _start_file(settings: Task) -> Path | None:
+    start = settings.prompt.start
+    if start is None:
+        return None
+    return shipped_model(start) if start in SHIPPED else Path(start)
 
 
 def load_shipped_encoder(device: str = "cpu") -> UnitEncoder:

@@ -33,7 +33,9 @@ def train_on_audio(
     """Train a prompt on labelled recordings; see :func:`speechprompt.train_prompt`."""
     named = {"" if label is None else str(label): found for label, found in recordings.items()}
     read = {label: _read(label, found, rate) for label, found in named.items()}
-    chosen = few_recordings(len(read))
+    prompt = (settings or {}).get("prompt")
+    # A prompt of another shape is learnt from nothing.
+    chosen = few_recordings(len(read), start=not prompt or "start" in prompt)
     if settings:
         merged = json.dumps(merge(chosen.model_dump(mode="json"), settings))
         chosen = block_from_value(merged, Task, "settings")

@@ -22,6 +22,7 @@ SHIPPED = {
         "93944f1a31074b8e34faae1d958d697341011aa75a59f1eea622894199a370ef"
     ),
     "unit-lm-nano.safetensors": "164177303d1b1c81b2656166277e5747a878b2e26aad0f713f5bdfc4e5b01e1a",
+    "words-nano.safetensors": "586f512b668fbdf9c19bf8037c79451a387601f6b23a31ce3a393e4aa58bdb04",
 }
 # SHA-256 of a model that is no longer shipped -> the last version that shipped it.
 FORMER = {
