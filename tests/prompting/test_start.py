@@ -18,6 +18,7 @@ from speechprompt.prompting.decoding import predict
 from speechprompt.prompting.start import Start, make_start
 from speechprompt.prompting.task_file import load_task_model
 from speechprompt.prompting.training import TaskData, train_prompt
+from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensors, write_tensors
 from speechprompt.tasks.classification import Classification
 from speechprompt.tasks.examples import Examples
@@ -215,6 +216,24 @@ def test_a_start_that_does_not_fit_is_refused(started, tmp_path):
     write_tensors(cut, {name: t for name, t in tensors.items() if name != "readers"}, metadata)
     with pytest.raises(ArtefactError, match="readers"):
         Start.load(cut, loaded)
+    longer = {**metadata, "prompt": {**metadata["prompt"], "length": 10**9}}
+    write_tensors(cut, tensors, longer)
+    with pytest.raises(ArtefactError, match="the prompt that it describes"):
+        Start.load(cut, loaded)
+    write_tensors(cut, tensors, {n: v for n, v in metadata.items() if n != "lm_sha256"})
+    with pytest.raises(ArtefactError, match=r"cut\.safetensors"):
+        Start.load(cut, loaded)
+
+
+def test_settings_and_file_go_together(started, tmp_path):
+    _, lm, start = started
+    few = groups_of_words(20, 1)
+    with pytest.raises(ConfigError, match="found 'words' in the settings, and no file"):
+        train(tmp_path, lm, task_of({"start": "words"}, max_epochs=0), few)
+    with pytest.raises(ConfigError, match="found None in the settings, and file"):
+        train(tmp_path, lm, task_of({"mode": "query"}, max_epochs=1), few, start=start)
+    _, path = train(tmp_path, lm, task_of({"start": "w"}, max_epochs=0), few, start=start)
+    assert read_tensors(path)[1]["start_sha256"] == sha256_file(start)
 
 
 def test_only_a_prompt_of_many_words_makes_a_start(started, tmp_path):

@@ -171,6 +171,45 @@ def test_own_recordings_with_bad_files_among_them(own_run):
     assert 0 <= float((own_run / "results/words/acc.txt").read_text()) <= 100
 
 
+STARTED = """
+encoders:
+  nano: {kind: hubert, weights: hubert-nano.safetensors, layer: 4}
+codebooks:
+  nano100: {encoder: nano, weights: hubert-nano-100.safetensors}
+lm:
+  nano: {codebook: nano100, weights: unit-lm-nano.safetensors}
+tasks:
+  words:
+    corpus: mine
+    lm: nano
+    labels: [spoken]
+    verbalizer: learnable
+    prompt: {start: words-nano.safetensors}
+    training: {max_epochs: 0}
+"""
+
+
+def test_a_prompt_starts_from_the_one_that_ships(recordings):
+    setup = own_setup(recordings, max_rejected=0.05, **yaml.safe_load(STARTED))
+    folder, target = recordings.parent, "results/words/acc.txt"
+    snakemake(folder, "--cores", "2", target, configfile=setup)
+    # Twelve classes, 48 recordings of new voices, of which 45 can be read.
+    assert float((folder / target).read_text()) > 60
+    values = yaml.safe_load(setup.read_text())
+    start = recordings / "start.safetensors"
+    start.write_bytes(shipped_model("words-nano.safetensors").read_bytes())
+    values["tasks"]["words"]["prompt"]["start"] = str(start)
+    setup.write_text(yaml.safe_dump(values))
+    assert "train_prompt" in planned(folder, target, configfile=setup)
+    snakemake(folder, "--cores", "2", target, configfile=setup)
+    assert planned(folder, target, configfile=setup) == set()
+    os.utime(start, (10**9, 10**9))  # an older one takes its place
+    assert "train_prompt" in planned(folder, target, configfile=setup)
+    start.unlink()
+    done = snakemake(folder, "--cores", "2", target, configfile=setup, check=False)
+    assert "tasks.words.prompt.start: no such file" in done.stderr
+
+
 def test_two_label_columns_are_four_lines_of_configuration(own_run):
     scores = json.loads((own_run / "results/both/metrics.json").read_text())["splits"]["test"]
     columns = ("", "_spoken", "_loud")

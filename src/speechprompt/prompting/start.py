@@ -1,7 +1,7 @@
 """Prompts that start from one that has learnt to tell words apart.
 
 Such a prompt was trained on many words, and its rows read what tells words from each other. A task
-that starts from it keeps these rows as they are. Only what it makes of them is learnt: a logistic
+that starts from it takes these rows over. What it makes of them is learnt first: a logistic
 regression for each member on a few numbers of each utterance, which has one optimum and needs few
 recordings. It is folded into the weights of a learnable verbalizer, so that the task's file is as
 that of any other prompt. (Starting from the prompt of another task is Vu et al.'s, "SPoT", 2022.)
@@ -32,10 +32,11 @@ from speechprompt.models.shipped import former_version
 from speechprompt.prompting.decoding import decoding_budget
 from speechprompt.prompting.prompt import Prompt
 from speechprompt.prompting.shared_batches import read_sources
-from speechprompt.prompting.task_file import load_task_model
+from speechprompt.prompting.task_file import DESCRIBED, load_task_model
 from speechprompt.prompting.task_model import TaskModel
 from speechprompt.runtime.progress import log, progress
-from speechprompt.storage.files import read_json
+from speechprompt.runtime.uninitialised import without_weights
+from speechprompt.storage.files import content_of, read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import (
     check_shapes,
@@ -43,7 +44,6 @@ from speechprompt.storage.tensors import (
     shapes_of,
     write_tensors,
 )
-from speechprompt.tasks.examples import Examples
 from speechprompt.units.unit_files import read_renditions, read_units
 
 __all__ = ["Start", "make_start"]
@@ -62,7 +62,7 @@ class Start:
     """A prompt to start from.
 
     Attributes:
-        prompt: its rows, which stay as they are.
+        prompt: its rows.
         readers: (members, N + 1, rows x units) projections of unit scores; the last is constant.
         sha256: hash of the file.
     """
@@ -78,6 +78,11 @@ class Start:
         Raises:
             ArtefactError: the file is none, is damaged, or belongs to another unit LM.
         """
+        with content_of(path):
+            return cls._load(path, lm)
+
+    @classmethod
+    def _load(cls, path: str | Path, lm: LoadedLM) -> Start:
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise ArtefactError(
@@ -89,31 +94,42 @@ class Start:
                 f"{path}: trained with the unit LM {metadata['lm_sha256']}, found {lm.sha256}; use "
                 f"the unit LM of that training{former_version(metadata['lm_sha256'])}"
             )
-        prompt = Prompt(lm.model.config, PromptSettings(**metadata["prompt"]))
+        shape = PromptSettings(**metadata["prompt"])
         readers = tensors.pop(READERS, torch.zeros(0))
-        described = {name: p.detach() for name, p in prompt.named_parameters()}
-        check_shapes(path, "its metadata", expected=shapes_of(described), found=shapes_of(tensors))
+        with without_weights():
+            claimed = Prompt(lm.model.config, shape).state_dict()
+        check_shapes(path, DESCRIBED, expected=shapes_of(claimed), found=shapes_of(tensors))
+        prompt = Prompt(lm.model.config, shape)
         width = (prompt.length + 1) * lm.dictionary.n_units
         if readers.dim() != 3 or (readers.shape[0], readers.shape[2]) != (prompt.members, width):
             raise ArtefactError(
                 f"{path}: {READERS}: expected {prompt.members} x N x {width} numbers, found "
                 f"{' x '.join(map(str, readers.shape))}"
             )
-        for name, target in described.items():
-            target.copy_(tensors[name])
+        prompt.load_state_dict(tensors)
         return cls(prompt, readers, sha256_file(path))
 
     @torch.no_grad()
-    def read(self, model: TaskModel, train: Examples) -> Readings:
-        """Read the utterances to learn from, as they were recorded and their renditions."""
-        heard = train.heard()
+    def read(
+        self,
+        model: TaskModel,
+        heard: Sequence[Sequence[np.ndarray]],
+        labels: Sequence[Sequence[int]],
+    ) -> Readings:
+        """Read the utterances to learn from.
+
+        Args:
+            model: the task's model, with this prompt.
+            heard: units of each utterance as it was recorded, and of its renditions.
+            labels: label indices of each utterance.
+        """
         units = [row for rows in heard for row in rows]
         found = np.empty((len(units), *self.readers.shape[:2]), np.float32)
         readers = self.readers.to(model.device)
         for rows, scores in _unit_scores(model, units):
             by_member = scores.view(len(rows), len(readers), -1)
             found[rows] = torch.einsum("nmk,mrk->nmr", by_member, readers).cpu().numpy()
-        answers = np.repeat(np.array(train.labels), [len(rows) for rows in heard], axis=0)
+        answers = np.repeat(np.array(labels), [len(rows) for rows in heard], axis=0)
         return Readings(found, answers)
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from speechprompt.storage.files import content_of
 from speechprompt.storage.tensors import check_shapes, read_tensors, shapes_of
 from speechprompt.tasks.verbalizer import Verbalizer
 
-__all__ = ["attach_prompt", "load_task_model"]
+__all__ = ["DESCRIBED", "attach_prompt", "load_task_model"]
 
 DESCRIBED = "the prompt that it describes"
 # Numbers that a small file may ask for: as many as the largest vocabularies need.

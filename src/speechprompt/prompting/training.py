@@ -126,6 +126,9 @@ def train_prompt(
     prompted = task.method == "prompt"
     # A fine-tuned LM keeps float32 weights; frozen ones are stored as they are used.
     lm = load_lm(unit_lm, data.codebook_sha256, dtype if prompted else torch.float32, device)
+    if prompted and (start is None) != (task.prompt.start is None):
+        named = "no file" if start is None else f"file {start}"
+        raise ConfigError(f"prompt.start: found {task.prompt.start!r} in the settings, and {named}")
     started = Start.load(start, lm) if prompted and start else None
     model = _build_model(task, data, lm, seed, dtype, started)
     for split, examples in data.splits().items():
@@ -164,6 +167,8 @@ def train_prompt(
             **result.summary(),
         },
     }
+    if started:
+        metadata["start_sha256"] = started.sha256
     if (temperature := _temperature(model, data)) is not None:
         metadata["temperature"] = temperature
     files.finish(result, lambda path: model.save(path, metadata))
@@ -201,7 +206,7 @@ def _temperature(model: TaskModel, data: TaskData) -> float | None:
 def _start_from(start: Start, training: _PromptTraining) -> list[CurvePoint]:
     """Fit the verbalizer to what the prompt reads, with the penalty that suits valid best."""
     model, data = training.model, training.data
-    layer, read = model.verbalizer.weight, start.read(model, data.train)
+    layer, read = model.verbalizer.weight, start.read(model, training.heard, data.train.labels)
     strengths = STRENGTHS if data.valid is not data.train else (1.0,)
     found: list[tuple[Sums, Tensor]] = []
     for strength in progress(strengths, "fit", len(strengths), "penalty"):
