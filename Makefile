@@ -72,14 +72,22 @@ reference: $(VENV)/.dev ## Write docs/configuration.md and the JSON schema
 
 cluster: $(VENV)/.cluster ## Set up for Slurm and Kubernetes
 
-nano: $(VENV)/.voices ## Make what ships again, in runs/nano, after `make recordings`
+# The models of runs/nano in the place of those that ship.
+MADE := 'encoders={nano: {weights: ../nano/results/encoders/nano/model.safetensors}}' \
+	'codebooks={nano100: {weights: ../nano/results/codebooks/nano100.safetensors}}' \
+	'lm={nano: {weights: ../nano/results/lm/nano/model.safetensors}}'
+
+nano: $(VENV)/.voices ## Make what ships again, in runs/nano and runs/words, after `make recordings`
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/nano --configfile configs/nano.yaml
-	cd runs/nano/results && $(abspath $(BIN))/speechprompt make-start words/prompt.safetensors --unit-lm lm/nano/model.safetensors \
-		--units units/nano100/words/valid/index.json --out words/start.safetensors
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --directory runs/words \
+		results/words/prompt/seed-1/prompt.safetensors results/units/nano100/words/valid/index.json \
+		--configfile configs/words.yaml --config $(MADE)
+	cd runs/words/results && $(abspath $(BIN))/speechprompt make-start words/prompt/seed-1/prompt.safetensors \
+		--unit-lm lm/nano/model.safetensors --units units/nano100/words/valid/index.json --out words-nano.safetensors
 	cd runs/nano/results && sha256sum encoders/nano/model.safetensors \
 		codebooks/nano50.safetensors codebooks/nano100.safetensors codebooks/nano200.safetensors \
 		lm/nano/model.safetensors ks/prompt.safetensors digits/prompt.safetensors \
-		words/start.safetensors
+		../../words/results/words-nano.safetensors
 
 voices: $(VENV)/.voices ## Set up speech engines whose voices come from people (docs/corpora.md)
 

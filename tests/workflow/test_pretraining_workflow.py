@@ -11,6 +11,7 @@ import yaml
 from pipeline import REPOSITORY, planned, snakemake
 from speechprompt.corpora.debian_recordings import collect_recordings
 from speechprompt.encoders import load_encoder
+from speechprompt.prompting.start import make_start
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import read_tensor_metadata
 
@@ -101,6 +102,27 @@ def test_the_shipped_models_can_be_made_again(tmp_path):
     for task in ("ks", "digits"):
         assert (run / f"results/{task}/prompt.safetensors").exists()
     assert not planned(run, configfile=configuration) - {"all"}
+
+    # The prompt that others start from.
+    values = yaml.safe_load((REPOSITORY / "configs/words.yaml").read_text())
+    values["corpora"]["words"] |= {"n_train": 40, "n_valid": 6, "n_test": 6}
+    values["encoders"]["nano"] |= {"layer": 2, "weights": str(weights)}
+    made = {"codebooks": "codebooks/nano100", "lm": "lm/nano/model"}
+    for section, path in made.items():
+        (block,) = values[section].values()
+        block["weights"] = str(run / f"results/{path}.safetensors")
+    values["tasks"]["words"]["training"]["max_epochs"] = 1
+    words = tmp_path / "words"
+    configuration = write(tmp_path / "words.yaml", values)
+    targets = (
+        "results/words/prompt/seed-1/prompt.safetensors",
+        "results/units/nano100/words/valid/index.json",
+    )
+    snakemake(words, "--cores", "2", *targets, configfile=configuration)
+    prompt, index = (words / path for path in targets)
+    start = words / "start.safetensors"
+    make_start(prompt, run / "results/lm/nano/model.safetensors", index, start, readers=8)
+    assert read_tensor_metadata(start)["words"] == 40
 
     # Another set-up takes them as they are.
     taking = {
