@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from scipy.special import log_softmax, logsumexp
 from sklearn.linear_model import LogisticRegression
 
+from interruption import killed_in_the_middle
 from random_models import CODEBOOK, random_units, write_lm
 from speechprompt.config.tasks import PromptSettings, Task
 from speechprompt.errors import ArtefactError, ConfigError
@@ -176,6 +177,23 @@ def test_training_goes_on_from_the_start_and_keeps_the_best(started, tmp_path):
     assert worse.best_epoch == 0
     for name, tensor in read_tensors(path)[0].items():
         torch.testing.assert_close(tensor, at_first[name])
+
+
+def test_a_killed_run_keeps_the_start_as_the_best(started, tmp_path):
+    _, lm, start = started
+    labels = Classification(("label",), (tuple(map(str, range(GROUPS))),))
+    few, valid = groups_of_words(64, 3), groups_of_words(60, 6)
+    task = task_of({"start": str(start)}, lr=3.0, max_epochs=3)  # no epoch is better
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    arguments = [task, TaskData(labels, few, valid, CODEBOOK), lm]
+    keywords = {"computation": Computation(threads=1), "start": start}
+    result = train_prompt(*arguments, TrainingFiles(whole), **keywords)
+    assert (result.best_epoch, result.epochs) == (0, 3)
+    arguments.append(TrainingFiles(resumed, None, checkpoint, 0))
+    killed_in_the_middle(train_prompt, arguments, keywords, checkpoint, writes=7)
+    train_prompt(*arguments, **keywords)
+    assert resumed.read_bytes() == whole.read_bytes()
 
 
 def test_a_label_that_no_utterance_has_is_never_answered(started, tmp_path):

@@ -124,8 +124,6 @@ def fit(
     def rate_of(group: Mapping[str, Any], update: int) -> float:
         return learning_rate(settings.schedule, group["peak"], update, settings.warmup, total)
 
-    if initial and not state["best_epoch"]:
-        checkpoint.keep_best()
     while not _is_over(state, settings):
         todo = trained.batches(state["epoch"])[state["done"] :]
         for batch in progress(read(todo), f"epoch {state['epoch'] + 1}", len(todo), "update"):
