@@ -24,10 +24,7 @@ PLANNER = Path(__file__).with_name("planned_jobs.py")
 HOSTILE = "-x;>ran;$(>ran)`>ran`&>ran|{input[0]} {}%s \"'*?~!#\\\n"
 
 
-PATHS = (
-    *("table", "root", "train", "valid", "test", "dictionary", "weights", "checkpoint"),
-    "start",
-)
+PATHS = ["table", "root", "train", "valid", "test", "dictionary", "weights", "checkpoint", "start"]
 # Snakemake replaces these in paths of inputs. A table has every row in one line.
 PATTERNS = "{word} {seed} {corpus,.*} <results>"
 COLUMN = f"{HOSTILE.strip()} {PATTERNS}"
@@ -45,6 +42,7 @@ ENCODERS_OF_TRANSFORMERS = (
 # Encoders of which there is a codebook, a unit LM and a task.
 FOREIGN = ("-r", *(f"-{kind}-{number}" for kind in ("wav2vec2", "wavlm") for number in range(2)))
 
+STARTED = {"verbalizer": "learnable", "prompt": {"start": named("start.safetensors")}}
 SETUP = {
     "seeds": [1],
     "shards": 1,
@@ -183,12 +181,7 @@ SETUP = {
         "-k": {"corpus": "-k", "lm": "--help", "labels": ["text"]},
         "-h": {"corpus": "-h", "lm": "--help", "labels": ["text"]},
         "-q": {"corpus": "-q", "lm": "--help", "labels": [COLUMN]},
-        "-i": {
-            "corpus": "-i",
-            "lm": "--help",
-            "verbalizer": "learnable",
-            "prompt": {"start": named("start.safetensors")},
-        },
+        "-i": {"corpus": "-i", "lm": "--help", **STARTED},
         "-lt": {"corpus": "-lt", "lm": "--help"},
         "-j": {"corpus": "-j", "lm": "--help", "labels": [COLUMN]},
     },

@@ -40,6 +40,7 @@ from speechprompt.storage.files import content_of, read_json
 from speechprompt.storage.hashes import sha256_file
 from speechprompt.storage.tensors import (
     check_shapes,
+    read_tensor_metadata,
     read_tensors,
     shapes_of,
     write_tensors,
@@ -239,7 +240,7 @@ def make_start(
     ]
     state = {name: p.detach() for name, p in model.prompt.named_parameters()}
     state[READERS] = torch.from_numpy(np.stack(directions)).float()
-    _, metadata = read_tensors(prompt)
+    metadata = read_tensor_metadata(prompt)
     kept = ("prompt", "lm_sha256", "codebook_sha256")
     write_tensors(
         out,
